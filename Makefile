@@ -1,0 +1,85 @@
+# `make demo` and `make test` set up everything they need: .venv in this checkout, the Rust kernels
+# and the `lumina` binary. A second run rebuilds only what changed.
+
+PYTHON ?= python3
+
+# Wherever the user's own configuration puts build products, here they go to ./target.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONHOME PYTHONPATH
+
+VENV_PYTHON := .venv/bin/python
+RUST := Cargo.toml Cargo.lock $(shell find ffi_rs runtime -name '*.rs' -o -name Cargo.toml)
+# An editable install points to the checkout, so one that has moved is installed again.
+STAMP := .venv/ready-$(shell pwd | cksum | tr ' ' -)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: $(STAMP)-examples runtime ## train on real digits, export, run in pure Rust; see build/demo
+	$(VENV_PYTHON) examples/digits_nat.py
+
+.PHONY: test
+test: $(STAMP)-test runtime ## all Rust and Python tests
+	@echo '==> Rust tests'
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --workspace --locked --no-fail-fast && cargo test --workspace --locked --doc; \
+	else \
+	  cargo test --workspace --locked --no-fail-fast; \
+	fi
+	@echo '==> Python tests'
+	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4
+
+.PHONY: lint
+lint: $(STAMP)-lint ## formatting, lints, types, freshness of generated files
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m pyright
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: fmt
+fmt: $(STAMP)-lint ## format Python and Rust
+	$(VENV_PYTHON) -m ruff check --fix --exit-zero .
+	$(VENV_PYTHON) -m ruff format .
+	cargo fmt --all
+
+.PHONY: dist
+dist: $(STAMP)-examples ## sdist and wheel in dist/
+	$(VENV_PYTHON) -m maturin build --release --sdist --out dist
+
+.PHONY: clean
+clean: ## remove everything that make made
+	rm -rf .venv build dist target .pytest_cache .ruff_cache .hypothesis
+	rm -f lumina_jax/_lumina*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: build
+build: $(STAMP)-examples runtime ## the Python package in .venv and target/release/lumina
+
+.PHONY: runtime
+runtime: requirements
+	@echo '==> Building the lumina binary'
+	cargo build --release --locked -p lumina-runtime
+
+# maturin comes from .venv instead of an isolated environment: a rebuild needs no network.
+$(STAMP)-%: pyproject.toml $(RUST) | runtime
+	@$(VENV_PYTHON) -c '' 2>/dev/null || { echo '==> Creating .venv'; $(PYTHON) -m venv --clear .venv; }
+	@echo '==> Installing the Python packages and building the kernels (about a minute the first time)'
+	$(VENV_PYTHON) -m pip install 'maturin>=1.10,<2'
+	$(VENV_PYTHON) -m pip install --no-build-isolation -e '.[$*]'
+	@touch $@
+
+.PHONY: requirements
+requirements:
+	@: $(if $(MISSING),$(error $(MISSING)))
+
+MISSING = $(shell PYTHON='$(PYTHON)' sh tools/missing.sh)
