@@ -14,6 +14,12 @@ RUST := Cargo.toml Cargo.lock $(shell find ffi_rs runtime -name '*.rs' -o -name 
 # An editable install points to the checkout, so one that has moved is installed again.
 STAMP := .venv/ready-$(shell pwd | cksum | tr ' ' -)
 
+GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/src/proto.rs
+define GENERATE
+$(VENV_PYTHON) exporter/_generate.py
+cargo run --quiet --locked --manifest-path runtime/proto-gen/Cargo.toml
+endef
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
@@ -44,7 +50,13 @@ lint: $(STAMP)-lint ## formatting, lints, types, freshness of generated files
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m pyright
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	$(GENERATE)
+	git diff --exit-code -- $(GENERATED)
+
+.PHONY: generate
+generate: $(STAMP)-lint ## the code made from runtime/proto/lmn.proto
+	$(GENERATE)
 
 .PHONY: fmt
 fmt: $(STAMP)-lint ## format Python and Rust
