@@ -1,0 +1,45 @@
+//! The ops of Lumina-JAX, as plain Rust: no Python, no XLA, no protobuf.
+//!
+//! Every front end (the XLA handlers, the NumPy entry, the edge runtime) is generated from
+//! [`for_each_op!`]; nothing else enumerates the ops.
+
+mod error;
+mod float;
+mod gemm;
+mod noise;
+mod op;
+pub mod ops;
+mod par;
+mod quantizer;
+mod shared;
+mod simd;
+mod tensor;
+
+pub use error::Error;
+pub use float::flush_denormals_on_this_thread;
+pub use num_complex::Complex32;
+pub use op::{Attr, Attrs, DynOp, Entry, Make, Op};
+pub use par::{ParFor, RayonPool, Serial};
+pub use tensor::{DType, Data, DataMut, Element, Fact, View, ViewMut};
+
+/// Calls `$callback!` with the type of every op: the one list of ops.
+#[macro_export]
+macro_rules! for_each_op {
+    ($callback:ident) => {
+        $callback! {
+            $crate::ops::OpticalMatmul,
+            $crate::ops::OpticalMatmulGrad,
+            $crate::ops::OpticalNoise,
+            $crate::ops::Quantize,
+        }
+    };
+}
+
+macro_rules! entries {
+    ($($op:ty),* $(,)?) => {
+        /// The ops of this crate by name.
+        pub static OPS: &[Entry] = &[$(Entry::of::<$op>()),*];
+    };
+}
+
+for_each_op!(entries);

@@ -1,0 +1,190 @@
+//! Standard normal numbers that depend only on (seed, row id, column id).
+//!
+//! # The definition
+//!
+//! Write `mix(z)` for the first output of SplitMix64 with state `z`. A *block* is one row and the
+//! 256 columns `256·block … 256·block + 255`:
+//!
+//! ```text
+//! base    = mix(mix(mix(seed) ^ row) ^ seed ^ block)                          u64
+//! lane l  = Xoshiro256PlusPlus::seed_from_u64(base + 4·l·0x9E3779B97F4A7C15)   l = 0 … 7
+//! ```
+//!
+//! so the 32 state words are 32 consecutive outputs of SplitMix64. Columns are drawn in groups of
+//! 32, from two outputs of each lane; `u` is output `j / 8` of lane `j % 8`, for `j = 0 … 15`:
+//!
+//! ```text
+//! h      = u >> 33                     31 bits
+//! u1     = (h + ½) / 2³¹               in (0, 1], so ln(0) cannot occur; |ε| ≤ 6.66
+//! angle  = 2π · (u mod 2³²) / 2³²
+//! ε[32·g + j]      = √(-2 ln u1) · cos(angle)
+//! ε[32·g + 16 + j] = √(-2 ln u1) · sin(angle)
+//! ```
+//!
+//! Logarithm, sine and cosine are the polynomials below, evaluated in f32 without fused
+//! multiply-add, so that every CPU gives the same bits.
+
+use crate::simd::for_each_level;
+
+/// Columns of a noise block.
+pub(crate) const BLOCK: usize = 256;
+const LANES: usize = 8;
+/// Columns that one draw of two outputs per lane gives.
+const GROUP: usize = 4 * LANES;
+const PAIRS: usize = GROUP / 2;
+const GOLDEN_GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The first output of SplitMix64 with state `state`.
+#[inline(always)]
+fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(GOLDEN_GAMMA);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[inline(always)]
+fn block_base(seed: u64, row: u32, block: u32) -> u64 {
+    mix(mix(mix(seed) ^ u64::from(row)) ^ seed ^ u64::from(block))
+}
+
+/// The generators of one block, side by side.
+struct Lanes {
+    state: [[u64; LANES]; 4],
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn new(base: u64) -> Self {
+        let mut state = [[0; LANES]; 4];
+        for (word, lanes) in state.iter_mut().enumerate() {
+            for (lane, value) in lanes.iter_mut().enumerate() {
+                let index = (4 * lane + word) as u64;
+                *value = mix(base.wrapping_add(index.wrapping_mul(GOLDEN_GAMMA)));
+            }
+        }
+        Self { state }
+    }
+
+    /// One output of each Xoshiro256++ generator.
+    #[inline(always)]
+    fn next(&mut self) -> [u64; LANES] {
+        let [a, b, c, d] = &mut self.state;
+        let mut output = [0; LANES];
+        for lane in 0..LANES {
+            output[lane] = a[lane].wrapping_add(d[lane]).rotate_left(23).wrapping_add(a[lane]);
+            let t = b[lane] << 17;
+            c[lane] ^= a[lane];
+            d[lane] ^= b[lane];
+            b[lane] ^= c[lane];
+            a[lane] ^= d[lane];
+            c[lane] ^= t;
+            d[lane] = d[lane].rotate_left(45);
+        }
+        output
+    }
+
+    #[inline(always)]
+    fn next_pairs(&mut self) -> [u64; PAIRS] {
+        let (first, second) = (self.next(), self.next());
+        let mut bits = [0; PAIRS];
+        bits[..LANES].copy_from_slice(&first);
+        bits[LANES..].copy_from_slice(&second);
+        bits
+    }
+}
+
+/// `-2 ln((h + ½) / 2³¹)` for a 31-bit `h`, never negative.
+#[inline(always)]
+fn minus_two_ln(h: i32) -> f32 {
+    const SCALE: f32 = 1.0 / (1u64 << 31) as f32;
+    const SQRT_HALF: i32 = 0x3F35_04F3;
+    let u = (h as f32 + 0.5) * SCALE;
+    // u = 2^exponent · (1 + t) with √½ ≤ 1 + t < √2.
+    let offset = (u.to_bits() as i32).wrapping_sub(SQRT_HALF);
+    let exponent = (offset >> 23) as f32;
+    let t = f32::from_bits(((offset & 0x007F_FFFF) + SQRT_HALF) as u32) - 1.0;
+    // ln(1 + t) = t - t²/2 + t³ · p(t)
+    let mut p = LN[0];
+    for &coefficient in &LN[1..] {
+        p = p * t + coefficient;
+    }
+    let ln = (p * t - 0.5) * (t * t) + t + exponent * std::f32::consts::LN_2;
+    (-2.0 * ln).max(0.0)
+}
+
+/// `(cos, sin)` of `2π · turn / 2³²`.
+#[inline(always)]
+fn cos_sin(turn: u32) -> (f32, f32) {
+    const RADIANS: f32 = (std::f64::consts::TAU / (1u64 << 32) as f64) as f32;
+    // The nearest quarter turn, and what is left of the angle: |angle| ≤ π/4.
+    let quarter = turn.wrapping_add(1 << 29) >> 30;
+    let angle = turn.wrapping_sub(quarter << 30) as i32 as f32 * RADIANS;
+    let square = angle * angle;
+    let sin = angle + angle * square * ((SIN[0] * square + SIN[1]) * square + SIN[2]);
+    let cos = 1.0 - 0.5 * square + square * square * ((COS[0] * square + COS[1]) * square + COS[2]);
+    let (cos, sin) = if quarter & 1 == 0 { (cos, sin) } else { (sin, cos) };
+    // Quarter 1 and 2 turn the cosine's sign, quarter 2 and 3 the sine's.
+    let cos_sign = ((quarter + 1) & 2) << 30;
+    let sin_sign = (quarter & 2) << 30;
+    (f32::from_bits(cos.to_bits() ^ cos_sign), f32::from_bits(sin.to_bits() ^ sin_sign))
+}
+
+/// Minimax of (ln(1 + t) - t + t²/2) / t³ on [√½ - 1, √2 - 1], highest power first.
+const LN: [f32; 6] =
+    [-0.104_876_68, 0.161_541_13, -0.171_023_77, 0.199_086_43, -0.249_842_32, 0.333_346_64];
+/// Minimax of (sin(a) - a) / a³ on [-π/4, π/4], in a², highest power first.
+const SIN: [f32; 3] = [-1.949_623_4e-4, 8.331_984e-3, -1.666_665_1e-1];
+/// Minimax of (cos(a) - 1 + a²/2) / a⁴ on [-π/4, π/4], in a², highest power first.
+const COS: [f32; 3] = [2.443_948_3e-5, -1.388_737_8e-3, 4.166_664_6e-2];
+
+/// The cosine halves of the pairs, then the sine halves.
+#[inline(always)]
+fn box_muller(bits: [u64; PAIRS]) -> [f32; GROUP] {
+    // One loop per step keeps each a straight line of vector instructions.
+    let radius: [f32; PAIRS] =
+        std::array::from_fn(|pair| minus_two_ln((bits[pair] >> 33) as i32).sqrt());
+    let direction: [(f32, f32); PAIRS] = std::array::from_fn(|pair| cos_sin(bits[pair] as u32));
+    let mut normals = [0.0; GROUP];
+    for pair in 0..PAIRS {
+        normals[pair] = radius[pair] * direction[pair].0;
+        normals[PAIRS + pair] = radius[pair] * direction[pair].1;
+    }
+    normals
+}
+
+#[inline(always)]
+fn fill_body(out: &mut [f32], seed: u64, row: u32, first_column: u32) {
+    let mut done = 0;
+    while done < out.len() {
+        let column = first_column.wrapping_add(done as u32);
+        let (block, start) = (column / BLOCK as u32, column as usize % BLOCK);
+        let width = (BLOCK - start).min(out.len() - done);
+        fill_block(&mut out[done..done + width], block_base(seed, row, block), start);
+        done += width;
+    }
+}
+
+/// Columns `start …` of the block whose generators come from `base`.
+#[inline(always)]
+fn fill_block(out: &mut [f32], base: u64, start: usize) {
+    let mut lanes = Lanes::new(base);
+    for _ in 0..start / GROUP {
+        lanes.next_pairs();
+    }
+    let mut skip = start % GROUP;
+    let mut out = out;
+    while !out.is_empty() {
+        let bits = lanes.next_pairs();
+        let normals = box_muller(bits);
+        let width = (GROUP - skip).min(out.len());
+        let (head, tail) = out.split_at_mut(width);
+        head.copy_from_slice(&normals[skip..skip + width]);
+        (out, skip) = (tail, 0);
+    }
+}
+
+for_each_level! {
+    /// Writes ε of `row` and the columns `first_column …` to `out`.
+    pub(crate) fn fill(out: &mut [f32], seed: u64, row: u32, first_column: u32) = fill_body
+}

@@ -1,0 +1,145 @@
+//! What an op is, and how its attributes reach it.
+
+use crate::{Error, Fact, ParFor, View, ViewMut};
+
+/// One attribute of an op.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Attr<'a> {
+    /// A truth value.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Float(f64),
+    /// A text.
+    Str(&'a str),
+    /// A list of integers: axes, a permutation, a shape.
+    Ints(&'a [i64]),
+}
+
+/// Attributes by name, as XLA, a `.lmn` file or NumPy hands them over.
+pub trait Attrs {
+    /// The attribute of that name, if there is one.
+    fn get(&self, name: &str) -> Option<Attr<'_>>;
+}
+
+impl dyn Attrs + '_ {
+    /// A truth value.
+    pub fn bool(&self, op: &'static str, name: &str) -> Result<bool, Error> {
+        match self.get(name) {
+            Some(Attr::Bool(value)) => Ok(value),
+            other => Err(unexpected(op, name, "a bool", other)),
+        }
+    }
+
+    /// An integer.
+    pub fn int(&self, op: &'static str, name: &str) -> Result<i64, Error> {
+        match self.get(name) {
+            Some(Attr::Int(value)) => Ok(value),
+            other => Err(unexpected(op, name, "an integer", other)),
+        }
+    }
+
+    /// A float.
+    pub fn float(&self, op: &'static str, name: &str) -> Result<f64, Error> {
+        match self.get(name) {
+            Some(Attr::Float(value)) => Ok(value),
+            other => Err(unexpected(op, name, "a float", other)),
+        }
+    }
+
+    /// A text.
+    pub fn str(&self, op: &'static str, name: &str) -> Result<&str, Error> {
+        match self.get(name) {
+            Some(Attr::Str(value)) => Ok(value),
+            other => Err(unexpected(op, name, "a string", other)),
+        }
+    }
+
+    /// A list of integers.
+    pub fn ints(&self, op: &'static str, name: &str) -> Result<&[i64], Error> {
+        match self.get(name) {
+            Some(Attr::Ints(value)) => Ok(value),
+            other => Err(unexpected(op, name, "a list of integers", other)),
+        }
+    }
+}
+
+fn unexpected(op: &'static str, name: &str, expected: &str, got: Option<Attr<'_>>) -> Error {
+    let message = match got {
+        None => format!("attribute `{name}` is missing, expected {expected}"),
+        Some(got) => format!("attribute `{name}` must be {expected}, got {got:?}"),
+    };
+    Error::invalid(op, message)
+}
+
+/// An operation: attributes checked once, a shape rule, a computation.
+pub trait Op: Sized + Send + Sync + 'static {
+    /// Name in JAX, in the `.lmn` file and in NumPy; the XLA target is `lumina.NAME.v1`.
+    const NAME: &'static str;
+
+    /// The op of these attributes, or why there is none.
+    fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error>;
+
+    /// What `run` writes for these inputs, or why it will not.
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error>;
+
+    /// Computes `outputs`, which have the facts that `output_shapes` gave for `inputs`.
+    fn run(
+        &self,
+        inputs: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+        pool: &dyn ParFor,
+    ) -> Result<(), Error>;
+}
+
+/// An [`Op`] whose type is not known at compile time.
+pub trait DynOp: Send + Sync {
+    /// See [`Op::output_shapes`].
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error>;
+
+    /// See [`Op::run`].
+    fn run(
+        &self,
+        inputs: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+        pool: &dyn ParFor,
+    ) -> Result<(), Error>;
+}
+
+impl<O: Op> DynOp for O {
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
+        Op::output_shapes(self, inputs)
+    }
+
+    fn run(
+        &self,
+        inputs: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        Op::run(self, inputs, outputs, pool)
+    }
+}
+
+/// Makes an op from its attributes.
+pub type Make = fn(&dyn Attrs) -> Result<Box<dyn DynOp>, Error>;
+
+/// How to make one op from its attributes.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// [`Op::NAME`].
+    pub name: &'static str,
+    /// [`Op::from_attrs`].
+    pub make: Make,
+}
+
+impl Entry {
+    /// The entry of `O`.
+    pub const fn of<O: Op>() -> Self {
+        Self {
+            name: O::NAME,
+            make: |attrs| O::from_attrs(attrs).map(|op| Box::new(op) as Box<dyn DynOp>),
+        }
+    }
+}

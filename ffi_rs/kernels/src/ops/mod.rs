@@ -1,0 +1,13 @@
+//! One file per op.
+
+mod operands;
+mod optical_matmul;
+mod optical_matmul_grad;
+mod optical_noise;
+mod prepare;
+mod quantize;
+
+pub use optical_matmul::OpticalMatmul;
+pub use optical_matmul_grad::OpticalMatmulGrad;
+pub use optical_noise::OpticalNoise;
+pub use quantize::Quantize;

@@ -1,0 +1,279 @@
+//! The operands that the forward and the backward op of the signal chain have in common.
+
+use super::optical_noise::seed_of;
+use crate::noise;
+use crate::quantizer::Bits;
+use crate::simd::Level;
+use crate::{Attrs, DType, Error, Fact, View};
+
+/// The converters and the layout, as attributes say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    op: &'static str,
+    pub(crate) dac: Bits,
+    pub(crate) weight: Bits,
+    pub(crate) adc: Bits,
+    /// Whether w is (N, K) rather than (K, N).
+    pub(crate) transpose_weight: bool,
+    pub(crate) noisy: bool,
+}
+
+/// Rows, depth and columns: x is (M, K), y is (M, N).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) rows: usize,
+    pub(crate) depth: usize,
+    pub(crate) columns: usize,
+}
+
+impl Chain {
+    pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
+        Ok(Self {
+            op,
+            dac: Bits::from_attrs(op, attrs, "dac_bits")?,
+            weight: Bits::from_attrs(op, attrs, "weight_bits")?,
+            adc: Bits::from_attrs(op, attrs, "adc_bits")?,
+            transpose_weight: attrs.bool(op, "transpose_weight")?,
+            noisy: attrs.bool(op, "noisy")?,
+        })
+    }
+
+    /// Whether the products are summed as integers, which i32 must hold.
+    pub(crate) fn is_integer(&self, depth: usize) -> bool {
+        self.dac.is_byte()
+            && self.weight.is_byte()
+            && u64::from(self.dac.largest_code() * self.weight.largest_code())
+                .checked_mul(depth as u64)
+                .is_some_and(|sum| sum < 1 << 31)
+    }
+
+    /// How many products of codes f32 sums without rounding.
+    pub(crate) fn exact_products(&self) -> usize {
+        (1 << 24) / (self.dac.largest_code() * self.weight.largest_code()) as usize
+    }
+
+    /// The sizes that `x` and `w` give.
+    pub(crate) fn sizes(&self, x: &Fact, w: &Fact) -> Result<Sizes, Error> {
+        let &[rows, depth] = matrix(self.op, "x", x)?;
+        let &[first, second] = matrix(self.op, "w", w)?;
+        let (w_depth, columns) =
+            if self.transpose_weight { (second, first) } else { (first, second) };
+        if w_depth != depth {
+            return Err(self.refuse(format!(
+                "`w` must have {depth} elements along the contracted axis as `x` has, got {w_depth}"
+            )));
+        }
+        Ok(Sizes { rows, depth, columns })
+    }
+
+    /// Checks the operands from `x_full_scale` to `columns`.
+    pub(crate) fn check_ranges_and_noise(&self, facts: &[Fact], sizes: Sizes) -> Result<(), Error> {
+        let Sizes { rows, columns, .. } = sizes;
+        let [x_full_scale, w_full_scale, y_full_scale, noise, seed, row_ids, column_ids] = facts
+        else {
+            return Err(
+                self.refuse(format!("expected 7 range and noise operands, got {}", facts.len()))
+            );
+        };
+        let op = self.op;
+        extents(op, "x_full_scale", x_full_scale, DType::F32, &[&[1, rows]])?;
+        extents(op, "w_full_scale", w_full_scale, DType::F32, &[&[1, columns]])?;
+        extents(op, "y_full_scale", y_full_scale, DType::F32, &[&[1, columns]])?;
+        extents(op, "noise", noise, DType::F32, &[&[1, rows], &[4]])?;
+        extents(op, "seed", seed, DType::U32, &[&[1, rows], &[2]])?;
+        // Rows that share an id would share their noise.
+        let ids = |extent| if self.noisy { [extent, extent] } else { [1, extent] };
+        extents(op, "rows", row_ids, DType::U32, &[&ids(rows)])?;
+        extents(op, "columns", column_ids, DType::U32, &[&ids(columns)])
+    }
+
+    pub(crate) fn refuse(&self, message: String) -> Error {
+        Error::invalid(self.op, message)
+    }
+}
+
+/// The two extents of a matrix of f32.
+pub(crate) fn matrix<'a>(
+    op: &'static str,
+    name: &str,
+    fact: &'a Fact,
+) -> Result<&'a [usize; 2], Error> {
+    match (fact.dtype, <&[usize; 2]>::try_from(fact.shape.as_slice())) {
+        (DType::F32, Ok(shape)) => Ok(shape),
+        _ => Err(Error::invalid(op, format!("`{name}` must be an f32 matrix, got {fact}"))),
+    }
+}
+
+/// Checks that each axis of `fact` has one of the extents allowed for it.
+pub(crate) fn extents(
+    op: &'static str,
+    name: &str,
+    fact: &Fact,
+    dtype: DType,
+    allowed: &[&[usize]],
+) -> Result<(), Error> {
+    let fits = fact.dtype == dtype
+        && fact.shape.len() == allowed.len()
+        && fact.shape.iter().zip(allowed).all(|(extent, allowed)| allowed.contains(extent));
+    if fits {
+        return Ok(());
+    }
+    let mut axes = String::new();
+    for (axis, allowed) in allowed.iter().enumerate() {
+        let mut allowed = allowed.to_vec();
+        allowed.dedup();
+        let choices: Vec<String> = allowed.iter().map(usize::to_string).collect();
+        axes += if axis == 0 { "" } else { "," };
+        axes += &choices.join("|");
+    }
+    Err(Error::invalid(op, format!("`{name}` must be {dtype}[{axes}], got {fact}")))
+}
+
+/// A per-row or per-column operand, of which one row may stand for all.
+#[derive(Clone, Copy)]
+pub(crate) struct Broadcast<'a, T> {
+    data: &'a [T],
+    /// Elements from one row to the next; 0 where one stands for all.
+    stride: usize,
+}
+
+impl<'a, T: Copy> Broadcast<'a, T> {
+    /// Of `data` with `width` elements per row, for `extent` rows.
+    pub(crate) fn new(data: &'a [T], width: usize, extent: usize) -> Self {
+        Self { data, stride: if data.len() == width && extent != 1 { 0 } else { width } }
+    }
+
+    #[inline(always)]
+    pub(crate) fn row<const W: usize>(&self, index: usize) -> [T; W] {
+        std::array::from_fn(|element| self.data[index * self.stride + element])
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, index: usize) -> T {
+        self.data[index * self.stride]
+    }
+}
+
+/// Ranges and noise of the chain, by row and by column.
+pub(crate) struct Ranges<'a> {
+    pub(crate) x_full_scale: Broadcast<'a, f32>,
+    pub(crate) w_full_scale: Broadcast<'a, f32>,
+    pub(crate) y_full_scale: Broadcast<'a, f32>,
+    noise: Broadcast<'a, f32>,
+    seed: Broadcast<'a, u32>,
+    row_ids: Broadcast<'a, u32>,
+    first_column: u32,
+    noisy: bool,
+}
+
+impl<'a> Ranges<'a> {
+    /// From the operands that [`Chain::check_ranges_and_noise`] has passed.
+    pub(crate) fn new(chain: &Chain, views: &[View<'a>], sizes: Sizes) -> Result<Self, Error> {
+        let Sizes { rows, columns, .. } = sizes;
+        Ok(Self {
+            x_full_scale: Broadcast::new(views[0].data()?, 1, rows),
+            w_full_scale: Broadcast::new(views[1].data()?, 1, columns),
+            y_full_scale: Broadcast::new(views[2].data()?, 1, columns),
+            noise: Broadcast::new(views[3].data()?, 4, rows),
+            seed: Broadcast::new(views[4].data()?, 2, rows),
+            row_ids: Broadcast::new(views[5].data()?, 1, rows),
+            first_column: views[6].data::<u32>()?.first().copied().unwrap_or(0),
+            noisy: chain.noisy,
+        })
+    }
+
+    /// The noise coefficients of `row`, or None where the row is free of noise.
+    pub(crate) fn coefficients(&self, row: usize) -> Option<Coefficients> {
+        if !self.noisy {
+            return None;
+        }
+        let [thermal, shot, relative, weight] = self.noise.row(row);
+        let coefficients = Coefficients { thermal, shot, relative, weight };
+        (coefficients.as_array() != [0.0; 4]).then_some(coefficients)
+    }
+
+    /// Calls `piece(start, ε)` for consecutive pieces of `columns` that noise blocks cut.
+    #[inline(always)]
+    pub(crate) fn noise_pieces(
+        &self,
+        level: Level,
+        row: usize,
+        columns: std::ops::Range<usize>,
+        mut piece: impl FnMut(usize, &[f32]),
+    ) {
+        let seed = seed_of(self.seed.row(row));
+        let mut epsilon = [0.0; noise::BLOCK];
+        let mut column = columns.start;
+        while column < columns.end {
+            let id = self.first_column.wrapping_add(column as u32);
+            let width = (noise::BLOCK - id as usize % noise::BLOCK).min(columns.end - column);
+            noise::fill(level, &mut epsilon[..width], seed, self.row_ids.get(row), id);
+            piece(column, &epsilon[..width]);
+            column += width;
+        }
+    }
+}
+
+/// σ² = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Coefficients {
+    thermal: f32,
+    shot: f32,
+    relative: f32,
+    pub(crate) weight: f32,
+}
+
+impl Coefficients {
+    fn as_array(self) -> [f32; 4] {
+        [self.thermal, self.shot, self.relative, self.weight]
+    }
+
+    /// σ at `y`, in a row whose squared input is `energy`.
+    #[inline(always)]
+    pub(crate) fn sigma(&self, y: f32, energy: f32) -> f32 {
+        let floor = self.thermal * self.thermal;
+        let shot = self.shot * self.shot;
+        let relative = self.relative * self.relative;
+        let weight = self.weight * self.weight;
+        (floor + shot * y.abs() + relative * (y * y) + weight * energy).sqrt()
+    }
+
+    /// ∂σ/∂y · σ
+    #[inline(always)]
+    pub(crate) fn sigma_by_y(&self, y: f32) -> f32 {
+        let sign = if y > 0.0 {
+            1.0
+        } else if y < 0.0 {
+            -1.0
+        } else {
+            0.0
+        };
+        0.5 * (self.shot * self.shot) * sign + self.relative * self.relative * y
+    }
+
+    /// ∂σ/∂(thermal, shot, relative, weight) · σ
+    #[inline(always)]
+    pub(crate) fn sigma_by_coefficients(&self, y: f32, energy: f32) -> [f32; 4] {
+        [self.thermal, self.shot * y.abs(), self.relative * (y * y), self.weight * energy]
+    }
+}
+
+/// The weights as the chain sees them, element (depth, column).
+pub(crate) struct Weights<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) depth_stride: usize,
+    pub(crate) column_stride: usize,
+}
+
+impl<'a> Weights<'a> {
+    pub(crate) fn new(data: &'a [f32], sizes: Sizes, transposed: bool) -> Self {
+        let (depth_stride, column_stride) =
+            if transposed { (1, sizes.depth) } else { (sizes.columns, 1) };
+        Self { data, depth_stride, column_stride }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, depth: usize, column: usize) -> f32 {
+        self.data[depth * self.depth_stride + column * self.column_stride]
+    }
+}

@@ -1,0 +1,67 @@
+//! The noise alone, as the signal chain draws it.
+
+use super::operands::{Broadcast, extents};
+use crate::shared::SharedMut;
+use crate::simd::Level;
+use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, noise};
+
+/// `ε(seed, row, column)`, standard normal.
+///
+/// Inputs: seed u32\[1|M,2\] (high word first), rows u32\[M\], columns u32\[N\] (global ids,
+/// consecutive from the first). Output: f32\[M,N\].
+#[derive(Debug)]
+pub struct OpticalNoise;
+
+impl Op for OpticalNoise {
+    const NAME: &'static str = "optical_noise";
+
+    fn from_attrs(_attrs: &dyn Attrs) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
+        let [seed, rows, columns] = inputs else {
+            let message = format!("expected 3 operands, got {}", inputs.len());
+            return Err(Error::invalid(Self::NAME, message));
+        };
+        let vector = |name: &str, fact: &Fact| match (fact.dtype, fact.shape.as_slice()) {
+            (DType::U32, &[extent]) => Ok(extent),
+            _ => Err(Error::invalid(
+                Self::NAME,
+                format!("`{name}` must be a u32 vector, got {fact}"),
+            )),
+        };
+        let (rows, columns) = (vector("rows", rows)?, vector("columns", columns)?);
+        extents(Self::NAME, "seed", seed, DType::U32, &[&[1, rows], &[2]])?;
+        Ok(vec![Fact::new(DType::F32, [rows, columns])])
+    }
+
+    fn run(
+        &self,
+        inputs: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        const ROWS: usize = 16;
+        let level = Level::detect();
+        let (rows, columns) = (inputs[1].data::<u32>()?, inputs[2].data::<u32>()?);
+        let seed = Broadcast::new(inputs[0].data::<u32>()?, 2, rows.len());
+        let Some(&first) = columns.first() else { return Ok(()) };
+        let out = SharedMut::new(outputs[0].data_mut::<f32>()?);
+        pool.run(rows.len().div_ceil(ROWS), &|chunk, _| {
+            let start = chunk * ROWS;
+            for (row, &id) in rows.iter().enumerate().skip(start).take(ROWS) {
+                // SAFETY: each row is written by one chunk.
+                let out = unsafe { out.slice(row * columns.len(), columns.len()) };
+                noise::fill(level, out, seed_of(seed.row(row)), id, first);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The seed of two words, the high one first.
+#[inline(always)]
+pub(crate) fn seed_of([high, low]: [u32; 2]) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}

@@ -1,0 +1,95 @@
+//! One portable body, compiled once for each CPU level and picked at run time.
+
+/// The instruction sets that a body is compiled for. A value above the baseline is proof that
+/// this CPU has them: only [`Level::detect`] makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// What every CPU of the target has: SSE2 on x86-64, NEON on AArch64.
+    Baseline,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Level {
+    /// The best level of this CPU.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("fma")
+            {
+                return Self::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
+        }
+        Self::Baseline
+    }
+}
+
+/// Columns of a register tile at `level`, and so of a packed panel.
+pub(crate) fn panel_width(level: Level) -> usize {
+    match level {
+        Level::Avx512 => 32,
+        Level::Avx2 => 16,
+        Level::Baseline => 8,
+    }
+}
+
+/// Defines `fn name(level, args)`, which runs `body(args)` compiled for that level.
+///
+/// `body` must be `#[inline(always)]`. A body marked `tiled` takes three constants: the rows and
+/// the columns of its register tile, and whether the level has a fused multiply-add.
+macro_rules! for_each_level {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = tiled $body:ident) => {
+        $crate::simd::for_each_level! {
+            @define [$(#[$meta])*] [$vis] $name [$($arg: $ty),*]
+            [$body::<8, 32, true>] [$body::<4, 16, true>]
+            [$body::<4, 8, { cfg!(target_arch = "aarch64") }>]
+        }
+    };
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
+        $crate::simd::for_each_level! {
+            @define [$(#[$meta])*] [$vis] $name [$($arg: $ty),*] [$body] [$body] [$body]
+        }
+    };
+    (@define [$($meta:tt)*] [$vis:vis] $name:ident [$($arg:ident: $ty:ty),*]
+     [$avx512:expr] [$avx2:expr] [$baseline:expr]) => {
+        $($meta)*
+        $vis fn $name(level: $crate::simd::Level, $($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) {
+                    $avx2($($arg),*)
+                }
+
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                fn avx512($($arg: $ty),*) {
+                    $avx512($($arg),*)
+                }
+
+                match level {
+                    // SAFETY: `Level::Avx512` exists only where `detect` saw these features.
+                    $crate::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
+                    // SAFETY: `Level::Avx2` exists only where `detect` saw these features.
+                    $crate::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
+                    $crate::simd::Level::Baseline => $baseline($($arg),*),
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            {
+                let _ = level;
+                $baseline($($arg),*)
+            }
+        }
+    };
+}
+
+pub(crate) use for_each_level;
