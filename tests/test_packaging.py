@@ -1,0 +1,76 @@
+"""Versions agree, and the checkout holds what it should and nothing of the machine it came from."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import lumina_jax
+
+ROOT = Path(__file__).parent.parent
+
+
+def toml(name: str) -> dict:
+    return tomllib.loads((ROOT / name).read_text(encoding="utf-8"))
+
+
+@cache
+def tracked() -> tuple[str, ...]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("a checkout without Git does not know its files")
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return tuple(name for name in listing.stdout.split("\0") if (ROOT / name).is_file())
+
+
+def test_versions_agree() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    workspace = toml("Cargo.toml")["workspace"]
+    crates = [*toml("Cargo.lock")["package"], workspace["package"]]
+    crates += [
+        {"name": name, **crate}
+        for name, crate in workspace["dependencies"].items()
+        if "path" in crate
+    ]
+    assert {
+        toml("pyproject.toml")["project"]["version"],
+        *(
+            crate["version"]
+            for crate in crates
+            if crate.get("name", "lumina-").startswith("lumina-")
+        ),
+        re.findall(r"^## \[([\d.]+)\]", changelog, re.MULTILINE)[0],
+        lumina_jax.kernel.version(),
+    } == {lumina_jax.__version__}
+
+
+def test_rust_and_python_of_the_readme_are_those_declared() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rust = toml("Cargo.toml")["workspace"]["package"]["rust-version"]
+    python = toml("pyproject.toml")["project"]["requires-python"].removeprefix(">=")
+    assert f"Python {python} or\nnewer, Rust {rust} or newer" in readme
+
+
+def test_dependencies_have_a_lower_and_an_upper_bound() -> None:
+    project = toml("pyproject.toml")["project"]
+    for group in (project["dependencies"], *project["optional-dependencies"].values()):
+        for requirement in group:
+            assert requirement.startswith("lumina-jax[") or re.search(
+                r">=[\d.]+,<[\d.]+$", requirement
+            ), requirement
+
+
+def test_only_packages_have_an_init() -> None:
+    roots = {name.split("/")[0] for name in tracked() if name.endswith("__init__.py")}
+    assert roots == set(toml("pyproject.toml")["tool"]["maturin"]["python-packages"])
+
+
+def test_no_machine_path_is_tracked() -> None:
+    machine = re.compile(rb"/(?:root|home/\w+|Users/\w+|work|tmp)/[\w.-]")
+    assert [name for name in tracked() if machine.search((ROOT / name).read_bytes())] == []
