@@ -32,19 +32,12 @@ def tracked() -> tuple[str, ...]:
 def test_versions_agree() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     workspace = toml("Cargo.toml")["workspace"]
-    crates = [*toml("Cargo.lock")["package"], workspace["package"]]
-    crates += [
-        {"name": name, **crate}
-        for name, crate in workspace["dependencies"].items()
-        if "path" in crate
-    ]
+    shared = workspace["dependencies"].values()
     assert {
         toml("pyproject.toml")["project"]["version"],
-        *(
-            crate["version"]
-            for crate in crates
-            if crate.get("name", "lumina-").startswith("lumina-")
-        ),
+        workspace["package"]["version"],
+        *(crate["version"] for crate in shared if "path" in crate),
+        *(p["version"] for p in toml("Cargo.lock")["package"] if p["name"].startswith("lumina-")),
         re.findall(r"^## \[([\d.]+)\]", changelog, re.MULTILINE)[0],
         lumina_jax.kernel.version(),
     } == {lumina_jax.__version__}
