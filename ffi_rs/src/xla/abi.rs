@@ -1,0 +1,381 @@
+//! The part of the XLA FFI C API, version 0.3, that a CPU handler touches.
+//!
+//! A mirror of `xla/ffi/api/c_api.h` in Rust and nothing else: no logic lives here. Every struct
+//! is followed by its size and offsets on 64-bit targets, checked at compile time.
+//! [`CallFrame`] ends where version 0.1 ended; later versions append a `future` field, which
+//! only asynchronous handlers need.
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::mem::{offset_of, size_of};
+
+/// Major version of this mirror.
+pub const API_MAJOR: c_int = 0;
+/// Minor version of this mirror.
+pub const API_MINOR: c_int = 3;
+
+macro_rules! layout {
+    ($name:ident: $size:literal { $($field:ident @ $offset:literal),* $(,)? }) => {
+        const _: () = {
+            assert!(size_of::<$name>() == $size);
+            $(assert!(offset_of!($name, $field) == $offset);)*
+        };
+    };
+}
+
+/// Head of a linked list of extensions.
+#[repr(C)]
+pub struct ExtensionBase {
+    /// Bytes that the other side knows of.
+    pub struct_size: usize,
+    /// Which extension this is.
+    pub kind: c_uint,
+    /// The next extension, or null.
+    pub next: *mut ExtensionBase,
+}
+layout!(ExtensionBase: 24 { struct_size @ 0, kind @ 8, next @ 16 });
+
+/// [`ExtensionBase::kind`] of a [`MetadataExtension`].
+pub const EXTENSION_METADATA: c_uint = 1;
+
+/// A version of the API.
+#[repr(C)]
+pub struct ApiVersion {
+    /// Bytes that the other side knows of.
+    pub struct_size: usize,
+    /// Extensions, or null.
+    pub extension_start: *mut ExtensionBase,
+    /// Layout breaks.
+    pub major_version: c_int,
+    /// Additions.
+    pub minor_version: c_int,
+}
+layout!(ApiVersion: 24 { struct_size @ 0, extension_start @ 8, major_version @ 16, minor_version @ 20 });
+
+/// Number of a type that was registered with XLA.
+#[repr(C)]
+pub struct TypeId {
+    /// 0 is "unknown".
+    pub type_id: i64,
+}
+layout!(TypeId: 8 { type_id @ 0 });
+
+/// What a handler says of itself.
+#[repr(C)]
+pub struct Metadata {
+    /// Bytes that the other side knows of.
+    pub struct_size: usize,
+    /// The API that the handler was written for.
+    pub api_version: ApiVersion,
+    /// Trait bits; 0 is none.
+    pub traits: u32,
+    /// Type of the state of a stateful handler. Absent before version 0.2.
+    pub state_type_id: TypeId,
+}
+layout!(Metadata: 48 { struct_size @ 0, api_version @ 8, traits @ 32, state_type_id @ 40 });
+
+/// The extension by which XLA asks a handler for its [`Metadata`].
+#[repr(C)]
+pub struct MetadataExtension {
+    /// The list link.
+    pub extension_base: ExtensionBase,
+    /// To be filled in.
+    pub metadata: *mut Metadata,
+}
+layout!(MetadataExtension: 32 { extension_base @ 0, metadata @ 24 });
+
+/// An error that XLA owns.
+#[repr(C)]
+pub struct Error {
+    _opaque: [u8; 0],
+}
+
+/// State of one invocation that XLA owns; dead once the handler has returned.
+#[repr(C)]
+pub struct ExecutionContext {
+    _opaque: [u8; 0],
+}
+
+/// Status code of an error: the caller's fault.
+pub const ERROR_INVALID_ARGUMENT: c_uint = 3;
+/// Status code of an error: our fault.
+pub const ERROR_INTERNAL: c_uint = 13;
+
+/// Arguments of [`Api::error_create`].
+#[repr(C)]
+pub struct ErrorCreateArgs {
+    /// `size_of::<Self>()`, less the padding at its end.
+    pub struct_size: usize,
+    /// Extensions, or null.
+    pub extension_start: *mut ExtensionBase,
+    /// Null-terminated text, which XLA copies.
+    pub message: *const c_char,
+    /// Status code.
+    pub errc: c_uint,
+}
+layout!(ErrorCreateArgs: 32 { struct_size @ 0, extension_start @ 8, message @ 16, errc @ 24 });
+
+/// Arguments of [`Api::error_destroy`].
+#[repr(C)]
+pub struct ErrorDestroyArgs {
+    /// `size_of::<Self>()`.
+    pub struct_size: usize,
+    /// Extensions, or null.
+    pub extension_start: *mut ExtensionBase,
+    /// The error to free.
+    pub error: *mut Error,
+}
+layout!(ErrorDestroyArgs: 24 { struct_size @ 0, extension_start @ 8, error @ 16 });
+
+/// Element types, as `xla::PrimitiveType` numbers them, with XLA's names in lower case.
+pub const DTYPE_NAMES: &[(c_uint, &str)] = &[
+    (DTYPE_PRED, "pred"),
+    (DTYPE_S8, "s8"),
+    (3, "s16"),
+    (DTYPE_S32, "s32"),
+    (DTYPE_S64, "s64"),
+    (6, "u8"),
+    (7, "u16"),
+    (DTYPE_U32, "u32"),
+    (9, "u64"),
+    (10, "f16"),
+    (DTYPE_F32, "f32"),
+    (DTYPE_F64, "f64"),
+    (DTYPE_C64, "c64"),
+    (16, "bf16"),
+    (17, "token"),
+    (18, "c128"),
+    (19, "f8e5m2"),
+    (20, "f8e4m3fn"),
+    (21, "s4"),
+    (22, "u4"),
+    (23, "f8e4m3b11fnuz"),
+    (24, "f8e5m2fnuz"),
+    (25, "f8e4m3fnuz"),
+    (26, "s2"),
+    (27, "u2"),
+    (28, "f8e4m3"),
+    (29, "f8e3m4"),
+    (30, "s1"),
+    (31, "u1"),
+    (32, "f4e2m1fn"),
+    (33, "f8e8m0fnu"),
+];
+/// Truth values of one byte.
+pub const DTYPE_PRED: c_uint = 1;
+/// `i8`.
+pub const DTYPE_S8: c_uint = 2;
+/// `i32`.
+pub const DTYPE_S32: c_uint = 4;
+/// `i64`.
+pub const DTYPE_S64: c_uint = 5;
+/// `u32`.
+pub const DTYPE_U32: c_uint = 8;
+/// `f32`.
+pub const DTYPE_F32: c_uint = 11;
+/// `f64`.
+pub const DTYPE_F64: c_uint = 12;
+/// Two `f32`, real part first.
+pub const DTYPE_C64: c_uint = 15;
+
+/// A dense row-major array.
+#[repr(C)]
+pub struct Buffer {
+    /// Bytes that the other side knows of.
+    pub struct_size: usize,
+    /// Extensions, or null.
+    pub extension_start: *mut ExtensionBase,
+    /// Element type.
+    pub dtype: c_uint,
+    /// The elements.
+    pub data: *mut c_void,
+    /// Number of axes.
+    pub rank: i64,
+    /// Extents, `rank` of them.
+    pub dims: *mut i64,
+}
+layout!(Buffer: 48 { struct_size @ 0, extension_start @ 8, dtype @ 16, data @ 24, rank @ 32, dims @ 40 });
+
+/// The only type of argument and of result there is: a [`Buffer`].
+pub const ARG_BUFFER: c_uint = 1;
+/// An attribute that is one [`Scalar`].
+pub const ATTR_SCALAR: c_uint = 3;
+
+/// A string that need not end in a null.
+#[repr(C)]
+pub struct ByteSpan {
+    /// First byte.
+    pub ptr: *const c_char,
+    /// Number of bytes.
+    pub len: usize,
+}
+layout!(ByteSpan: 16 { ptr @ 0, len @ 8 });
+
+/// One number as an attribute.
+#[repr(C)]
+pub struct Scalar {
+    /// Element type.
+    pub dtype: c_uint,
+    /// The number.
+    pub value: *mut c_void,
+}
+layout!(Scalar: 16 { dtype @ 0, value @ 8 });
+
+/// The arguments of a call, or its results: `XLA_FFI_Args` and `XLA_FFI_Rets` have one layout.
+#[repr(C)]
+pub struct Args {
+    /// Bytes that the other side knows of.
+    pub struct_size: usize,
+    /// Extensions, or null.
+    pub extension_start: *mut ExtensionBase,
+    /// Number of arguments.
+    pub size: i64,
+    /// Type of each.
+    pub types: *mut c_uint,
+    /// Each, as a pointer to what its type says.
+    pub args: *mut *mut c_void,
+}
+layout!(Args: 40 { struct_size @ 0, extension_start @ 8, size @ 16, types @ 24, args @ 32 });
+
+/// The attributes of a call, sorted by name.
+#[repr(C)]
+pub struct Attrs {
+    /// Bytes that the other side knows of.
+    pub struct_size: usize,
+    /// Extensions, or null.
+    pub extension_start: *mut ExtensionBase,
+    /// Number of attributes.
+    pub size: i64,
+    /// Type of each.
+    pub types: *mut c_uint,
+    /// Name of each.
+    pub names: *mut *mut ByteSpan,
+    /// Each, as a pointer to what its type says.
+    pub attrs: *mut *mut c_void,
+}
+layout!(Attrs: 48 { struct_size @ 0, extension_start @ 8, size @ 16, types @ 24, names @ 32, attrs @ 40 });
+
+/// [`CallFrame::stage`] of a call that computes.
+pub const STAGE_EXECUTE: c_uint = 3;
+
+/// One call of a handler.
+#[repr(C)]
+pub struct CallFrame {
+    /// Bytes that the other side knows of.
+    pub struct_size: usize,
+    /// Extensions, or null; a [`MetadataExtension`] turns the call into a query.
+    pub extension_start: *mut ExtensionBase,
+    /// What XLA offers.
+    pub api: *const Api,
+    /// State of this invocation.
+    pub ctx: *mut ExecutionContext,
+    /// What the call is to do.
+    pub stage: c_uint,
+    /// Arguments.
+    pub args: Args,
+    /// Results, to be written.
+    pub rets: Args,
+    /// Attributes.
+    pub attrs: Attrs,
+}
+layout!(CallFrame: 168 {
+    struct_size @ 0, extension_start @ 8, api @ 16, ctx @ 24, stage @ 32, args @ 40, rets @ 80,
+    attrs @ 120,
+});
+
+/// A handler. Null is success; a returned error becomes XLA's.
+pub type Handler = unsafe extern "C" fn(*mut CallFrame) -> *mut Error;
+
+/// Work for the thread pool.
+pub type Task = unsafe extern "C" fn(*mut c_void);
+
+/// Arguments of [`Api::thread_pool_schedule`].
+#[repr(C)]
+pub struct ThreadPoolScheduleArgs {
+    /// `size_of::<Self>()`.
+    pub struct_size: usize,
+    /// Extensions, or null.
+    pub extension_start: *mut ExtensionBase,
+    /// [`CallFrame::ctx`].
+    pub ctx: *mut ExecutionContext,
+    /// Called once, on any thread, at any time.
+    pub task: Task,
+    /// Argument of `task`.
+    pub data: *mut c_void,
+}
+layout!(ThreadPoolScheduleArgs: 40 { struct_size @ 0, extension_start @ 8, ctx @ 16, task @ 24, data @ 32 });
+
+/// Arguments of [`Api::thread_pool_num_threads`].
+#[repr(C)]
+pub struct ThreadPoolNumThreadsArgs {
+    /// `size_of::<Self>()`.
+    pub struct_size: usize,
+    /// Extensions, or null.
+    pub extension_start: *mut ExtensionBase,
+    /// [`CallFrame::ctx`].
+    pub ctx: *mut ExecutionContext,
+    /// Where the number is written.
+    pub num_threads: *mut i64,
+}
+layout!(ThreadPoolNumThreadsArgs: 32 { struct_size @ 0, extension_start @ 8, ctx @ 16, num_threads @ 24 });
+
+/// A function of [`Api`] that this crate does not call.
+pub type Unused = *const c_void;
+
+/// What XLA offers. Earlier versions have fewer functions: compare `struct_size` before a read.
+#[repr(C)]
+pub struct Api {
+    /// Bytes that the other side knows of.
+    pub struct_size: usize,
+    /// Extensions, or null.
+    pub extension_start: *mut ExtensionBase,
+    /// Version of the other side.
+    pub api_version: ApiVersion,
+    /// Not for us.
+    pub internal_api: *const c_void,
+    /// Makes an error.
+    pub error_create: Option<unsafe extern "C" fn(*mut ErrorCreateArgs) -> *mut Error>,
+    /// Text of an error.
+    pub error_get_message: Unused,
+    /// Frees an error.
+    pub error_destroy: Option<unsafe extern "C" fn(*mut ErrorDestroyArgs)>,
+    /// Registers a handler.
+    pub handler_register: Unused,
+    /// The stream of a device.
+    pub stream_get: Unused,
+    /// Registers a type.
+    pub type_register: Unused,
+    /// User data of an execution.
+    pub execution_context_get: Unused,
+    /// Sets the state of a handler.
+    pub state_set: Unused,
+    /// The state of a handler.
+    pub state_get: Unused,
+    /// Allocates device memory.
+    pub device_memory_allocate: Unused,
+    /// Frees device memory.
+    pub device_memory_free: Unused,
+    /// Hands a task to XLA's thread pool.
+    pub thread_pool_schedule:
+        Option<unsafe extern "C" fn(*mut ThreadPoolScheduleArgs) -> *mut Error>,
+    /// Number of threads in XLA's thread pool.
+    pub thread_pool_num_threads:
+        Option<unsafe extern "C" fn(*mut ThreadPoolNumThreadsArgs) -> *mut Error>,
+    /// Makes a future.
+    pub future_create: Unused,
+    /// Completes a future.
+    pub future_set_available: Unused,
+    /// Fails a future.
+    pub future_set_error: Unused,
+    /// Number of the run.
+    pub run_id_get: Unused,
+    /// Number of the device.
+    pub device_ordinal_get: Unused,
+}
+layout!(Api: 192 {
+    struct_size @ 0, extension_start @ 8, api_version @ 16, internal_api @ 40, error_create @ 48,
+    error_get_message @ 56, error_destroy @ 64, handler_register @ 72, stream_get @ 80,
+    type_register @ 88, execution_context_get @ 96, state_set @ 104, state_get @ 112,
+    device_memory_allocate @ 120, device_memory_free @ 128, thread_pool_schedule @ 136,
+    thread_pool_num_threads @ 144, future_create @ 152, future_set_available @ 160,
+    future_set_error @ 168, run_id_get @ 176, device_ordinal_get @ 184,
+});

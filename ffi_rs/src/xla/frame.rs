@@ -1,0 +1,297 @@
+//! A call frame as views and attributes. Whatever the frame holds, the answer is views that are
+//! safe to use or an error that says what is wrong.
+//!
+//! What no check can see is trusted to XLA: a pointer that is not null points to as much as the
+//! ABI says, and a result is written by nobody else during the call.
+
+use std::ffi::{c_uint, c_void};
+use std::mem::{align_of, size_of};
+use std::ops::Range;
+use std::slice;
+
+use lumina_kernels::{Attr, Complex32, DType, Data, DataMut, Error, View, ViewMut};
+
+use super::abi;
+use crate::attrs::AttrList;
+
+/// What a call computes on.
+pub(super) struct Call<'a> {
+    pub(super) inputs: Vec<View<'a>>,
+    pub(super) outputs: Vec<ViewMut<'a>>,
+    pub(super) attrs: AttrList<&'a str>,
+}
+
+/// Reads the frame of a call of `op`.
+///
+/// # Safety
+/// `frame` points to a call frame that XLA made, and what it points to outlives `'a`.
+pub(super) unsafe fn decode<'a>(
+    op: &'static str,
+    frame: *const abi::CallFrame,
+) -> Result<Call<'a>, Error> {
+    let fail = |message: String| Error::invalid(op, message);
+    // SAFETY: the caller vouches for the frame.
+    let (stage, args, rets, attrs) =
+        unsafe { ((*frame).stage, &(*frame).args, &(*frame).rets, &(*frame).attrs) };
+    if stage != abi::STAGE_EXECUTE {
+        return Err(fail(format!("called in stage {stage}, expected {}", abi::STAGE_EXECUTE)));
+    }
+    // SAFETY: as above, for what the frame points to.
+    let (operands, results) = unsafe { (buffers(args, "operand"), buffers(rets, "result")) };
+    let (operands, results) = (operands.map_err(fail)?, results.map_err(fail)?);
+    check_overlaps(&operands, &results).map_err(fail)?;
+    Ok(Call {
+        // SAFETY: the buffers were checked one by one; the caller vouches for `'a`.
+        inputs: operands.iter().map(|buffer| unsafe { buffer.view() }).collect::<Result<_, _>>()?,
+        outputs: results
+            .iter()
+            // SAFETY: as above, and no result overlaps any other buffer.
+            .map(|buffer| unsafe { buffer.view_mut() })
+            .collect::<Result<_, _>>()?,
+        // SAFETY: the caller vouches for the frame.
+        attrs: unsafe { attributes(attrs) }.map_err(fail)?,
+    })
+}
+
+/// A buffer whose fields have been checked.
+struct Buffer<'a> {
+    /// "operand 3".
+    name: String,
+    dtype: DType,
+    shape: &'a [usize],
+    len: usize,
+    data: *mut c_void,
+}
+
+/// # Safety
+/// As [`decode`].
+unsafe fn buffers<'a>(args: &abi::Args, role: &str) -> Result<Vec<Buffer<'a>>, String> {
+    // SAFETY: the two arrays have `size` entries, says the ABI.
+    let (types, pointers) = unsafe {
+        (
+            array(args.types, args.size, || format!("the types of each {role}"))?,
+            array(args.args, args.size, || format!("the list of each {role}"))?,
+        )
+    };
+    let mut buffers = Vec::with_capacity(types.len());
+    for (index, (&kind, &pointer)) in types.iter().zip(pointers).enumerate() {
+        let name = format!("{role} {index}");
+        if kind != abi::ARG_BUFFER {
+            return Err(format!("{name} is of kind {kind}, expected a buffer"));
+        }
+        // SAFETY: the kind says what it points to.
+        buffers.push(unsafe { Buffer::new(name, pointer.cast::<abi::Buffer>()) }?);
+    }
+    Ok(buffers)
+}
+
+impl<'a> Buffer<'a> {
+    /// # Safety
+    /// As [`decode`], for one buffer.
+    unsafe fn new(name: String, buffer: *const abi::Buffer) -> Result<Self, String> {
+        // SAFETY: null or a buffer.
+        let Some(buffer) = (unsafe { buffer.as_ref() }) else {
+            return Err(format!("{name} is null"));
+        };
+        let dtype = match buffer.dtype {
+            abi::DTYPE_F32 => DType::F32,
+            abi::DTYPE_C64 => DType::C64,
+            abi::DTYPE_U32 => DType::U32,
+            abi::DTYPE_S32 => DType::I32,
+            abi::DTYPE_S8 => DType::I8,
+            abi::DTYPE_PRED => DType::Bool,
+            other => {
+                return Err(format!(
+                    "{name} is of type {}, expected f32, c64, u32, s32, s8 or pred",
+                    dtype_name(other)
+                ));
+            }
+        };
+        // SAFETY: `dims` has `rank` entries, says the ABI.
+        let dims = unsafe { array(buffer.dims, buffer.rank, || format!("the shape of {name}")) }?;
+        if dims.iter().any(|&extent| extent < 0) {
+            return Err(format!("{name} has shape {dims:?}, expected no negative extent"));
+        }
+        const { assert!(size_of::<usize>() == size_of::<i64>()) };
+        // SAFETY: i64 and usize have one layout, and none of the extents is negative.
+        let shape = unsafe { slice::from_raw_parts(dims.as_ptr().cast::<usize>(), dims.len()) };
+        let len = if shape.contains(&0) {
+            0
+        } else {
+            shape
+                .iter()
+                .try_fold(1usize, |product, &extent| product.checked_mul(extent))
+                .filter(|len| {
+                    len.checked_mul(dtype.size()).is_some_and(|n| isize::try_from(n).is_ok())
+                })
+                .ok_or_else(|| format!("{name} has shape {dims:?}, which no memory can hold"))?
+        };
+        if len > 0 && buffer.data.is_null() {
+            return Err(format!("{name} has no data"));
+        }
+        if len > 0 && !buffer.data.addr().is_multiple_of(align_of::<f32>().min(dtype.size())) {
+            return Err(format!("{name} is not aligned to its elements"));
+        }
+        Ok(Self { name, dtype, shape, len, data: buffer.data })
+    }
+
+    fn bytes(&self) -> Range<usize> {
+        self.data.addr()..self.data.addr() + self.len * self.dtype.size()
+    }
+
+    /// # Safety
+    /// The data outlives `'a` and is not written meanwhile.
+    unsafe fn view(&self) -> Result<View<'a>, Error> {
+        // SAFETY: checked by `new`; the caller vouches for the rest.
+        let data = unsafe {
+            match self.dtype {
+                DType::F32 => Data::F32(self.elements()),
+                DType::C64 => Data::C64(self.elements::<Complex32>()),
+                DType::U32 => Data::U32(self.elements()),
+                DType::I32 => Data::I32(self.elements()),
+                DType::I8 => Data::I8(self.elements()),
+                DType::Bool => Data::Bool(self.elements()),
+            }
+        };
+        View::new(self.shape, data)
+    }
+
+    /// # Safety
+    /// The data outlives `'a` and nobody else uses it meanwhile.
+    unsafe fn view_mut(&self) -> Result<ViewMut<'a>, Error> {
+        // SAFETY: checked by `new`; the caller vouches for the rest.
+        let data = unsafe {
+            match self.dtype {
+                DType::F32 => DataMut::F32(self.elements_mut()),
+                DType::C64 => DataMut::C64(self.elements_mut::<Complex32>()),
+                DType::U32 => DataMut::U32(self.elements_mut()),
+                DType::I32 => DataMut::I32(self.elements_mut()),
+                DType::I8 => DataMut::I8(self.elements_mut()),
+                DType::Bool => DataMut::Bool(self.elements_mut()),
+            }
+        };
+        ViewMut::new(self.shape, data)
+    }
+
+    /// # Safety
+    /// As [`Self::view`], and `T` is the type of the elements.
+    unsafe fn elements<T>(&self) -> &'a [T] {
+        if self.len == 0 {
+            return &[]; // The pointer of an empty buffer may be anything.
+        }
+        // SAFETY: not null, aligned, `len` elements.
+        unsafe { slice::from_raw_parts(self.data.cast::<T>(), self.len) }
+    }
+
+    /// # Safety
+    /// As [`Self::view_mut`], and `T` is the type of the elements.
+    unsafe fn elements_mut<T>(&self) -> &'a mut [T] {
+        if self.len == 0 {
+            return &mut [];
+        }
+        // SAFETY: not null, aligned, `len` elements.
+        unsafe { slice::from_raw_parts_mut(self.data.cast::<T>(), self.len) }
+    }
+}
+
+/// XLA aliases a result with an operand only where the user asks for it; Rust never may.
+fn check_overlaps(operands: &[Buffer<'_>], results: &[Buffer<'_>]) -> Result<(), String> {
+    let disjoint = |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start;
+    for (index, result) in results.iter().enumerate().filter(|(_, result)| result.len > 0) {
+        for other in operands.iter().chain(&results[..index]).filter(|other| other.len > 0) {
+            if !disjoint(&result.bytes(), &other.bytes()) {
+                return Err(format!(
+                    "{} shares memory with {}, expected buffers of its own (no aliasing)",
+                    result.name, other.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// # Safety
+/// As [`decode`].
+unsafe fn attributes<'a>(attrs: &abi::Attrs) -> Result<AttrList<&'a str>, String> {
+    // SAFETY: the three arrays have `size` entries, says the ABI.
+    let (types, names, values) = unsafe {
+        (
+            array(attrs.types, attrs.size, || "the types of the attributes".into())?,
+            array(attrs.names, attrs.size, || "the names of the attributes".into())?,
+            array(attrs.attrs, attrs.size, || "the list of attributes".into())?,
+        )
+    };
+    let mut list = Vec::with_capacity(types.len());
+    for ((&kind, &name), &value) in types.iter().zip(names).zip(values) {
+        // SAFETY: null or a span, which lives as long as the frame.
+        let Some(span) = (unsafe { name.as_ref() }) else {
+            return Err("the name of an attribute is null".into());
+        };
+        // SAFETY: `ptr` has `len` bytes, says the ABI.
+        let name = unsafe {
+            array(span.ptr.cast::<u8>(), span.len.try_into().unwrap_or(-1), || {
+                "the name of an attribute".into()
+            })
+        }?;
+        let name = str::from_utf8(name)
+            .map_err(|_| format!("attribute `{}` is not named in UTF-8", name.escape_ascii()))?;
+        if kind != abi::ATTR_SCALAR {
+            return Err(format!("attribute `{name}` is of kind {kind}, expected a scalar"));
+        }
+        // SAFETY: the kind says what it points to.
+        list.push((name, unsafe { scalar(name, value.cast::<abi::Scalar>()) }?));
+    }
+    Ok(AttrList(list))
+}
+
+/// # Safety
+/// As [`decode`], for one attribute.
+unsafe fn scalar(name: &str, scalar: *const abi::Scalar) -> Result<Attr<'static>, String> {
+    // SAFETY: null or a scalar.
+    let Some(scalar) = (unsafe { scalar.as_ref() }).filter(|scalar| !scalar.value.is_null()) else {
+        return Err(format!("attribute `{name}` is null"));
+    };
+    // SAFETY: the type says what the value is; a scalar need not be aligned.
+    unsafe {
+        Ok(match scalar.dtype {
+            abi::DTYPE_PRED => Attr::Bool(scalar.value.cast::<u8>().read() != 0),
+            abi::DTYPE_S32 => Attr::Int(scalar.value.cast::<i32>().read_unaligned().into()),
+            abi::DTYPE_S64 => Attr::Int(scalar.value.cast::<i64>().read_unaligned()),
+            abi::DTYPE_F32 => Attr::Float(scalar.value.cast::<f32>().read_unaligned().into()),
+            abi::DTYPE_F64 => Attr::Float(scalar.value.cast::<f64>().read_unaligned()),
+            other => {
+                return Err(format!(
+                    "attribute `{name}` is of type {}, expected pred, s32, s64, f32 or f64",
+                    dtype_name(other)
+                ));
+            }
+        })
+    }
+}
+
+/// An array of the C API, where an empty one may have any pointer.
+///
+/// # Safety
+/// `pointer` is null or points to `len` elements that live as long as `'a`.
+unsafe fn array<'a, T>(
+    pointer: *const T,
+    len: i64,
+    what: impl Fn() -> String,
+) -> Result<&'a [T], String> {
+    match usize::try_from(len) {
+        Ok(0) => Ok(&[]),
+        Err(_) => Err(format!("{} has length {len}", what())),
+        Ok(_) if pointer.is_null() || !pointer.is_aligned() => {
+            Err(format!("{} is a bad pointer", what()))
+        }
+        // SAFETY: not null, aligned, `len` elements.
+        Ok(len) => Ok(unsafe { slice::from_raw_parts(pointer, len) }),
+    }
+}
+
+fn dtype_name(dtype: c_uint) -> String {
+    abi::DTYPE_NAMES
+        .iter()
+        .find(|&&(number, _)| number == dtype)
+        .map_or_else(|| format!("number {dtype}"), |&(_, name)| name.to_owned())
+}
