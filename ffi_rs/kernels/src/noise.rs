@@ -188,3 +188,88 @@ for_each_level! {
     /// Writes ε of `row` and the columns `first_column …` to `out`.
     pub(crate) fn fill(out: &mut [f32], seed: u64, row: u32, first_column: u32) = fill_body
 }
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::TAU;
+
+    use proptest::prelude::*;
+    use rand_xoshiro::rand_core::{Rng, SeedableRng};
+    use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
+
+    use super::*;
+    use crate::simd::Level;
+
+    /// The definition, one column at a time, with f64 functions.
+    fn oracle(seed: u64, row: u32, column: u32) -> f64 {
+        let mix = |state| SplitMix64::seed_from_u64(state).next_u64();
+        let block = column / 256;
+        let base = mix(mix(mix(seed) ^ u64::from(row)) ^ seed ^ u64::from(block));
+        let within = column % 256;
+        let (group, half, pair) = (within / 32, within % 32 / 16, within % 16);
+        let lane = u64::from(pair % 8);
+        let first = base.wrapping_add((4 * lane).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut generator = Xoshiro256PlusPlus::seed_from_u64(first);
+        let output = (0..=2 * group + pair / 8).map(|_| generator.next_u64()).last().unwrap();
+        let uniform = ((output >> 33) as f64 + 0.5) / (1u64 << 31) as f64;
+        let angle = TAU * (output as u32) as f64 / (1u64 << 32) as f64;
+        let radius = (-2.0 * uniform.ln()).sqrt();
+        radius * if half == 0 { angle.cos() } else { angle.sin() }
+    }
+
+    fn draw(level: Level, seed: u64, row: u32, first: u32, count: usize) -> Vec<f32> {
+        let mut out = vec![0.0; count];
+        fill(level, &mut out, seed, row, first);
+        out
+    }
+
+    #[test]
+    fn known_answers_of_the_generators() {
+        let mut state = 1_234_567u64;
+        let mut outputs = [0; 3];
+        for output in &mut outputs {
+            *output = mix(state);
+            state = state.wrapping_add(GOLDEN_GAMMA);
+        }
+        assert_eq!(
+            outputs,
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
+        let mut lanes = Lanes { state: [[1; LANES], [2; LANES], [3; LANES], [4; LANES]] };
+        let outputs = [(); 4].map(|()| lanes.next()[LANES - 1]);
+        assert_eq!(outputs, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
+    }
+
+    #[test]
+    fn the_largest_and_the_smallest_radius_are_finite() {
+        assert_eq!(minus_two_ln(i32::MAX), 0.0);
+        let largest = minus_two_ln(0).sqrt();
+        assert!((6.66..6.67).contains(&largest), "{largest}");
+    }
+
+    proptest! {
+        #[test]
+        fn follows_the_definition(seed: u64, row: u32, column in 0..100_000u32) {
+            let want = oracle(seed, row, column);
+            let got = f64::from(draw(Level::Baseline, seed, row, column, 1)[0]);
+            // The angle has 2⁻²⁵ of f32 rounding and the radius a few ulps: both are below 1e-6.
+            prop_assert!((got - want).abs() <= 1e-6 * (1.0 + want.abs()), "{got} {want}");
+        }
+
+        #[test]
+        fn every_level_and_every_cut_gives_the_same_bits(
+            seed: u64,
+            row: u32,
+            first in 0..2000u32,
+            count in 1..700usize,
+            cut in 0..700usize,
+        ) {
+            let whole = draw(Level::Baseline, seed, row, first, count);
+            let cut = cut.min(count);
+            let mut parts = draw(Level::detect(), seed, row, first, cut);
+            parts.extend(draw(Level::detect(), seed, row, first + cut as u32, count - cut));
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&whole), bits(&parts));
+        }
+    }
+}

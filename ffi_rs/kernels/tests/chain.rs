@@ -1,0 +1,203 @@
+//! The chain against its definition, and what must not change its bits.
+#![allow(missing_docs)]
+
+mod support;
+
+use lumina_kernels::{RayonPool, Serial};
+use proptest::prelude::*;
+use support::{Tensor, attrs, operands, run};
+
+const NOISE: [f32; 4] = [0.05, 0.1, 0.2, 0.03];
+
+fn quantize(v: f32, bits: i64, full_scale: f32) -> f32 {
+    if bits == 0 || bits >= 24 {
+        return v;
+    }
+    if bits == 1 {
+        return if v < 0.0 { -full_scale } else { full_scale };
+    }
+    let largest = ((1 << (bits - 1)) - 1) as f32;
+    let step = full_scale / largest;
+    (v / step).round_ties_even().clamp(-largest, largest) * step
+}
+
+/// `linear` of the definition in f64, from levels in f32.
+fn oracle(inputs: &[Tensor], bits: [i64; 3], transposed: bool) -> Vec<f64> {
+    let [rows, depth] = inputs[0].shape().try_into().unwrap();
+    let columns = inputs[2].shape()[0];
+    let (x, w) = (inputs[0].f32(), inputs[1].f32());
+    let mut y = Vec::new();
+    for row in 0..rows {
+        for column in 0..columns {
+            let mut sum = f64::from(inputs[2].f32()[column]);
+            for k in 0..depth {
+                let w = w[if transposed { column * depth + k } else { k * columns + column }];
+                let x_q = quantize(x[row * depth + k], bits[0], inputs[3].f32()[row]);
+                let w_q = quantize(w, bits[1], inputs[4].f32()[column]);
+                sum += f64::from(x_q) * f64::from(w_q);
+            }
+            y.push(sum);
+        }
+    }
+    y
+}
+
+const SIZES: [[usize; 3]; 9] = [
+    [0, 3, 5],
+    [1, 1, 1],
+    [3, 0, 4],
+    [2, 5, 0],
+    [1, 17, 300],
+    [5, 63, 31],
+    [7, 65, 33],
+    [70, 12, 257],
+    [3, 3000, 2],
+];
+
+#[test]
+fn follows_the_definition() {
+    for size in SIZES {
+        for bits in [[0, 0, 0], [8, 8, 0], [4, 4, 8], [1, 1, 1], [16, 16, 4], [2, 0, 16], [0, 5, 0]]
+        {
+            for transposed in [false, true] {
+                let inputs = operands(size, transposed, NOISE);
+                let attrs = attrs(bits, transposed, false, true);
+                let got = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+                let want = oracle(&inputs, bits, transposed);
+                for (index, (linear, want)) in got[1].f32().iter().zip(want).enumerate() {
+                    // f32 sums of K products of at most 2.5 each, K times rounded.
+                    let tolerance = 1.5e-7 * 2.5 * (size[1] as f64 + 4.0);
+                    let linear = f64::from(*linear);
+                    assert!(
+                        (linear - want).abs() <= tolerance,
+                        "{size:?} {bits:?}: {linear} {want}"
+                    );
+                    let full_scale = inputs[5].f32()[index % size[2]];
+                    let out = quantize(linear as f32, bits[2], full_scale);
+                    assert_eq!(got[0].f32()[index], out, "{size:?} {bits:?} {transposed}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn integer_sums_are_exact() {
+    // More products of codes than f32 sums exactly, so that partial sums are added.
+    let depth = 5000;
+    let mut inputs = operands([2, depth, 3], false, [0.0; 4]);
+    inputs[0] = Tensor::F32(vec![2, depth], vec![127.0; 2 * depth]);
+    inputs[1] =
+        Tensor::F32(vec![depth, 3], (0..3 * depth).map(|i| 127.0 - (i % 2) as f32).collect());
+    inputs[2] = Tensor::F32(vec![1], vec![0.0]);
+    inputs[3] = Tensor::F32(vec![1], vec![127.0]);
+    inputs[4] = Tensor::F32(vec![1], vec![127.0]);
+    let got = run("optical_matmul", &attrs([8, 8, 0], false, false, false), &inputs, &Serial);
+    let half = 127 * depth as i64 / 2;
+    assert_eq!(got.unwrap()[0].f32(), [(half * 253) as f32; 6]);
+}
+
+#[test]
+fn a_value_that_is_not_finite_shows_in_its_row_and_column_only() {
+    for bits in [[0, 0, 0], [8, 8, 8], [16, 16, 8], [1, 1, 1]] {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut inputs = operands([4, 6, 5], false, NOISE);
+            let Tensor::F32(_, x) = &mut inputs[0] else { unreachable!() };
+            x[6 + 2] = bad;
+            let Tensor::F32(_, w) = &mut inputs[1] else { unreachable!() };
+            w[3 * 5 + 4] = bad;
+            let attrs = attrs(bits, false, true, false);
+            let got = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+            for (index, value) in got[0].f32().iter().enumerate() {
+                assert_eq!(value.is_nan(), index / 5 == 1 || index % 5 == 4, "{bits:?} {index}");
+            }
+        }
+    }
+}
+
+fn grad_operands(forward: &[Tensor], linear: Tensor) -> Vec<Tensor> {
+    let shape = linear.shape().to_vec();
+    let g = Tensor::F32(shape.clone(), support::numbers(shape.iter().product(), 9));
+    let mut inputs = vec![g, linear];
+    inputs.extend(
+        forward.iter().enumerate().filter(|(index, _)| *index != 2).map(|(_, t)| t.clone()),
+    );
+    inputs
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn threads_and_batch_splits_give_the_same_bits(
+        rows in 1..150usize,
+        depth in 1..70usize,
+        columns in 1..300usize,
+        bits in prop::sample::select(vec![[0, 0, 8], [8, 8, 8], [4, 4, 4], [12, 0, 0]]),
+        transposed: bool,
+        cut in 0..150usize,
+    ) {
+        let inputs = operands([rows, depth, columns], transposed, NOISE);
+        let attrs = attrs(bits, transposed, true, true);
+        let whole = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+        let gradient_inputs = grad_operands(&inputs, whole[1].clone());
+        let gradient = run("optical_matmul_grad", &attrs, &gradient_inputs, &Serial).unwrap();
+        for threads in [1, 2, 7] {
+            let pool = RayonPool::new(threads).unwrap();
+            let again = run("optical_matmul", &attrs, &inputs, &pool).unwrap();
+            prop_assert_eq!(whole[0].bits(), again[0].bits());
+            let again = run("optical_matmul_grad", &attrs, &gradient_inputs, &pool).unwrap();
+            for (one, other) in gradient.iter().zip(&again) {
+                prop_assert_eq!(one.bits(), other.bits());
+            }
+        }
+        let cut = cut % rows;
+        let mut parts = Vec::new();
+        for range in [0..cut, cut..rows] {
+            let mut inputs = inputs.clone();
+            let x = inputs[0].f32()[range.start * depth..range.end * depth].to_vec();
+            inputs[0] = Tensor::F32(vec![range.len(), depth], x);
+            inputs[3] = Tensor::F32(vec![range.len()], inputs[3].f32()[range.clone()].to_vec());
+            let ids = range.clone().map(|row| row as u32).collect();
+            inputs[8] = Tensor::U32(vec![range.len()], ids);
+            parts.extend(run("optical_matmul", &attrs, &inputs, &Serial).unwrap()[0].bits());
+        }
+        prop_assert_eq!(whole[0].bits(), parts);
+    }
+}
+
+#[test]
+fn refuses_what_it_does_not_accept() {
+    let good = operands([4, 6, 5], false, NOISE);
+    let noisy = attrs([8, 8, 8], false, true, false);
+    let refuse = |index: usize, tensor: Tensor, expected: &str| {
+        let mut inputs = good.clone();
+        inputs[index] = tensor;
+        let error = run("optical_matmul", &noisy, &inputs, &Serial).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    };
+    let f32s = |shape: &[usize]| Tensor::F32(shape.to_vec(), vec![1.0; shape.iter().product()]);
+    refuse(0, f32s(&[4]), "optical_matmul: `x` must be an f32 matrix, got f32[4]");
+    refuse(
+        1,
+        f32s(&[7, 5]),
+        "optical_matmul: `w` must have 6 elements along the contracted axis as `x` has, got 7",
+    );
+    refuse(2, f32s(&[4]), "optical_matmul: `bias` must be f32[1|5], got f32[4]");
+    refuse(3, f32s(&[5]), "optical_matmul: `x_full_scale` must be f32[1|4], got f32[5]");
+    refuse(6, f32s(&[1, 3]), "optical_matmul: `noise` must be f32[1|4,4], got f32[1,3]");
+    refuse(7, f32s(&[1, 2]), "optical_matmul: `seed` must be u32[1|4,2], got f32[1,2]");
+    refuse(8, Tensor::U32(vec![1], vec![0]), "optical_matmul: `rows` must be u32[4], got u32[1]");
+    let error = run("optical_matmul", &noisy, &good[..3], &Serial).unwrap_err();
+    assert_eq!(error.to_string(), "optical_matmul: expected 7 range and noise operands, got 0");
+    let error = run("optical_matmul", &noisy[1..], &good, &Serial).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "optical_matmul: attribute `dac_bits` is missing, expected an integer"
+    );
+    let error = run("optical_matmul", &attrs([33, 0, 0], false, false, false), &good, &Serial);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "optical_matmul: `dac_bits` must be in 0..=32, got 33"
+    );
+}

@@ -1,0 +1,130 @@
+//! Runs an op of the list on owned tensors.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::collections::HashMap;
+
+use lumina_kernels::{Attr, Attrs, DType, Data, DataMut, Error, Fact, OPS, ParFor, View, ViewMut};
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tensor {
+    F32(Vec<usize>, Vec<f32>),
+    U32(Vec<usize>, Vec<u32>),
+}
+
+impl Tensor {
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::F32(shape, _) | Self::U32(shape, _) => shape,
+        }
+    }
+
+    pub fn f32(&self) -> &[f32] {
+        match self {
+            Self::F32(_, data) => data,
+            Self::U32(..) => panic!("u32"),
+        }
+    }
+
+    pub fn bits(&self) -> Vec<u32> {
+        self.f32().iter().map(|v| v.to_bits()).collect()
+    }
+
+    pub fn fact(&self) -> Fact {
+        match self {
+            Self::F32(shape, _) => Fact::new(DType::F32, shape.as_slice()),
+            Self::U32(shape, _) => Fact::new(DType::U32, shape.as_slice()),
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        match self {
+            Self::F32(shape, data) => View::new(shape, Data::F32(data)),
+            Self::U32(shape, data) => View::new(shape, Data::U32(data)),
+        }
+        .expect("a consistent tensor")
+    }
+}
+
+pub struct Map(pub HashMap<&'static str, Attr<'static>>);
+
+impl Attrs for Map {
+    fn get(&self, name: &str) -> Option<Attr<'_>> {
+        self.0.get(name).copied()
+    }
+}
+
+pub type Named = &'static [(&'static str, Attr<'static>)];
+
+/// Runs op `name`; checks that every result is written in full.
+pub fn run(
+    name: &str,
+    attrs: &[(&'static str, Attr<'static>)],
+    inputs: &[Tensor],
+    pool: &dyn ParFor,
+) -> Result<Vec<Tensor>, Error> {
+    let entry = OPS.iter().find(|entry| entry.name == name).expect("a known op");
+    let op = (entry.make)(&Map(attrs.iter().copied().collect()))?;
+    let facts: Vec<Fact> = inputs.iter().map(Tensor::fact).collect();
+    let shapes: Vec<Vec<usize>> =
+        op.output_shapes(&facts)?.into_iter().map(|fact| fact.shape).collect();
+    const UNWRITTEN: f32 = -1.234_567_9e33;
+    let mut buffers: Vec<Vec<f32>> =
+        shapes.iter().map(|shape| vec![UNWRITTEN; shape.iter().product()]).collect();
+    let mut outputs: Vec<ViewMut<'_>> = shapes
+        .iter()
+        .zip(&mut buffers)
+        .map(|(shape, data)| ViewMut::new(shape, DataMut::F32(data)).expect("a consistent result"))
+        .collect();
+    let views: Vec<View<'_>> = inputs.iter().map(Tensor::view).collect();
+    op.run(&views, &mut outputs, pool)?;
+    assert!(buffers.iter().flatten().all(|v| *v != UNWRITTEN), "{name} left a result unwritten");
+    Ok(shapes.into_iter().zip(buffers).map(|(shape, data)| Tensor::F32(shape, data)).collect())
+}
+
+pub fn attrs(
+    bits: [i64; 3],
+    transpose_weight: bool,
+    noisy: bool,
+    with_linear: bool,
+) -> Vec<(&'static str, Attr<'static>)> {
+    vec![
+        ("dac_bits", Attr::Int(bits[0])),
+        ("weight_bits", Attr::Int(bits[1])),
+        ("adc_bits", Attr::Int(bits[2])),
+        ("transpose_weight", Attr::Bool(transpose_weight)),
+        ("noisy", Attr::Bool(noisy)),
+        ("with_linear", Attr::Bool(with_linear)),
+    ]
+}
+
+/// Numbers in [-1, 1] that look random and are always the same.
+pub fn numbers(count: usize, salt: u64) -> Vec<f32> {
+    (0..count as u64)
+        .map(|i| {
+            let mut z = (i + salt.wrapping_mul(0x9E37_79B9)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            z = (z ^ (z >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            (z >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// Operands of `optical_matmul` for (rows, depth, columns).
+pub fn operands(
+    [rows, depth, columns]: [usize; 3],
+    transpose_weight: bool,
+    noise: [f32; 4],
+) -> Vec<Tensor> {
+    let w_shape = if transpose_weight { vec![columns, depth] } else { vec![depth, columns] };
+    vec![
+        Tensor::F32(vec![rows, depth], numbers(rows * depth, 1)),
+        Tensor::F32(w_shape, numbers(depth * columns, 2)),
+        Tensor::F32(vec![columns], numbers(columns, 3)),
+        Tensor::F32(vec![rows], (0..rows).map(|row| 0.8 + 0.01 * (row % 8) as f32).collect()),
+        Tensor::F32(vec![columns], (0..columns).map(|c| 0.7 + 0.02 * (c % 8) as f32).collect()),
+        Tensor::F32(vec![columns], (0..columns).map(|c| 2.0 + 0.05 * (c % 8) as f32).collect()),
+        Tensor::F32(vec![1, 4], noise.to_vec()),
+        Tensor::U32(vec![1, 2], vec![3, 17]),
+        Tensor::U32(vec![rows], (0..rows as u32).collect()),
+        Tensor::U32(vec![columns], (0..columns as u32).collect()),
+    ]
+}
