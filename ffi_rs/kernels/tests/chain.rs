@@ -125,6 +125,40 @@ fn grad_operands(forward: &[Tensor], linear: Tensor) -> Vec<Tensor> {
     inputs
 }
 
+#[test]
+fn the_ideal_gradient_is_that_of_a_matrix_product() {
+    for size @ [rows, depth, columns] in SIZES {
+        for transposed in [false, true] {
+            let forward = operands(size, transposed, NOISE);
+            let linear = Tensor::F32(vec![rows, columns], vec![0.5; rows * columns]);
+            let inputs = grad_operands(&forward, linear);
+            let attrs = attrs([0; 3], transposed, false, false);
+            let got = run("optical_matmul_grad", &attrs, &inputs, &Serial).unwrap();
+            let (g, x, w) = (inputs[0].f32(), inputs[2].f32(), inputs[3].f32());
+            let at = |k, n| if transposed { n * depth + k } else { k * columns + n };
+            // f32 sums of that many products of at most 1.
+            let close = |got: f32, want: f64, terms: usize| {
+                (f64::from(got) - want).abs() <= 1.5e-7 * (terms as f64 + 1.0)
+            };
+            for m in 0..rows {
+                for k in 0..depth {
+                    let terms = (0..columns).map(|n| f64::from(g[m * columns + n] * w[at(k, n)]));
+                    assert!(close(got[0].f32()[m * depth + k], terms.sum(), columns));
+                }
+            }
+            for n in 0..columns {
+                for k in 0..depth {
+                    let terms = (0..rows).map(|m| f64::from(g[m * columns + n] * x[m * depth + k]));
+                    assert!(close(got[1].f32()[at(k, n)], terms.sum(), rows));
+                }
+                let sum = (0..rows).map(|m| f64::from(g[m * columns + n])).sum();
+                assert!(close(got[2].f32()[n], sum, rows));
+            }
+            assert!(got[3..].iter().all(|zero| zero.f32().iter().all(|v| *v == 0.0)));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

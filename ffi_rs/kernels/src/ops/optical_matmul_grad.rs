@@ -301,7 +301,7 @@ impl<'a> Backward<'a> {
             for column in 0..width {
                 // SAFETY: as above.
                 let out = unsafe { results.w.slice((first + column) * depth, depth) };
-                for (out, dw) in out.iter_mut().zip(scratch.dw[column..].iter().step_by(width)) {
+                for (out, dw) in out.iter_mut().zip(scratch.dw.iter().skip(column).step_by(width)) {
                     *out = *dw;
                 }
             }
