@@ -1,0 +1,166 @@
+"""`export`: from a function and example arguments to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._arguments import Argument, BatchAxes, arguments, path_name, signature_names, test_inputs
+from ._arguments import traced as traced_structs
+from ._errors import ExportError, faults_error
+from ._graph import DType, Role
+from ._lower import lower
+from ._model import Model, TestVector
+from ._program import Constant, is_key
+from ._walk import walk
+from .rules import rule_of
+
+
+def export(
+    fn: Callable[..., Any],
+    *example_args: Any,
+    params: Any = None,
+    batch: str | None = None,
+    batch_axes: BatchAxes = 0,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+) -> Model:
+    """The computation of `fn` as a model that `save`s to one `.lmn` file.
+
+    ```python
+    model = exporter.export(net.apply, x, params=variables, batch="batch")
+    model.save("net.lmn")
+    ```
+
+    What `fn` closes over becomes constants of the file, and what depends on constants alone is
+    computed now. Options of the network are bound beforehand, by functools.partial or a lambda:
+    `export(lambda x: net.apply(variables, x, deterministic=True), x, batch="batch")`.
+
+    An argument that is a PRNG key, `jax.random.key(0)` or its raw u32[2] form, becomes the noise
+    seed of the model: `lumina run --noise-seed 7` computes what `fn` does with
+    `jax.random.key(7)`.
+
+    Args:
+      fn: a pure function of arrays, or of pytrees of arrays, such as the inference function of a
+        network.
+      example_args: arguments for `fn`. Shapes and types are taken from them, and the outputs that
+        JAX computes for them go into the file as test vectors. A `jax.ShapeDtypeStruct` stands
+        for an array with normal deviates; its extents may be symbols of
+        `jax.export.symbolic_shape`.
+      params: where given, `fn(params, *example_args)` is exported, with the arrays in `params` as
+        constants that are named by their path: "params['Dense_0']['kernel']".
+      batch: name of a symbolic extent: the model then takes batches of any size. By default every
+        extent is that of the example.
+      batch_axes: the axis that is the batch, for all arguments but scalars and keys; or a sequence
+        with one entry per argument, None for an argument without a batch.
+      rtol: relative tolerance of the test vectors.
+      atol: absolute tolerance of the test vectors.
+
+    Raises:
+      ExportError: an argument is no array, or `fn` has operations with no counterpart in the file;
+        the message lists all of them with their source lines.
+    """
+    leading = () if params is None else (params,)
+    names = signature_names(fn, len(leading) + len(example_args))[len(leading) :]
+    found = arguments(names, example_args, batch, batch_axes)
+    weights = _weights(params)
+    structs = [jax.ShapeDtypeStruct(w.shape, w.dtype) for w in weights.values()]
+    structs += traced_structs(found, batch)
+    treedef = jax.tree_util.tree_structure((*leading, *example_args))
+
+    def flat(*leaves: Any) -> Any:
+        return fn(*jax.tree_util.tree_unflatten(treedef, leaves))
+
+    title = getattr(fn, "__qualname__", type(fn).__name__)
+    jaxpr, results = _trace(flat, structs, title)
+    known = {i: Constant(np.asarray(array), name) for i, (name, array) in enumerate(weights.items())}
+    program = walk(jaxpr, known)
+    paths = jax.tree_util.tree_flatten_with_path(results)[0]
+    result_names = [path_name("output", path) for path, _ in paths]
+    for name, (_, result) in zip(result_names, paths, strict=True):
+        if is_key(result.dtype):
+            raise ExportError(f"`{title}` returns a PRNG key as `{name}`, expected an array")
+    graph, faults = lower(program, [a.name for a in found], result_names, rule_of)
+    if faults:
+        raise faults_error(title, faults)
+    seeds = [port.name for port in graph.inputs if port.role is Role.NOISE_SEED]
+    if len(seeds) > 1:
+        raise ExportError(
+            f"`{title}` takes {len(seeds)} PRNG keys, {_quoted(seeds)}, expected at most one; "
+            "derive them from one key with jax.random.split"
+        )
+    graph.validate()
+    tests = _tests(flat, list(weights.values()), found, atol, rtol)
+    return Model(graph, tuple(tests), _producer())
+
+
+def _weights(params: Any) -> dict[str, Any]:
+    weights = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        name = path_name("", path)
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            raise ExportError(
+                f"`params` holds {leaf!r} of type {type(leaf).__name__} at `{name}`, "
+                "expected arrays alone"
+            )
+        weights[name] = jax.numpy.asarray(leaf)
+    return weights
+
+
+def _trace(
+    flat: Callable[..., Any], structs: Sequence[jax.ShapeDtypeStruct], title: str
+) -> tuple[Any, Any]:
+    try:
+        return jax.make_jaxpr(flat, return_shape=True)(*structs)
+    except jax.core.InconclusiveDimensionOperation as fault:
+        raise ExportError(
+            f"`{title}` decides by the value of a symbolic extent: {fault}; "
+            "write it so that it holds for every batch size, or export without `batch`"
+        ) from fault
+
+
+def _tests(
+    flat: Callable[..., Any],
+    weights: Sequence[Any],
+    found: Sequence[Argument],
+    atol: float,
+    rtol: float,
+) -> list[TestVector]:
+    """What JAX computes on the CPU with the whole function under one jit."""
+    tests = []
+    cpu = jax.devices("cpu")[0]
+    with jax.default_device(cpu):
+        compiled = jax.jit(flat)
+        for inputs in test_inputs(found):
+            outputs = compiled(*jax.device_put((*weights, *inputs), cpu))
+            tests.append(
+                TestVector(
+                    inputs=tuple(_stored(array) for array in inputs),
+                    outputs=tuple(_stored(array) for array in jax.tree_util.tree_leaves(outputs)),
+                    absolute_tolerance=atol,
+                    relative_tolerance=rtol,
+                )
+            )
+    return tests
+
+
+def _stored(array: Any) -> np.ndarray:
+    data = np.asarray(jax.random.key_data(array) if is_key(array.dtype) else array)
+    dtype = DType.of(data.dtype)
+    assert dtype is not None, f"lowering accepted {data.dtype}"
+    return np.ascontiguousarray(data, dtype.numpy).reshape(data.shape)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _producer() -> str:
+    try:
+        return f"lumina-jax {version('lumina-jax')}"
+    except PackageNotFoundError:  # run from a checkout
+        return "lumina-jax"

@@ -1,0 +1,213 @@
+"""The graph that goes into a `.lmn` file, as plain Python: no JAX and no protobuf in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+
+from ._dim import Dim, Shape
+
+
+class DType(Enum):
+    """Element types of a `.lmn` file; the value is the name in messages."""
+
+    F32 = "f32"
+    C64 = "c64"
+    U32 = "u32"
+    I32 = "i32"
+    I8 = "i8"
+    BOOL = "bool"
+
+    @property
+    def numpy(self) -> np.dtype:
+        """The NumPy dtype, little endian as in the file."""
+        return _NUMPY[self]
+
+    @staticmethod
+    def of(dtype: np.dtype) -> DType | None:
+        """The element type for a NumPy dtype, or None where the format has none."""
+        return next((d for d, n in _NUMPY.items() if n == dtype), None)
+
+
+_NUMPY = {
+    DType.F32: np.dtype("<f4"),
+    DType.C64: np.dtype("<c8"),
+    DType.U32: np.dtype("<u4"),
+    DType.I32: np.dtype("<i4"),
+    DType.I8: np.dtype("i1"),
+    DType.BOOL: np.dtype("?"),
+}
+
+
+class Role(Enum):
+    """What a graph input means beyond its type."""
+
+    PLAIN = "plain"
+    NOISE_SEED = "noise_seed"
+
+
+@dataclass(frozen=True)
+class Value:
+    """An SSA value: one graph input, tensor or node output."""
+
+    id: int
+    dtype: DType
+    shape: Shape
+
+    def __str__(self) -> str:
+        return f"{self.dtype.value}{self.shape}"
+
+
+@dataclass(frozen=True)
+class Port:
+    """A graph input or output: a value, and the path of the argument or result it is."""
+
+    value: Value
+    name: str
+    role: Role = Role.PLAIN
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A constant: C-contiguous `data`, and its path in the parameters ("" for a folded one)."""
+
+    value: Value
+    name: str
+    data: np.ndarray
+
+
+# `Shape` is the kind of attribute whose extents may be symbolic; a plain tuple holds integers.
+Attr = bool | int | float | str | tuple[int, ...] | Shape
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op applied to values defined before it."""
+
+    op: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    attrs: dict[str, Attr] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in topological order, and what goes in and out."""
+
+    inputs: tuple[Port, ...]
+    tensors: tuple[Tensor, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Port, ...]
+
+    def symbols(self) -> list[str]:
+        """Names of the symbolic dimensions, in the order in which the inputs mention them."""
+        seen: dict[str, None] = {}
+        for port in self.inputs:
+            for dim in port.value.shape:
+                seen.update(dict.fromkeys(sorted(dim.symbols())))
+        return list(seen)
+
+    def without_dead(self) -> Graph:
+        """This graph less the nodes and tensors that no output needs, with dense ids.
+
+        Inputs stay, used or not: they are the arguments of the exported function.
+        """
+        live = {port.value.id for port in self.outputs}
+        nodes = []
+        for node in reversed(self.nodes):
+            if any(value.id in live for value in node.outputs):
+                live.update(value.id for value in node.inputs)
+                nodes.append(node)
+        nodes.reverse()
+        tensors = [tensor for tensor in self.tensors if tensor.value.id in live]
+        return _renumbered(self.inputs, tensors, nodes, self.outputs)
+
+    def validate(self) -> None:
+        """Raises ValueError where the graph breaks a law of the format.
+
+        Every id is defined once, before it is read, and ids are dense; node and tensor types are
+        what their values say; there is at most one noise seed; some extent of an input is linear
+        in each symbol and free of the others, so that the extent determines the symbol.
+        """
+        defined: dict[int, Value] = {}
+
+        def define(value: Value, what: str) -> None:
+            if value.id in defined:
+                raise ValueError(f"{what} defines value {value.id} a second time")
+            defined[value.id] = value
+
+        def read(value: Value, what: str) -> None:
+            if defined.get(value.id) != value:
+                raise ValueError(f"{what} reads value {value.id} ({value}), which is not defined")
+
+        for port in self.inputs:
+            define(port.value, f"input `{port.name}`")
+        seeds = [port.name for port in self.inputs if port.role is Role.NOISE_SEED]
+        if len(seeds) > 1:
+            raise ValueError(f"more than one input is the noise seed: {', '.join(seeds)}")
+        for tensor in self.tensors:
+            define(tensor.value, f"tensor `{tensor.name}`")
+            want = (tensor.value.dtype.numpy, tensor.value.shape.constant())
+            if (tensor.data.dtype, tensor.data.shape) != want:
+                raise ValueError(
+                    f"tensor `{tensor.name}` holds {tensor.data.dtype}{list(tensor.data.shape)}, "
+                    f"expected {tensor.value}"
+                )
+        for node in self.nodes:
+            what = f"node `{node.op}` ({node.source})"
+            for value in node.inputs:
+                read(value, what)
+            for value in node.outputs:
+                define(value, what)
+        for port in self.outputs:
+            read(port.value, f"output `{port.name}`")
+        if sorted(defined) != list(range(len(defined))):
+            raise ValueError(f"value ids are not dense: {len(defined)} values, ids {sorted(defined)}")
+        self._validate_symbols()
+
+    def _validate_symbols(self) -> None:
+        known = set(self.symbols())
+        extents = {dim for port in self.inputs for dim in port.value.shape}
+        for name in sorted(known):
+            if not any(_determines(dim, name) for dim in extents):
+                raise ValueError(f"no input has an extent that determines the symbol `{name}`")
+        for node in self.nodes:
+            shapes = [value.shape for value in node.outputs]
+            shapes += [attr for attr in node.attrs.values() if isinstance(attr, Shape)]
+            for shape in shapes:
+                for name in sorted({name for dim in shape for name in dim.symbols()} - known):
+                    raise ValueError(
+                        f"node `{node.op}` ({node.source}) uses the symbol `{name}`, "
+                        "which no input has"
+                    )
+
+
+def _determines(dim: Dim, name: str) -> bool:
+    return {monomial for monomial, _ in dim.terms} - {()} == {((name, 1),)}
+
+
+def _renumbered(
+    inputs: tuple[Port, ...], tensors: list[Tensor], nodes: list[Node], outputs: tuple[Port, ...]
+) -> Graph:
+    new: dict[int, Value] = {}
+
+    def define(value: Value) -> Value:
+        new[value.id] = replace(value, id=len(new))
+        return new[value.id]
+
+    return Graph(
+        inputs=tuple(replace(port, value=define(port.value)) for port in inputs),
+        tensors=tuple(replace(tensor, value=define(tensor.value)) for tensor in tensors),
+        nodes=tuple(
+            replace(
+                node,
+                inputs=tuple(new[value.id] for value in node.inputs),
+                outputs=tuple(define(value) for value in node.outputs),
+            )
+            for node in nodes
+        ),
+        outputs=tuple(replace(port, value=new[port.value.id]) for port in outputs),
+    )

@@ -1,0 +1,261 @@
+"""Turns a flat program into the graph of a `.lmn` file, one rule per primitive."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._dim import Dim, Shape
+from ._errors import Fault, Unsupported
+from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, Value
+from ._program import Constant, Equation, Operand, Program, Variable, is_key
+
+# A folded constant of one repeated number is stored once above this many elements.
+_REPEATED = 64
+
+Rule = Callable[["Context"], Sequence[Value]]
+
+
+class Context:
+    """One equation, as a rule sees it: what it reads, and how to write nodes."""
+
+    def __init__(self, builder: _Builder, equation: Equation) -> None:
+        self._builder = builder
+        self._source = str(equation.source or "")
+        self.primitive = equation.primitive
+        self.params = equation.params
+        self.inputs = equation.inputs
+        self.outputs = equation.outputs
+
+    def value(self, operand: Operand) -> Value:
+        """The graph value of `operand`; a constant becomes a tensor."""
+        return self._builder.value(operand)
+
+    def require(self, index: int, *dtypes: DType) -> Value:
+        """The value of input number `index`, which must have one of the `dtypes`."""
+        value = self.value(self.inputs[index])
+        if value.dtype not in dtypes:
+            raise Unsupported(
+                f"operand {index} is {value.dtype.value}, expected {_names(dtypes)}; "
+                "cast it before this line"
+            )
+        return value
+
+    def require_result(self, dtype: DType) -> None:
+        """Raises unless the first result has the type `dtype`."""
+        got, _ = fact((), self.outputs[0].dtype)
+        if got != dtype:
+            raise Unsupported(
+                f"the result is {got.value}, expected {dtype.value}; cast it after this line"
+            )
+
+    def ints(self, param: str) -> tuple[int, ...]:
+        """A parameter that is a tuple of integers."""
+        return tuple(int(item) for item in self.params[param])
+
+    def is_key(self) -> bool:
+        """Whether the first result is a typed PRNG key, which the graph holds as u32[..., 2]."""
+        return is_key(self.outputs[0].dtype)
+
+    def node(
+        self,
+        op: str = "",
+        inputs: Sequence[Operand | Value] | None = None,
+        outputs: Sequence[tuple[DType, Shape]] | None = None,
+        **attrs: Attr,
+    ) -> list[Value]:
+        """Adds a node and returns its outputs.
+
+        Unless given, `op` is the name of the primitive, and inputs and outputs are those of the
+        equation.
+        """
+        operands = self.inputs if inputs is None else inputs
+        if outputs is None:
+            outputs = [fact(variable.shape, variable.dtype) for variable in self.outputs]
+        return self._builder.node(op or self.primitive, operands, outputs, attrs, self._source)
+
+
+def fact(extents: Iterable[Any], dtype: Any) -> tuple[DType, Shape]:
+    """Element type and shape in the graph of an array of JAX dtype `dtype`."""
+    if is_key(dtype):
+        if str(dtype) != "key<fry>":
+            raise Unsupported(
+                "only threefry keys can be exported, which is what jax.random.key(seed, "
+                "impl='threefry2x32') makes",
+                f"{dtype} PRNG key",
+            )
+        return DType.U32, shape((*extents, 2))
+    known = DType.of(np.dtype(dtype))
+    if known is None:
+        raise Unsupported(f"element types are {_names(DType)}; cast to one", f"dtype {dtype}")
+    return known, shape(extents)
+
+
+def _names(dtypes: Iterable[DType]) -> str:
+    *rest, last = (dtype.value for dtype in dtypes)
+    return f"{', '.join(rest)} or {last}" if rest else last
+
+
+def shape(extents: Iterable[Any]) -> Shape:
+    """The shape for JAX extents, integers or symbolic."""
+    return Shape.of(dim(extent) for extent in extents)
+
+
+def dim(extent: Any) -> Dim:
+    """The dimension for one JAX extent, read from its text form, such as "2*batch^2 + 1"."""
+    if isinstance(extent, int | np.integer):
+        return Dim.of(int(extent))
+    return _polynomial(ast.parse(str(extent).replace("^", "**"), mode="eval").body)
+
+
+def _polynomial(tree: ast.expr) -> Dim:
+    match tree:
+        case ast.Constant(value=int(value)):
+            return Dim.of(value)
+        case ast.Name(id=name):
+            return Dim.symbol(name)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_polynomial(operand)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _polynomial(left) + _polynomial(right)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return _polynomial(left) - _polynomial(right)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return _polynomial(left) * _polynomial(right)
+        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int(power))):
+            base, result = _polynomial(left), Dim.of(1)
+            for _ in range(power):
+                result = result * base
+            return result
+    raise Unsupported(
+        "a symbolic extent must be a polynomial of the symbols; make this extent independent of "
+        "the batch size",
+        f"extent {ast.unparse(tree)}",
+    )
+
+
+def lower(
+    program: Program,
+    names: Sequence[str],
+    result_names: Sequence[str],
+    rule_of: Callable[[str], Rule],
+) -> tuple[Graph, list[Fault]]:
+    """The graph of `program`, and what in it cannot be exported.
+
+    Args:
+      names: path of each program input.
+      result_names: path of each program output.
+      rule_of: the rule for the name of a primitive; raises Unsupported where there is none.
+    """
+    builder = _Builder()
+    inputs = []
+    for name, variable in zip(names, program.inputs, strict=True):
+        value = builder.result(variable, f"argument `{name}`")
+        inputs.append(Port(value, name, _role(variable)))
+    for equation in program.equations:
+        builder.equation(equation, rule_of)
+    outputs = []
+    for name, operand in zip(result_names, program.outputs, strict=True):
+        try:
+            outputs.append(Port(builder.value(operand), name))
+        except Unsupported as fault:
+            builder.fault(fault, "constant", f"result `{name}`")
+    graph = Graph(tuple(inputs), tuple(builder.tensors), tuple(builder.nodes), tuple(outputs))
+    return graph.without_dead() if not builder.faults else graph, builder.faults
+
+
+def _role(variable: Variable) -> Role:
+    typed = is_key(variable.dtype) and variable.shape == ()
+    return Role.NOISE_SEED if typed or is_raw_key(variable) else Role.PLAIN
+
+
+def is_raw_key(array: Any) -> bool:
+    """Whether `array` has the type of jax.random.PRNGKey: u32[2]."""
+    return not is_key(array.dtype) and array.dtype == np.uint32 and tuple(array.shape) == (2,)
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.tensors: list[Tensor] = []
+        self.faults: list[Fault] = []
+        self._values: dict[Operand, Value] = {}
+        self._by_content: dict[tuple[str, DType, tuple[int, ...], bytes], Value] = {}
+        self._next = 0
+
+    def fault(self, fault: Unsupported, subject: str, where: str) -> None:
+        self.faults.append(Fault(fault.subject or subject, fault.reason, where))
+
+    def equation(self, equation: Equation, rule_of: Callable[[str], Rule]) -> None:
+        where = equation.source.path() if equation.source else "no source line"
+        faults = len(self.faults)
+        try:
+            results = rule_of(equation.primitive)(Context(self, equation))
+            self._values.update(zip(equation.outputs, results, strict=True))
+        except Unsupported as fault:
+            self.fault(fault, f"`{equation.primitive}`", where)
+        # After a fault the walk goes on, to find the others, with values of the right type.
+        for variable in equation.outputs:
+            if variable not in self._values:
+                self.result(variable, where, silent=len(self.faults) > faults)
+
+    def result(self, variable: Variable, where: str, silent: bool = False) -> Value:
+        """A new value for `variable`, of a stand-in type where its own has no counterpart."""
+        try:
+            dtype, extents = fact(variable.shape, variable.dtype)
+        except Unsupported as fault:
+            if not silent:
+                self.fault(fault, "value", where)
+            dtype, extents = DType.F32, Shape()
+        self._values[variable] = self._new(dtype, extents)
+        return self._values[variable]
+
+    def value(self, operand: Operand) -> Value:
+        if operand not in self._values:
+            assert isinstance(operand, Constant), "a variable is read before it is defined"
+            self._values[operand] = self._constant(operand)
+        return self._values[operand]
+
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[Operand | Value],
+        outputs: Sequence[tuple[DType, Shape]],
+        attrs: dict[str, Attr],
+        source: str,
+    ) -> list[Value]:
+        reads = tuple(x if isinstance(x, Value) else self.value(x) for x in inputs)
+        defines = tuple(self._new(dtype, extents) for dtype, extents in outputs)
+        self.nodes.append(Node(op, reads, defines, dict(attrs), source))
+        return list(defines)
+
+    def _new(self, dtype: DType, extents: Shape) -> Value:
+        self._next += 1
+        return Value(self._next - 1, dtype, extents)
+
+    def _constant(self, constant: Constant) -> Value:
+        dtype, extents = fact(constant.shape, constant.dtype)
+        data = np.ascontiguousarray(constant.array(), dtype.numpy).reshape(extents.evaluate({}))
+        if not constant.name and data.size > _REPEATED:
+            if data.tobytes() == data.reshape(-1)[:1].tobytes() * data.size:
+                scalar = self._tensor(dtype, data.reshape(-1)[0], "")
+                attrs: dict[str, Attr] = {"shape": extents, "broadcast_dimensions": ()}
+                return self.node("broadcast_in_dim", [scalar], [(dtype, extents)], attrs, "")[0]
+        return self._tensor(dtype, data, constant.name)
+
+    def _tensor(self, dtype: DType, data: np.ndarray, name: str) -> Value:
+        data = np.asarray(data)
+        digest = hashlib.sha256(data.tobytes()).digest()
+        keys = [(n, dtype, data.shape, digest) for n in dict.fromkeys((name, ""))]
+        # An unnamed constant may be any equal tensor; a parameter is only itself.
+        found = self._by_content.get(keys[0])
+        if found is None:
+            found = self._new(dtype, Shape.of(data.shape))
+            self.tensors.append(Tensor(found, name, data))
+            for key in keys:
+                self._by_content.setdefault(key, found)
+        return found

@@ -1,0 +1,104 @@
+"""A jaxpr as one flat list of equations over constants and variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an equation comes from."""
+
+    file: str
+    line: int
+    function: str
+    scope: str = ""
+
+    def __str__(self) -> str:
+        """For the file: free of machine paths, "model.py:12 (MLP/Dense_0)"."""
+        return f"{Path(self.file).name}:{self.line} ({self.scope or self.function})"
+
+    def path(self) -> str:
+        """For a person at this machine: "src/model.py:12 (MLP.__call__)"."""
+        path = Path(self.file)
+        here = Path.cwd()
+        shown = path.relative_to(here) if path.is_relative_to(here) else path
+        return f"{shown}:{self.line} ({self.function})"
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A value known while exporting: a NumPy array, or a JAX array of typed PRNG keys.
+
+    `name` is its path in the parameters, "" for the result of folding.
+    """
+
+    data: Any
+    name: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents, of keys where `data` holds keys."""
+        return self.data.shape
+
+    @property
+    def dtype(self) -> Any:
+        """JAX dtype, possibly of keys."""
+        return self.data.dtype
+
+    def array(self) -> np.ndarray:
+        """The data as NumPy array; a key is its u32[2] words."""
+        if is_key(self.dtype):
+            return np.asarray(jax.random.key_data(self.data))
+        return np.asarray(self.data)
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """A value that depends on an argument or on a symbolic dimension."""
+
+    shape: tuple[Any, ...]
+    dtype: Any
+
+
+Operand = Constant | Variable
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A primitive applied to operands, with nothing left to inline or to fold."""
+
+    primitive: str
+    params: dict[str, Any]
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Variable, ...]
+    source: Source | None
+
+
+@dataclass(frozen=True)
+class Program:
+    """Equations in topological order from `inputs` to `outputs`."""
+
+    inputs: tuple[Variable, ...]
+    equations: tuple[Equation, ...]
+    outputs: tuple[Operand, ...]
+
+    def without_dead(self) -> Program:
+        """This program less the equations that no output needs."""
+        live = set(self.outputs)
+        equations = []
+        for equation in reversed(self.equations):
+            if live.intersection(equation.outputs):
+                live.update(equation.inputs)
+                equations.append(equation)
+        return Program(self.inputs, tuple(reversed(equations)), self.outputs)
+
+
+def is_key(dtype: Any) -> bool:
+    """Whether `dtype` is that of typed PRNG keys."""
+    return jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)

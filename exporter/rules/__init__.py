@@ -1,0 +1,10 @@
+"""Rules that express JAX primitives in the ops of a `.lmn` file, one file per family.
+
+A rule takes a `Context` and returns one graph value per result of the equation. It raises
+`Unsupported` for what it cannot express, and the walker reports all of these together.
+"""
+
+from . import contraction, elementwise, layout, random, reduction
+from ._registry import primitives, rule_of
+
+__all__ = ["contraction", "elementwise", "layout", "primitives", "random", "reduction", "rule_of"]

@@ -1,0 +1,88 @@
+"""Elementwise primitives: arithmetic, functions, comparisons, selection, casts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._dim import Shape
+from .._errors import Unsupported
+from .._graph import DType, Value
+from .._lower import Context, Rule, fact
+from .._program import Operand
+from ._registry import rule
+
+_INTEGER = (DType.I32, DType.U32, DType.I8)
+_REAL = (DType.F32, *_INTEGER)
+_ORDERED = (*_REAL, DType.BOOL)
+
+# Element types of the last operand, by the primitives that are the op of the same name without
+# attributes; JAX has made sure that the other operands fit it.
+_TYPES: dict[tuple[str, ...], tuple[DType, ...]] = {
+    ("atan2", "cbrt", "ceil", "cos", "erf", "erfc", "exp", "exp2", "expm1", "floor"): (DType.F32,),
+    ("is_finite", "log", "log1p", "logistic", "rsqrt", "sin", "sqrt", "tan", "tanh"): (DType.F32,),
+    ("abs", "sign"): (DType.F32, DType.I32, DType.I8),
+    ("square",): _REAL,
+    ("neg", "add", "mul", "sub"): (*_REAL, DType.C64),
+    ("clamp", "div", "rem"): _REAL,
+    ("max", "min", "ge", "gt", "le", "lt"): _ORDERED,
+    ("eq", "ne", "select_n"): tuple(DType),
+    ("pow",): (DType.F32, DType.I32),
+    ("and", "not", "or", "xor"): (DType.BOOL, *_INTEGER),
+    ("shift_left", "shift_right_arithmetic", "shift_right_logical"): _INTEGER,
+}
+
+
+def _same(dtypes: tuple[DType, ...]) -> Rule:
+    def apply(ctx: Context) -> list[Value]:
+        ctx.require(len(ctx.inputs) - 1, *dtypes)
+        _, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
+        return ctx.node(inputs=[_stretched(ctx, operand, extents) for operand in ctx.inputs])
+
+    return apply
+
+
+def _stretched(ctx: Context, operand: Operand, extents: Shape) -> Value:
+    """`operand` with its extents of 1 repeated to `extents`; a scalar needs no repetition."""
+    value = ctx.value(operand)
+    if value.shape in (Shape(), extents):
+        return value
+    dims = tuple(range(len(extents)))
+    outputs = [(value.dtype, extents)]
+    return ctx.node(
+        "broadcast_in_dim", [value], outputs, shape=extents, broadcast_dimensions=dims
+    )[0]
+
+
+for _primitives, _dtypes in _TYPES.items():
+    rule(*_primitives)(_same(_dtypes))
+
+
+@rule("integer_pow")
+def _integer_pow(ctx: Context) -> list[Value]:
+    ctx.require(0, *_REAL)
+    return ctx.node(y=int(ctx.params["y"]))
+
+
+@rule("round")
+def _round(ctx: Context) -> list[Value]:
+    ctx.require(0, DType.F32)
+    return ctx.node(rounding_method=int(ctx.params["rounding_method"]))
+
+
+@rule("convert_element_type")
+def _convert_element_type(ctx: Context) -> list[Value]:
+    operand = ctx.value(ctx.inputs[0])
+    dtype, _ = fact((), ctx.outputs[0].dtype)
+    if operand.dtype == dtype:
+        return [operand]
+    if operand.dtype == DType.C64:
+        raise Unsupported("a complex number has no real counterpart; take .real or jnp.abs")
+    return ctx.node(new_dtype=dtype.value)
+
+
+@rule("reduce_precision")
+def _reduce_precision(ctx: Context) -> list[Value]:
+    info = np.finfo(np.float32)
+    if (ctx.params["exponent_bits"], ctx.params["mantissa_bits"]) != (info.iexp, info.nmant):
+        raise Unsupported("the only floating-point format is f32; keep its 8 and 23 bits")
+    return [ctx.value(ctx.inputs[0])]
