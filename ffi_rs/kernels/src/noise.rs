@@ -83,15 +83,6 @@ impl Lanes {
         }
         output
     }
-
-    #[inline(always)]
-    fn next_pairs(&mut self) -> [u64; PAIRS] {
-        let (first, second) = (self.next(), self.next());
-        let mut bits = [0; PAIRS];
-        bits[..LANES].copy_from_slice(&first);
-        bits[LANES..].copy_from_slice(&second);
-        bits
-    }
 }
 
 /// `-2 ln((h + ½) / 2³¹)` for a 31-bit `h`, never negative.
@@ -138,21 +129,6 @@ const SIN: [f32; 3] = [-1.949_623_4e-4, 8.331_984e-3, -1.666_665_1e-1];
 /// Minimax of (cos(a) - 1 + a²/2) / a⁴ on [-π/4, π/4], in a², highest power first.
 const COS: [f32; 3] = [2.443_948_3e-5, -1.388_737_8e-3, 4.166_664_6e-2];
 
-/// The cosine halves of the pairs, then the sine halves.
-#[inline(always)]
-fn box_muller(bits: [u64; PAIRS]) -> [f32; GROUP] {
-    // One loop per step keeps each a straight line of vector instructions.
-    let radius: [f32; PAIRS] =
-        std::array::from_fn(|pair| minus_two_ln((bits[pair] >> 33) as i32).sqrt());
-    let direction: [(f32, f32); PAIRS] = std::array::from_fn(|pair| cos_sin(bits[pair] as u32));
-    let mut normals = [0.0; GROUP];
-    for pair in 0..PAIRS {
-        normals[pair] = radius[pair] * direction[pair].0;
-        normals[PAIRS + pair] = radius[pair] * direction[pair].1;
-    }
-    normals
-}
-
 #[inline(always)]
 fn fill_body(out: &mut [f32], seed: u64, row: u32, first_column: u32) {
     let mut done = 0;
@@ -169,19 +145,37 @@ fn fill_body(out: &mut [f32], seed: u64, row: u32, first_column: u32) {
 #[inline(always)]
 fn fill_block(out: &mut [f32], base: u64, start: usize) {
     let mut lanes = Lanes::new(base);
-    for _ in 0..start / GROUP {
-        lanes.next_pairs();
+    let groups = start / GROUP..(start + out.len()).div_ceil(GROUP);
+    for _ in 0..2 * groups.start {
+        lanes.next();
     }
-    let mut skip = start % GROUP;
-    let mut out = out;
-    while !out.is_empty() {
-        let bits = lanes.next_pairs();
-        let normals = box_muller(bits);
-        let width = (GROUP - skip).min(out.len());
-        let (head, tail) = out.split_at_mut(width);
-        head.copy_from_slice(&normals[skip..skip + width]);
-        (out, skip) = (tail, 0);
+    // One loop per step, over 32-bit numbers, is what compilers turn into vector instructions.
+    let (mut highs, mut turns) = ([0i32; BLOCK / 2], [0u32; BLOCK / 2]);
+    let pairs = groups.len() * PAIRS;
+    let (highs, turns) = (&mut highs[..pairs], &mut turns[..pairs]);
+    for (highs, turns) in highs.chunks_exact_mut(LANES).zip(turns.chunks_exact_mut(LANES)) {
+        for ((high, turn), output) in highs.iter_mut().zip(turns).zip(lanes.next()) {
+            (*high, *turn) = ((output >> 33) as i32, output as u32);
+        }
     }
+    let (mut cosines, mut sines) = ([0.0; BLOCK / 2], [0.0; BLOCK / 2]);
+    for (((cosine, sine), high), turn) in
+        cosines.iter_mut().zip(&mut sines).zip(&*highs).zip(&*turns)
+    {
+        let radius = minus_two_ln(*high).sqrt();
+        let (cos, sin) = cos_sin(*turn);
+        (*cosine, *sine) = (radius * cos, radius * sin);
+    }
+    let mut normals = [0.0; BLOCK];
+    for ((group, cosines), sines) in normals
+        .chunks_exact_mut(GROUP)
+        .zip(cosines.chunks_exact(PAIRS))
+        .zip(sines.chunks_exact(PAIRS))
+    {
+        group[..PAIRS].copy_from_slice(cosines);
+        group[PAIRS..].copy_from_slice(sines);
+    }
+    out.copy_from_slice(&normals[start % GROUP..][..out.len()]);
 }
 
 for_each_level! {
