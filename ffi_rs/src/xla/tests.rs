@@ -281,7 +281,7 @@ fn empty_buffers_may_have_any_pointer() {
         let mut frame = Frame::new(&[], Pool::new(Mode::Threads, 2));
         frame.buffers[0].data = pointer;
         frame.buffers[1].data = pointer;
-        assert_eq!(frame.call().unwrap(), []);
+        assert!(frame.call().unwrap().is_empty());
     }
 }
 
@@ -406,7 +406,7 @@ fn metadata_claims_no_later_version_than_the_api() {
             None => frame.frame.api = null(),
         }
         frame.frame.extension_start = (&raw mut extension).cast();
-        assert_eq!(frame.call(), Ok(vec![]));
+        assert!(frame.call().unwrap().is_empty());
         assert_eq!(metadata.api_version.major_version, 0);
         assert_eq!(metadata.api_version.minor_version, claimed);
         assert_eq!(metadata.traits, 0);

@@ -1,0 +1,201 @@
+"""The optical linear layer on NumPy arrays: the kernels of training, without JAX arrays.
+
+A call computes, for ``input`` x, ``weight`` W and ``bias`` b,
+
+    y   = x Wᵀ + b
+    y'  = y + noise_std·|y|·ε        ε ~ N(0, 1), drawn from (seed, row, column)
+    out = ADC(y'; bits, full_scale)
+
+ADC is a signed mid-tread converter: Q = 2^(bits-1) - 1, code = clamp(rint(Q·y'/full_scale), -Q, Q),
+out = code·full_scale/Q, with ties to even; 1 bit is the sign, ±full_scale. 24 bits and more convert
+nothing and clip nothing. A NaN or an infinity in a row gives NaN in that row.
+
+All values are in the unit of y. The same arguments give the same bits for any number of threads
+(``RAYON_NUM_THREADS``) and any number of rows in the call. C-contiguous arrays are not copied, and
+the GIL is released.
+"""
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._native import _lumina
+
+_F32 = np.finfo(np.float32)
+_ADC_OFF = 24
+
+
+def optical_linear_fused(
+    input: NDArray[np.float32],  # noqa: A002
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    noise_std: float,
+    bits: int,
+    seed: int,
+    *,
+    full_scale: float | NDArray[np.float32] = 10.0,
+) -> NDArray[np.float32]:
+    """``ADC(y + noise_std·|y|·ε)`` with ``y = input · weightᵀ + bias``.
+
+    Args:
+        input: ``f32[B, in]``.
+        weight: ``f32[out, in]``.
+        bias: ``f32[out]`` or None.
+        noise_std: standard deviation of the noise in units of y; 0.1 is 10 %. Not negative.
+        bits: resolution of the ADC, 1 to 32; 24 and more turn it off.
+        seed: 0 to 2^64 - 1. The same seed draws the same noise, also in JAX with
+            ``jax.random.key(seed)``.
+        full_scale: largest magnitude that the ADC represents, a positive number or ``f32[out]``.
+
+    Returns:
+        ``f32[B, out]``.
+
+    Raises:
+        TypeError: an argument is of the wrong type; arrays must be float32.
+        ValueError: a shape does not fit or a number is out of its range.
+        RuntimeError: an internal fault.
+    """
+    return _linear("optical_linear_fused", input, weight, bias, noise_std, bits, seed, full_scale)
+
+
+def optical_linear_infer(
+    input: NDArray[np.float32],  # noqa: A002
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    bits: int,
+    *,
+    full_scale: float | NDArray[np.float32] = 10.0,
+) -> NDArray[np.float32]:
+    """``ADC(input · weightᵀ + bias)``, without noise.
+
+    Arguments, result and errors are those of `optical_linear_fused`.
+    """
+    return _linear("optical_linear_infer", input, weight, bias, 0.0, bits, 0, full_scale)
+
+
+def optical_linear_forward(
+    input: NDArray[np.float32],  # noqa: A002
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    noise_std: float,
+    bits: int,
+    seed: int = 0,
+    *,
+    full_scale: float | NDArray[np.float32] = 10.0,
+) -> NDArray[np.float32]:
+    """`optical_linear_fused` with a default seed: every such call draws the same noise."""
+    return _linear("optical_linear_forward", input, weight, bias, noise_std, bits, seed, full_scale)
+
+
+def version() -> str:
+    """The version of the Rust module."""
+    return _lumina.version()
+
+
+def hello_lumina() -> str:
+    """A greeting that comes from the Rust module, to see that it is there."""
+    return f"Hello from Lumina-JAX {version()}"
+
+
+def _linear(
+    op: str,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    noise_std: Any,
+    bits: Any,
+    seed: Any,
+    full_scale: Any,
+) -> NDArray[np.float32]:
+    x = _array(op, "input", x, "a matrix [B, in]", 2)
+    weight = _array(op, "weight", weight, "a matrix [out, in]", 2)
+    rows, depth = x.shape
+    columns = weight.shape[0]
+    if weight.shape[1] != depth:
+        raise ValueError(
+            f"{op}: `weight` must have shape (out, {depth}) to fit `input` {x.shape}, "
+            f"got {weight.shape}"
+        )
+    if bias is None:
+        bias = np.zeros(1, np.float32)
+    else:
+        bias = _per_column(op, "bias", bias, columns)
+    noise_std = _real(op, "noise_std", noise_std, 0.0, "0 or more")
+    bits = _integer(op, "bits", bits, 1, 32)
+    seed = _integer(op, "seed", seed, 0, 2**64 - 1)
+    if isinstance(full_scale, np.ndarray):
+        full_scale = _per_column(op, "full_scale", full_scale, columns)
+        bad = ~((full_scale >= _F32.tiny) & (full_scale <= _F32.max))
+        if bad.any():
+            index = int(bad.argmax())
+            raise ValueError(
+                f"{op}: `full_scale` must be positive and finite in float32, "
+                f"got {full_scale[index]} at index {index}"
+            )
+    else:
+        full_scale = _real(op, "full_scale", full_scale, float(_F32.tiny), "positive")
+        full_scale = np.full(1, full_scale, np.float32)
+    noisy = noise_std > 0.0
+    attrs = {
+        "dac_bits": 0,
+        "weight_bits": 0,
+        "adc_bits": bits if bits < _ADC_OFF else 0,
+        "transpose_weight": True,
+        "noisy": noisy,
+        "with_linear": False,
+    }
+    off = np.zeros(1, np.float32)
+    noise = np.array([[0.0, 0.0, noise_std, 0.0]], np.float32)
+    words = np.array([[seed >> 32, seed & 0xFFFFFFFF]], np.uint32)
+    row_ids = np.arange(rows if noisy else 1, dtype=np.uint32)
+    column_ids = np.arange(columns if noisy else 1, dtype=np.uint32)
+    operands = [x, weight, bias, off, off, full_scale, noise, words, row_ids, column_ids]
+    (out,) = _lumina.call("optical_matmul", attrs, operands)
+    return out
+
+
+def _array(op: str, name: str, value: Any, expected: str, rank: int) -> NDArray[np.float32]:
+    """``value`` in the layout of the kernels: itself where it has that layout."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{op}: `{name}` must be a numpy.ndarray, got {_kind(value)}")
+    if value.dtype != np.float32:
+        raise TypeError(f"{op}: `{name}` must be float32, got {value.dtype}")
+    if value.ndim != rank:
+        raise ValueError(f"{op}: `{name}` must be {expected}, got shape {value.shape}")
+    return np.require(value, requirements=["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _per_column(op: str, name: str, value: Any, columns: int) -> NDArray[np.float32]:
+    value = _array(op, name, value, f"a vector ({columns},)", 1)
+    if value.shape != (columns,):
+        raise ValueError(f"{op}: `{name}` must have shape ({columns},), got {value.shape}")
+    return value
+
+
+def _integer(op: str, name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{op}: `{name}` must be an int, got {_kind(value)}")
+    number = int(value)
+    if not low <= number <= high:
+        raise ValueError(f"{op}: `{name}` must be from {low} to {high}, got {number}")
+    return number
+
+
+def _real(op: str, name: str, value: Any, low: float, expected: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{op}: `{name}` must be a number, got {_kind(value)}")
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond float64
+        number = float("inf")
+    if not low <= number <= float(_F32.max):
+        raise ValueError(f"{op}: `{name}` must be {expected} and finite in float32, got {value}")
+    return number
+
+
+def _kind(value: Any) -> str:
+    kind = type(value)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return module + kind.__qualname__
