@@ -9,10 +9,12 @@ from typing import Any
 
 import jax
 from jax._src import source_info_util
+from jax._src.core import InconclusiveDimensionOperation
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 __all__ = [
     "ClosedJaxpr",
+    "InconclusiveDimensionOperation",
     "Jaxpr",
     "JaxprEqn",
     "Literal",

@@ -114,5 +114,10 @@ class Shape(tuple[Dim, ...]):
 
 
 def _dim(terms: dict[Monomial, int]) -> Dim:
-    ordered = sorted(terms.items(), key=lambda term: (-sum(power for _, power in term[0]), term[0]))
-    return Dim(tuple((monomial, coefficient) for monomial, coefficient in ordered if coefficient))
+    return Dim(tuple((m, c) for m, c in sorted(terms.items(), key=_order) if c))
+
+
+def _order(term: tuple[Monomial, int]) -> tuple[object, ...]:
+    monomial, _ = term
+    degree = sum(power for _, power in monomial)
+    return -degree, tuple((name, -power) for name, power in monomial)

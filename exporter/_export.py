@@ -11,6 +11,7 @@ import numpy as np
 
 from ._arguments import Argument, BatchAxes, arguments, path_name, signature_names, test_inputs
 from ._arguments import traced as traced_structs
+from ._compat import InconclusiveDimensionOperation
 from ._errors import ExportError, faults_error
 from ._graph import DType, Role
 from ._lower import lower
@@ -116,7 +117,7 @@ def _trace(
 ) -> tuple[Any, Any]:
     try:
         return jax.make_jaxpr(flat, return_shape=True)(*structs)
-    except jax.core.InconclusiveDimensionOperation as fault:
+    except InconclusiveDimensionOperation as fault:
         raise ExportError(
             f"`{title}` decides by the value of a symbolic extent: {fault}; "
             "write it so that it holds for every batch size, or export without `batch`"

@@ -1,0 +1,171 @@
+"""Every rule: the graph computes what JAX computes, for a symbolic batch of two sizes."""
+
+import exporter
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from exporter import ExportError, rules
+from jax import lax
+from test_exporter_walk import check
+
+RNG = np.random.default_rng(3)
+X = RNG.standard_normal((5, 6)).astype(np.float32)
+P = np.abs(X) + 0.1
+I = RNG.integers(-7, 8, (5, 6)).astype(np.int32)  # noqa: E741 - the integers beside X
+U = RNG.integers(0, 99, (5, 6)).astype(np.uint32)
+B = X > 0
+C = (X + 1j * X[::-1]).astype(np.complex64)
+N = np.array([[1.0, np.nan, np.inf, -np.inf, 0.0, -0.0]], np.float32).repeat(5, 0)
+
+FUNCTIONS = {
+    "abs": (lambda x, i: (abs(x), abs(i)), X, I),
+    "add": (lambda *a: [b + b for b in a], X, I, U, C),
+    "argmax": (lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 1), jnp.argmax(x, 0)), X),
+    "atan2": (lambda x: jnp.arctan2(x, x[:, ::-1]), X),
+    "broadcast": (lambda x: x + x[:, :1] + x[:1] + x.mean(0)[None] + 2.0, X),
+    "cast": (lambda x, i, b: (x.astype(int), i.astype("f4"), b.astype("f4"), i.astype("i1")), X, I, B),
+    "cbrt": (jnp.cbrt, X),
+    "clamp": (lambda x: (lax.clamp(0.0, x, 1.0), jnp.clip(x, -1, 1)), X),
+    "compare": (lambda x, i: [op(v, v[:, ::-1]) for v in (x, i) for op in (
+        jnp.less, jnp.less_equal, jnp.greater, jnp.greater_equal, jnp.equal, jnp.not_equal)], X, I),
+    "complex": (lambda c: (c * c - c, -c, c == c), C),
+    "concatenate": (lambda x: (jnp.concatenate([x, x], 0), jnp.concatenate([x, 2 * x], 1)), X),
+    "cumsum": (lambda x: (jnp.cumsum(x, 1), lax.cumsum(x, 0, reverse=True)), X),
+    "dim_as_value": (lambda x: x.sum() / x.shape[0] + (x.shape[0] * 2 + 1), X),
+    "div": (lambda x, i: (1 / x, i // 2, x / x[:, :1]), X, np.abs(I)),
+    "dot_general": (lambda x: (x @ x.T, jnp.einsum("bi,bj->bij", x, x), jnp.dot(x, x[0])), X),
+    "dot_integers": (lambda i: i @ i.T, I),
+    "exp": (lambda x: (jnp.exp(x), jnp.exp2(x), jnp.expm1(x)), X),
+    "erf": (lambda x: (lax.erf(x), lax.erfc(x)), X),
+    "expand_dims": (lambda x: x[:, None, :] + x[:, :, None], X),
+    "integer_pow": (lambda x, i: (x**3, x**-2, i**2), P, I),
+    "iota": (lambda x: (jnp.arange(x.shape[0]), lax.broadcasted_iota("f4", (2, x.shape[0]), 1)), X),
+    "is_finite": (lambda x: (jnp.isfinite(x), jnp.isnan(x)), N),
+    "log": (lambda x: (jnp.log(x), jnp.log1p(x)), P),
+    "logical": (lambda b, i: (b & ~b, b | b[:, ::-1], b ^ b, i & 3, i | 1, i ^ 5, ~i), B, I),
+    "maximum": (lambda x, i: (jnp.maximum(x, 0), jnp.minimum(i, 0)), X, I),
+    "neg": (lambda x, i: (-x, -i, jnp.sign(x), jnp.sign(i)), X, I),
+    "pad": (lambda x: (jnp.pad(x, ((0, 0), (1, 2))), lax.pad(x, 0.0, ((1, 0, 1), (-1, 0, 0)))), X),
+    "pow": (lambda x: x ** x, P),
+    "reduce": (lambda x: (x.sum(1), x.max(1), x.min(1), x.prod(1), x.sum(), x.mean(0), x.var(1)), X),
+    "reduce_logical": (lambda b: (b.any(1), b.all(0)), B),
+    "reduce_precision": (lambda x: lax.reduce_precision(x, 8, 23), X),
+    "rem": (lambda x: x % 0.7, X),
+    "reshape": (lambda x: (x.reshape(-1), x.reshape(-1, 2, 3), x.reshape(x.shape[0] * 2, 3)), X),
+    "rev": (lambda x: x[:, ::-1], X),
+    "round": (lambda x: (jnp.round(x * 4), lax.round(x * 4), jnp.floor(x), jnp.ceil(x)), X),
+    "select": (lambda x, b: (jnp.where(b, x, -x), jnp.where(x > 0, x, 0), jnp.where(b[0, 0], x, 1.0)), X, B),
+    "shift": (lambda u, i: (u << 3, u >> 2, i >> 1), U, I),
+    "lines": (lambda x: (x[:, ::2], x[:, ::-2], x[:, np.array([4, 1, 1])], jnp.roll(x, 2, 1)), X),
+    "slice": (lambda x: (x[:, 1:3], x[:, ::2], x[:, 2], x[:1], x[..., -1:], x[:, -2]), X),
+    "split": (lambda x: jnp.split(x, [1, 4], axis=1), X),
+    "sqrt": (lambda x: (jnp.sqrt(x), lax.rsqrt(x), jnp.square(x)), P),
+    "squeeze": (lambda x: x[:, :1].squeeze(1), X),
+    "stack": (lambda x: (jnp.stack([x, -x]), jnp.stack([x, -x], 2), jnp.vstack([x, x])), X),
+    "sub": (lambda x, i, u: (x - 1, i - 1, u - 1), X, I, U),
+    "tile": (lambda x: (jnp.tile(x, (2, 3)), jnp.tile(x, (1, 2)), jnp.repeat(x, 2, 1)), X),
+    "transpose": (lambda x: (x.T, x.reshape(-1, 2, 3).transpose(2, 0, 1)), X),
+    "trigonometric": (lambda x: (jnp.sin(x), jnp.cos(x), jnp.tan(x), jnp.tanh(x)), X),
+    # networks
+    "elu": (jax.nn.elu, X),
+    "gelu_erf": (lambda x: jax.nn.gelu(x, approximate=False), X),
+    "gelu_tanh": (jax.nn.gelu, X),
+    "hard_tanh": (jax.nn.hard_tanh, X),
+    "layer_norm": (lambda x: nn.LayerNorm().apply({"params": {"scale": P[0], "bias": X[0]}}, x), X),
+    "leaky_relu": (jax.nn.leaky_relu, X),
+    "log_softmax": (jax.nn.log_softmax, X),
+    "norm": (lambda x: x / jnp.linalg.norm(x, axis=1, keepdims=True), X),
+    "one_hot": (lambda x: jax.nn.one_hot(jnp.argmax(x, 1), 6), X),
+    "relu": (jax.nn.relu, X),
+    "relu6": (jax.nn.relu6, X),
+    "rms_norm": (lambda x: nn.RMSNorm().apply({"params": {"scale": P[0]}}, x), X),
+    "sigmoid": (jax.nn.sigmoid, X),
+    "silu": (jax.nn.silu, X),
+    "softmax": (jax.nn.softmax, X),
+    "softplus": (jax.nn.softplus, X),
+    "standardize": (lambda x: jax.nn.standardize(x, axis=-1), X),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _numpy_promotion():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_rule(name: str) -> None:
+    fn, *args = FUNCTIONS[name]
+    check(fn, *args, batch="batch")
+    check(fn, *args)
+
+
+def test_every_rule_is_exercised() -> None:
+    used = set()
+    for name, (fn, *args) in FUNCTIONS.items():
+        batch = None if name == "slice" else "batch"
+        used |= set(exporter.export(fn, *args, batch=batch).ops)
+    rewritten = {"gather", "dynamic_slice", "stack", "tile", "reduce_precision"}
+    keys = {name for name in rules.primitives() if name.startswith("random_")}
+    assert set(rules.primitives()) - used - keys == rewritten
+
+
+class Mlp(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(8)(x)
+        x = x + nn.remat(nn.Dense)(8)(nn.LayerNorm()(nn.gelu(x)))
+        x = nn.Dropout(0.5, deterministic=True)(x)
+        return nn.log_softmax(nn.Dense(3)(jnp.concatenate([x, nn.relu(x)], -1)))
+
+
+def test_flax_network() -> None:
+    net = Mlp()
+    variables = net.init(jax.random.key(0), X)
+    model = check(net.apply, X, params=variables, batch="batch")
+    assert len(model.weights) == len(jax.tree.leaves(variables))
+    assert model.outputs == {"output": "f32[batch, 3]"}
+    assert all("Mlp/" in n.source for n in model.graph.nodes if n.op == "dot_general")
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "message"),
+    [
+        (jnp.exp, (C,), "`exp` .*operand 0 is c64, expected f32; cast it before this line"),
+        (lambda c: c.real, (C,), "`real` .*no rule exports it"),
+        (lambda x, i: x[i], (X, np.array([0, 2])), "`gather` .*indexing with an array"),
+        (
+            lambda x, i: lax.dynamic_slice(x, (i, i), (1, 1)), (X, np.int32(1)),
+            "`dynamic_slice` .*its start index depends on an argument",
+        ),
+        (lambda x: lax.reduce_precision(x, 5, 10), (X,), "keep its 8 and 23 bits"),
+        (lambda x: lax.reshape(x, (30,), (1, 0)), (X,), "transpose the array first"),
+        (
+            lambda a: lax.dot(a, a.T, preferred_element_type=jnp.int32), (I.astype(np.int8),),
+            "`dot_general` .*operand 0 is i8, expected f32, i32 or c64",
+        ),
+        (
+            lambda x: jnp.take(x, jnp.array([9]), axis=1, mode="fill"), (X,),
+            "the index 9 lies outside of 0..=5",
+        ),
+        (
+            lambda x: jax.pure_callback(np.sin, jax.typeof(x), x), (X,),
+            "`pure_callback` .*the file runs without Python",
+        ),
+    ],
+    ids=[
+        "exp", "real", "gather", "dynamic_slice", "reduce_precision", "reshape", "int8", "fill",
+        "callback",
+    ],
+)  # fmt: skip
+def test_errors(fn, args, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        exporter.export(fn, *args)
+
+
+def test_a_fixed_index_into_the_batch_is_refused() -> None:
+    with pytest.raises(ExportError, match="a fixed index into a symbolic extent"):
+        exporter.export(lambda x: x[3], X, batch="batch")
