@@ -1,0 +1,35 @@
+"""Noise-aware training of photonic neural networks: optical ops for JAX, with gradients."""
+
+from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
+from .custom_vjp.optical_noise import optical_noise
+from .custom_vjp.quantize import quantize
+from .explain import explain
+from .kernel import (
+    hello_lumina,
+    optical_linear_forward,
+    optical_linear_fused,
+    optical_linear_infer,
+    version,
+)
+from .noise import NoiseModel
+from .profiles import HardwareProfile
+from .spec import OpticalSpec
+
+__version__ = version()
+
+__all__ = [
+    "HardwareProfile",
+    "NoiseModel",
+    "OpticalSpec",
+    "__version__",
+    "explain",
+    "hello_lumina",
+    "optical_linear_forward",
+    "optical_linear_fused",
+    "optical_linear_infer",
+    "optical_matmul",
+    "optical_matmul_with_linear",
+    "optical_noise",
+    "quantize",
+    "version",
+]

@@ -1,0 +1,1 @@
+"""The differentiable functions, one file each, named as the op they call."""

@@ -1,0 +1,75 @@
+"""Arguments of the public functions: conversion, and errors in terms of what the caller passed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+
+def float32(op: str, name: str, value: Any) -> jax.Array:
+    """`value` as an f32 array; a TypeError for any other dtype."""
+    array = jnp.asarray(value)
+    if array.dtype != np.float32:
+        raise TypeError(
+            f"{op}: `{name}` must be float32, got {array.dtype}; "
+            f"cast it with {name}.astype(jnp.float32)"
+        )
+    return array
+
+
+def magnitude(op: str, name: str, value: Any) -> jax.Array:
+    """A real `value` converted to f32; a ValueError where it is known to be negative or NaN."""
+    array = jnp.asarray(value)
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        raise TypeError(f"{op}: `{name}` must be a real number, got {array.dtype}")
+    if not isinstance(array, Tracer) and array.is_fully_addressable:
+        known = np.asarray(array)
+        if not np.all(known >= 0):
+            raise ValueError(f"{op}: `{name}` must not be negative or NaN, got {known}")
+    return array.astype(np.float32)
+
+
+def absmax(v: jax.Array, axis: int | None = None) -> jax.Array:
+    """Largest finite magnitude, 0 where there is none; not differentiated."""
+    v = jax.lax.stop_gradient(v)
+    finite = jnp.where(jnp.isfinite(v), jnp.abs(v), np.float32(0))
+    return jnp.max(finite, axis=axis, initial=np.float32(0))
+
+
+def seed_words(op: str, key: Any) -> jax.Array:
+    """The seed of a JAX random key, u32[1, 2]: high word, low word.
+
+    A threefry key is the seed, so `jax.random.key(S)` draws the noise of the 64-bit seed S. The
+    four words a, b, c, d of an rbg key give (a + d, b + c + d) modulo 2^32; its halves are often
+    equal, so that no plain xor of them would do.
+
+    `key` is a typed key of any implementation, or the raw uint32 data of one.
+    """
+    if not hasattr(key, "dtype"):
+        raise TypeError(
+            f"{op}: `key` must be a key such as jax.random.key(0), got {type(key).__name__}"
+        )
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if key.shape != ():
+            raise ValueError(f"{op}: `key` must be one key, got keys of shape {key.shape}")
+        words = jax.random.key_data(key)
+    else:
+        words = jnp.asarray(key)
+    if words.dtype != np.uint32 or words.shape not in ((2,), (4,)):
+        raise ValueError(
+            f"{op}: `key` must be a key such as jax.random.key(0), "
+            f"got {words.dtype}{list(words.shape)}"
+        )
+    if words.shape == (2,):
+        return words.reshape(1, 2)
+    a, b, c, d = (words[i : i + 1] for i in range(4))
+    return jnp.stack([a + d, b + c + d], axis=1)
+
+
+def ids(extent: Any) -> jax.Array:
+    """Row or column ids 0, 1, 2 …, u32[extent]."""
+    return jax.lax.iota(np.uint32, extent)

@@ -1,0 +1,272 @@
+"""The differentiable optical matmul."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ..noise import NoiseModel
+from ..ops import OPS
+from ..ops._op import vary_together
+from ..spec import OpticalSpec, op_bits
+from ._arguments import absmax, float32, ids, magnitude, seed_words
+
+
+def optical_matmul(
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    spec: OpticalSpec,
+    y_full_scale: ArrayLike | None = None,
+    x_full_scale: ArrayLike | None = None,
+    w_full_scale: ArrayLike | None = None,
+    noise: NoiseModel | None = None,
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """`x @ w + bias` as a photonic processor computes it.
+
+        x_q = DAC(x)        w_q = DAC(w)        y = x_q · w_q + bias
+        σ²  = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²        out = ADC(y + σ·ε)
+
+    A converter of b bits rounds to the 2^b - 1 levels `code · full_scale / (2^(b-1) - 1)`, half to
+    even, and clips at its full scale. ε is standard normal; it depends on the key, on the index of
+    the row in x flattened to f32[m, K] and on the column alone: splitting the batch over devices
+    or mapping with `vmap` draws the same noise. Inside `shard_map` every shard numbers its own rows
+    from 0, so fold the index of the shard into the key there.
+
+    Gradients are straight through the converters (zero beyond their full scale) and through the
+    noise. They flow to x, w, bias, to the fields of `noise`, and to the full scales given.
+
+    Args:
+        x: f32[..., K].
+        w: f32[K, N].
+        bias: f32[N], or None.
+        spec: bits of the converters.
+        y_full_scale: range of the ADC, scalar or f32[N] (unit of y). Needed with `adc_bits`.
+        x_full_scale: range of the DAC of x, scalar or f32[...], one per row (unit of x). None is
+            the largest finite |x|.
+        w_full_scale: range of the DAC of w, scalar or f32[N] (unit of w). None is the largest
+            finite |w| of each column.
+        noise: standard deviations of the noise; None is a quiet device.
+        key: random key of any kind, needed with `noise`; raw uint32 keys are accepted too.
+
+    Returns:
+        f32[..., N]. A row of x that holds NaN or inf is NaN in full.
+
+    Raises:
+        TypeError: `x`, `w` or `bias` is not float32.
+        ValueError: shapes do not fit; `noise` without `key`; `adc_bits` without `y_full_scale`; a
+            full scale or a noise parameter that is negative or NaN.
+    """
+    return _apply(
+        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, with_linear=False
+    )[0]
+
+
+def optical_matmul_with_linear(
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    spec: OpticalSpec,
+    y_full_scale: ArrayLike | None = None,
+    x_full_scale: ArrayLike | None = None,
+    w_full_scale: ArrayLike | None = None,
+    noise: NoiseModel | None = None,
+    key: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """`optical_matmul`, and the signal before noise and ADC: `(out, y)`, both f32[..., N].
+
+    `y` is what a range calibration of the ADC looks at. It is not differentiated.
+    """
+    out, linear = _apply(
+        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, with_linear=True
+    )
+    return out, jax.lax.stop_gradient(linear)
+
+
+_NAME = "optical_matmul"
+
+
+def _apply(
+    x: Any,
+    w: Any,
+    bias: Any,
+    spec: OpticalSpec,
+    y_full_scale: Any,
+    x_full_scale: Any,
+    w_full_scale: Any,
+    noise: NoiseModel | None,
+    key: Any,
+    *,
+    with_linear: bool,
+) -> list[jax.Array]:
+    if not isinstance(spec, OpticalSpec):
+        raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}")
+    x, w = float32(_NAME, "x", x), float32(_NAME, "w", w)
+    if x.ndim < 1:
+        raise ValueError(f"{_NAME}: `x` has shape (), expected (..., k)")
+    if w.ndim != 2 or x.shape[-1] != w.shape[0]:
+        raise ValueError(
+            f"{_NAME}: `w` has shape {w.shape}, expected (k, n) with k = {x.shape[-1]}, "
+            f"the last extent of `x`"
+        )
+    chain = _Chain(
+        dac_bits=op_bits(spec.dac_bits),
+        weight_bits=op_bits(spec.weight_bits),
+        adc_bits=op_bits(spec.adc_bits),
+        noisy=noise is not None,
+        with_linear=with_linear,
+    )
+    if chain.adc_bits and y_full_scale is None:
+        raise ValueError(
+            f"{_NAME}: `adc_bits`={spec.adc_bits} needs `y_full_scale`, got None; pass the range "
+            f"of the ADC, a scalar or f32[n], or adc_bits=None"
+        )
+
+    outer = x.shape[:-1]
+    m, n = math.prod(outer), w.shape[1]
+    if x_full_scale is None:
+        x_range = absmax(x).reshape(1) if chain.dac_bits else _any_range()
+    else:
+        x_range = _range("x_full_scale", x_full_scale, outer, m)
+    if w_full_scale is None:
+        w_range = absmax(w, axis=0) if chain.weight_bits else _any_range()
+    else:
+        w_range = _range("w_full_scale", w_full_scale, (n,), n)
+    if y_full_scale is None:
+        y_range = _any_range()
+    else:
+        y_range = _range("y_full_scale", y_full_scale, (n,), n)
+    operands = vary_together(
+        x.reshape(m, x.shape[-1]),
+        w,
+        jnp.zeros(1, np.float32) if bias is None else _bias(bias, n),
+        x_range,
+        w_range,
+        y_range,
+        *_noise_operands(noise, key, m, n),
+    )
+    return [result.reshape(*outer, n) for result in _chain(chain, *operands)]
+
+
+def _any_range() -> jax.Array:
+    """The operand in place of the full scale of a converter that is off."""
+    return jnp.ones(1, np.float32)
+
+
+def _bias(bias: Any, n: int) -> jax.Array:
+    bias = float32(_NAME, "bias", bias)
+    if bias.shape != (n,):
+        raise ValueError(f"{_NAME}: `bias` has shape {bias.shape}, expected (n,) with n = {n}")
+    return bias
+
+
+def _range(name: str, value: Any, shape: tuple[Any, ...], extent: Any) -> jax.Array:
+    full_scale = magnitude(_NAME, name, value)
+    if full_scale.ndim == 0:
+        return full_scale.reshape(1)
+    if full_scale.shape != shape:
+        raise ValueError(
+            f"{_NAME}: `{name}` has shape {full_scale.shape}, expected a scalar or {shape}"
+        )
+    return full_scale.reshape(extent)
+
+
+def _noise_operands(noise: NoiseModel | None, key: Any, m: Any, n: int) -> list[jax.Array]:
+    if noise is None:
+        return [
+            jnp.zeros((1, 4), np.float32),
+            jnp.zeros((1, 2), np.uint32),
+            jnp.zeros(1, np.uint32),
+            jnp.zeros(1, np.uint32),
+        ]
+    if not isinstance(noise, NoiseModel):
+        raise TypeError(f"{_NAME}: `noise` must be a NoiseModel, got {type(noise).__name__}")
+    if key is None:
+        raise ValueError(
+            f"{_NAME}: `noise` needs a `key`, got None; pass key=jax.random.key(seed), "
+            f"or noise=None for a quiet device"
+        )
+    parameters = []
+    for name in ("thermal", "shot", "relative", "weight"):
+        parameter = magnitude(_NAME, f"noise.{name}", getattr(noise, name))
+        if parameter.shape != ():
+            raise ValueError(
+                f"{_NAME}: `noise.{name}` has shape {parameter.shape}, expected a scalar"
+            )
+        parameters.append(parameter)
+    return [jnp.stack(parameters).reshape(1, 4), seed_words(_NAME, key), ids(m), ids(n)]
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """What is static in a call."""
+
+    dac_bits: int
+    weight_bits: int
+    adc_bits: int
+    noisy: bool
+    with_linear: bool
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Attributes that the op and its gradient share."""
+        return {
+            "dac_bits": self.dac_bits,
+            "weight_bits": self.weight_bits,
+            "adc_bits": self.adc_bits,
+            "transpose_weight": False,
+            "noisy": self.noisy,
+        }
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _chain(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
+    return OPS["optical_matmul"](*operands, **chain.attrs, with_linear=chain.with_linear)
+
+
+def _fwd(chain: _Chain, *operands: jax.Array) -> tuple[list[jax.Array], tuple[jax.Array, ...]]:
+    # Without noise and ADC the output is what the backward pass needs to know of it.
+    needs_linear = chain.with_linear or chain.noisy or chain.adc_bits > 0
+    results = OPS["optical_matmul"](*operands, **chain.attrs, with_linear=needs_linear)
+    x, w, bias, *others = operands
+    residuals = (results[-1], x, w, bias, *others)
+    return results if chain.with_linear else results[:1], residuals
+
+
+def _bwd(
+    chain: _Chain, residuals: tuple[jax.Array, ...], cotangents: list[jax.Array]
+) -> tuple[jax.Array | None, ...]:
+    linear, x, w, bias, x_range, w_range, y_range, noise, *ids_and_seed = residuals
+    dx, dw, dbias, dx_range, dw_range, dy_range, dnoise = OPS["optical_matmul_grad"](
+        cotangents[0], linear, x, w, x_range, w_range, y_range, noise, *ids_and_seed, **chain.attrs
+    )
+    return (
+        dx,
+        dw,
+        _sum_like(bias, dbias),
+        _sum_like(x_range, dx_range),
+        _sum_like(w_range, dw_range),
+        _sum_like(y_range, dy_range),
+        _sum_like(noise, dnoise),
+        *(None for _ in ids_and_seed),
+    )
+
+
+def _sum_like(operand: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The gradient of an operand that may have been broadcast along its first dimension."""
+    if operand.shape == gradient.shape:
+        return gradient
+    return jnp.sum(gradient, axis=0, keepdims=True)
+
+
+_chain.defvjp(_fwd, _bwd)

@@ -1,0 +1,39 @@
+"""The noise of an optical matmul, alone."""
+
+from __future__ import annotations
+
+import operator
+
+import jax
+
+from ..ops import OPS
+from ._arguments import ids, seed_words
+
+_NAME = "optical_noise"
+
+
+def optical_noise(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Standard normal noise: what `optical_matmul` draws for that key as its ε.
+
+    An element depends on the key, its row and its column alone, so a larger shape begins with the
+    smaller one. See the documentation of the generator in docs/noise.md.
+
+    Args:
+        key: random key of any kind; raw uint32 keys are accepted too.
+        shape: `(rows, columns)`.
+
+    Returns:
+        f32[rows, columns]. It has no gradient.
+
+    Raises:
+        TypeError, ValueError: `key` is no key, or `shape` is not two extents.
+    """
+    try:
+        rows, columns = (operator.index(extent) for extent in shape)
+        if rows < 0 or columns < 0:
+            raise ValueError
+    except (TypeError, ValueError):
+        message = f"{_NAME}: `shape` must be two extents (rows, columns), got {shape!r}"
+        raise ValueError(message) from None
+    (eps,) = OPS[_NAME](seed_words(_NAME, key), ids(rows), ids(columns))
+    return eps

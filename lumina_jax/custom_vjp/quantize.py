@@ -1,0 +1,82 @@
+"""The differentiable quantizer."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ..ops import OPS
+from ..ops._op import vary_together
+from ..ops.quantize import slopes
+from ..spec import check_bits, op_bits
+from ._arguments import absmax, float32, magnitude
+
+_NAME = "quantize"
+
+
+def quantize(v: ArrayLike, *, bits: int | None, full_scale: ArrayLike | None = None) -> jax.Array:
+    """Round to the levels of a signed converter.
+
+        Q = 2^(bits-1) - 1      s = full_scale / Q      clamp(rint(v / s), -Q, Q) · s
+
+    with half to even. One bit is the sign, ±full_scale; None, or 24 bits and more, is `v` itself.
+
+    The gradient is straight through where `|v| <= full_scale` and 0 beyond. A full scale that is
+    given has the gradient of a learned step size: `(code - v/s) / Q` within, `sign v` beyond.
+
+    Args:
+        v: f32[..., n].
+        bits: int from 1 to 32, or None.
+        full_scale: scalar, or f32[n] along the last axis (unit of `v`). None is the largest finite
+            |v|, which is not differentiated.
+
+    Returns:
+        f32[..., n]; NaN where `v` is not finite.
+
+    Raises:
+        TypeError: `v` is not float32, or `bits` no int.
+        ValueError: `bits` is out of range; `full_scale` does not fit, is negative or NaN.
+    """
+    v = float32(_NAME, "v", v)
+    resolution = op_bits(check_bits(_NAME, "bits", bits))
+    if full_scale is None:
+        scale = absmax(v)
+    else:
+        scale = magnitude(_NAME, "full_scale", full_scale)
+        if scale.ndim and (scale.ndim > 1 or scale.shape != v.shape[-1:]):
+            raise ValueError(
+                f"{_NAME}: `full_scale` has shape {scale.shape}, "
+                f"expected a scalar or {v.shape[-1:]}"
+            )
+    if not resolution:
+        return v
+    columns = v.shape[-1] if v.ndim else 1
+    flat = v.reshape(math.prod(v.shape[:-1]), columns)
+    return _quantize(resolution, *vary_together(flat, scale.reshape(1, -1))).reshape(v.shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _quantize(bits: int, v: jax.Array, full_scale: jax.Array) -> jax.Array:
+    return OPS[_NAME](v, full_scale, bits=bits)[0]
+
+
+def _fwd(
+    bits: int, v: jax.Array, full_scale: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _quantize(bits, v, full_scale), (v, full_scale)
+
+
+def _bwd(
+    bits: int, residuals: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    v, full_scale = residuals
+    by_v, by_full_scale = slopes(v, full_scale, bits)
+    axes = (0,) if full_scale.shape == (1, v.shape[1]) else (0, 1)
+    return g * by_v, jnp.sum(g * by_full_scale, axis=axes, keepdims=True)
+
+
+_quantize.defvjp(_fwd, _bwd)

@@ -1,0 +1,8 @@
+"""The ops of Lumina-JAX as JAX primitives, one file each."""
+
+from . import optical_matmul as optical_matmul
+from . import optical_matmul_grad as optical_matmul_grad
+from . import optical_noise as optical_noise
+from . import quantize as quantize
+from ._op import OPS as OPS
+from ._op import OpDef as OpDef

@@ -1,0 +1,70 @@
+"""The batching rule of every op: `vmap(f)(x)[i] == f(x[i])`, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from ._signature import Signature
+
+if TYPE_CHECKING:
+    from ._op import OpDef
+
+
+def batch(
+    op: OpDef, operands: Sequence[jax.Array], dims: Sequence[int | None], **attrs: Any
+) -> tuple[list[jax.Array], list[int]]:
+    """Rows of all examples in one call where rows are all that is batched, else one by one."""
+    signature = op.signature(**attrs)
+    operands = [
+        operand if dim is None else jnp.moveaxis(operand, dim, 0)
+        for operand, dim in zip(operands, dims, strict=True)
+    ]
+    batched = [dim is not None for dim in dims]
+    types = signature.operands.values()
+    by_row = all(t.is_by_row for t, b in zip(types, batched, strict=True) if b)
+    if by_row and all(t.is_by_row for t in signature.results):
+        results = _as_rows(op, signature, operands, batched, attrs)
+    else:
+        results = _one_by_one(op, operands, batched, attrs)
+    return results, [0] * len(results)
+
+
+def _as_rows(
+    op: OpDef,
+    signature: Signature,
+    operands: Sequence[jax.Array],
+    batched: Sequence[bool],
+    attrs: dict[str, Any],
+) -> list[jax.Array]:
+    size = next(o.shape[0] for o, b in zip(operands, batched, strict=True) if b)
+    shapes = [o.shape[1:] if b else o.shape for o, b in zip(operands, batched, strict=True)]
+    rows = signature.sizes(shapes)["m"]
+
+    def flatten(operand: jax.Array, optional: bool, is_batched: bool) -> jax.Array:
+        if not is_batched:
+            if optional and operand.shape[0] == 1:
+                return operand
+            operand = operand[None]
+        shape = (size, rows, *operand.shape[2:])
+        return jnp.broadcast_to(operand, shape).reshape(size * rows, *shape[2:])
+
+    flat = [
+        flatten(o, t.dims[0] == "m?", b) if t.is_by_row else o
+        for o, t, b in zip(operands, signature.operands.values(), batched, strict=True)
+    ]
+    return [r.reshape(size, rows, *r.shape[1:]) for r in op(*flat, **attrs)]
+
+
+def _one_by_one(
+    op: OpDef, operands: Sequence[jax.Array], batched: Sequence[bool], attrs: dict[str, Any]
+) -> list[jax.Array]:
+    def one(example: list[jax.Array]) -> list[jax.Array]:
+        of_example = iter(example)
+        pairs = zip(operands, batched, strict=True)
+        return op(*(next(of_example) if b else o for o, b in pairs), **attrs)
+
+    return jax.lax.map(one, [o for o, b in zip(operands, batched, strict=True) if b])

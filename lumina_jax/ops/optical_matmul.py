@@ -1,0 +1,173 @@
+"""The whole signal chain: convert, multiply, add bias and noise, convert back.
+
+    x_q = DAC(x)        w_q = DAC(w)        y = x_q · w_q + bias
+    σ²  = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²        out = ADC(y + σ·ε)
+
+Where both DACs have at most 8 bits the products are summed as integers, and so exactly.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import optical_noise, quantize
+from ._op import define
+from ._partition import Axes
+from ._signature import Signature, Tensor, f32, u32
+
+
+def chain_operands() -> dict[str, Tensor]:
+    """Operands of the chain behind `w` and `bias`, the same forward and backward."""
+    return {
+        "x_full_scale": f32("m?"),
+        "w_full_scale": f32("n?"),
+        "y_full_scale": f32("n?"),
+        "noise": f32("m?", 4),
+        "seed": u32("m?", 2),
+        "rows": u32("m?"),
+        "columns": u32("n?"),
+    }
+
+
+def variance(y: jax.Array, power: jax.Array, noise: jax.Array) -> jax.Array:
+    """σ² f32[m, n] of y f32[m, n], power ‖x_q‖² f32[m, 1] and noise f32[1|m, 4]."""
+    thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
+    quiet = thermal * thermal + shot * shot * jnp.abs(y)
+    return quiet + relative * relative * (y * y) + weight * weight * power
+
+
+def before_adc(y: jax.Array, sigma: jax.Array | None, eps: jax.Array | None) -> jax.Array:
+    """`y + σ·ε`, NaN where that is not finite."""
+    noisy = y if sigma is None or eps is None else y + sigma * eps
+    return jnp.where(jnp.isfinite(noisy), noisy, np.float32(np.nan))
+
+
+def _signature(
+    *,
+    dac_bits: int,
+    weight_bits: int,
+    adc_bits: int,
+    transpose_weight: bool,
+    noisy: bool,
+    with_linear: bool,
+) -> Signature:
+    del dac_bits, weight_bits, adc_bits, noisy
+    return Signature(
+        {
+            "x": f32("m", "k"),
+            "w": f32("n", "k") if transpose_weight else f32("k", "n"),
+            "bias": f32("n?"),
+            **chain_operands(),
+        },
+        (f32("m", "n"),) * (2 if with_linear else 1),
+    )
+
+
+def _reference(
+    x: jax.Array,
+    w: jax.Array,
+    bias: jax.Array,
+    x_full_scale: jax.Array,
+    w_full_scale: jax.Array,
+    y_full_scale: jax.Array,
+    noise: jax.Array,
+    seed: jax.Array,
+    rows: jax.Array,
+    columns: jax.Array,
+    *,
+    dac_bits: int,
+    weight_bits: int,
+    adc_bits: int,
+    transpose_weight: bool,
+    noisy: bool,
+    with_linear: bool,
+) -> list[jax.Array]:
+    w = w.T if transpose_weight else w
+    x_range, w_range = x_full_scale[:, None], w_full_scale[None, :]
+    x_q = quantize.quantized(x, x_range, dac_bits)
+    if _is_integer(x.shape[1], dac_bits, weight_bits):
+        product = _integer_product(x, w, x_range, w_range, dac_bits, weight_bits)
+    else:
+        w_q = quantize.quantized(w, w_range, weight_bits)
+        product = jnp.matmul(x_q, w_q, precision=jax.lax.Precision.HIGHEST)
+    y = product + bias[None, :]
+    sigma = eps = None
+    if noisy:
+        sigma = jnp.sqrt(variance(y, jnp.sum(x_q * x_q, axis=1, keepdims=True), noise))
+        eps = optical_noise.normals(seed, rows, columns)
+    out = quantize.quantized(before_adc(y, sigma, eps), y_full_scale[None, :], adc_bits)
+    return [out, y] if with_linear else [out]
+
+
+def _is_integer(depth: int, dac_bits: int, weight_bits: int) -> bool:
+    largest = quantize.largest_code(dac_bits) * quantize.largest_code(weight_bits)
+    return 1 <= dac_bits <= 8 and 1 <= weight_bits <= 8 and depth * largest < 2**31
+
+
+def _integer_product(
+    x: jax.Array,
+    w: jax.Array,
+    x_range: jax.Array,
+    w_range: jax.Array,
+    dac_bits: int,
+    weight_bits: int,
+) -> jax.Array:
+    def codes(v: jax.Array, full_scale: jax.Array, bits: int, axis: int) -> tuple[jax.Array, ...]:
+        valid = jnp.isfinite(v) & (full_scale >= 0)
+        code = jnp.where(valid, quantize.code(v, full_scale, bits), np.float32(0))
+        return code.astype(np.int8), jnp.all(valid, axis=axis, keepdims=True)
+
+    x_code, x_valid = codes(x, x_range, dac_bits, 1)
+    w_code, w_valid = codes(w, w_range, weight_bits, 0)
+    total = jnp.matmul(x_code, w_code, preferred_element_type=np.dtype(np.int32))
+    scale = quantize.step(x_range, dac_bits) * quantize.step(w_range, weight_bits)
+    return jnp.where(x_valid & w_valid, total.astype(np.float32) * scale, np.float32(np.nan))
+
+
+def _local(
+    axes: Axes,
+    x: jax.Array,
+    w: jax.Array,
+    bias: jax.Array,
+    x_full_scale: jax.Array,
+    w_full_scale: jax.Array,
+    y_full_scale: jax.Array,
+    *noise_and_ids: jax.Array,
+    dac_bits: int,
+    weight_bits: int,
+    adc_bits: int,
+    transpose_weight: bool,
+    noisy: bool,
+    with_linear: bool,
+) -> list[jax.Array]:
+    ranges = (x_full_scale, w_full_scale, y_full_scale)
+    attrs = {
+        "dac_bits": dac_bits,
+        "weight_bits": weight_bits,
+        "transpose_weight": transpose_weight,
+    }
+    if "k" not in axes:
+        return op(
+            x, w, bias, *ranges, *noise_and_ids,
+            adc_bits=adc_bits, noisy=noisy, with_linear=with_linear, **attrs,
+        )  # fmt: skip
+    # Every shard has part of each sum: what comes after the sums waits for all of them.
+    _, share = op(
+        x, w, jnp.zeros_like(bias), *ranges, *noise_and_ids,
+        adc_bits=0, noisy=False, with_linear=True, **attrs,
+    )  # fmt: skip
+    y = jax.lax.psum(share, axes["k"]) + bias[None, :]
+    sigma = eps = None
+    if noisy:
+        noise, seed, rows, columns = noise_and_ids
+        (x_q,) = quantize.op(x, x_full_scale[:, None], bits=dac_bits)
+        power = jax.lax.psum(jnp.sum(x_q * x_q, axis=1, keepdims=True), axes["k"])
+        sigma = jnp.sqrt(variance(y, power, noise))
+        (eps,) = optical_noise.op(seed, jnp.broadcast_to(rows, x.shape[:1]), columns)
+    (out,) = quantize.op(before_adc(y, sigma, eps), y_full_scale[None, :], bits=adc_bits)
+    return [out, y] if with_linear else [out]
+
+
+op = define("optical_matmul", signature=_signature, reference=_reference, local=_local)

@@ -1,0 +1,135 @@
+"""The gradient of the signal chain, straight through the converters and through the noise.
+
+With y the output before noise (`linear`), y' after it, and [·] the mask of a converter (1 within
+its full scale, 0 beyond it):
+
+    pull  = g · [y'] · ε/σ                              0 where σ = 0
+    dz    = g · [y'] + pull · (shot²·sign(y)/2 + relative²·y)
+    dx_q  = dz · w_qᵀ + x_q · weight² · Σ_n pull        dx = dx_q · [x]
+    dw_q  = x_qᵀ · dz                                   dw = dw_q · [w]        dbias = Σ_m dz
+    dthermal = thermal · Σ_n pull                       dshot = shot · Σ_n pull·|y|
+    drelative = relative · Σ_n pull·y²                  dweight = weight · ‖x_q‖² · Σ_n pull
+
+and the gradient of a full scale is the sum of the upstream gradient times the second slope of
+`quantize.slopes`. Gradients are per row or per column even where the operand was broadcast; ε is
+drawn again from the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import optical_noise, quantize
+from ._op import define
+from ._partition import Axes
+from ._signature import Signature, f32
+from .optical_matmul import before_adc, chain_operands, variance
+
+
+def _signature(
+    *, dac_bits: int, weight_bits: int, adc_bits: int, transpose_weight: bool, noisy: bool
+) -> Signature:
+    del dac_bits, weight_bits, adc_bits
+    w = f32("n", "k") if transpose_weight else f32("k", "n")
+    return Signature(
+        {"g": f32("m", "n"), "linear": f32("m", "n"), "x": f32("m", "k"), "w": w,
+         **chain_operands()},
+        (f32("m", "k"), w, f32("n"), f32("m"), f32("n"), f32("n"), f32("m", 4)),
+        # σ holds ‖x_q‖², which no shard of the depth knows.
+        whole=frozenset("k") if noisy else frozenset(),
+    )  # fmt: skip
+
+
+def _reference(
+    g: jax.Array,
+    linear: jax.Array,
+    x: jax.Array,
+    w: jax.Array,
+    x_full_scale: jax.Array,
+    w_full_scale: jax.Array,
+    y_full_scale: jax.Array,
+    noise: jax.Array,
+    seed: jax.Array,
+    rows: jax.Array,
+    columns: jax.Array,
+    *,
+    dac_bits: int,
+    weight_bits: int,
+    adc_bits: int,
+    transpose_weight: bool,
+    noisy: bool,
+) -> list[jax.Array]:
+    w = w.T if transpose_weight else w
+    x_range, w_range = x_full_scale[:, None], w_full_scale[None, :]
+    x_q = quantize.quantized(x, x_range, dac_bits)
+    w_q = quantize.quantized(w, w_range, weight_bits)
+    power = jnp.sum(x_q * x_q, axis=1, keepdims=True)
+    thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
+
+    sigma = eps = None
+    per_sigma = jnp.zeros_like(linear)
+    if noisy:
+        sigma = jnp.sqrt(variance(linear, power, noise))
+        eps = optical_noise.normals(seed, rows, columns)
+        is_zero = sigma == 0
+        per_sigma = jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
+    y_slope, y_by_full_scale = quantize.slopes(
+        before_adc(linear, sigma, eps), y_full_scale[None, :], adc_bits
+    )
+    passed = g * y_slope
+    pull = passed * per_sigma
+    dz = passed + pull * (shot * shot * jnp.sign(linear) / 2 + relative * relative * linear)
+
+    row_pull = jnp.sum(pull, axis=1, keepdims=True)
+    exactly = jax.lax.Precision.HIGHEST
+    dx_q = jnp.matmul(dz, w_q.T, precision=exactly) + x_q * (weight * weight) * row_pull
+    dw_q = jnp.matmul(x_q.T, dz, precision=exactly)
+    x_slope, x_by_full_scale = quantize.slopes(x, x_range, dac_bits)
+    w_slope, w_by_full_scale = quantize.slopes(w, w_range, weight_bits)
+    dw = dw_q * w_slope
+    dnoise = [
+        thermal * row_pull,
+        shot * jnp.sum(pull * jnp.abs(linear), axis=1, keepdims=True),
+        relative * jnp.sum(pull * linear * linear, axis=1, keepdims=True),
+        weight * power * row_pull,
+    ]
+    return [
+        dx_q * x_slope,
+        dw.T if transpose_weight else dw,
+        jnp.sum(dz, axis=0),
+        jnp.sum(dx_q * x_by_full_scale, axis=1),
+        jnp.sum(dw_q * w_by_full_scale, axis=0),
+        jnp.sum(g * y_by_full_scale, axis=0),
+        jnp.concatenate(dnoise, axis=1),
+    ]
+
+
+def _local(axes: Axes, *operands: jax.Array, **attrs: int) -> list[jax.Array]:
+    dx, dw, dbias, dx_range, dw_range, dy_range, dnoise = op(*operands, **attrs)
+    m, n, k = (axes.get(name, ()) for name in "mnk")
+    # Each gradient is a sum over the dimensions that it lacks.
+    dx, dnoise = _sum_over(n, [dx, dnoise])
+    (dx_range,) = _sum_over((*n, *k), [dx_range])
+    if k:
+        (dw_range,) = _sum_over((*m, *k), [dw_range])
+        dw, dbias, dy_range = _sum_over(m, [dw, dbias, dy_range])
+    else:
+        dw, dbias, dw_range, dy_range = _sum_over(m, [dw, dbias, dw_range, dy_range])
+    return [dx, dw, dbias, dx_range, dw_range, dy_range, dnoise]
+
+
+def _sum_over(axes: tuple[str, ...], parts: Sequence[jax.Array]) -> Sequence[jax.Array]:
+    """The sums of all parts over mesh axes, in one all-reduce."""
+    if not axes:
+        return parts
+    flat = jax.lax.psum(jnp.concatenate([part.ravel() for part in parts]), axes)
+    ends = np.cumsum([part.size for part in parts])[:-1]
+    pieces = jnp.split(flat, ends)
+    return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]
+
+
+op = define("optical_matmul_grad", signature=_signature, reference=_reference, local=_local)

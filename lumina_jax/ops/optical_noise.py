@@ -1,0 +1,125 @@
+"""The noise alone: standard normal numbers that depend only on seed, row id and column id.
+
+Write `mix(z)` for the first output of SplitMix64 with state `z`. A block is one row and the 256
+columns `256·block … 256·block + 255`:
+
+    base    = mix(mix(mix(seed) ^ row) ^ seed ^ block)
+    lane l  = Xoshiro256++ with the 4 outputs of SplitMix64 from base + 4·l·0x9E3779B97F4A7C15 on
+
+for l = 0 … 7. Columns are drawn in groups of 32, from two outputs of each lane; `u` is output
+`j / 8` of lane `j % 8`, for j = 0 … 15:
+
+    u1 = ((u >> 33) + ½) / 2³¹        angle = 2π · (u mod 2³²) / 2³²
+    ε[32·g + j] = √(-2 ln u1) · cos(angle)        ε[32·g + 16 + j] = √(-2 ln u1) · sin(angle)
+
+The reference draws the same integers as the Rust module; its logarithm, sine and cosine round in
+their own way.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._op import define
+from ._signature import Signature, f32, u32
+from ._uint64 import UInt64
+
+_BLOCK = 256
+_LANES = 8
+_STEPS = _BLOCK // 2 // _LANES
+"""Outputs that a block takes from each lane: every output gives two columns."""
+_GAMMA = 0x9E37_79B9_7F4A_7C15
+
+_State = tuple[UInt64, UInt64, UInt64, UInt64]
+
+
+def normals(seed: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """ε f32[m, n]; or f32[1, n] where neither seed u32[1|m, 2] nor rows u32[1|m] has more rows."""
+    n = columns.shape[0]
+    m = seed.shape[0] if rows.shape[0] == 1 else rows.shape[0]
+    if n == 0:
+        return jnp.zeros((m, 0), np.float32)
+    first = columns[0] // np.uint32(_BLOCK)
+    # n columns that start at the end of a block touch one block more than n that do not.
+    blocks = first + jax.lax.iota(np.uint32, (n + _BLOCK - 2) // _BLOCK + 1)
+    eps = _box_muller(_outputs(_seeded(_bases(seed, rows, blocks))))
+    start = (columns[0] - first * np.uint32(_BLOCK)).astype(np.int32)
+    return jax.lax.dynamic_slice_in_dim(eps, start, n, axis=1)
+
+
+def _mix(z: UInt64) -> UInt64:
+    z = z.add(UInt64.of(_GAMMA))
+    z = z.xor(z.shift_right(30)).multiply(UInt64.of(0xBF58_476D_1CE4_E5B9))
+    z = z.xor(z.shift_right(27)).multiply(UInt64.of(0x94D0_49BB_1331_11EB))
+    return z.xor(z.shift_right(31))
+
+
+def _bases(seed: jax.Array, rows: jax.Array, blocks: jax.Array) -> UInt64:
+    """u64[m, blocks]."""
+    key = UInt64(seed[:, :1], seed[:, 1:])
+    by_row = _mix(_mix(key).xor(_of_id(rows[:, None])))
+    return _mix(by_row.xor(key).xor(_of_id(blocks[None, :])))
+
+
+def _of_id(value: jax.Array) -> UInt64:
+    return UInt64(jnp.zeros_like(value), value)
+
+
+def _seeded(base: UInt64) -> _State:
+    """Four state words of every lane, u64[m, blocks, lanes] each."""
+
+    def word(index: int) -> UInt64:
+        count = _of_id(np.uint32(4) * jax.lax.iota(np.uint32, _LANES) + np.uint32(index))
+        offset = UInt64.of(_GAMMA).multiply(count)
+        return _mix(UInt64(base.high[..., None], base.low[..., None]).add(offset))
+
+    return word(0), word(1), word(2), word(3)
+
+
+def _outputs(state: _State) -> UInt64:
+    """The first outputs of every lane, u64[steps, m, blocks, lanes]."""
+
+    def xoshiro256_plus_plus(state: _State, _: None) -> tuple[_State, UInt64]:
+        a, b, c, d = state
+        output = a.add(d).rotate_left(23).add(a)
+        t = b.shift_left(17)
+        c = c.xor(a)
+        d = d.xor(b)
+        b = b.xor(c)
+        a = a.xor(d)
+        return (a, b, c.xor(t), d.rotate_left(45)), output
+
+    return jax.lax.scan(xoshiro256_plus_plus, state, None, length=_STEPS)[1]
+
+
+def _box_muller(u: UInt64) -> jax.Array:
+    """f32[m, columns] of u64[steps, m, blocks, lanes]."""
+    h = (u.high >> np.uint32(1)).astype(np.float32)
+    radius = jnp.sqrt(np.float32(-2) * jnp.log((h + np.float32(0.5)) * np.float32(2.0**-31)))
+    # In f32 the angle keeps its low bits only near 0: take the whole quarter turns off first.
+    quarter = (u.low + np.uint32(1 << 29)) >> np.uint32(30)
+    rest = jax.lax.bitcast_convert_type(u.low - (quarter << np.uint32(30)), np.int32)
+    angle = rest.astype(np.float32) * np.float32(2 * np.pi / 2**32)
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    cos = jnp.select([quarter == i for i in range(4)], [c, -s, -c, s])
+    sin = jnp.select([quarter == i for i in range(4)], [s, c, -s, -c])
+    pairs = jnp.stack([radius * cos, radius * sin])
+    _, steps, m, blocks, lanes = pairs.shape
+    pairs = pairs.reshape(2, steps // 2, 2, m, blocks, lanes)
+    # Of a group: the cosines of both outputs of all lanes, then the sines.
+    return pairs.transpose(3, 4, 1, 0, 2, 5).reshape(m, blocks * _BLOCK)
+
+
+def _signature() -> Signature:
+    return Signature(
+        {"seed": u32("m?", 2), "rows": u32("m"), "columns": u32("n")}, (f32("m", "n"),)
+    )
+
+
+def _reference(seed: jax.Array, rows: jax.Array, columns: jax.Array) -> list[jax.Array]:
+    return [normals(seed, rows, columns)]
+
+
+op = define("optical_noise", signature=_signature, reference=_reference)

@@ -1,0 +1,94 @@
+"""The converter: a signed mid-tread quantizer.
+
+    Q = 2^(bits-1) - 1      s = full_scale / Q      code = clamp(rint(v / s), -Q, Q)
+
+with `rint` half to even; the value is `code · s`. One bit is the sign: two levels, ±full_scale.
+0 bits, or 24 and more, is no converter at all.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._op import define
+from ._signature import Signature, f32
+
+
+def is_off(bits: int) -> bool:
+    """Whether a converter of that many bits is left out."""
+    return bits == 0 or bits >= 24
+
+
+def largest_code(bits: int) -> int:
+    """Q; the codes are -Q … Q."""
+    return max(2 ** (bits - 1) - 1, 1)
+
+
+def step(full_scale: jax.Array, bits: int) -> jax.Array:
+    """Distance of two neighboring levels."""
+    return full_scale / np.float32(largest_code(bits))
+
+
+def code(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
+    """The integer codes, as f32, of finite values."""
+    if bits == 1:
+        return jnp.where(v < 0, np.float32(-1), np.float32(1))
+    q = np.float32(largest_code(bits))
+    return jnp.clip(jnp.round(_ratio(v, full_scale, bits)), -q, q)
+
+
+def quantized(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
+    """The nearest levels to `v`.
+
+    NaN where `v` is not finite and where the full scale is negative or NaN; 0 for a full scale
+    of 0.
+    """
+    if is_off(bits):
+        return v
+    value = code(v, full_scale, bits) * step(full_scale, bits)
+    return jnp.where(_is_valid(v, full_scale), value, np.float32(np.nan))
+
+
+def slopes(v: jax.Array, full_scale: jax.Array, bits: int) -> tuple[jax.Array, jax.Array]:
+    """`(∂value/∂v, ∂value/∂full_scale)`, straight through the rounding.
+
+    Within the full scale `(1, (code - v/s) / Q)`, with the sign of `v` as the second for one bit;
+    beyond it `(0, sign v)`. NaN where the value is. The second is the learned step size of Esser
+    et al., "Learned Step Size Quantization", ICLR 2020.
+    """
+    if is_off(bits):
+        return jnp.ones_like(v), jnp.zeros_like(v)
+    inside = jnp.abs(v) <= full_scale
+    sign = jnp.where(v < 0, np.float32(-1), np.float32(1))
+    by_full_scale = sign
+    if bits > 1:
+        rounding = code(v, full_scale, bits) - _ratio(v, full_scale, bits)
+        by_full_scale = jnp.where(inside, rounding / np.float32(largest_code(bits)), sign)
+    valid, nan = _is_valid(v, full_scale), np.float32(np.nan)
+    return (
+        jnp.where(valid, inside.astype(np.float32), nan),
+        jnp.where(valid, by_full_scale, nan),
+    )
+
+
+def _ratio(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
+    s = step(full_scale, bits)
+    return v / jnp.where(s == 0, np.float32(1), s)
+
+
+def _is_valid(v: jax.Array, full_scale: jax.Array) -> jax.Array:
+    return jnp.isfinite(v) & (full_scale >= 0)
+
+
+def _signature(*, bits: int) -> Signature:
+    del bits
+    return Signature({"v": f32("m", "n"), "full_scale": f32("m?", "n?")}, (f32("m", "n"),))
+
+
+def _reference(v: jax.Array, full_scale: jax.Array, *, bits: int) -> list[jax.Array]:
+    return [quantized(v, full_scale, bits)]
+
+
+op = define("quantize", signature=_signature, reference=_reference)
