@@ -3,7 +3,10 @@
 //! Every element of C is one chain of multiply-adds over the depth, in order, whatever tile it
 //! falls in: results do not depend on how rows and columns are split.
 
+use std::ops::Range;
+
 use crate::simd::for_each_level;
+use crate::vector::Vector;
 
 /// The left factor: rows × depth.
 #[derive(Clone, Copy)]
@@ -43,31 +46,51 @@ pub(crate) enum Sum {
 }
 
 #[inline(always)]
-fn multiply_body<const ROWS: usize, const COLUMNS: usize, const FMA: bool>(
+fn multiply_body<V: Vector, const ROWS: usize>(
     c: &mut Product<'_>,
     a: Left<'_>,
     b: Right<'_>,
     depth: usize,
     sum: Sum,
 ) {
-    let mut column = 0;
-    while column < c.columns {
+    let panel_width = VECTORS * V::LEN;
+    for column in (0..c.columns).step_by(panel_width) {
         let panel = Panel {
-            data: b.data.get(column / COLUMNS * b.panel_stride..).unwrap_or(&[]),
+            data: b.data.get(column / panel_width * b.panel_stride..).unwrap_or(&[]),
             stride: b.depth_stride,
-            width: COLUMNS.min(c.columns - column),
+            width: panel_width.min(c.columns - column),
         };
-        let mut row = 0;
-        while row < c.rows {
-            let at = Corner { row, column };
-            row += match c.rows - row {
-                left if left >= ROWS => tile::<ROWS, COLUMNS, FMA>(c, a, panel, depth, sum, at),
-                left if left >= 4 => tile::<4, COLUMNS, FMA>(c, a, panel, depth, sum, at),
-                left if left >= 2 => tile::<2, COLUMNS, FMA>(c, a, panel, depth, sum, at),
-                _ => tile::<1, COLUMNS, FMA>(c, a, panel, depth, sum, at),
-            };
+        // A last panel may need fewer vectors.
+        match panel.width.div_ceil(V::LEN) {
+            VECTORS => rows::<V, ROWS, VECTORS>(c, a, panel, depth, sum, column),
+            2 => rows::<V, ROWS, 2>(c, a, panel, depth, sum, column),
+            _ => rows::<V, ROWS, 1>(c, a, panel, depth, sum, column),
         }
-        column += COLUMNS;
+    }
+}
+
+/// Vectors of a full panel.
+const VECTORS: usize = 3;
+
+/// Computes all rows of the columns of one panel.
+#[inline(always)]
+fn rows<V: Vector, const ROWS: usize, const N: usize>(
+    c: &mut Product<'_>,
+    a: Left<'_>,
+    b: Panel<'_>,
+    depth: usize,
+    sum: Sum,
+    column: usize,
+) {
+    let mut row = 0;
+    while row < c.rows {
+        let at = Corner { row, column };
+        row += match c.rows - row {
+            left if left >= ROWS => tile::<V, ROWS, N>(c, a, b, depth, sum, at),
+            left if left >= 4 => tile::<V, 4, N>(c, a, b, depth, sum, at),
+            left if left >= 2 => tile::<V, 2, N>(c, a, b, depth, sum, at),
+            _ => tile::<V, 1, N>(c, a, b, depth, sum, at),
+        };
     }
 }
 
@@ -87,7 +110,7 @@ struct Panel<'a> {
 
 /// Computes `R` rows of one panel's columns, and returns `R`.
 #[inline(always)]
-fn tile<const R: usize, const C: usize, const FMA: bool>(
+fn tile<V: Vector, const R: usize, const N: usize>(
     c: &mut Product<'_>,
     a: Left<'_>,
     b: Panel<'_>,
@@ -95,100 +118,137 @@ fn tile<const R: usize, const C: usize, const FMA: bool>(
     sum: Sum,
     at: Corner,
 ) -> usize {
-    let mut tile = [[0.0; C]; R];
-    let mut rows = [0; R];
-    for (row, start) in rows.iter_mut().enumerate() {
-        *start = (at.row + row) * c.stride + at.column;
-    }
+    let start: [usize; R] = std::array::from_fn(|row| (at.row + row) * c.stride + at.column);
+    let zero = || {
+        // SAFETY: only `for_each_level!` calls this, with the vector of a level that the CPU has.
+        let zero = unsafe { V::zero() };
+        [[zero; N]; R]
+    };
+    let mut sums = zero();
     match sum {
-        Sum::Fresh => accumulate::<R, C, FMA>(&mut tile, a, b, 0..depth, at.row),
+        Sum::Fresh => accumulate(&mut sums, a, b, 0..depth, at.row),
         Sum::Onto => {
-            for (tile, start) in tile.iter_mut().zip(rows) {
-                tile[..b.width].copy_from_slice(&c.data[start..start + b.width]);
+            for (sums, start) in sums.iter_mut().zip(start) {
+                *sums = load_row(&c.data[start..start + b.width]);
             }
-            accumulate::<R, C, FMA>(&mut tile, a, b, 0..depth, at.row);
+            accumulate(&mut sums, a, b, 0..depth, at.row);
         }
         Sum::Integers(exact) if depth <= exact => {
-            accumulate::<R, C, FMA>(&mut tile, a, b, 0..depth, at.row);
+            accumulate(&mut sums, a, b, 0..depth, at.row);
         }
         Sum::Integers(exact) => {
             // f64 holds every i32 exactly, and NaN besides.
-            let mut total = [[0.0f64; C]; R];
-            for start in (0..depth).step_by(exact) {
-                let mut part = [[0.0; C]; R];
-                let range = start..depth.min(start + exact);
-                accumulate::<R, C, FMA>(&mut part, a, b, range, at.row);
-                for (total, part) in total.iter_mut().flatten().zip(part.iter().flatten()) {
-                    *total += f64::from(*part);
+            let mut total = [[0.0f64; MAX_COLUMNS]; R];
+            for first in (0..depth).step_by(exact) {
+                sums = zero();
+                accumulate(&mut sums, a, b, first..depth.min(first + exact), at.row);
+                for (total, sums) in total.iter_mut().zip(sums) {
+                    let mut part = [0.0; MAX_COLUMNS];
+                    store_row(sums, &mut part[..b.width]);
+                    for (total, part) in total.iter_mut().zip(part) {
+                        *total += f64::from(part);
+                    }
                 }
             }
-            for (tile, total) in tile.iter_mut().flatten().zip(total.iter().flatten()) {
-                *tile = *total as f32;
+            for (total, start) in total.iter().zip(start) {
+                for (c, total) in c.data[start..start + b.width].iter_mut().zip(total) {
+                    *c = *total as f32;
+                }
             }
+            return R;
         }
     }
-    for (tile, start) in tile.iter().zip(rows) {
-        c.data[start..start + b.width].copy_from_slice(&tile[..b.width]);
+    for (sums, start) in sums.into_iter().zip(start) {
+        store_row(sums, &mut c.data[start..start + b.width]);
     }
     R
 }
 
+/// Columns of the widest panel.
+const MAX_COLUMNS: usize = 48;
+
+/// Adds the products along `range` to `sums`.
 #[inline(always)]
-fn accumulate<const R: usize, const C: usize, const FMA: bool>(
-    tile: &mut [[f32; C]; R],
+fn accumulate<V: Vector, const R: usize, const N: usize>(
+    sums: &mut [[V; N]; R],
     a: Left<'_>,
     b: Panel<'_>,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     row: usize,
 ) {
     match a {
         Left::RowMajor(data, stride) => {
-            let rows: [&[f32]; R] = std::array::from_fn(|r| &data[(row + r) * stride..]);
-            let rows: [&[f32]; R] = std::array::from_fn(|r| &rows[r][..range.end]);
-            chain::<R, C, FMA>(tile, b, range, |depth| std::array::from_fn(|r| rows[r][depth]));
+            let rows: [&[f32]; R] =
+                std::array::from_fn(|r| &data[(row + r) * stride..][..range.end]);
+            chain(sums, b, range, |depth| std::array::from_fn(|r| rows[r][depth]));
         }
-        Left::DepthMajor(data, stride) => chain::<R, C, FMA>(tile, b, range, |depth| {
-            let start = depth * stride + row;
-            data[start..start + R].try_into().expect("R elements")
+        Left::DepthMajor(data, stride) => chain(sums, b, range, |depth| {
+            *data[depth * stride + row..].first_chunk().expect("R elements")
         }),
     }
 }
 
 #[inline(always)]
-fn chain<const R: usize, const C: usize, const FMA: bool>(
-    tile: &mut [[f32; C]; R],
+fn chain<V: Vector, const R: usize, const N: usize>(
+    sums: &mut [[V; N]; R],
     b: Panel<'_>,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     left: impl Fn(usize) -> [f32; R],
 ) {
-    let mut sums = *tile;
-    if b.width == C {
-        for depth in range {
-            let start = depth * b.stride;
-            let right: &[f32; C] = b.data[start..start + C].try_into().expect("C elements");
-            step::<R, C, FMA>(&mut sums, left(depth), right);
-        }
-    } else {
-        for depth in range {
-            let start = depth * b.stride;
-            let mut right = [0.0; C];
-            right[..b.width].copy_from_slice(&b.data[start..start + b.width]);
-            step::<R, C, FMA>(&mut sums, left(depth), &right);
-        }
+    let mut chain = *sums;
+    let whole = b.width == N * V::LEN;
+    for depth in range {
+        let right = if whole {
+            // SAFETY: as in `tile`.
+            std::array::from_fn(|n| unsafe { V::load(&b.data[depth * b.stride + n * V::LEN..]) })
+        } else {
+            load_row(&b.data[depth * b.stride..][..b.width])
+        };
+        step(&mut chain, left(depth), right);
     }
-    *tile = sums;
+    *sums = chain;
 }
 
 #[inline(always)]
-fn step<const R: usize, const C: usize, const FMA: bool>(
-    sums: &mut [[f32; C]; R],
+fn step<V: Vector, const R: usize, const N: usize>(
+    sums: &mut [[V; N]; R],
     left: [f32; R],
-    right: &[f32; C],
+    right: [V; N],
 ) {
     for (sums, left) in sums.iter_mut().zip(left) {
         for (sum, right) in sums.iter_mut().zip(right) {
-            *sum = if FMA { left.mul_add(*right, *sum) } else { left * right + *sum };
+            // SAFETY: as in `tile`.
+            *sum = unsafe { V::splat(left).mul_add(right, *sum) };
         }
+    }
+}
+
+/// Vectors of `values`, padded with zeros.
+#[inline(always)]
+fn load_row<V: Vector, const N: usize>(values: &[f32]) -> [V; N] {
+    let mut padded = [0.0; MAX_COLUMNS];
+    let values = if values.len() == N * V::LEN {
+        values
+    } else {
+        padded[..values.len()].copy_from_slice(values);
+        &padded
+    };
+    // SAFETY: as in `tile`.
+    std::array::from_fn(|n| unsafe { V::load(&values[n * V::LEN..]) })
+}
+
+/// Writes the first elements of `vectors`.
+#[inline(always)]
+fn store_row<V: Vector, const N: usize>(vectors: [V; N], values: &mut [f32]) {
+    let mut padded = [0.0; MAX_COLUMNS];
+    let whole = values.len() == N * V::LEN;
+    let target = if whole { &mut *values } else { &mut padded[..] };
+    for (n, vector) in vectors.into_iter().enumerate() {
+        // SAFETY: as in `tile`.
+        unsafe { vector.store(&mut target[n * V::LEN..]) };
+    }
+    if !whole {
+        values.copy_from_slice(&padded[..values.len()]);
     }
 }
 

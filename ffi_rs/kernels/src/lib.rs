@@ -14,6 +14,7 @@ mod quantizer;
 mod shared;
 mod simd;
 mod tensor;
+mod vector;
 
 pub use error::Error;
 pub use float::flush_denormals_on_this_thread;

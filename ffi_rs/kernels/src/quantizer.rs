@@ -128,11 +128,40 @@ impl Quantizers {
     }
 
     /// The quantizer of one column.
+    pub(crate) fn at(&self, column: usize) -> Quantizer {
+        self.columns(column, 1).at(0)
+    }
+
+    /// The quantizers of `count` columns, `first …`.
+    pub(crate) fn columns(&self, first: usize, count: usize) -> Columns<'_> {
+        let range = first..first + count;
+        Columns {
+            one_bit: self.bits.0 == 1,
+            largest: self.bits.largest_code() as f32,
+            full_scale: &self.full_scale[range.clone()],
+            step: &self.step[range.clone()],
+            divisor: &self.divisor[range],
+        }
+    }
+}
+
+/// The quantizers of consecutive columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<'a> {
+    one_bit: bool,
+    largest: f32,
+    full_scale: &'a [f32],
+    step: &'a [f32],
+    divisor: &'a [f32],
+}
+
+impl Columns<'_> {
+    /// The quantizer of one column.
     #[inline(always)]
     pub(crate) fn at(&self, column: usize) -> Quantizer {
         Quantizer {
-            one_bit: self.bits.0 == 1,
-            largest: self.bits.largest_code() as f32,
+            one_bit: self.one_bit,
+            largest: self.largest,
             full_scale: self.full_scale[column],
             step: self.step[column],
             divisor: self.divisor[column],
@@ -181,18 +210,17 @@ for_each_level! {
 }
 
 #[inline(always)]
-fn convert_columns_body(values: &mut [f32], quantizers: &Quantizers, first: usize) {
+fn convert_columns_body(values: &mut [f32], quantizers: &Columns<'_>) {
     for (column, value) in values.iter_mut().enumerate() {
-        *value = quantizers.at(first + column).value(*value);
+        *value = quantizers.at(column).value(*value);
     }
 }
 
 for_each_level! {
-    /// Quantizes each of `values` by the quantizer of its column, `first …`.
+    /// Quantizes each of `values` by the quantizer of its column.
     pub(crate) fn convert_columns(
         values: &mut [f32],
-        quantizers: &Quantizers,
-        first: usize,
+        quantizers: &Columns<'_>,
     ) = convert_columns_body
 }
 

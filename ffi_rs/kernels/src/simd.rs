@@ -1,5 +1,7 @@
 //! One portable body, compiled once for each CPU level and picked at run time.
 
+use crate::vector::{self, Vector};
+
 /// The instruction sets that a body is compiled for. A value above the baseline is proof that
 /// this CPU has them: only [`Level::detect`] makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,25 +35,42 @@ impl Level {
     }
 }
 
+/// Σ term(index) for `index < count`, summed in 16 lanes whatever the level.
+#[inline(always)]
+pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0; LANES];
+    let whole = count / LANES * LANES;
+    for first in (0..whole).step_by(LANES) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += term(first + lane);
+        }
+    }
+    for index in whole..count {
+        lanes[index - whole] += term(index);
+    }
+    lanes.iter().sum()
+}
+
 /// Columns of a register tile at `level`, and so of a packed panel.
 pub(crate) fn panel_width(level: Level) -> usize {
     match level {
-        Level::Avx512 => 32,
-        Level::Avx2 => 16,
-        Level::Baseline => 8,
+        Level::Avx512 => 48,
+        Level::Avx2 => 24,
+        Level::Baseline => 3 * <vector::Baseline as Vector>::LEN,
     }
 }
 
 /// Defines `fn name(level, args)`, which runs `body(args)` compiled for that level.
 ///
-/// `body` must be `#[inline(always)]`. A body marked `tiled` takes three constants: the rows and
-/// the columns of its register tile, and whether the level has a fused multiply-add.
+/// `body` must be `#[inline(always)]`. A body marked `tiled` takes the vector type of the level
+/// and the rows of its register tile, which is three vectors wide.
 macro_rules! for_each_level {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = tiled $body:ident) => {
         $crate::simd::for_each_level! {
             @define [$(#[$meta])*] [$vis] $name [$($arg: $ty),*]
-            [$body::<8, 32, true>] [$body::<4, 16, true>]
-            [$body::<4, 8, { cfg!(target_arch = "aarch64") }>]
+            [$body::<$crate::vector::Avx512, 8>] [$body::<$crate::vector::Avx2, 4>]
+            [$body::<$crate::vector::Baseline, 4>]
         }
     };
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {

@@ -1,5 +1,6 @@
 //! One file per op.
 
+mod grad_steps;
 mod operands;
 mod optical_matmul;
 mod optical_matmul_grad;

@@ -261,6 +261,7 @@ impl Coefficients {
 /// The weights as the chain sees them, element (depth, column).
 pub(crate) struct Weights<'a> {
     pub(crate) data: &'a [f32],
+    pub(crate) sizes: Sizes,
     pub(crate) depth_stride: usize,
     pub(crate) column_stride: usize,
 }
@@ -269,7 +270,7 @@ impl<'a> Weights<'a> {
     pub(crate) fn new(data: &'a [f32], sizes: Sizes, transposed: bool) -> Self {
         let (depth_stride, column_stride) =
             if transposed { (1, sizes.depth) } else { (sizes.columns, 1) };
-        Self { data, depth_stride, column_stride }
+        Self { data, sizes, depth_stride, column_stride }
     }
 
     #[inline(always)]

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use super::operands::{Chain, Coefficients, Ranges, Sizes, Weights, extents};
 use super::prepare::{
-    Factor, Panels, Row, columns_per_group, convert_row, forms, rows_per_block, weight_quantizers,
+    Across, Factor, Panels, Row, columns_per_group, convert_row, forms, rows_per_block,
+    weight_quantizers,
 };
 use crate::gemm::{Left, Product, Sum, multiply};
 use crate::quantizer::{Form, Quantizers, convert_columns};
@@ -112,7 +113,7 @@ impl<'a> Forward<'a> {
             Factor::InPlace(w, sizes.columns)
         } else {
             let source = Weights::new(w, sizes, chain.transpose_weight);
-            Factor::Packed(Panels::by_column(level, &source, &quantizers, w_form, sizes, pool))
+            Factor::Packed(Panels::new(level, &source, &quantizers, w_form, Across::Columns, pool))
         };
         let steps = if integer {
             (0..sizes.columns).map(|column| quantizers.at(column).step()).collect()
@@ -226,7 +227,7 @@ impl<'a> Forward<'a> {
             if self.chain.adc.is_off() {
                 expose_overflow(self.level, y);
             } else {
-                convert_columns(self.level, y, &self.adc, tile.columns.start);
+                convert_columns(self.level, y, &self.adc.columns(tile.columns.start, width));
             }
         }
     }

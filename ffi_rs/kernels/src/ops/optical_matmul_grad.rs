@@ -4,14 +4,19 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use super::grad_steps::{
+    Noise, RowSums, Upstream, accumulate, add_scaled, noisy_piece, quiet_piece, scale, through,
+    through_row,
+};
 use super::operands::{Chain, Coefficients, Ranges, Sizes, Weights, matrix};
 use super::prepare::{
-    Factor, Panels, Row, columns_per_group, convert_row, forms, rows_per_block, weight_quantizers,
+    Across, Factor, MAX_ROWS_PER_BLOCK, Panels, Row, columns_per_group, convert_row, forms,
+    rows_per_block, weight_quantizers,
 };
 use crate::gemm::{Left, Product, Right, Sum, multiply};
-use crate::quantizer::{Form, Quantizer, Quantizers};
+use crate::quantizer::{Form, Quantizers};
 use crate::shared::SharedMut;
-use crate::simd::{Level, for_each_level, panel_width};
+use crate::simd::{Level, panel_width};
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 
 /// The gradient with respect to every float operand of the forward op.
@@ -134,15 +139,6 @@ struct Scratch {
     dw: Vec<f32>,
 }
 
-/// Sums over the columns of one row.
-#[derive(Clone, Copy, Default)]
-struct RowSums {
-    /// Σ h·ε/σ
-    energy: f32,
-    /// Σ h·ε/σ · ∂σ/∂coefficient·σ
-    noise: [f32; 4],
-}
-
 impl<'a> Backward<'a> {
     fn new(chain: &'a Chain, inputs: &[View<'a>]) -> Result<Self, Error> {
         let sizes = chain.sizes(&inputs[2].fact(), &inputs[3].fact())?;
@@ -175,9 +171,9 @@ impl<'a> Backward<'a> {
             Factor::InPlace(self.w, depth)
         } else {
             let form = if self.chain.weight.is_off() { Form::Exact } else { Form::Value };
-            let (weights, sizes) = (self.weights(), self.sizes);
-            let quantizers = &self.w_quantizers;
-            Factor::Packed(Panels::by_depth(self.level, &weights, quantizers, form, sizes, pool))
+            let (weights, quantizers) = (self.weights(), &self.w_quantizers);
+            let across = Across::Depth;
+            Factor::Packed(Panels::new(self.level, &weights, quantizers, form, across, pool))
         };
         let block = rows_per_block(rows, pool.width());
         let scratch = self.scratch(pool, block, columns, 0);
@@ -196,11 +192,11 @@ impl<'a> Backward<'a> {
         results: &RowResults<'_>,
     ) {
         let Sizes { depth, columns, .. } = self.sizes;
-        let mut sums = [RowSums::default(); MAX_ROWS];
+        let mut sums = [RowSums::default(); MAX_ROWS_PER_BLOCK];
         for (index, row) in rows.clone().enumerate() {
             let energy = self.convert(scratch, index, row).energy;
             let dz = &mut scratch.dz[index * columns..][..columns];
-            sums[index] = self.dz(dz, row, 0..columns, energy, None);
+            self.dz(dz, row, 0..columns, energy, Some(&mut sums[index]), None);
         }
         // SAFETY: row blocks do not overlap, and each is computed by one chunk.
         let (dx, dx_full_scale, dnoise) = unsafe {
@@ -241,7 +237,7 @@ impl<'a> Backward<'a> {
     fn run_columns(&self, results: &ColumnResults<'_>, pool: &dyn ParFor) {
         let Sizes { rows, columns, .. } = self.sizes;
         let group = columns_per_group(self.level, columns, 2 * pool.width());
-        let block = rows.clamp(1, MAX_ROWS);
+        let block = rows.clamp(1, MAX_ROWS_PER_BLOCK);
         let scratch = self.scratch(pool, block, group, self.sizes.depth * group);
         pool.run(columns.div_ceil(group), &|chunk, worker| {
             let mut scratch = scratch[worker].lock().expect("no chunk panicked");
@@ -277,7 +273,7 @@ impl<'a> Backward<'a> {
                 let row = start + index;
                 let energy = self.convert(scratch, index, row).energy;
                 let dz = &mut scratch.dz[index * width..][..width];
-                self.dz(dz, row, columns.clone(), energy, Some(dy_full_scale));
+                self.dz(dz, row, columns.clone(), energy, None, Some(dy_full_scale));
                 accumulate(self.level, dbias, dz);
             }
             let Scratch { x, dz, dw } = scratch;
@@ -316,13 +312,9 @@ impl<'a> Backward<'a> {
     /// Applies the clip mask of w to `dw`, and sums the gradient of its full scales.
     fn through_weights(&self, dw: &mut [f32], first: usize, dw_full_scale: &mut [f32]) {
         let (weights, width) = (self.weights(), dw_full_scale.len());
+        let quantizers = self.w_quantizers.columns(first, width);
         for (row, dw) in dw[..self.sizes.depth * width].chunks_exact_mut(width).enumerate() {
-            for (column, (dw, sum)) in dw.iter_mut().zip(&mut *dw_full_scale).enumerate() {
-                let quantizer = self.w_quantizers.at(first + column);
-                let (pass, by_full_scale) = quantizer.gradient(weights.get(row, first + column));
-                *sum += *dw * by_full_scale;
-                *dw *= pass;
-            }
+            through_row(self.level, dw, row, first, &weights, &quantizers, dw_full_scale);
         }
     }
 
@@ -364,32 +356,32 @@ impl<'a> Backward<'a> {
         }
     }
 
-    /// Writes `columns` of row `row` of dz, and adds to the gradient of y_full_scale if asked.
+    /// Writes `columns` of row `row` of dz, and adds to the sums that are asked for.
     fn dz(
         &self,
         dz: &mut [f32],
         row: usize,
         columns: Range<usize>,
         energy: f32,
+        mut sums: Option<&mut RowSums>,
         mut dy_full_scale: Option<&mut [f32]>,
-    ) -> RowSums {
+    ) {
         let start = row * self.sizes.columns;
-        let mut sums = RowSums::default();
         let adc = (!self.chain.adc.is_off()).then_some(&self.adc);
         let mut piece = |first: usize, width: usize, noise: Option<(Coefficients, &[f32])>| {
             let local = first - columns.start..first - columns.start + width;
             let upstream = Upstream {
                 g: &self.g[start + first..][..width],
                 y: &self.linear[start + first..][..width],
-                adc,
-                first_column: first,
+                adc: adc.map(|adc| adc.columns(first, width)),
             };
             let by_full_scale = dy_full_scale.as_deref_mut().map(|sum| &mut sum[local.clone()]);
             let dz = &mut dz[local];
             match noise {
                 Some((noise, epsilon)) => {
                     let noise = Noise { coefficients: noise, epsilon, energy };
-                    noisy_piece(self.level, dz, &upstream, &noise, &mut sums, by_full_scale);
+                    let sums = sums.as_deref_mut();
+                    noisy_piece(self.level, dz, &upstream, &noise, sums, by_full_scale);
                 }
                 None => quiet_piece(self.level, dz, &upstream, by_full_scale),
             }
@@ -402,153 +394,5 @@ impl<'a> Backward<'a> {
             }
             None => piece(columns.start, columns.len(), None),
         }
-        sums
     }
-}
-
-const MAX_ROWS: usize = super::prepare::MAX_ROWS_PER_BLOCK;
-
-/// A piece of one row: what comes from above, and what it went through.
-struct Upstream<'a> {
-    g: &'a [f32],
-    y: &'a [f32],
-    adc: Option<&'a Quantizers>,
-    first_column: usize,
-}
-
-impl Upstream<'_> {
-    /// `(h, g · ∂out/∂y_full_scale)` where the ADC saw `y`.
-    #[inline(always)]
-    fn through_adc(&self, index: usize, y: f32) -> (f32, f32) {
-        let g = self.g[index];
-        match self.adc {
-            Some(adc) => {
-                let (pass, by_full_scale) = adc.at(self.first_column + index).gradient(y);
-                (g * pass, g * by_full_scale)
-            }
-            None => (if y.is_finite() { g } else { f32::NAN }, 0.0),
-        }
-    }
-}
-
-struct Noise<'a> {
-    coefficients: Coefficients,
-    epsilon: &'a [f32],
-    energy: f32,
-}
-
-#[inline(always)]
-fn quiet_piece_body(
-    dz: &mut [f32],
-    upstream: &Upstream<'_>,
-    mut dy_full_scale: Option<&mut [f32]>,
-) {
-    for (index, dz) in dz.iter_mut().enumerate() {
-        let (h, by_full_scale) = upstream.through_adc(index, upstream.y[index]);
-        *dz = h;
-        if let Some(sum) = &mut dy_full_scale {
-            sum[index] += by_full_scale;
-        }
-    }
-}
-
-for_each_level! {
-    /// dz of a piece without noise.
-    fn quiet_piece(
-        dz: &mut [f32],
-        upstream: &Upstream<'_>,
-        dy_full_scale: Option<&mut [f32]>,
-    ) = quiet_piece_body
-}
-
-#[inline(always)]
-fn noisy_piece_body(
-    dz: &mut [f32],
-    upstream: &Upstream<'_>,
-    noise: &Noise<'_>,
-    sums: &mut RowSums,
-    mut dy_full_scale: Option<&mut [f32]>,
-) {
-    let coefficients = noise.coefficients;
-    for (index, dz) in dz.iter_mut().enumerate() {
-        let (y, epsilon) = (upstream.y[index], noise.epsilon[index]);
-        let sigma = coefficients.sigma(y, noise.energy);
-        let (h, by_full_scale) = upstream.through_adc(index, y + sigma * epsilon);
-        let by_sigma = if sigma > 0.0 { h * epsilon / sigma } else { 0.0 };
-        *dz = h + by_sigma * coefficients.sigma_by_y(y);
-        sums.energy += by_sigma;
-        let by_coefficients = coefficients.sigma_by_coefficients(y, noise.energy);
-        for (sum, by_coefficient) in sums.noise.iter_mut().zip(by_coefficients) {
-            *sum += by_sigma * by_coefficient;
-        }
-        if let Some(sum) = &mut dy_full_scale {
-            sum[index] += by_full_scale;
-        }
-    }
-}
-
-for_each_level! {
-    /// dz of a piece with noise, and the sums along the row.
-    fn noisy_piece(
-        dz: &mut [f32],
-        upstream: &Upstream<'_>,
-        noise: &Noise<'_>,
-        sums: &mut RowSums,
-        dy_full_scale: Option<&mut [f32]>,
-    ) = noisy_piece_body
-}
-
-#[inline(always)]
-fn through_body(dx: &mut [f32], x: &[f32], quantizer: &Quantizer, dx_full_scale: &mut f32) {
-    for (dx, &x) in dx.iter_mut().zip(x) {
-        let (pass, by_full_scale) = quantizer.gradient(x);
-        *dx_full_scale += *dx * by_full_scale;
-        *dx *= pass;
-    }
-}
-
-for_each_level! {
-    /// Applies the clip mask of x to `dx`, and sums the gradient of its full scale.
-    fn through(
-        dx: &mut [f32],
-        x: &[f32],
-        quantizer: &Quantizer,
-        dx_full_scale: &mut f32,
-    ) = through_body
-}
-
-#[inline(always)]
-fn add_scaled_body(sum: &mut [f32], values: &[f32], factor: f32) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value * factor;
-    }
-}
-
-for_each_level! {
-    /// `sum = sum + values · factor`
-    fn add_scaled(sum: &mut [f32], values: &[f32], factor: f32) = add_scaled_body
-}
-
-#[inline(always)]
-fn accumulate_body(sum: &mut [f32], values: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value;
-    }
-}
-
-for_each_level! {
-    /// `sum = sum + values`
-    fn accumulate(sum: &mut [f32], values: &[f32]) = accumulate_body
-}
-
-#[inline(always)]
-fn scale_body(values: &mut [f32], factor: f32) {
-    for value in values {
-        *value *= factor;
-    }
-}
-
-for_each_level! {
-    /// `values = values · factor`
-    fn scale(values: &mut [f32], factor: f32) = scale_body
 }

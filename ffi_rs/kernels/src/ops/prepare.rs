@@ -1,11 +1,13 @@
 //! What the forward and the backward op do before they multiply: convert x and w.
 
+use std::ops::Range;
+
 use super::operands::{Chain, Ranges, Sizes, Weights};
 use crate::ParFor;
 use crate::gemm::Right;
 use crate::quantizer::{Form, Quantizers, convert};
 use crate::shared::SharedMut;
-use crate::simd::{Level, for_each_level, panel_width};
+use crate::simd::{Level, for_each_level, lane_sum, panel_width};
 
 /// One input row as the converters hand it on.
 pub(crate) struct Row {
@@ -43,18 +45,7 @@ pub(crate) fn convert_row(
 
 #[inline(always)]
 fn sum_of_squares_body(values: &[f32], sum: &mut f32) {
-    const LANES: usize = 16;
-    let mut lanes = [0.0; LANES];
-    let chunks = values.chunks_exact(LANES);
-    for (lane, value) in chunks.remainder().iter().enumerate() {
-        lanes[lane] = value * value;
-    }
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += value * value;
-        }
-    }
-    *sum = lanes.iter().sum();
+    *sum = lane_sum(values.len(), |index| values[index] * values[index]);
 }
 
 for_each_level! {
@@ -79,55 +70,42 @@ pub(crate) struct Panels {
     width: usize,
 }
 
+/// Which axis of the weights runs across the panels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Across {
+    /// Columns, for the product x·w: element (depth, column).
+    Columns,
+    /// Depth, for the product dz·wᵀ: element (column, depth).
+    Depth,
+}
+
 impl Panels {
-    /// Column panels, for the product x·w.
-    pub(crate) fn by_column(
+    /// Packs the weights as `form` says.
+    pub(crate) fn new(
         level: Level,
         weights: &Weights<'_>,
         quantizers: &Quantizers,
         form: Form,
-        sizes: Sizes,
+        across: Across,
         pool: &dyn ParFor,
     ) -> Self {
-        let Sizes { depth, columns, .. } = sizes;
-        Self::pack(level, depth, columns, pool, |panel, first, width| {
-            pack_by_column(level, panel, weights, quantizers, form, first, width);
-        })
-    }
-
-    /// Depth panels, for the product dz·wᵀ: element (column, depth).
-    pub(crate) fn by_depth(
-        level: Level,
-        weights: &Weights<'_>,
-        quantizers: &Quantizers,
-        form: Form,
-        sizes: Sizes,
-        pool: &dyn ParFor,
-    ) -> Self {
-        let Sizes { depth, columns, .. } = sizes;
-        Self::pack(level, columns, depth, pool, |panel, first, width| {
-            pack_by_depth(level, panel, weights, quantizers, form, first, width);
-        })
-    }
-
-    fn pack(
-        level: Level,
-        depth: usize,
-        columns: usize,
-        pool: &dyn ParFor,
-        pack_panel: impl Fn(&mut [f32], usize, usize) + Sync,
-    ) -> Self {
+        let Sizes { depth, columns, .. } = weights.sizes;
+        let (along, extent) = match across {
+            Across::Columns => (depth, columns),
+            Across::Depth => (columns, depth),
+        };
         let width = panel_width(level);
-        let panels = columns.div_ceil(width);
-        let mut data = vec![0.0; panels * depth * width];
+        let panels = extent.div_ceil(width);
+        let mut data = vec![0.0; panels * along * width];
         let shared = SharedMut::new(&mut data);
         pool.run(panels, &|panel, _| {
             let first = panel * width;
             // SAFETY: panels do not overlap, and each is packed by one chunk.
-            let out = unsafe { shared.slice(first * depth, depth * width) };
-            pack_panel(out, first, width.min(columns - first));
+            let out = unsafe { shared.slice(first * along, along * width) };
+            let source = Source { weights, quantizers, form, across };
+            pack(level, out, width, first..extent.min(first + width), &source);
         });
-        Self { data, depth, width }
+        Self { data, depth: along, width }
     }
 
     /// The panels from the one that starts at `column`, a multiple of the panel width.
@@ -138,6 +116,65 @@ impl Panels {
             panel_stride: self.depth * self.width,
         }
     }
+}
+
+/// What a panel is packed from.
+struct Source<'a> {
+    weights: &'a Weights<'a>,
+    quantizers: &'a Quantizers,
+    form: Form,
+    across: Across,
+}
+
+#[inline(always)]
+fn pack_body(panel: &mut [f32], stride: usize, range: Range<usize>, source: &Source<'_>) {
+    let Source { weights, quantizers, form, across } = source;
+    let (along, across_stride) = match across {
+        Across::Columns => (weights.depth_stride, weights.column_stride),
+        Across::Depth => (weights.column_stride, weights.depth_stride),
+    };
+    if across_stride == 1 {
+        let panel_quantizers = match across {
+            Across::Columns => quantizers.columns(range.start, range.len()),
+            Across::Depth => quantizers.columns(0, 0),
+        };
+        for (index, out) in panel.chunks_exact_mut(stride).enumerate() {
+            let values = &weights.data[index * along..][range.clone()];
+            match across {
+                Across::Columns => {
+                    for (column, (out, value)) in out.iter_mut().zip(values).enumerate() {
+                        *out = form.of(&panel_quantizers.at(column), *value);
+                    }
+                }
+                Across::Depth => {
+                    let quantizer = quantizers.at(index);
+                    for (out, value) in out.iter_mut().zip(values) {
+                        *out = form.of(&quantizer, *value);
+                    }
+                }
+            }
+        }
+    } else {
+        for (lane, index) in range.enumerate() {
+            let values = weights.data.get(index * across_stride..).unwrap_or(&[]);
+            for (at, (out, value)) in
+                panel.iter_mut().skip(lane).step_by(stride).zip(values).enumerate()
+            {
+                let column = if *across == Across::Columns { index } else { at };
+                *out = form.of(&quantizers.at(column), *value);
+            }
+        }
+    }
+}
+
+for_each_level! {
+    /// Packs one panel of the weights at `range`, rows of the panel `stride` apart.
+    fn pack(
+        panel: &mut [f32],
+        stride: usize,
+        range: Range<usize>,
+        source: &Source<'_>,
+    ) = pack_body
 }
 
 /// The right factor: w as it lies in memory, or converted panels of it.
@@ -160,64 +197,6 @@ impl Factor<'_> {
             Self::Packed(panels) => panels.starting_at(column),
         }
     }
-}
-
-#[inline(always)]
-fn pack_by_column_body<const ROWS: usize, const COLUMNS: usize, const FMA: bool>(
-    panel: &mut [f32],
-    weights: &Weights<'_>,
-    quantizers: &Quantizers,
-    form: Form,
-    first: usize,
-    width: usize,
-) {
-    let quantizers: [_; COLUMNS] =
-        std::array::from_fn(|column| quantizers.at(first + column.min(width - 1)));
-    for (depth, out) in panel.chunks_exact_mut(COLUMNS).enumerate() {
-        for column in 0..width {
-            let value = weights.get(depth, first + column);
-            out[column] = form.of(&quantizers[column], value);
-        }
-    }
-}
-
-for_each_level! {
-    fn pack_by_column(
-        panel: &mut [f32],
-        weights: &Weights<'_>,
-        quantizers: &Quantizers,
-        form: Form,
-        first: usize,
-        width: usize,
-    ) = tiled pack_by_column_body
-}
-
-#[inline(always)]
-fn pack_by_depth_body<const ROWS: usize, const COLUMNS: usize, const FMA: bool>(
-    panel: &mut [f32],
-    weights: &Weights<'_>,
-    quantizers: &Quantizers,
-    form: Form,
-    first: usize,
-    width: usize,
-) {
-    for (column, out) in panel.chunks_exact_mut(COLUMNS).enumerate() {
-        let quantizer = quantizers.at(column);
-        for (depth, out) in out[..width].iter_mut().enumerate() {
-            *out = form.of(&quantizer, weights.get(first + depth, column));
-        }
-    }
-}
-
-for_each_level! {
-    fn pack_by_depth(
-        panel: &mut [f32],
-        weights: &Weights<'_>,
-        quantizers: &Quantizers,
-        form: Form,
-        first: usize,
-        width: usize,
-    ) = tiled pack_by_depth_body
 }
 
 /// Quantizers for `columns` columns of w; of no effect where its converter is off.

@@ -63,7 +63,7 @@ impl Op for Quantize {
                     convert(level, out, v, &quantizer, Form::Value);
                 } else if let Some(quantizers) = &shared {
                     out.copy_from_slice(v);
-                    convert_columns(level, out, quantizers, 0);
+                    convert_columns(level, out, &quantizers.columns(0, columns));
                 } else {
                     for (column, (out, v)) in out.iter_mut().zip(v).enumerate() {
                         let full_scale = full_scale[row * columns + column];

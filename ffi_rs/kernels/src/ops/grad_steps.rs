@@ -1,0 +1,194 @@
+//! The steps of the backward op, each over one row or a piece of it.
+
+use super::operands::{Coefficients, Weights};
+use crate::noise;
+use crate::quantizer::{Columns, Quantizer};
+use crate::simd::{for_each_level, lane_sum};
+
+/// Sums over the columns of one row.
+#[derive(Clone, Copy, Default)]
+pub(super) struct RowSums {
+    /// Σ h·ε/σ
+    pub(super) energy: f32,
+    /// Σ h·ε/σ · ∂σ/∂coefficient·σ
+    pub(super) noise: [f32; 4],
+}
+
+/// A piece of one row: what comes from above, and what it went through.
+pub(super) struct Upstream<'a> {
+    pub(super) g: &'a [f32],
+    pub(super) y: &'a [f32],
+    pub(super) adc: Option<Columns<'a>>,
+}
+
+impl Upstream<'_> {
+    /// `(h, g · ∂out/∂y_full_scale)` where the ADC saw `y`.
+    #[inline(always)]
+    fn through_adc(&self, index: usize, y: f32) -> (f32, f32) {
+        let g = self.g[index];
+        match &self.adc {
+            Some(adc) => {
+                let (pass, by_full_scale) = adc.at(index).gradient(y);
+                (g * pass, g * by_full_scale)
+            }
+            None => (if y.is_finite() { g } else { f32::NAN }, 0.0),
+        }
+    }
+}
+
+pub(super) struct Noise<'a> {
+    pub(super) coefficients: Coefficients,
+    pub(super) epsilon: &'a [f32],
+    pub(super) energy: f32,
+}
+
+#[inline(always)]
+fn quiet_piece_body(dz: &mut [f32], upstream: &Upstream<'_>, dy_full_scale: Option<&mut [f32]>) {
+    let count = dz.len();
+    let mut dy_full_scale = dy_full_scale.map(|sum| &mut sum[..count]);
+    let y = &upstream.y[..count];
+    for (index, dz) in dz.iter_mut().enumerate() {
+        let (h, by_full_scale) = upstream.through_adc(index, y[index]);
+        *dz = h;
+        if let Some(sum) = &mut dy_full_scale {
+            sum[index] += by_full_scale;
+        }
+    }
+}
+
+for_each_level! {
+    /// dz of a piece without noise.
+    pub(super) fn quiet_piece(
+        dz: &mut [f32],
+        upstream: &Upstream<'_>,
+        dy_full_scale: Option<&mut [f32]>,
+    ) = quiet_piece_body
+}
+
+#[inline(always)]
+fn noisy_piece_body(
+    dz: &mut [f32],
+    upstream: &Upstream<'_>,
+    noise: &Noise<'_>,
+    sums: Option<&mut RowSums>,
+    dy_full_scale: Option<&mut [f32]>,
+) {
+    let Noise { coefficients, energy, .. } = *noise;
+    let count = dz.len();
+    let mut dy_full_scale = dy_full_scale.map(|sum| &mut sum[..count]);
+    let (y, epsilon) = (&upstream.y[..count], &noise.epsilon[..count]);
+    let mut by_sigma = [0.0; noise::BLOCK];
+    let by_sigma = &mut by_sigma[..count];
+    for index in 0..count {
+        let sigma = coefficients.sigma(y[index], energy);
+        let (h, by_full_scale) = upstream.through_adc(index, y[index] + sigma * epsilon[index]);
+        by_sigma[index] = if sigma > 0.0 { h * epsilon[index] / sigma } else { 0.0 };
+        dz[index] = h + by_sigma[index] * coefficients.sigma_by_y(y[index]);
+        if let Some(sum) = &mut dy_full_scale {
+            sum[index] += by_full_scale;
+        }
+    }
+    if let Some(sums) = sums {
+        sums.energy += lane_sum(count, |index| by_sigma[index]);
+        for (coefficient, sum) in sums.noise.iter_mut().enumerate() {
+            *sum += lane_sum(count, |index| {
+                by_sigma[index] * coefficients.sigma_by_coefficients(y[index], energy)[coefficient]
+            });
+        }
+    }
+}
+
+for_each_level! {
+    /// dz of a piece with noise, and the sums along the row.
+    pub(super) fn noisy_piece(
+        dz: &mut [f32],
+        upstream: &Upstream<'_>,
+        noise: &Noise<'_>,
+        sums: Option<&mut RowSums>,
+        dy_full_scale: Option<&mut [f32]>,
+    ) = noisy_piece_body
+}
+
+#[inline(always)]
+fn through_body(dx: &mut [f32], x: &[f32], quantizer: &Quantizer, dx_full_scale: &mut f32) {
+    for (dx, &x) in dx.iter_mut().zip(x) {
+        let (pass, by_full_scale) = quantizer.gradient(x);
+        *dx_full_scale += *dx * by_full_scale;
+        *dx *= pass;
+    }
+}
+
+for_each_level! {
+    /// Applies the clip mask of x to `dx`, and sums the gradient of its full scale.
+    pub(super) fn through(
+        dx: &mut [f32],
+        x: &[f32],
+        quantizer: &Quantizer,
+        dx_full_scale: &mut f32,
+    ) = through_body
+}
+
+#[inline(always)]
+fn through_row_body(
+    dw: &mut [f32],
+    row: usize,
+    first: usize,
+    weights: &Weights<'_>,
+    quantizers: &Columns<'_>,
+    dw_full_scale: &mut [f32],
+) {
+    for (column, (dw, sum)) in dw.iter_mut().zip(dw_full_scale).enumerate() {
+        let quantizer = quantizers.at(column);
+        let (pass, by_full_scale) = quantizer.gradient(weights.get(row, first + column));
+        *sum += *dw * by_full_scale;
+        *dw *= pass;
+    }
+}
+
+for_each_level! {
+    /// The same for row `row` of `dw`, columns `first …`, each by the quantizer of its column.
+    pub(super) fn through_row(
+        dw: &mut [f32],
+        row: usize,
+        first: usize,
+        weights: &Weights<'_>,
+        quantizers: &Columns<'_>,
+        dw_full_scale: &mut [f32],
+    ) = through_row_body
+}
+
+#[inline(always)]
+fn add_scaled_body(sum: &mut [f32], values: &[f32], factor: f32) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += value * factor;
+    }
+}
+
+for_each_level! {
+    /// `sum = sum + values · factor`
+    pub(super) fn add_scaled(sum: &mut [f32], values: &[f32], factor: f32) = add_scaled_body
+}
+
+#[inline(always)]
+fn accumulate_body(sum: &mut [f32], values: &[f32]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
+for_each_level! {
+    /// `sum = sum + values`
+    pub(super) fn accumulate(sum: &mut [f32], values: &[f32]) = accumulate_body
+}
+
+#[inline(always)]
+fn scale_body(values: &mut [f32], factor: f32) {
+    for value in values {
+        *value *= factor;
+    }
+}
+
+for_each_level! {
+    /// `values = values · factor`
+    pub(super) fn scale(values: &mut [f32], factor: f32) = scale_body
+}
