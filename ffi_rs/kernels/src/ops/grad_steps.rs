@@ -82,7 +82,7 @@ fn noisy_piece_body(
     for index in 0..count {
         let sigma = coefficients.sigma(y[index], energy);
         let (h, by_full_scale) = upstream.through_adc(index, y[index] + sigma * epsilon[index]);
-        by_sigma[index] = if sigma > 0.0 { h * epsilon[index] / sigma } else { 0.0 };
+        by_sigma[index] = if sigma == 0.0 { 0.0 } else { h * epsilon[index] / sigma };
         dz[index] = h + by_sigma[index] * coefficients.sigma_by_y(y[index]);
         if let Some(sum) = &mut dy_full_scale {
             sum[index] += by_full_scale;
