@@ -143,9 +143,7 @@ def test_inputs(found: Sequence[Argument]) -> list[list[Any]]:
     """
     if any(jax.export.is_symbolic_dim(d) for a in found for d in a.example.shape):
         return [[_made(a.example, extent) for a in found] for extent in (2, 1)]
-    first = [
-        _rows(_made(a.example, 1), a.batch_axis, slice(_MOST_ROWS)) for a in found
-    ]
+    first = [_rows(_made(a.example, 1), a.batch_axis, slice(_MOST_ROWS)) for a in found]
     if all(a.batch_axis is None for a in found):
         return [first]
     second = []

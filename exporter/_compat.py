@@ -19,6 +19,7 @@ __all__ = [
     "JaxprEqn",
     "Literal",
     "Var",
+    "array_type",
     "called_jaxpr",
     "closed",
     "evaluate",
@@ -48,6 +49,11 @@ _LIBRARIES = (
 )
 
 
+def array_type(var: Var | Literal) -> tuple[tuple[Any, ...], Any]:
+    """Shape and dtype of `var`; () and the aval itself where it is no array."""
+    return getattr(var.aval, "shape", ()), getattr(var.aval, "dtype", var.aval)
+
+
 def closed(jaxpr: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
     """`jaxpr` with its constants; an open jaxpr has none."""
     return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
@@ -67,7 +73,7 @@ def evaluate(eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
 
 def mentions_symbol(eqn: JaxprEqn) -> bool:
     """Whether a parameter or result of `eqn`, or of a jaxpr inside it, has a symbolic dimension."""
-    if any(_symbolic(var.aval.shape) for var in eqn.outvars if hasattr(var.aval, "shape")):
+    if any(_symbolic(getattr(var.aval, "shape", ())) for var in eqn.outvars):
         return True
     return any(_symbolic(value) for value in eqn.params.values())
 
@@ -80,20 +86,16 @@ def _symbolic(value: Any) -> bool:
     return jax.export.is_symbolic_dim(value)
 
 
-def user_frame(eqn: JaxprEqn) -> tuple[str, int, str] | None:
-    """File, line and function of the user's code that made `eqn`.
+def user_frame(eqn: JaxprEqn, libraries: bool = False) -> tuple[str, int, str] | None:
+    """File, line and function of the user's code, or else of `libraries` above JAX, for `eqn`.
 
-    The frame of the user's own code if there is one, else of a library above JAX. None where the
-    innermost such frame is outside of the function whose jaxpr `eqn` is in: JAX keeps the jaxpr of
+    None where that code is outside of the function whose jaxpr `eqn` is in: JAX keeps the jaxpr of
     a function that is jitted, so frames outside of it belong to whichever call came first.
     """
-    library = None
     for frame in _frames(eqn):
-        file = frame.file_name
-        if not file.startswith(_LIBRARIES):
-            return file, frame.start_line, frame.function_name
-        library = library or (file, frame.start_line, frame.function_name)
-    return library
+        if libraries or not frame.file_name.startswith(_LIBRARIES):
+            return frame.file_name, frame.start_line, frame.function_name
+    return None
 
 
 def _frames(eqn: JaxprEqn) -> Iterator[Any]:

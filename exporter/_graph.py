@@ -165,7 +165,9 @@ class Graph:
         for port in self.outputs:
             read(port.value, f"output `{port.name}`")
         if sorted(defined) != list(range(len(defined))):
-            raise ValueError(f"value ids are not dense: {len(defined)} values, ids {sorted(defined)}")
+            raise ValueError(
+                f"value ids are not dense: {len(defined)} values, ids {sorted(defined)}"
+            )
         self._validate_symbols()
 
     def _validate_symbols(self) -> None:

@@ -185,6 +185,7 @@ class _Builder:
         self.faults: list[Fault] = []
         self._values: dict[Operand, Value] = {}
         self._by_content: dict[tuple[str, DType, tuple[int, ...], bytes], Value] = {}
+        self._computed: dict[tuple[object, ...], tuple[Value, ...]] = {}
         self._next = 0
 
     def fault(self, fault: Unsupported, subject: str, where: str) -> None:
@@ -228,10 +229,13 @@ class _Builder:
         attrs: dict[str, Attr],
         source: str,
     ) -> list[Value]:
+        """Outputs of the node; the same op of the same values is computed once."""
         reads = tuple(x if isinstance(x, Value) else self.value(x) for x in inputs)
-        defines = tuple(self._new(dtype, extents) for dtype, extents in outputs)
-        self.nodes.append(Node(op, reads, defines, dict(attrs), source))
-        return list(defines)
+        key = (op, reads, tuple(outputs), tuple(sorted(attrs.items())))
+        if key not in self._computed:
+            self._computed[key] = tuple(self._new(dtype, extents) for dtype, extents in outputs)
+            self.nodes.append(Node(op, reads, self._computed[key], dict(attrs), source))
+        return list(self._computed[key])
 
     def _new(self, dtype: DType, extents: Shape) -> Value:
         self._next += 1
@@ -240,11 +244,10 @@ class _Builder:
     def _constant(self, constant: Constant) -> Value:
         dtype, extents = fact(constant.shape, constant.dtype)
         data = np.ascontiguousarray(constant.array(), dtype.numpy).reshape(extents.evaluate({}))
-        if not constant.name and data.size > _REPEATED:
-            if data.tobytes() == data.reshape(-1)[:1].tobytes() * data.size:
-                scalar = self._tensor(dtype, data.reshape(-1)[0], "")
-                attrs: dict[str, Attr] = {"shape": extents, "broadcast_dimensions": ()}
-                return self.node("broadcast_in_dim", [scalar], [(dtype, extents)], attrs, "")[0]
+        if not constant.name and data.size > _REPEATED and _is_repeated(data):
+            one = self._tensor(dtype, data.reshape(-1)[0], "")
+            attrs: dict[str, Attr] = {"shape": extents, "broadcast_dimensions": ()}
+            return self.node("broadcast_in_dim", [one], [(dtype, extents)], attrs, "")[0]
         return self._tensor(dtype, data, constant.name)
 
     def _tensor(self, dtype: DType, data: np.ndarray, name: str) -> Value:
@@ -259,3 +262,7 @@ class _Builder:
             for key in keys:
                 self._by_content.setdefault(key, found)
         return found
+
+
+def _is_repeated(data: np.ndarray) -> bool:
+    return data.tobytes() == data.reshape(-1)[:1].tobytes() * data.size

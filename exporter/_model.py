@@ -81,9 +81,11 @@ class Model:
 
     def __repr__(self) -> str:
         tensors, size = len(self.graph.tensors), _size(self.weight_bytes)
-        lines = [f"Model({_count(len(self.graph.nodes), 'node')}, "
-                 f"{_count(tensors, 'constant')} of {size}, "
-                 f"{_count(len(self.tests), 'test vector')})"]
+        lines = [
+            f"Model({_count(len(self.graph.nodes), 'node')}, "
+            f"{_count(tensors, 'constant')} of {size}, "
+            f"{_count(len(self.tests), 'test vector')})"
+        ]
         lines += [f"  input   {_port(port)}" for port in self.graph.inputs]
         lines += [f"  output  {_port(port)}" for port in self.graph.outputs]
         ops = ", ".join(op if n == 1 else f"{op} x{n}" for op, n in self.ops.items())

@@ -101,4 +101,4 @@ class Program:
 
 def is_key(dtype: Any) -> bool:
     """Whether `dtype` is that of typed PRNG keys."""
-    return jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    return jax.numpy.issubdtype(dtype, jax.dtypes.prng_key)

@@ -38,7 +38,7 @@ def walk(jaxpr: ClosedJaxpr, known: Mapping[int, Constant]) -> Program:
     Equations are evaluated on the CPU, with the JAX configuration that is in force.
     """
     arguments = [
-        known.get(i) or Variable(var.aval.shape, var.aval.dtype)
+        known.get(i) or Variable(*_compat.array_type(var))
         for i, var in enumerate(jaxpr.jaxpr.invars)
     ]
     walker = _Walker()
@@ -64,7 +64,7 @@ class _Walker:
 
         def read(atom: Var | Literal) -> Operand:
             if isinstance(atom, Literal):
-                return Constant(np.asarray(atom.val, atom.aval.dtype))
+                return Constant(np.asarray(atom.val, _compat.array_type(atom)[1]))
             return known[atom]
 
         constants = [_constant(value) for value in jaxpr.consts]
@@ -96,7 +96,7 @@ class _Walker:
                 return [operands[1 + case]]
         if len(constants) == len(operands) and _foldable(eqn):
             return list(_fold(eqn, constants))
-        outputs = tuple(Variable(var.aval.shape, var.aval.dtype) for var in eqn.outvars)
+        outputs = tuple(Variable(*_compat.array_type(var)) for var in eqn.outvars)
         self.equations.append(Equation(name, dict(eqn.params), tuple(operands), outputs, source))
         return list(outputs)
 
@@ -124,9 +124,10 @@ def _uniform(predicate: Constant) -> int | None:
 
 
 def _source(eqn: JaxprEqn, caller: Source | None) -> Source | None:
-    frame = _compat.user_frame(eqn)
     outer = caller.scope if caller else ""
     scope = "/".join(filter(None, (outer, _compat.scope(eqn))))
-    if frame is not None:
-        return Source(*frame, scope=scope)
-    return replace(caller, scope=scope) if caller else None
+    frame = _compat.user_frame(eqn)
+    if frame is None and caller is not None:
+        return replace(caller, scope=scope)
+    frame = frame or _compat.user_frame(eqn, libraries=True)
+    return Source(*frame, scope=scope) if frame else None

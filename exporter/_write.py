@@ -1,6 +1,6 @@
-"""Writes a model as a `.lmn` file.
+r"""Writes a model as a `.lmn` file.
 
-    header   magic "LMN\\x1a" | major u16 | minor u16 | header_len u32 | flags u32 | file_len u64
+    header   magic "LMN\x1a" | major u16 | minor u16 | header_len u32 | flags u32 | file_len u64
              | section_count u32 | header_crc32c u32
     table    {kind u32 | flags u32 | offset u64 | length u64 | align u32 | crc32c u32} x sections
     sections GRAPH (protobuf), WEIGHTS, META (test vectors), each at a multiple of 64, none empty

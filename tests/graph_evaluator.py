@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import scipy.special
+
 from exporter._dim import Dim, Shape
 from exporter._graph import DType, Graph, Node
 
@@ -58,7 +59,7 @@ _BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "rem": np.fmod,
     "shift_left": np.left_shift,
     "shift_right_arithmetic": np.right_shift,
-    "shift_right_logical": lambda a, b: (a.view(f"u{a.itemsize}") >> b.view(f"u{b.itemsize}")),
+    "shift_right_logical": lambda a, b: a.view(f"u{a.itemsize}") >> b.view(f"u{b.itemsize}"),
     "sub": np.subtract,
     "xor": np.bitwise_xor,
 }

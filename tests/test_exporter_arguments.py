@@ -2,11 +2,12 @@
 
 import functools
 
-import exporter
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import exporter
 from exporter import ExportError
 from test_exporter_walk import check
 
@@ -23,18 +24,21 @@ def test_shapes_are_those_of_the_example_by_default() -> None:
 
 
 def test_a_batch_of_any_size() -> None:
-    model = check(lambda x, c: (x.mean(0), x * c, x.sum() / x.shape[0]), X, np.float32(2), batch="n")
+    model = check(
+        lambda x, c: (x.mean(0), x * c, x.sum() / x.shape[0]), X, np.float32(2), batch="n"
+    )
     assert model.inputs == {"x": "f32[n, 4]", "c": "f32[]"}
-    assert model.outputs == {
-        "output[0]": "f32[4]", "output[1]": "f32[n, 4]", "output[2]": "f32[]"
-    }
+    assert model.outputs == {"output[0]": "f32[4]", "output[1]": "f32[n, 4]", "output[2]": "f32[]"}
     assert [test.inputs[0].shape for test in model.tests] == [(3, 4), (1, 4)]
 
 
 def test_batch_axes_per_argument() -> None:
     model = check(
-        lambda x, table: x.T @ table, X.T.copy(), np.eye(4, 2, dtype=np.float32),
-        batch="n", batch_axes=(-1, None),
+        lambda x, table: x.T @ table,
+        X.T.copy(),
+        np.eye(4, 2, dtype=np.float32),
+        batch="n",
+        batch_axes=(-1, None),
     )
     assert model.inputs == {"x": "f32[4, n]", "table": "f32[4, 2]"}
 

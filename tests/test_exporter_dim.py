@@ -3,11 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from exporter._dim import Dim, Shape
 from exporter._errors import Unsupported
 from exporter._lower import dim
-from hypothesis import given
-from hypothesis import strategies as st
 
 VALUES = {"batch": 3, "n": 5}
 

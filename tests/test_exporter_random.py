@@ -1,10 +1,11 @@
 """PRNG keys: the noise seed of a model, and the keys derived from it."""
 
-import exporter
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import exporter
 from exporter import ExportError
 from exporter._graph import Role
 from test_exporter_walk import check
@@ -59,20 +60,24 @@ def test_fold_in_of_data_from_an_argument() -> None:
     ("fn", "args", "message"),
     [
         (
-            lambda a, b: words(a) + words(b), (KEY, KEY),
+            lambda a, b: words(a) + words(b),
+            (KEY, KEY),
             "takes 2 PRNG keys, `a`, `b`, expected at most one",
         ),
         (
-            lambda k: words(jax.random.fold_in(k, 1)), (jax.random.key(0, impl="rbg"),),
+            lambda k: words(jax.random.fold_in(k, 1)),
+            (jax.random.key(0, impl="rbg"),),
             r"key<rbg> PRNG key .*only threefry keys can be exported",
         ),
         (lambda k: jax.random.normal(k, (3,)), (KEY,), "only the noise of the optical ops"),
         (
-            lambda k: words(jax.vmap(jax.random.split)(jax.random.split(k, 3))), (KEY,),
+            lambda k: words(jax.vmap(jax.random.split)(jax.random.split(k, 3))),
+            (KEY,),
             r"`random_split` .*it takes one key, got an array of shape \[3\]",
         ),
         (
-            lambda x: words(jax.random.key(x)), (np.uint32(3),),
+            lambda x: words(jax.random.key(x)),
+            (np.uint32(3),),
             "pass the key as an argument, made by jax.random.key",
         ),
     ],

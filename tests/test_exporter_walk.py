@@ -2,14 +2,15 @@
 
 import functools
 
-import exporter
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.ad_checkpoint import checkpoint_name
+
+import exporter
 from exporter import ExportError
 from graph_evaluator import evaluate
-from jax.ad_checkpoint import checkpoint_name
 
 X = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
 
@@ -103,6 +104,10 @@ def test_a_known_predicate_selects_now() -> None:
     assert check(lambda x: jnp.where(mixed[None], x, 0.0), X).ops["select_n"] == 1
 
 
+def test_the_same_op_of_the_same_values_is_computed_once() -> None:
+    assert check(lambda x: jnp.exp(x) + jnp.exp(x) * jnp.tanh(x), X).ops["exp"] == 1
+
+
 def test_equal_constants_are_one_tensor() -> None:
     a, b = jnp.arange(6.0), jnp.arange(6.0)
     model = check(lambda x: (x + a) * b + 3.0 - 3.0, np.ones(6, np.float32))
@@ -138,7 +143,10 @@ def test_results_that_are_arguments_or_constants() -> None:
     model = check(lambda x: {"x": x, "one": jnp.ones(3), "twice": (x, x)}, X)
     assert model.ops == {}
     assert list(model.outputs) == [
-        "output['one']", "output['twice'][0]", "output['twice'][1]", "output['x']"
+        "output['one']",
+        "output['twice'][0]",
+        "output['twice'][1]",
+        "output['x']",
     ]
 
 
@@ -182,7 +190,7 @@ def test_sources_are_those_of_this_call() -> None:
 
     def fn(x):
         with jax.named_scope("block"):
-            return jitted(x) + jax.nn.relu(x)
+            return jitted(x) + jax.nn.relu(-x)
 
     first = fn.__code__.co_firstlineno
     inside = jitted.__wrapped__.__code__.co_firstlineno + 2
@@ -190,9 +198,11 @@ def test_sources_are_those_of_this_call() -> None:
     assert sources == {
         "tanh": f"test_exporter_walk.py:{inside} (block)",
         "mul": f"test_exporter_walk.py:{inside} (block)",
+        "neg": f"test_exporter_walk.py:{first + 2} (block)",
         "add": f"test_exporter_walk.py:{first + 2} (block)",
     }
     lines = [node.source for node in check(fn, X).graph.nodes if node.op == "max"]
     assert lines == [
-        f"test_exporter_walk.py:{inside} (block)", f"test_exporter_walk.py:{first + 2} (block)"
+        f"test_exporter_walk.py:{inside} (block)",
+        f"test_exporter_walk.py:{first + 2} (block)",
     ]

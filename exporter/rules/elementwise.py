@@ -48,9 +48,9 @@ def _stretched(ctx: Context, operand: Operand, extents: Shape) -> Value:
         return value
     dims = tuple(range(len(extents)))
     outputs = [(value.dtype, extents)]
-    return ctx.node(
-        "broadcast_in_dim", [value], outputs, shape=extents, broadcast_dimensions=dims
-    )[0]
+    return ctx.node("broadcast_in_dim", [value], outputs, shape=extents, broadcast_dimensions=dims)[
+        0
+    ]
 
 
 for _primitives, _dtypes in _TYPES.items():

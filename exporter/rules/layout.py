@@ -117,6 +117,7 @@ def _dynamic_slice(ctx: Context) -> list[Value]:
         starts.append(int(start[0]))
     return _cut(ctx, starts, sizes)
 
+
 @rule("gather")
 def _gather(ctx: Context) -> list[Value]:
     """Indexing with fixed integers: one window, x[:, 1:3], or lines of one axis, x[:, ::2]."""

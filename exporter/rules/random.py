@@ -31,7 +31,7 @@ def _fold_in(ctx: Context) -> list[Value]:
 @rule("random_split")
 def _split(ctx: Context) -> list[Value]:
     _require_single(ctx.inputs[0].shape)
-    if not jax.config.jax_threefry_partitionable:
+    if not jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
         raise Unsupported("it means jax_threefry_partitionable=True; set that option")
     extents = ctx.ints("shape")
     num = math.prod(extents)
