@@ -386,6 +386,29 @@ def test_a_forked_process_has_threads_of_its_own():
     assert run_python(FORK, PYTHONWARNINGS="ignore") == "0"
 
 
+NO_MEMORY_FOR_THREADS = """
+import resource, numpy as np
+from lumina_jax.kernel import optical_linear_infer
+x = np.ones((2, 2), np.float32)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**25, limit[1]))
+try:
+    optical_linear_infer(x, x, None, 8)
+except RuntimeError as error:
+    text = str(error)
+resource.setrlimit(resource.RLIMIT_AS, limit)
+optical_linear_infer(x, x, None, 8)
+print(text)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
+def test_an_internal_fault_is_a_runtime_error():
+    text = run_python(NO_MEMORY_FOR_THREADS, RAYON_NUM_THREADS="200")
+    assert text.startswith("cannot start the threads: ")
+
+
 def test_the_gil_is_released():
     x = np.ones((2048, 2048), np.float32)
     ticks, stop = [], threading.Event()

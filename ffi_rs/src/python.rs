@@ -96,7 +96,7 @@ fn run<'py>(
     let facts: Vec<Fact> = views.iter().map(View::fact).collect();
     let facts = op.output_shapes(&facts).map_err(to_python)?;
     let mut outputs: Vec<Output<'_>> =
-        facts.iter().map(|fact| Output::zeros(py, fact)).collect::<PyResult<_>>()?;
+        facts.iter().map(|fact| Output::empty(py, fact)).collect::<PyResult<_>>()?;
     let mut views_mut: Vec<ViewMut<'_>> = outputs
         .iter_mut()
         .zip(&facts)
@@ -206,11 +206,12 @@ macro_rules! arrays {
         }
 
         impl<'py> Output<'py> {
-            fn zeros(py: Python<'py>, fact: &Fact) -> PyResult<Self> {
+            /// An array of any content: an op writes every element of its outputs.
+            fn empty(py: Python<'py>, fact: &Fact) -> PyResult<Self> {
                 match fact.dtype {
                     $(DType::$variant => {
                         let shape = fact.shape.as_slice();
-                        let array = py.import("numpy")?.call_method1("zeros", (shape, $numpy))?;
+                        let array = py.import("numpy")?.call_method1("empty", (shape, $numpy))?;
                         let array = array.cast_into::<PyArrayDyn<$element>>()?;
                         Ok(Self::$variant(array.try_readwrite()?))
                     })*

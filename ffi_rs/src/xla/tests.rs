@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, c_uint, c_void};
 use std::mem::size_of;
-use std::ptr::{null, null_mut};
+use std::ptr::{null, null_mut, without_provenance_mut};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -277,7 +277,7 @@ fn a_good_frame_is_computed_on_any_pool() {
 
 #[test]
 fn empty_buffers_may_have_any_pointer() {
-    for pointer in [null_mut(), 1 as *mut c_void] {
+    for pointer in [null_mut(), without_provenance_mut(1)] {
         let mut frame = Frame::new(&[], Pool::new(Mode::Threads, 2));
         frame.buffers[0].data = pointer;
         frame.buffers[1].data = pointer;
