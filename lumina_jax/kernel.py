@@ -43,7 +43,7 @@ def optical_linear_fused(
         input: ``f32[B, in]``.
         weight: ``f32[out, in]``.
         bias: ``f32[out]`` or None.
-        noise_std: standard deviation of the noise in units of y; 0.1 is 10 %. Not negative.
+        noise_std: standard deviation of the noise relative to the magnitude of y: 0.1 is 10 %.
         bits: resolution of the ADC, 1 to 32; 24 and more turn it off.
         seed: 0 to 2^64 - 1. The same seed draws the same noise, also in JAX with
             ``jax.random.key(seed)``.

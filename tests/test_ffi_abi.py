@@ -202,3 +202,23 @@ def test_many_concurrent_calls_on_few_threads_do_not_deadlock(cores):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["right"]
+
+
+UNBUILT = """
+import sys
+sys.modules["lumina_jax._lumina"] = None
+try:
+    import lumina_jax._native
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_an_unbuilt_module_says_how_to_build_it():
+    done = subprocess.run(
+        [sys.executable, "-c", UNBUILT], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == (
+        "lumina_jax is not built for this Python: run `pip install .` in its source directory "
+        "(needs a Rust toolchain)"
+    )
