@@ -1,0 +1,67 @@
+//! `lumina verify`: do the test vectors come out as training computed them?
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use lumina_runtime::{Comparison, Model, verify};
+use serde_json::json;
+
+use crate::{Failure, Resources};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The .lmn file
+    model: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    resources: Resources,
+}
+
+impl Arguments {
+    pub(crate) fn execute(&self) -> Result<ExitCode, Failure> {
+        let fault = Failure::of(&self.model);
+        let model = Arc::new(Model::load(&self.model).map_err(&fault)?);
+        let comparisons = verify(&model, self.resources.options()).map_err(&fault)?;
+        let passed = comparisons.iter().all(|comparison| comparison.passed);
+        let text = if self.json { as_json(&comparisons, passed) } else { as_text(&comparisons) };
+        // A reader that has seen enough may close the pipe.
+        let _ = writeln!(std::io::stdout(), "{text}");
+        Ok(ExitCode::from(u8::from(!passed)))
+    }
+}
+
+fn as_json(comparisons: &[Comparison], passed: bool) -> String {
+    let outputs: Vec<_> = comparisons
+        .iter()
+        .map(|comparison| {
+            json!({
+                "vector": comparison.vector,
+                "output": comparison.output,
+                // JSON has no infinity; it becomes null.
+                "max_abs_diff": comparison.max_abs_diff,
+                "passed": comparison.passed,
+            })
+        })
+        .collect();
+    json!({ "passed": passed, "outputs": outputs }).to_string()
+}
+
+fn as_text(comparisons: &[Comparison]) -> String {
+    let lines: Vec<String> = comparisons
+        .iter()
+        .map(|comparison| {
+            let verdict = if comparison.passed { "PASS" } else { "FAIL" };
+            format!(
+                "{verdict}  vector {}  output `{}`  max |Δ| = {:e}",
+                comparison.vector,
+                comparison.output.escape_debug(),
+                comparison.max_abs_diff
+            )
+        })
+        .collect();
+    lines.join("\n")
+}

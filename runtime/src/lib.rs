@@ -1,0 +1,45 @@
+//! Loads a `.lmn` file, checks all of it once, plans its buffers and runs it: no Python, no unsafe
+//! code, and the optical ops are the kernels that training ran, to the bit.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use lumina_runtime::{Model, Options, Session, Tensor};
+//!
+//! let model = Arc::new(Model::load("m.lmn")?);
+//! let mut session = Session::new(model, Options::default())?;
+//! let x = Tensor::new(&[1, 3], &[0.1f32, 0.2, 0.3])?;
+//! let outputs = session.run(&[x.view()])?;
+//! println!("{:?}", outputs[0].data::<f32>()?);
+//! # Ok::<(), lumina_runtime::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+#[cfg(target_endian = "big")]
+compile_error!("the tensors of a .lmn file are little endian and used in place");
+
+mod attrs;
+mod bytes;
+mod container;
+mod dim;
+mod error;
+mod infer;
+mod memory;
+mod model;
+mod ops;
+mod plan;
+#[allow(missing_docs, rustdoc::all, clippy::all)]
+pub mod proto;
+mod session;
+mod tensor;
+mod validate;
+mod verify;
+mod wire;
+
+pub use container::{Section, SectionKind};
+pub use error::Error;
+pub use lumina_kernels::{Complex32, DType, Data, Element, Fact, View};
+pub use model::{Model, op_names};
+pub use session::{Options, Session};
+pub use tensor::Tensor;
+pub use verify::{Comparison, verify};

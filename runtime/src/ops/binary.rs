@@ -1,0 +1,256 @@
+//! Ops of two operands, element by element. Shapes are equal, or one operand has rank 0.
+
+use lumina_kernels::{Attrs, Complex32, Element, Error, Fact, Op, ParFor, View, ViewMut};
+
+use super::common::{CHUNK, chunked, operands, unsupported};
+
+/// The shape of the result.
+fn joint_shape<'a>(op: &'static str, a: &'a Fact, b: &'a Fact) -> Result<&'a [usize], Error> {
+    if a.shape == b.shape || b.shape.is_empty() {
+        Ok(&a.shape)
+    } else if a.shape.is_empty() {
+        Ok(&b.shape)
+    } else {
+        let message = format!("operands must have equal shapes or rank 0, got {a} and {b}");
+        Err(Error::invalid(op, message))
+    }
+}
+
+/// `out[i] = f(a[i], b[i])`
+fn zip<A: Element, B: Element, U: Element>(
+    inputs: &[View<'_>],
+    out: &mut ViewMut<'_>,
+    pool: &dyn ParFor,
+    f: impl Fn(A, B) -> U + Sync,
+) -> Result<(), Error> {
+    let is_scalar = |view: &View<'_>| view.shape().is_empty();
+    let scalars = (is_scalar(&inputs[0]), is_scalar(&inputs[1]));
+    let (a, b) = (inputs[0].data::<A>()?, inputs[1].data::<B>()?);
+    let out = out.data_mut::<U>()?;
+    match scalars {
+        (true, false) => {
+            let a = a[0];
+            chunked(pool, out, CHUNK, |start, out| {
+                for (out, &b) in out.iter_mut().zip(&b[start..]) {
+                    *out = f(a, b);
+                }
+            });
+        }
+        (false, true) => {
+            let b = b[0];
+            chunked(pool, out, CHUNK, |start, out| {
+                for (out, &a) in out.iter_mut().zip(&a[start..]) {
+                    *out = f(a, b);
+                }
+            });
+        }
+        _ => chunked(pool, out, CHUNK, |start, out| {
+            for ((out, &a), &b) in out.iter_mut().zip(&a[start..]).zip(&b[start..]) {
+                *out = f(a, b);
+            }
+        }),
+    }
+    Ok(())
+}
+
+macro_rules! binary {
+    ($($(#[$doc:meta])* $name:literal $op:ident {
+        $($a:ty, $b:ty => $to:ty: $f:expr;)+
+    })+) => {$(
+        $(#[$doc])*
+        pub(super) struct $op;
+
+        impl Op for $op {
+            const NAME: &'static str = $name;
+
+            fn from_attrs(_: &dyn Attrs) -> Result<Self, Error> {
+                Ok(Self)
+            }
+
+            fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
+                let [a, b] = operands(Self::NAME, inputs)?;
+                let dtype = match (a.dtype, b.dtype) {
+                    $((<$a as Element>::DTYPE, <$b as Element>::DTYPE) => <$to as Element>::DTYPE,)+
+                    (left, right) if left == right => {
+                        return Err(unsupported(Self::NAME, "operand", left));
+                    }
+                    _ => {
+                        let message = format!("operands must have equal dtypes, got {a} and {b}");
+                        return Err(Error::invalid(Self::NAME, message));
+                    }
+                };
+                Ok(vec![Fact::new(dtype, joint_shape(Self::NAME, a, b)?)])
+            }
+
+            fn run(
+                &self,
+                inputs: &[View<'_>],
+                outputs: &mut [ViewMut<'_>],
+                pool: &dyn ParFor,
+            ) -> Result<(), Error> {
+                let out = &mut outputs[0];
+                match (inputs[0].dtype(), inputs[1].dtype()) {
+                    $((<$a as Element>::DTYPE, <$b as Element>::DTYPE) => {
+                        zip::<$a, $b, $to>(inputs, out, pool, $f)
+                    })+
+                    (other, _) => Err(unsupported(Self::NAME, "operand", other)),
+                }
+            }
+        }
+    )+};
+}
+
+binary! {
+    "add" Add {
+        f32, f32 => f32: |a, b| a + b;
+        Complex32, Complex32 => Complex32: |a, b| a + b;
+        u32, u32 => u32: u32::wrapping_add;
+        i32, i32 => i32: i32::wrapping_add;
+        i8, i8 => i8: i8::wrapping_add;
+    }
+    "sub" Sub {
+        f32, f32 => f32: |a, b| a - b;
+        Complex32, Complex32 => Complex32: |a, b| a - b;
+        u32, u32 => u32: u32::wrapping_sub;
+        i32, i32 => i32: i32::wrapping_sub;
+        i8, i8 => i8: i8::wrapping_sub;
+    }
+    "mul" Mul {
+        f32, f32 => f32: |a, b| a * b;
+        Complex32, Complex32 => Complex32: |a, b| a * b;
+        u32, u32 => u32: u32::wrapping_mul;
+        i32, i32 => i32: i32::wrapping_mul;
+        i8, i8 => i8: i8::wrapping_mul;
+    }
+    /// Integers truncate; as in XLA, x / 0 = -1 (all bits) and the smallest / -1 is itself.
+    "div" Div {
+        f32, f32 => f32: |a, b| a / b;
+        u32, u32 => u32: |a, b| a.checked_div(b).unwrap_or(u32::MAX);
+        i32, i32 => i32: |a, b| if b == 0 { -1 } else { a.wrapping_div(b) };
+        i8, i8 => i8: |a, b| if b == 0 { -1 } else { a.wrapping_div(b) };
+    }
+    /// With the sign of the dividend; as in XLA, x % 0 = x for integers.
+    "rem" Rem {
+        f32, f32 => f32: |a, b| a % b;
+        u32, u32 => u32: |a, b| a.checked_rem(b).unwrap_or(a);
+        i32, i32 => i32: |a, b| if b == 0 { a } else { a.wrapping_rem(b) };
+        i8, i8 => i8: |a, b| if b == 0 { a } else { a.wrapping_rem(b) };
+    }
+    /// NaN where either is; 0 is above -0.
+    "max" Max {
+        f32, f32 => f32: max;
+        u32, u32 => u32: Ord::max;
+        i32, i32 => i32: Ord::max;
+        i8, i8 => i8: Ord::max;
+        u8, u8 => u8: Ord::max;
+    }
+    /// NaN where either is; -0 is below 0.
+    "min" Min {
+        f32, f32 => f32: min;
+        u32, u32 => u32: Ord::min;
+        i32, i32 => i32: Ord::min;
+        i8, i8 => i8: Ord::min;
+        u8, u8 => u8: Ord::min;
+    }
+    "pow" Pow { f32, f32 => f32: f32::powf; f32, i32 => f32: |a: f32, b: i32| a.powf(b as f32); }
+    "atan2" Atan2 { f32, f32 => f32: f32::atan2; }
+    "and" And {
+        u8, u8 => u8: |a, b| a & b;
+        u32, u32 => u32: |a, b| a & b;
+        i32, i32 => i32: |a, b| a & b;
+        i8, i8 => i8: |a, b| a & b;
+    }
+    "or" Or {
+        u8, u8 => u8: |a, b| a | b;
+        u32, u32 => u32: |a, b| a | b;
+        i32, i32 => i32: |a, b| a | b;
+        i8, i8 => i8: |a, b| a | b;
+    }
+    "xor" Xor {
+        u8, u8 => u8: |a, b| a ^ b;
+        u32, u32 => u32: |a, b| a ^ b;
+        i32, i32 => i32: |a, b| a ^ b;
+        i8, i8 => i8: |a, b| a ^ b;
+    }
+    /// A shift by as many bits as there are, or more, or by a negative number of them, gives 0.
+    "shift_left" ShiftLeft {
+        u32, u32 => u32: |a, b| a.checked_shl(b).unwrap_or(0);
+        i32, i32 => i32: |a, b| a.checked_shl(b as u32).unwrap_or(0);
+        i8, i8 => i8: |a, b| a.checked_shl(b as u32).unwrap_or(0);
+    }
+    /// As `shift_left`.
+    "shift_right_logical" ShiftRightLogical {
+        u32, u32 => u32: |a, b| a.checked_shr(b).unwrap_or(0);
+        i32, i32 => i32: |a, b| (a as u32).checked_shr(b as u32).unwrap_or(0) as i32;
+        i8, i8 => i8: |a, b| (a as u8).checked_shr(b as u32).unwrap_or(0) as i8;
+    }
+    /// Fills with the sign bit, all of it where the shift is too far; unsigned: with 0.
+    "shift_right_arithmetic" ShiftRightArithmetic {
+        u32, u32 => u32: |a, b| ((a as i32) >> b.min(31)) as u32;
+        i32, i32 => i32: |a, b| a >> (b as u32).min(31);
+        i8, i8 => i8: |a, b| a >> (b as u32).min(7);
+    }
+    "eq" Eq {
+        f32, f32 => u8: |a, b| (a == b).into();
+        Complex32, Complex32 => u8: |a, b| (a == b).into();
+        u32, u32 => u8: |a, b| (a == b).into();
+        i32, i32 => u8: |a, b| (a == b).into();
+        i8, i8 => u8: |a, b| (a == b).into();
+        u8, u8 => u8: |a, b| (a == b).into();
+    }
+    "ne" Ne {
+        f32, f32 => u8: |a, b| (a != b).into();
+        Complex32, Complex32 => u8: |a, b| (a != b).into();
+        u32, u32 => u8: |a, b| (a != b).into();
+        i32, i32 => u8: |a, b| (a != b).into();
+        i8, i8 => u8: |a, b| (a != b).into();
+        u8, u8 => u8: |a, b| (a != b).into();
+    }
+    "lt" Lt {
+        f32, f32 => u8: |a, b| (a < b).into();
+        u32, u32 => u8: |a, b| (a < b).into();
+        i32, i32 => u8: |a, b| (a < b).into();
+        i8, i8 => u8: |a, b| (a < b).into();
+        u8, u8 => u8: |a, b| (a < b).into();
+    }
+    "le" Le {
+        f32, f32 => u8: |a, b| (a <= b).into();
+        u32, u32 => u8: |a, b| (a <= b).into();
+        i32, i32 => u8: |a, b| (a <= b).into();
+        i8, i8 => u8: |a, b| (a <= b).into();
+        u8, u8 => u8: |a, b| (a <= b).into();
+    }
+    "gt" Gt {
+        f32, f32 => u8: |a, b| (a > b).into();
+        u32, u32 => u8: |a, b| (a > b).into();
+        i32, i32 => u8: |a, b| (a > b).into();
+        i8, i8 => u8: |a, b| (a > b).into();
+        u8, u8 => u8: |a, b| (a > b).into();
+    }
+    "ge" Ge {
+        f32, f32 => u8: |a, b| (a >= b).into();
+        u32, u32 => u8: |a, b| (a >= b).into();
+        i32, i32 => u8: |a, b| (a >= b).into();
+        i8, i8 => u8: |a, b| (a >= b).into();
+        u8, u8 => u8: |a, b| (a >= b).into();
+    }
+}
+
+/// The larger, or NaN where either is; 0 is above -0.
+pub(super) fn max(a: f32, b: f32) -> f32 {
+    if a.is_nan() || b.is_nan() {
+        f32::NAN
+    } else if a == b {
+        // Equal numbers have equal bits, but for zeros: the sum of 0 and -0 is 0.
+        if a == 0.0 { a + b } else { a }
+    } else if a > b {
+        a
+    } else {
+        b
+    }
+}
+
+/// The smaller, or NaN where either is; -0 is below 0.
+pub(super) fn min(a: f32, b: f32) -> f32 {
+    -max(-a, -b)
+}

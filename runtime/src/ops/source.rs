@@ -1,0 +1,107 @@
+//! Ops without operands.
+
+use lumina_kernels::{Attrs, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
+
+use super::common::{CHUNK, chunked, dtype, natural, naturals, operands, unsupported};
+
+/// The index along `dimension` of each element.
+pub(super) struct Iota {
+    dtype: DType,
+    shape: Vec<usize>,
+    dimension: usize,
+}
+
+impl Op for Iota {
+    const NAME: &'static str = "iota";
+
+    fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
+        let op = Self::NAME;
+        let dtype = dtype(op, "dtype", attrs.str(op, "dtype")?)?;
+        if matches!(dtype, DType::C64 | DType::Bool) {
+            return Err(unsupported(op, "result", dtype));
+        }
+        let shape = naturals(op, "shape", attrs.ints(op, "shape")?)?;
+        let dimension = natural(op, "dimension", attrs.int(op, "dimension")?)?;
+        if dimension >= shape.len() {
+            let rank = shape.len();
+            let message =
+                format!("attribute `dimension` must be below the rank {rank}, got {dimension}");
+            return Err(Error::invalid(op, message));
+        }
+        Ok(Self { dtype, shape, dimension })
+    }
+
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
+        let [] = operands(Self::NAME, inputs)?;
+        Ok(vec![Fact::new(self.dtype, self.shape.as_slice())])
+    }
+
+    fn run(
+        &self,
+        _: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        let out = &mut outputs[0];
+        match self.dtype {
+            DType::F32 => self.fill(out, pool, |index| index as f32),
+            DType::U32 => self.fill(out, pool, |index| index as u32),
+            DType::I32 => self.fill(out, pool, |index| index as i32),
+            _ => self.fill(out, pool, |index| index as i8),
+        }
+    }
+}
+
+impl Iota {
+    fn fill<T: Element>(
+        &self,
+        out: &mut ViewMut<'_>,
+        pool: &dyn ParFor,
+        number: impl Fn(usize) -> T + Sync,
+    ) -> Result<(), Error> {
+        let extent = self.shape[self.dimension];
+        let inner: usize = self.shape[self.dimension + 1..].iter().product();
+        chunked(pool, out.data_mut::<T>()?, CHUNK, |start, out| {
+            for (index, out) in (start..).zip(out) {
+                *out = number(index / inner % extent);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// An extent of the inputs, as a number.
+pub(super) struct DimAsValue {
+    value: i32,
+}
+
+impl Op for DimAsValue {
+    const NAME: &'static str = "dim_as_value";
+
+    fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
+        match attrs.ints(Self::NAME, "dim")? {
+            &[value] => i32::try_from(value).map(|value| Self { value }).map_err(|_| {
+                Error::invalid(Self::NAME, format!("attribute `dim` must fit i32, got {value}"))
+            }),
+            other => {
+                let message = format!("attribute `dim` must have one extent, got {}", other.len());
+                Err(Error::invalid(Self::NAME, message))
+            }
+        }
+    }
+
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
+        let [] = operands(Self::NAME, inputs)?;
+        Ok(vec![Fact::new(DType::I32, [])])
+    }
+
+    fn run(
+        &self,
+        _: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+        _: &dyn ParFor,
+    ) -> Result<(), Error> {
+        outputs[0].data_mut::<i32>()?.fill(self.value);
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Golden test vectors: what training computed for these inputs.
+
+use std::sync::Arc;
+
+use lumina_kernels::{Complex32, DType, Fact, View};
+
+use crate::container::SectionKind;
+use crate::infer::dtype;
+use crate::proto::{TestTensor, TestVector};
+use crate::tensor::{byte_size, view};
+use crate::{Error, Model, Options, Session};
+
+/// How one output of a test vector compares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// Number of the test vector.
+    pub vector: usize,
+    /// Name of the output.
+    pub output: String,
+    /// Largest |got - want|; infinite where only one of them is a number.
+    pub max_abs_diff: f64,
+    /// Whether |got - want| <= absolute + relative * |want| everywhere.
+    pub passed: bool,
+}
+
+/// Runs the test vectors of a model and compares the outputs.
+pub fn verify(model: &Arc<Model>, options: Options) -> Result<Vec<Comparison>, Error> {
+    if model.graph().tests.is_empty() {
+        return Err(Error::NoTestVectors);
+    }
+    let mut session = Session::new(Arc::clone(model), options)?;
+    let mut comparisons = Vec::new();
+    for (vector, test) in model.graph().tests.iter().enumerate() {
+        let facts: Vec<Fact> = test.inputs.iter().map(stored_fact).collect();
+        let inputs = stored(model, &test.inputs, &facts)?;
+        let got = session.run(&inputs)?;
+        let facts: Vec<Fact> = test.outputs.iter().map(stored_fact).collect();
+        let want = stored(model, &test.outputs, &facts)?;
+        for ((value, got), want) in model.graph().outputs.iter().zip(got).zip(want) {
+            let (max_abs_diff, passed) = compare(&got, &want, test)?;
+            comparisons.push(Comparison {
+                vector,
+                output: value.name.clone(),
+                max_abs_diff,
+                passed,
+            });
+        }
+    }
+    Ok(comparisons)
+}
+
+fn stored_fact(tensor: &TestTensor) -> Fact {
+    let shape: Vec<usize> = tensor.shape.iter().map(|&extent| extent as usize).collect();
+    Fact::new(dtype(tensor.dtype).unwrap_or(DType::F32), shape)
+}
+
+fn stored<'a>(
+    model: &'a Model,
+    tensors: &[TestTensor],
+    facts: &'a [Fact],
+) -> Result<Vec<View<'a>>, Error> {
+    let meta = model.section(SectionKind::Meta);
+    let view = |(tensor, fact): (&TestTensor, &'a Fact)| {
+        let start = tensor.offset as usize;
+        Ok(view(fact, &meta[start..start + byte_size(fact).unwrap_or(0)])?)
+    };
+    tensors.iter().zip(facts).map(view).collect()
+}
+
+fn compare(got: &View<'_>, want: &View<'_>, test: &TestVector) -> Result<(f64, bool), Error> {
+    let (mut worst, mut passed) = (0.0f64, true);
+    for (got, want) in numbers(got)?.into_iter().zip(numbers(want)?) {
+        // Equal infinities have no difference, and NaN is expected where training had NaN.
+        let same = got == want || got.is_nan() && want.is_nan();
+        let diff = if same { 0.0 } else { (got - want).abs() };
+        let diff = if diff.is_nan() { f64::INFINITY } else { diff };
+        worst = worst.max(diff);
+        let tolerance = test.absolute_tolerance + test.relative_tolerance * want.abs();
+        passed &= same || diff.is_finite() && diff <= tolerance;
+    }
+    Ok((worst, passed))
+}
+
+/// The elements as f64, which holds them all; complex ones as two.
+fn numbers(view: &View<'_>) -> Result<Vec<f64>, Error> {
+    Ok(match view.dtype() {
+        DType::F32 => view.data::<f32>()?.iter().map(|&v| v.into()).collect(),
+        DType::C64 => {
+            let parts = |v: &Complex32| [v.re.into(), v.im.into()];
+            view.data::<Complex32>()?.iter().flat_map(parts).collect()
+        }
+        DType::U32 => view.data::<u32>()?.iter().map(|&v| v.into()).collect(),
+        DType::I32 => view.data::<i32>()?.iter().map(|&v| v.into()).collect(),
+        DType::I8 => view.data::<i8>()?.iter().map(|&v| v.into()).collect(),
+        DType::Bool => view.data::<u8>()?.iter().map(|&v| v.into()).collect(),
+    })
+}
