@@ -22,16 +22,25 @@ pub(super) struct Upstream<'a> {
 }
 
 impl Upstream<'_> {
-    /// `(h, g · ∂out/∂y_full_scale)` where the ADC saw `y`.
+    /// Writes `h`, and adds `g · ∂out/∂y_full_scale`, where the ADC saw `seen`.
     #[inline(always)]
-    fn through_adc(&self, index: usize, y: f32) -> (f32, f32) {
-        let g = self.g[index];
-        match &self.adc {
-            Some(adc) => {
-                let (pass, by_full_scale) = adc.at(index).gradient(y);
-                (g * pass, g * by_full_scale)
+    fn through_adc(&self, h: &mut [f32], seen: &[f32], dy_full_scale: Option<&mut [f32]>) {
+        let count = h.len();
+        let (g, seen) = (&self.g[..count], &seen[..count]);
+        let Some(adc) = self.adc else {
+            for ((h, g), seen) in h.iter_mut().zip(g).zip(seen) {
+                *h = if seen.is_finite() { *g } else { f32::NAN };
             }
-            None => (if y.is_finite() { g } else { f32::NAN }, 0.0),
+            return;
+        };
+        for index in 0..count {
+            h[index] = g[index] * adc.at(index).gradient(seen[index]).0;
+        }
+        if let Some(sum) = dy_full_scale {
+            let sum = &mut sum[..count];
+            for index in 0..count {
+                sum[index] += g[index] * adc.at(index).gradient(seen[index]).1;
+            }
         }
     }
 }
@@ -44,16 +53,7 @@ pub(super) struct Noise<'a> {
 
 #[inline(always)]
 fn quiet_piece_body(dz: &mut [f32], upstream: &Upstream<'_>, dy_full_scale: Option<&mut [f32]>) {
-    let count = dz.len();
-    let mut dy_full_scale = dy_full_scale.map(|sum| &mut sum[..count]);
-    let y = &upstream.y[..count];
-    for (index, dz) in dz.iter_mut().enumerate() {
-        let (h, by_full_scale) = upstream.through_adc(index, y[index]);
-        *dz = h;
-        if let Some(sum) = &mut dy_full_scale {
-            sum[index] += by_full_scale;
-        }
-    }
+    upstream.through_adc(dz, upstream.y, dy_full_scale);
 }
 
 for_each_level! {
@@ -75,18 +75,21 @@ fn noisy_piece_body(
 ) {
     let Noise { coefficients, energy, .. } = *noise;
     let count = dz.len();
-    let mut dy_full_scale = dy_full_scale.map(|sum| &mut sum[..count]);
     let (y, epsilon) = (&upstream.y[..count], &noise.epsilon[..count]);
+    // Short loops over arrays of this frame: the compiler sees that nothing overlaps.
+    let (mut sigma, mut seen) = ([0.0; noise::BLOCK], [0.0; noise::BLOCK]);
+    let (sigma, seen) = (&mut sigma[..count], &mut seen[..count]);
+    for index in 0..count {
+        sigma[index] = coefficients.sigma(y[index], energy);
+        seen[index] = y[index] + sigma[index] * epsilon[index];
+    }
+    upstream.through_adc(dz, seen, dy_full_scale);
     let mut by_sigma = [0.0; noise::BLOCK];
     let by_sigma = &mut by_sigma[..count];
     for index in 0..count {
-        let sigma = coefficients.sigma(y[index], energy);
-        let (h, by_full_scale) = upstream.through_adc(index, y[index] + sigma * epsilon[index]);
-        by_sigma[index] = if sigma == 0.0 { 0.0 } else { h * epsilon[index] / sigma };
+        let h = dz[index];
+        by_sigma[index] = if sigma[index] == 0.0 { 0.0 } else { h * epsilon[index] / sigma[index] };
         dz[index] = h + by_sigma[index] * coefficients.sigma_by_y(y[index]);
-        if let Some(sum) = &mut dy_full_scale {
-            sum[index] += by_full_scale;
-        }
     }
     if let Some(sums) = sums {
         sums.energy += lane_sum(count, |index| by_sigma[index]);
