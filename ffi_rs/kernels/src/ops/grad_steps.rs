@@ -5,13 +5,17 @@ use crate::noise;
 use crate::quantizer::{Columns, Quantizer};
 use crate::simd::{for_each_level, lane_sum};
 
-/// Sums over the columns of one row.
+/// Sums over the columns of one row, of p = h·ε/σ.
 #[derive(Clone, Copy, Default)]
 pub(super) struct RowSums {
-    /// Σ h·ε/σ
+    /// Σ p
+    pub(super) plain: f32,
+    /// Σ p·|y|
+    pub(super) magnitude: f32,
+    /// Σ p·y²
+    pub(super) square: f32,
+    /// ‖x_q‖² of the row
     pub(super) energy: f32,
-    /// Σ h·ε/σ · ∂σ/∂coefficient·σ
-    pub(super) noise: [f32; 4],
 }
 
 /// A piece of one row: what comes from above, and what it went through.
@@ -92,12 +96,10 @@ fn noisy_piece_body(
         dz[index] = h + by_sigma[index] * coefficients.sigma_by_y(y[index]);
     }
     if let Some(sums) = sums {
-        sums.energy += lane_sum(count, |index| by_sigma[index]);
-        for (coefficient, sum) in sums.noise.iter_mut().enumerate() {
-            *sum += lane_sum(count, |index| {
-                by_sigma[index] * coefficients.sigma_by_coefficients(y[index], energy)[coefficient]
-            });
-        }
+        let (by_sigma, y) = (&by_sigma[..count], &y[..count]);
+        sums.plain += lane_sum(count, |index| by_sigma[index]);
+        sums.magnitude += lane_sum(count, |index| by_sigma[index] * y[index].abs());
+        sums.square += lane_sum(count, |index| by_sigma[index] * (y[index] * y[index]));
     }
 }
 
@@ -114,15 +116,15 @@ for_each_level! {
 
 #[inline(always)]
 fn through_body(dx: &mut [f32], x: &[f32], quantizer: &Quantizer, dx_full_scale: &mut f32) {
+    let x = &x[..dx.len()];
+    *dx_full_scale = lane_sum(x.len(), |index| dx[index] * quantizer.gradient(x[index]).1);
     for (dx, &x) in dx.iter_mut().zip(x) {
-        let (pass, by_full_scale) = quantizer.gradient(x);
-        *dx_full_scale += *dx * by_full_scale;
-        *dx *= pass;
+        *dx *= quantizer.gradient(x).0;
     }
 }
 
 for_each_level! {
-    /// Applies the clip mask of x to `dx`, and sums the gradient of its full scale.
+    /// Applies the clip mask of x to `dx`, and sets the gradient of its full scale.
     pub(super) fn through(
         dx: &mut [f32],
         x: &[f32],

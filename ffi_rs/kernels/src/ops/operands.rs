@@ -1,5 +1,6 @@
 //! The operands that the forward and the backward op of the signal chain have in common.
 
+use super::grad_steps::RowSums;
 use super::optical_noise::seed_of;
 use crate::noise;
 use crate::quantizer::Bits;
@@ -251,10 +252,15 @@ impl Coefficients {
         0.5 * (self.shot * self.shot) * sign + self.relative * self.relative * y
     }
 
-    /// ∂σ/∂(thermal, shot, relative, weight) · σ
-    #[inline(always)]
-    pub(crate) fn sigma_by_coefficients(&self, y: f32, energy: f32) -> [f32; 4] {
-        [self.thermal, self.shot * y.abs(), self.relative * (y * y), self.weight * energy]
+    /// Σ p · ∂σ/∂(thermal, shot, relative, weight) · σ
+    pub(crate) fn gradient(&self, sums: &RowSums) -> [f32; 4] {
+        let RowSums { plain, magnitude, square, energy } = *sums;
+        [
+            self.thermal * plain,
+            self.shot * magnitude,
+            self.relative * square,
+            self.weight * energy * plain,
+        ]
     }
 }
 

@@ -196,6 +196,7 @@ impl<'a> Backward<'a> {
         for (index, row) in rows.clone().enumerate() {
             let energy = self.convert(scratch, index, row).energy;
             let dz = &mut scratch.dz[index * columns..][..columns];
+            sums[index].energy = energy;
             self.dz(dz, row, 0..columns, energy, Some(&mut sums[index]), None);
         }
         // SAFETY: row blocks do not overlap, and each is computed by one chunk.
@@ -218,10 +219,12 @@ impl<'a> Backward<'a> {
             let x = &self.x[row * depth..][..depth];
             let converted = self.converted(scratch, index, row);
             let dx = &mut dx[index * depth..][..depth];
+            let mut gradient = [0.0; 4];
             if let Some(noise) = self.ranges.coefficients(row) {
-                let energy = noise.weight * noise.weight * sums[index].energy;
-                if energy != 0.0 {
-                    add_scaled(self.level, dx, converted, energy);
+                gradient = noise.gradient(&sums[index]);
+                let factor = noise.weight * noise.weight * sums[index].plain;
+                if factor != 0.0 {
+                    add_scaled(self.level, dx, converted, factor);
                 }
             }
             dx_full_scale[index] = 0.0;
@@ -229,7 +232,7 @@ impl<'a> Backward<'a> {
                 let quantizer = self.chain.dac.quantizer(self.ranges.x_full_scale.get(row));
                 through(self.level, dx, x, &quantizer, &mut dx_full_scale[index]);
             }
-            dnoise[index * 4..][..4].copy_from_slice(&sums[index].noise);
+            dnoise[index * 4..][..4].copy_from_slice(&gradient);
         }
     }
 
