@@ -1,0 +1,131 @@
+"""`OpticalDense` for Flax Linen."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.linear import default_kernel_init
+from flax.typing import Dtype, Initializer
+
+from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
+from lumina_jax.ranges import AxisName, Ranges, calibrated_matmul
+
+from ._device import RangeMode, check_input, check_options, check_size, device, to_f32
+
+
+class OpticalDense(nn.Module):
+    """`flax.linen.Dense` on a photonic device: DAC, analog matmul with noise, ADC.
+
+    Parameters, collection "params":
+        kernel [K, features], bias [features]: as in `nn.Dense`, so its checkpoints fit.
+        x_log_gain, y_log_gain []: only with `ranges="learn"`; log of a factor on the full scales.
+    Variables, collection "ranges", only for converters that are on:
+        x_full_scale, y_full_scale f32[]: full scale of the DAC and of the ADC; 0 until calibrated.
+    Random stream "noise", needed only where noise is drawn.
+
+    The full scales follow the largest input and output of each batch when the collection is
+    mutable and `deterministic` is False, as in
+
+        y, updates = model.apply(variables, x, rngs={"noise": key}, mutable=["ranges"])
+
+    and stay fixed otherwise. Until the first such call each batch is converted at its own range.
+
+    Raises:
+        ValueError: a field is out of its range, the preset is unknown, or the input is a scalar.
+        TypeError: `profile` is something else, or the input or a parameter is not a real float of
+            at most 32 bits.
+        flax.errors.InvalidRngError: noise is to be drawn and there is no stream "noise".
+    """
+
+    features: int
+    """Outputs, N."""
+    profile: HardwareProfile | str | None = "lumina_nano_v1"
+    """The device, a preset's name, or None: an ideal one, which is `nn.Dense`."""
+    spec: OpticalSpec | None = None
+    """Bits of the converters; None: those of the profile."""
+    noise: NoiseModel | None = None
+    """Noise of the device; None: that of the profile."""
+    ranges: RangeMode = "calibrate"
+    """"calibrate": full scales are running averages. "learn": times a factor that is trained."""
+    momentum: float = 0.95
+    """Share of the old full scale in the next one."""
+    deterministic: bool = False
+    """No noise, and full scales stay as they are."""
+    use_bias: bool = True
+    """Whether there is a bias."""
+    param_dtype: Dtype = jnp.float32
+    """Type of kernel and bias; the device computes in float32."""
+    kernel_init: Initializer = default_kernel_init
+    """Initializer of the kernel."""
+    bias_init: Initializer = nn.initializers.zeros_init()
+    """Initializer of the bias."""
+    axis_name: AxisName | None = None
+    """Axes of `shard_map` or `vmap` over which one batch is spread; ranges are taken over all."""
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        deterministic: bool | None = None,
+        noise: NoiseModel | None = None,
+    ) -> jax.Array:
+        """Converts, multiplies and reads out.
+
+        Args:
+            inputs: f32[..., K].
+            deterministic: takes precedence over the field.
+            noise: takes precedence over the field and the profile; its values may be traced, which
+                makes a noise schedule free of retracing.
+
+        Returns:
+            f32[..., features].
+        """
+        check_size("features", self.features)
+        check_options(self.ranges, self.momentum)
+        x = check_input(inputs)
+        hardware = device(self.profile, self.spec, self.noise if noise is None else noise)
+        if deterministic is None:
+            deterministic = self.deterministic
+
+        kernel = self.param(
+            "kernel", self.kernel_init, (x.shape[-1], self.features), self.param_dtype
+        )
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+
+        full_scales = {
+            name: self.variable("ranges", f"{name}_full_scale", jnp.zeros, (), jnp.float32)
+            for name in hardware.converters
+        }
+        gains = {
+            name: self.param(f"{name}_log_gain", nn.initializers.zeros_init(), ())
+            for name in hardware.converters
+            if self.ranges == "learn"
+        }
+
+        observe = (
+            not deterministic
+            and self.is_mutable_collection("ranges")
+            and not self.is_initializing()
+        )
+        noisy = hardware.noise is not None and not deterministic
+        y, updated = calibrated_matmul(
+            x,
+            to_f32("kernel", kernel),
+            None if bias is None else to_f32("bias", bias),
+            Ranges(**{name: variable.value for name, variable in full_scales.items()}),
+            spec=hardware.spec,
+            noise=hardware.noise if noisy else None,
+            key=self.make_rng("noise") if noisy else None,
+            attenuation=hardware.attenuation,
+            gain=Ranges(**gains),
+            momentum=self.momentum if observe else None,
+            axis_name=self.axis_name,
+        )
+        if observe:
+            for name, variable in full_scales.items():
+                variable.value = getattr(updated, name)
+        return y

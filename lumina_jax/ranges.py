@@ -1,0 +1,142 @@
+"""Full scales of a layer's converters: seen in the batch, kept as a running average, or learned.
+
+A running range is a scalar f32; 0 means "not calibrated yet". The converters then use
+
+    x range:  max |x|                            of this very batch
+    y range:  max |DAC(x) . DAC(a w) + bias|     of this very batch
+
+which costs a second matmul, so it happens under a `lax.cond`, and only until the first update. An
+update takes in what one batch showed, `seen`, the same two maxima over its finite values:
+
+    range <- seen                                       the first time
+    range <- momentum * range + (1 - momentum) * seen   from then on
+
+A batch without any finite, nonzero value leaves the range alone, so a broken batch does not
+outlive itself. Nothing here is differentiated but the learned gains: a gain g multiplies a full
+scale by exp(g), which keeps it positive and makes a step mean the same at any signal level.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .custom_vjp._arguments import absmax
+from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
+from .noise import NoiseModel
+from .spec import OpticalSpec
+
+AxisName: TypeAlias = str | tuple[str, ...]
+
+
+class Ranges(NamedTuple):
+    """One scalar f32 for each converter of the signal path; None where there is nothing to keep."""
+
+    x: jax.Array | None = None
+    """Of the DAC that encodes the input."""
+    y: jax.Array | None = None
+    """Of the ADC that reads the output."""
+
+
+def seen(v: jax.Array, *, axis_name: AxisName | None = None) -> jax.Array:
+    """Largest finite magnitude in `v`, f32[]; 0 when there is none. Not differentiated.
+
+    With `axis_name`, over all members of those mapped axes.
+    """
+    largest = absmax(v)
+    return largest if axis_name is None else lax.pmax(largest, axis_name)
+
+
+def update(running: jax.Array, largest: jax.Array, *, momentum: float) -> jax.Array:
+    """The running range after a batch with that `largest` finite magnitude; all f32[]."""
+    blended = momentum * running + (1.0 - momentum) * largest
+    return jnp.where(largest > 0, jnp.where(running > 0, blended, largest), running)
+
+
+def calibrated_matmul(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None,
+    running: Ranges,
+    *,
+    spec: OpticalSpec,
+    noise: NoiseModel | None = None,
+    key: jax.Array | None = None,
+    attenuation: float = 1.0,
+    gain: Ranges = Ranges(),
+    momentum: float | None = None,
+    axis_name: AxisName | None = None,
+) -> tuple[jax.Array, Ranges]:
+    """`optical_matmul(x, attenuation * kernel, bias)` at the running ranges, and their update.
+
+    Args:
+        x: f32[..., K].
+        kernel: f32[K, N].
+        bias: f32[N] or None.
+        running: full scales; 0 takes the range of this batch, None is for a converter off.
+        spec: bits of the converters.
+        noise, key: as in `optical_matmul`; both None is a quiet device.
+        attenuation: what the light loses on its way, as a factor on the kernel (linear, 0 to 1).
+        gain: natural logarithms of learned factors on the full scales, f32[]; None for no factor.
+        momentum: share of the old range in the new one; None leaves the ranges as they are.
+        axis_name: mapped axes (of `shard_map` or `vmap`) that hold parts of one batch.
+
+    Returns:
+        y f32[..., N], and the ranges for the next batch.
+    """
+    weight = kernel if attenuation == 1.0 else kernel * attenuation
+    scales = _full_scales(x, weight, bias, running, spec=spec, axis_name=axis_name)
+    x_scale, y_scale = (
+        scale if scale is None or g is None else scale * jnp.exp(g)
+        for scale, g in zip(scales, gain, strict=True)
+    )
+
+    chain: dict[str, Any] = {
+        "spec": spec,
+        "x_full_scale": x_scale,
+        "y_full_scale": y_scale,
+        "noise": noise,
+        "key": key,
+    }
+    if momentum is None:
+        return optical_matmul(x, weight, bias, **chain), running
+    y, linear = optical_matmul_with_linear(x, weight, bias, **chain)
+
+    def follow(old: jax.Array | None, signal: jax.Array) -> jax.Array | None:
+        if old is None:
+            return None
+        return update(old, seen(signal, axis_name=axis_name), momentum=momentum)
+
+    return y, Ranges(x=follow(running.x, x), y=follow(running.y, linear))
+
+
+def _full_scales(
+    x: jax.Array,
+    weight: jax.Array,
+    bias: jax.Array | None,
+    running: Ranges,
+    *,
+    spec: OpticalSpec,
+    axis_name: AxisName | None,
+) -> Ranges:
+    """The running ranges, with those of this batch in place of zeros."""
+    known = jax.tree.leaves(running)
+    if not known:
+        return running
+
+    def of_this_batch() -> Ranges:
+        x_scale = y_scale = None
+        if running.x is not None:
+            x_scale = jnp.where(running.x > 0, running.x, seen(x, axis_name=axis_name))
+        if running.y is not None:
+            before_adc = dataclasses.replace(spec, adc_bits=None)
+            linear = optical_matmul(x, weight, bias, spec=before_adc, x_full_scale=x_scale)
+            y_scale = jnp.where(running.y > 0, running.y, seen(linear, axis_name=axis_name))
+        return Ranges(x=x_scale, y=y_scale)
+
+    return lax.cond(functools.reduce(jnp.minimum, known) > 0, lambda: running, of_this_batch)
