@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.sharding import NamedSharding
 
 
 def float32(op: str, name: str, value: Any) -> jax.Array:
@@ -38,6 +39,19 @@ def absmax(v: jax.Array, axis: int | None = None) -> jax.Array:
     v = jax.lax.stop_gradient(v)
     finite = jnp.where(jnp.isfinite(v), jnp.abs(v), np.float32(0))
     return jnp.max(finite, axis=axis, initial=np.float32(0))
+
+
+def gradient_of(operand: jax.Array, gradient: jax.Array) -> jax.Array:
+    """`gradient` in the type of `operand`, which may have been broadcast along its first axis.
+
+    On a mesh with explicit axes the sharding is part of the type.
+    """
+    if operand.shape != gradient.shape:
+        gradient = jnp.sum(gradient, axis=0, keepdims=True)
+    got, expected = jax.typeof(gradient).sharding, jax.typeof(operand).sharding
+    if got.spec == expected.spec:
+        return gradient
+    return jax.sharding.reshard(gradient, NamedSharding(got.mesh, expected.spec))
 
 
 def seed_words(op: str, key: Any) -> jax.Array:

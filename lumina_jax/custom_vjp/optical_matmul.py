@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from ..noise import NoiseModel
 from ..ops import OPS
 from ..ops._op import vary_together
 from ..spec import OpticalSpec, op_bits
-from ._arguments import absmax, float32, ids, magnitude, seed_words
+from ._arguments import absmax, float32, gradient_of, ids, magnitude, seed_words
 
 
 def optical_matmul(
@@ -155,7 +154,7 @@ def _apply(
         y_range,
         *_noise_operands(noise, key, m, n),
     )
-    return [result.reshape(*outer, n) for result in _chain(chain, *operands)]
+    return [result.reshape(*outer, n) for result in _differentiable(chain, *operands)]
 
 
 def _any_range() -> jax.Array:
@@ -229,8 +228,7 @@ class _Chain:
         }
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chain(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
+def _primal(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
     return OPS["optical_matmul"](*operands, **chain.attrs, with_linear=chain.with_linear)
 
 
@@ -247,26 +245,15 @@ def _bwd(
     chain: _Chain, residuals: tuple[jax.Array, ...], cotangents: list[jax.Array]
 ) -> tuple[jax.Array | None, ...]:
     linear, x, w, bias, x_range, w_range, y_range, noise, *ids_and_seed = residuals
-    dx, dw, dbias, dx_range, dw_range, dy_range, dnoise = OPS["optical_matmul_grad"](
+    gradients = OPS["optical_matmul_grad"](
         cotangents[0], linear, x, w, x_range, w_range, y_range, noise, *ids_and_seed, **chain.attrs
     )
+    operands = (x, w, bias, x_range, w_range, y_range, noise)
     return (
-        dx,
-        dw,
-        _sum_like(bias, dbias),
-        _sum_like(x_range, dx_range),
-        _sum_like(w_range, dw_range),
-        _sum_like(y_range, dy_range),
-        _sum_like(noise, dnoise),
+        *(gradient_of(o, g) for o, g in zip(operands, gradients, strict=True)),
         *(None for _ in ids_and_seed),
     )
 
 
-def _sum_like(operand: jax.Array, gradient: jax.Array) -> jax.Array:
-    """The gradient of an operand that may have been broadcast along its first dimension."""
-    if operand.shape == gradient.shape:
-        return gradient
-    return jnp.sum(gradient, axis=0, keepdims=True)
-
-
-_chain.defvjp(_fwd, _bwd)
+_differentiable = jax.custom_vjp(_primal, nondiff_argnums=(0,))
+_differentiable.defvjp(_fwd, _bwd)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from ..ops import OPS
 from ..ops._op import vary_together
 from ..ops.quantize import slopes
 from ..spec import check_bits, op_bits
-from ._arguments import absmax, float32, magnitude
+from ._arguments import absmax, float32, gradient_of, magnitude
 
 _NAME = "quantize"
 
@@ -56,18 +55,18 @@ def quantize(v: ArrayLike, *, bits: int | None, full_scale: ArrayLike | None = N
         return v
     columns = v.shape[-1] if v.ndim else 1
     flat = v.reshape(math.prod(v.shape[:-1]), columns)
-    return _quantize(resolution, *vary_together(flat, scale.reshape(1, -1))).reshape(v.shape)
+    operands = vary_together(flat, scale.reshape(1, -1))
+    return _differentiable(resolution, *operands).reshape(v.shape)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _quantize(bits: int, v: jax.Array, full_scale: jax.Array) -> jax.Array:
+def _primal(bits: int, v: jax.Array, full_scale: jax.Array) -> jax.Array:
     return OPS[_NAME](v, full_scale, bits=bits)[0]
 
 
 def _fwd(
     bits: int, v: jax.Array, full_scale: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _quantize(bits, v, full_scale), (v, full_scale)
+    return _primal(bits, v, full_scale), (v, full_scale)
 
 
 def _bwd(
@@ -76,7 +75,9 @@ def _bwd(
     v, full_scale = residuals
     by_v, by_full_scale = slopes(v, full_scale, bits)
     axes = (0,) if full_scale.shape == (1, v.shape[1]) else (0, 1)
-    return g * by_v, jnp.sum(g * by_full_scale, axis=axes, keepdims=True)
+    by_full_scale = jnp.sum(g * by_full_scale, axis=axes, keepdims=True)
+    return gradient_of(v, g * by_v), gradient_of(full_scale, by_full_scale)
 
 
-_quantize.defvjp(_fwd, _bwd)
+_differentiable = jax.custom_vjp(_primal, nondiff_argnums=(0,))
+_differentiable.defvjp(_fwd, _bwd)

@@ -19,6 +19,7 @@ from jax._src import dispatch
 from jax._src.interpreters import mlir
 from jax.extend.core import Primitive
 from jax.interpreters import batching
+from jax.interpreters.mlir import SPMDAxisContext
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _native as _native  # registers the FFI targets
@@ -83,18 +84,22 @@ def define(
     batching.primitive_batchers[primitive] = functools.partial(batch, op)
     mlir.register_lowering(primitive, mlir.lower_fun(reference, multiple_results=True))
 
+    whole = functools.partial(_ffi_call, op)
+
     @functools.cache
     def on_cpu(attrs: tuple[tuple[str, Any], ...]) -> Callable[..., list[jax.Array]]:
         return partitioned(
             name,
             dict(attrs),
             signature(**dict(attrs)),
-            whole=lambda *operands: _ffi_call(op, *operands, **dict(attrs)),
+            whole=functools.partial(whole, **dict(attrs)),
             local=functools.partial(local or (lambda axes, *a, **k: op(*a, **k)), **dict(attrs)),
         )
 
     def lower_on_cpu(ctx: mlir.LoweringRuleContext, *operands: Any, **attrs: Any) -> Any:
-        call = on_cpu(tuple(attrs.items()))
+        # Within `shard_map` the operands are shards already.
+        manual = isinstance(ctx.module_context.axis_context, SPMDAxisContext)
+        call = functools.partial(whole, **attrs) if manual else on_cpu(tuple(attrs.items()))
         results = mlir.lower_fun(call, multiple_results=True)(ctx, *operands)
         return [
             mlir.lower_with_sharding_in_types(ctx, result, aval)

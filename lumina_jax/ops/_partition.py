@@ -14,7 +14,7 @@ from typing import Any
 import jax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from ._signature import Signature, Sizes, Tensor
 
@@ -43,9 +43,14 @@ def partitioned(
             names = tensor.shared(value.shape, sizes)
             return NamedSharding(mesh, PartitionSpec(*(axes.get(n or "") for n in names)))
 
+        def on_shard(*shards: jax.Array) -> list[jax.Array]:
+            # XLA asks in the context of the caller, whose mesh is no longer in sight of a shard.
+            with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+                return list(local(axes, *shards))
+
         return (
             mesh,
-            lambda *shards: list(local(axes, *shards)),
+            on_shard,
             [sharding(t, r) for t, r in zip(signature.results, results, strict=True)],
             tuple(
                 sharding(t, o) for t, o in zip(signature.operands.values(), operands, strict=True)
