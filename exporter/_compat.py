@@ -42,11 +42,12 @@ _CALLS = {
     "remat2": "jaxpr",
 }
 
-_HERE = Path(__file__).parent.parent
+_ROOT = Path(__file__).parent.parent
 _LIBRARIES = (
     *(sysconfig.get_paths()[key] for key in ("stdlib", "purelib", "platlib")),
-    *(str(_HERE / name) for name in ("exporter", "flax_layers", "lumina_jax")),
+    *(str(_ROOT / name) for name in ("flax_layers", "lumina_jax")),
 )
+_EXPORTER = str(Path(__file__).parent)
 
 
 def array_type(var: Var | Literal) -> tuple[tuple[Any, ...], Any]:
@@ -106,7 +107,8 @@ def _frames(eqn: JaxprEqn) -> Iterator[Any]:
     for code, instruction in zip(codes, instructions, strict=True):
         if code.co_name.startswith("trace_to_jaxpr"):
             return
-        if source_info_util.is_user_filename(code.co_filename):
+        file = code.co_filename
+        if source_info_util.is_user_filename(file) and not file.startswith(_EXPORTER):
             yield source_info_util.raw_frame_to_frame(code, instruction)
 
 

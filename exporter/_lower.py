@@ -35,6 +35,10 @@ class Context:
         """The graph value of `operand`; a constant becomes a tensor."""
         return self._builder.value(operand)
 
+    def producer(self, value: Value) -> Node | None:
+        """The node that `value` is the result of, None for inputs and tensors."""
+        return self._builder.producers.get(value.id)
+
     def require(self, index: int, *dtypes: DType) -> Value:
         """The value of input number `index`, which must have one of the `dtypes`."""
         value = self.value(self.inputs[index])
@@ -183,6 +187,7 @@ class _Builder:
         self.nodes: list[Node] = []
         self.tensors: list[Tensor] = []
         self.faults: list[Fault] = []
+        self.producers: dict[int, Node] = {}
         self._values: dict[Operand, Value] = {}
         self._by_content: dict[tuple[str, DType, tuple[int, ...], bytes], Value] = {}
         self._computed: dict[tuple[object, ...], tuple[Value, ...]] = {}
@@ -230,11 +235,14 @@ class _Builder:
         source: str,
     ) -> list[Value]:
         """Outputs of the node; the same op of the same values is computed once."""
+        attrs = {name: _plain(attr) for name, attr in attrs.items()}
         reads = tuple(x if isinstance(x, Value) else self.value(x) for x in inputs)
         key = (op, reads, tuple(outputs), tuple(sorted(attrs.items())))
         if key not in self._computed:
             self._computed[key] = tuple(self._new(dtype, extents) for dtype, extents in outputs)
-            self.nodes.append(Node(op, reads, self._computed[key], dict(attrs), source))
+            node = Node(op, reads, self._computed[key], attrs, source)
+            self.nodes.append(node)
+            self.producers.update((value.id, node) for value in node.outputs)
         return list(self._computed[key])
 
     def _new(self, dtype: DType, extents: Shape) -> Value:
@@ -266,3 +274,9 @@ class _Builder:
 
 def _is_repeated(data: np.ndarray) -> bool:
     return data.tobytes() == data.reshape(-1)[:1].tobytes() * data.size
+
+
+def _plain(attr: Attr) -> Attr:
+    """Integers where no extent is symbolic: padding, for one, may be negative, and extents not."""
+    known = attr.constant() if isinstance(attr, Shape) else None
+    return attr if known is None else known

@@ -46,11 +46,17 @@ def _stretched(ctx: Context, operand: Operand, extents: Shape) -> Value:
     value = ctx.value(operand)
     if value.shape in (Shape(), extents):
         return value
-    dims = tuple(range(len(extents)))
-    outputs = [(value.dtype, extents)]
-    return ctx.node("broadcast_in_dim", [value], outputs, shape=extents, broadcast_dimensions=dims)[
-        0
-    ]
+    narrow, dims = value, tuple(range(len(extents)))
+    producer = ctx.producer(value)
+    if producer is not None and producer.op == "broadcast_in_dim":
+        narrow, dims = producer.inputs[0], producer.attrs["broadcast_dimensions"]
+    return ctx.node(
+        "broadcast_in_dim",
+        [narrow],
+        [(value.dtype, extents)],
+        shape=extents,
+        broadcast_dimensions=dims,
+    )[0]
 
 
 for _primitives, _dtypes in _TYPES.items():

@@ -1,0 +1,168 @@
+"""From JAX through a file to the `lumina` binary: the numbers are the same."""
+
+import subprocess
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import exporter
+import lumina_jax
+from flax_layers import OpticalDense
+from test_exporter_rules import FUNCTIONS
+
+RNG = np.random.default_rng(9)
+X = RNG.standard_normal((6, 12)).astype(np.float32)
+
+
+class Program:
+    """The `lumina` program on one model in a folder."""
+
+    def __init__(self, binary: Path, folder: Path) -> None:
+        self.binary, self.folder = binary, folder
+
+    def call(self, *args: object) -> str:
+        run = subprocess.run(
+            [self.binary, *map(str, args)], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
+        return run.stdout
+
+    def verified(self, model: exporter.Model) -> Path:
+        """Saves the model, and recomputes its test vectors."""
+        path = model.save(self.folder / "m.lmn")
+        self.call("verify", path)
+        return path
+
+    def run(self, path: Path, x: np.ndarray, *options: object) -> np.ndarray:
+        source, target = self.folder / "x.npy", self.folder / "y.npy"
+        np.save(source, x)
+        self.call("run", path, "--input", source, "--output", target, *options)
+        return np.load(target)
+
+
+@pytest.fixture
+def program(lumina: Path, tmp_path: Path) -> Program:
+    return Program(lumina, tmp_path)
+
+
+class Mlp(nn.Module):
+    activation: str
+
+    @nn.compact
+    def __call__(self, x):
+        x = getattr(jax.nn, self.activation)(nn.Dense(16)(x))
+        x = x + nn.Dense(16)(nn.LayerNorm()(x))
+        return nn.Dense(5)(nn.RMSNorm()(x))
+
+
+@pytest.mark.parametrize(
+    "activation", ["relu", "gelu", "tanh", "sigmoid", "silu", "softmax", "log_softmax"]
+)
+def test_networks_at_every_batch_size(program: Program, activation: str) -> None:
+    net = Mlp(activation)
+    variables = net.init(jax.random.key(1), X)
+    path = program.verified(exporter.export(net.apply, X, params=variables, batch="batch"))
+    for size in (0, 1, 7):
+        x = RNG.standard_normal((size, 12)).astype(np.float32)
+        got, want = program.run(path, x), np.asarray(net.apply(variables, x))
+        assert got.shape == want.shape == (size, 5)
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_every_rule(program: Program, name: str) -> None:
+    fn, *args = FUNCTIONS[name]
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        model = exporter.export(fn, *args, batch="batch")
+    program.verified(model)
+
+
+class OpticalMlp(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic):
+        x = nn.relu(OpticalDense(16)(x, deterministic=deterministic))
+        return OpticalDense(5)(x, deterministic=deterministic)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    net = OpticalMlp()
+    keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
+    variables = net.init(keys, X, False)
+    _, ranges = net.apply(variables, X, False, rngs=keys, mutable=["ranges"])
+    return net, {**variables, **ranges}
+
+
+def test_optical_network(program: Program, trained) -> None:
+    net, variables = trained
+    model = exporter.export(lambda x: net.apply(variables, x, True), X, batch="batch")
+    assert model.ops == {"optical_matmul": 2, "max": 1}
+    path = program.verified(model)
+    for size in (0, 1, 7):
+        x = np.clip(RNG.standard_normal((size, 12)), -2, 2).astype(np.float32)
+        np.testing.assert_array_equal(program.run(path, x), net.apply(variables, x, True))
+
+
+def test_the_noise_is_that_of_jax(program: Program, trained) -> None:
+    """Same seed, same noise, to the last bit: the runtime has the kernels of training."""
+    net, variables = trained
+
+    def fn(x, key):
+        return net.apply(variables, x, False, rngs={"noise": key})
+
+    model = exporter.export(fn, X, jax.random.key(0), batch="batch")
+    path = program.verified(model)
+    for seed in (0, 7, 2**40 + 3):
+        words = jnp.array([seed >> 32, seed & 0xFFFFFFFF], jnp.uint32)
+        want = fn(X, jax.random.wrap_key_data(words))
+        np.testing.assert_array_equal(program.run(path, X, "--noise-seed", seed), want)
+    np.testing.assert_array_equal(program.run(path, X, "--noise-seed", 7), fn(X, jax.random.key(7)))
+
+
+def test_ops_of_their_own(program: Program) -> None:
+    spec = lumina_jax.OpticalSpec(dac_bits=None, weight_bits=4, adc_bits=8)
+    noise = lumina_jax.NoiseModel(relative=0.1, shot=0.01, thermal=0.02, weight=0.03)
+    w = jnp.asarray(RNG.standard_normal((12, 4)), jnp.float32)
+
+    def fn(x, key):
+        first, second = jax.random.split(key)
+        y = lumina_jax.optical_matmul(
+            x, w, spec=spec, y_full_scale=8.0, noise=noise, key=jax.random.fold_in(first, 3)
+        )
+        eps = lumina_jax.optical_noise(second, (3, 4))
+        return y, eps, lumina_jax.quantize(x, bits=3, full_scale=1.0)
+
+    model = exporter.export(fn, X, jax.random.key(4), batch="batch")
+    assert {"optical_matmul", "optical_noise", "quantize", "threefry_split"} <= set(model.ops)
+    program.verified(model)
+
+
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda k: jax.random.split(k, (2, 3)).T,
+        lambda k: jax.random.clone(jax.random.split(k, 4)[1:3]),
+        lambda k: jnp.stack([k, jax.random.fold_in(k, 2**32 - 1)]),
+    ],
+    ids=["split", "slice", "fold_in"],
+)
+def test_keys(program: Program, derive) -> None:
+    model = exporter.export(lambda k: jax.random.key_data(derive(k)), jax.random.key(2**35 + 1))
+    program.verified(model)
+
+
+def test_inputs_and_constants_as_results(program: Program) -> None:
+    model = exporter.export(lambda x: (x, jnp.ones(3), x, x + 1), X, batch="batch")
+    program.verified(model)
+
+
+def test_several_symbols(program: Program) -> None:
+    n, k = jax.export.symbolic_shape("n, k")
+    struct = jax.ShapeDtypeStruct((n, k + 1), jnp.float32)
+    model = exporter.export(lambda x: (x.reshape(-1), x @ x.T, x.sum(0) / x.shape[1]), struct)
+    program.verified(model)
