@@ -193,13 +193,13 @@ def main() -> int:
 
     network, variables = digits.Mlp(LEARNED), states["nat"][0].variables
 
-    def infer(images: jax.Array) -> jax.Array:
+    def infer(variables: Any, images: jax.Array) -> jax.Array:
         return digits.predict(network, variables, images, deterministic=True)
 
-    model = exporter.export(infer, test.images[:16], batch="batch")
+    model = exporter.export(infer, test.images[:16], params=variables, batch="batch")
     path = model.save(args.out / "model.lmn")
     deploy.verify(runtime, path)
-    expected = np.asarray(jax.jit(infer)(test.images))
+    expected = np.asarray(jax.jit(infer)(variables, test.images))
     got = deploy.run(runtime, path, test.images)
     parity = {
         "images": len(got),
