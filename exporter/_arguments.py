@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ._errors import ExportError
 from ._lower import is_raw_key
+from ._names import path_name
 from ._program import is_key
 
 # Rows of the example that a test vector keeps, and copies of an example of one row.
@@ -34,28 +34,6 @@ class Argument:
 
 
 BatchAxes = int | None | Sequence[int | None]
-
-
-def signature_names(function: Callable[..., Any], count: int) -> list[str]:
-    """What the first `count` positional parameters of `function` are called in messages."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [parameter.name for parameter in parameters if parameter.kind in kinds][:count]
-    kind = inspect.Parameter.VAR_POSITIONAL
-    rest = next((parameter.name for parameter in parameters if parameter.kind is kind), "args")
-    return names + [f"{rest}[{i}]" for i in range(count - len(names))]
-
-
-def path_name(root: str, path: Sequence[Any]) -> str:
-    """Name of a leaf: "args[0]['image']"; with no root the first key stands bare: "a['b']"."""
-    text = jax.tree_util.keystr(tuple(path))
-    if root:
-        return root + text
-    bare = re.match(r"\['(\w+)'\]|\.(\w+)", text)
-    return (bare[1] or bare[2]) + text[bare.end() :] if bare else text
 
 
 def arguments(

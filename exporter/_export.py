@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from ._arguments import Argument, BatchAxes, arguments, path_name, signature_names, test_inputs
-from ._arguments import traced as traced_structs
+from ._arguments import Argument, BatchAxes, arguments, test_inputs, traced
 from ._compat import InconclusiveDimensionOperation
 from ._errors import ExportError, faults_error
 from ._graph import DType, Role
 from ._lower import lower
 from ._model import Model, TestVector
+from ._names import closure_names, path_name, signature_names
 from ._program import Constant, is_key
 from ._walk import walk
 from .rules import rule_of
@@ -70,7 +70,7 @@ def export(
     found = arguments(names, example_args, batch, batch_axes)
     weights = _weights(params)
     structs = [jax.ShapeDtypeStruct(w.shape, w.dtype) for w in weights.values()]
-    structs += traced_structs(found, batch)
+    structs += traced(found, batch)
     treedef = jax.tree_util.tree_structure((*leading, *example_args))
 
     def flat(*leaves: Any) -> Any:
@@ -81,7 +81,7 @@ def export(
     known = {
         i: Constant(np.asarray(array), name) for i, (name, array) in enumerate(weights.items())
     }
-    program = walk(jaxpr, known)
+    program = walk(jaxpr, known, closure_names(fn))
     paths = jax.tree_util.tree_flatten_with_path(results)[0]
     result_names = [path_name("output", path) for path, _ in paths]
     for name, (_, result) in zip(result_names, paths, strict=True):

@@ -32,16 +32,17 @@ _IDENTITIES = {
 _RENAMINGS = {"reshape", "squeeze", "expand_dims", "broadcast_in_dim"}
 
 
-def walk(jaxpr: ClosedJaxpr, known: Mapping[int, Constant]) -> Program:
+def walk(jaxpr: ClosedJaxpr, known: Mapping[int, Constant], names: Mapping[int, str]) -> Program:
     """The flat program of `jaxpr`, whose argument number i has the constant value `known[i]`.
 
+    `names` has the paths of arrays that are constants of the jaxpr, by the id of the array.
     Equations are evaluated on the CPU, with the JAX configuration that is in force.
     """
     arguments = [
         known.get(i) or Variable(*_compat.array_type(var))
         for i, var in enumerate(jaxpr.jaxpr.invars)
     ]
-    walker = _Walker()
+    walker = _Walker(names)
     with jax.default_device(jax.devices("cpu")[0]):
         outputs = walker.inline(jaxpr, arguments, None)
     program = Program(
@@ -53,7 +54,8 @@ def walk(jaxpr: ClosedJaxpr, known: Mapping[int, Constant]) -> Program:
 
 
 class _Walker:
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self.names = names
         self.equations: list[Equation] = []
 
     def inline(
@@ -67,7 +69,7 @@ class _Walker:
                 return Constant(np.asarray(atom.val, _compat.array_type(atom)[1]))
             return known[atom]
 
-        constants = [_constant(value) for value in jaxpr.consts]
+        constants = [_constant(value, self.names.get(id(value), "")) for value in jaxpr.consts]
         known.update(zip(jaxpr.jaxpr.constvars, constants, strict=True))
         known.update(zip(jaxpr.jaxpr.invars, arguments, strict=True))
         for eqn in jaxpr.jaxpr.eqns:
@@ -101,9 +103,10 @@ class _Walker:
         return list(outputs)
 
 
-def _constant(value: object) -> Constant:
+def _constant(value: object, name: str = "") -> Constant:
     dtype = getattr(value, "dtype", None)
-    return Constant(value if dtype is not None and is_key(dtype) else np.asarray(value))
+    is_array = dtype is None or not is_key(dtype)
+    return Constant(np.asarray(value) if is_array else value, name)
 
 
 def _foldable(eqn: JaxprEqn) -> bool:

@@ -108,7 +108,20 @@ def test_float64_examples_are_taken_as_jax_takes_them() -> None:
             "dtype float16 .*element types are f32, c64, u32, i32, i8 or bool",
         ),
     ],
-    ids=str,
+    ids=[
+        "scalar",
+        "bool",
+        "name",
+        "no-batch",
+        "extents",
+        "axis",
+        "axes",
+        "params",
+        "key",
+        "branch",
+        "floordiv",
+        "float16",
+    ],
 )
 def test_errors(make, message: str) -> None:
     with pytest.raises(ExportError, match=message):

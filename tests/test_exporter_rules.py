@@ -123,6 +123,14 @@ def test_every_rule_is_exercised(monkeypatch) -> None:
     assert set(rules.primitives()) - used - keys == rewritten
 
 
+def test_broadcasts_of_broadcasts_are_one() -> None:
+    model = check(jax.nn.softmax, X, batch="batch")
+    broadcasts = [node for node in model.graph.nodes if node.op == "broadcast_in_dim"]
+    assert [(str(n.inputs[0]), str(n.outputs[0])) for n in broadcasts] == [
+        ("f32[batch]", "f32[batch, 6]")
+    ] * 2
+
+
 class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x):

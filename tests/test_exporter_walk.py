@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 import exporter
@@ -109,8 +110,10 @@ def test_the_same_op_of_the_same_values_is_computed_once() -> None:
 
 
 def test_equal_constants_are_one_tensor() -> None:
-    a, b = jnp.arange(6.0), jnp.arange(6.0)
-    model = check(lambda x: (x + a) * b + 3.0 - 3.0, np.ones(6, np.float32))
+    def fn(x):
+        return (x + jnp.arange(6.0)) * jnp.sort(jnp.arange(6.0)) + 3.0 - 3.0
+
+    model = check(fn, np.ones(6, np.float32))
     assert len(model.graph.tensors) == 2
 
 
@@ -131,6 +134,31 @@ def test_params_are_named_by_their_path() -> None:
     assert list(model.weights) == ["params['Dense_0']['kernel']", "params['Dense_0']['bias']"]
     assert model.inputs == {"x": "f32[batch, 4]"}
     np.testing.assert_array_equal(model.weights["params['Dense_0']['bias']"], np.zeros((1, 70)))
+
+
+GLOBAL = jnp.arange(4.0)
+
+
+def test_constants_in_closures_are_named() -> None:
+    net = {"a": jnp.ones((4, 4)), "b": [jnp.ones(4)]}
+    other = jnp.ones((4, 2))
+
+    @jax.jit
+    def inner(x):
+        return x @ net["a"] + net["b"][0][None] + GLOBAL[None]
+
+    def outer(x, w, *, scale):
+        return inner(x) @ w + inner(x) @ other * scale
+
+    model = check(functools.partial(outer, w=other + 1, scale=jnp.float32(3)), X)
+    assert list(model.weights) == ["net['a']", "net['b'][0]", "GLOBAL", "w", "other", "scale"]
+
+
+def test_weights_of_an_nnx_module_are_named() -> None:
+    net = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
+    for fn in (net, lambda x: net(x)):
+        names = list(check(fn, X, batch="batch").weights)
+        assert [name.removeprefix("net.") for name in names] == ["kernel.value", "bias.value"]
 
 
 def test_equal_params_keep_their_names() -> None:
