@@ -18,16 +18,19 @@ from ._partition import Axes
 from ._signature import Signature, Tensor, f32, u32
 
 
-def chain_operands() -> dict[str, Tensor]:
-    """Operands of the chain behind `w` and `bias`, the same forward and backward."""
+def chain_operands(*, noisy: bool) -> dict[str, Tensor]:
+    """Operands of the chain behind `w` and `bias`, the same forward and backward.
+
+    Without noise the ids are not looked at.
+    """
     return {
         "x_full_scale": f32("m?"),
         "w_full_scale": f32("n?"),
         "y_full_scale": f32("n?"),
         "noise": f32("m?", 4),
         "seed": u32("m?", 2),
-        "rows": u32("m?"),
-        "columns": u32("n?"),
+        "rows": u32("m" if noisy else "m?"),
+        "columns": u32("n" if noisy else "n?"),
     }
 
 
@@ -53,13 +56,13 @@ def _signature(
     noisy: bool,
     with_linear: bool,
 ) -> Signature:
-    del dac_bits, weight_bits, adc_bits, noisy
+    del dac_bits, weight_bits, adc_bits
     return Signature(
         {
             "x": f32("m", "k"),
             "w": f32("n", "k") if transpose_weight else f32("k", "n"),
             "bias": f32("n?"),
-            **chain_operands(),
+            **chain_operands(noisy=noisy),
         },
         (f32("m", "n"),) * (2 if with_linear else 1),
     )
@@ -165,7 +168,7 @@ def _local(
         (x_q,) = quantize.op(x, x_full_scale[:, None], bits=dac_bits)
         power = jax.lax.psum(jnp.sum(x_q * x_q, axis=1, keepdims=True), axes["k"])
         sigma = jnp.sqrt(variance(y, power, noise))
-        (eps,) = optical_noise.op(seed, jnp.broadcast_to(rows, x.shape[:1]), columns)
+        (eps,) = optical_noise.op(seed, rows, columns)
     (out,) = quantize.op(before_adc(y, sigma, eps), y_full_scale[None, :], bits=adc_bits)
     return [out, y] if with_linear else [out]
 

@@ -37,7 +37,7 @@ def _signature(
     w = f32("n", "k") if transpose_weight else f32("k", "n")
     return Signature(
         {"g": f32("m", "n"), "linear": f32("m", "n"), "x": f32("m", "k"), "w": w,
-         **chain_operands()},
+         **chain_operands(noisy=noisy)},
         (f32("m", "k"), w, f32("n"), f32("m"), f32("n"), f32("n"), f32("m", 4)),
         # σ holds ‖x_q‖², which no shard of the depth knows.
         whole=frozenset("k") if noisy else frozenset(),

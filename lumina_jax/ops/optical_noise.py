@@ -36,11 +36,10 @@ _State = tuple[UInt64, UInt64, UInt64, UInt64]
 
 
 def normals(seed: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """ε f32[m, n]; or f32[1, n] where neither seed u32[1|m, 2] nor rows u32[1|m] has more rows."""
+    """ε f32[m, n] of seed u32[1|m, 2], rows u32[m] and consecutive columns u32[n]."""
     n = columns.shape[0]
-    m = seed.shape[0] if rows.shape[0] == 1 else rows.shape[0]
     if n == 0:
-        return jnp.zeros((m, 0), np.float32)
+        return jnp.zeros((rows.shape[0], 0), np.float32)
     first = columns[0] // np.uint32(_BLOCK)
     # n columns that start at the end of a block touch one block more than n that do not.
     blocks = first + jax.lax.iota(np.uint32, (n + _BLOCK - 2) // _BLOCK + 1)
@@ -71,8 +70,8 @@ def _seeded(base: UInt64) -> _State:
     """Four state words of every lane, u64[m, blocks, lanes] each."""
 
     def word(index: int) -> UInt64:
-        count = _of_id(np.uint32(4) * jax.lax.iota(np.uint32, _LANES) + np.uint32(index))
-        offset = UInt64.of(_GAMMA).multiply(count)
+        count = np.uint32(4) * jax.lax.iota(np.uint32, _LANES) + np.uint32(index)
+        offset = UInt64.of(_GAMMA).multiply(_of_id(count[None, None, :]))
         return _mix(UInt64(base.high[..., None], base.low[..., None]).add(offset))
 
     return word(0), word(1), word(2), word(3)
