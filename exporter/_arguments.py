@@ -11,9 +11,8 @@ import jax
 import numpy as np
 
 from ._errors import ExportError
-from ._lower import is_raw_key
 from ._names import path_name
-from ._program import is_key
+from ._types import is_key, is_raw_key
 
 # Rows of the example that a test vector keeps, and copies of an example of one row.
 _MOST_ROWS = 64

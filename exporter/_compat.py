@@ -23,6 +23,7 @@ __all__ = [
     "called_jaxpr",
     "closed",
     "evaluate",
+    "is_library",
     "mentions_symbol",
     "scope",
     "user_frame",
@@ -94,9 +95,14 @@ def user_frame(eqn: JaxprEqn, libraries: bool = False) -> tuple[str, int, str] |
     a function that is jitted, so frames outside of it belong to whichever call came first.
     """
     for frame in _frames(eqn):
-        if libraries or not frame.file_name.startswith(_LIBRARIES):
+        if libraries or not is_library(frame.file_name):
             return frame.file_name, frame.start_line, frame.function_name
     return None
+
+
+def is_library(file: str) -> bool:
+    """Whether the source `file` is not the user's own code."""
+    return file.startswith(_LIBRARIES)
 
 
 def _frames(eqn: JaxprEqn) -> Iterator[Any]:

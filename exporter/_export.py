@@ -16,7 +16,8 @@ from ._graph import DType, Role
 from ._lower import lower
 from ._model import Model, TestVector
 from ._names import closure_names, path_name, signature_names
-from ._program import Constant, is_key
+from ._program import Constant
+from ._types import is_key
 from ._walk import walk
 from .rules import rule_of
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ._dim import Dim, Shape
+from ._dim import Shape
 from ._errors import Fault, Unsupported
 from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, Value
-from ._program import Constant, Equation, Operand, Program, Variable, is_key
+from ._program import Constant, Equation, Operand, Program, Variable
+from ._types import fact, is_key, is_raw_key, type_names
 
 # A folded constant of one repeated number is stored once above this many elements.
 _REPEATED = 64
@@ -44,7 +43,7 @@ class Context:
         value = self.value(self.inputs[index])
         if value.dtype not in dtypes:
             raise Unsupported(
-                f"operand {index} is {value.dtype.value}, expected {_names(dtypes)}; "
+                f"operand {index} is {value.dtype.value}, expected {type_names(dtypes)}; "
                 "cast it before this line"
             )
         return value
@@ -83,65 +82,6 @@ class Context:
         return self._builder.node(op or self.primitive, operands, outputs, attrs, self._source)
 
 
-def fact(extents: Iterable[Any], dtype: Any) -> tuple[DType, Shape]:
-    """Element type and shape in the graph of an array of JAX dtype `dtype`."""
-    if is_key(dtype):
-        if str(dtype) != "key<fry>":
-            raise Unsupported(
-                "only threefry keys can be exported, which is what jax.random.key(seed, "
-                "impl='threefry2x32') makes",
-                f"{dtype} PRNG key",
-            )
-        return DType.U32, shape((*extents, 2))
-    known = DType.of(np.dtype(dtype))
-    if known is None:
-        raise Unsupported(f"element types are {_names(DType)}; cast to one", f"dtype {dtype}")
-    return known, shape(extents)
-
-
-def _names(dtypes: Iterable[DType]) -> str:
-    *rest, last = (dtype.value for dtype in dtypes)
-    return f"{', '.join(rest)} or {last}" if rest else last
-
-
-def shape(extents: Iterable[Any]) -> Shape:
-    """The shape for JAX extents, integers or symbolic."""
-    return Shape.of(dim(extent) for extent in extents)
-
-
-def dim(extent: Any) -> Dim:
-    """The dimension for one JAX extent, read from its text form, such as "2*batch^2 + 1"."""
-    if isinstance(extent, int | np.integer):
-        return Dim.of(int(extent))
-    return _polynomial(ast.parse(str(extent).replace("^", "**"), mode="eval").body)
-
-
-def _polynomial(tree: ast.expr) -> Dim:
-    match tree:
-        case ast.Constant(value=int(value)):
-            return Dim.of(value)
-        case ast.Name(id=name):
-            return Dim.symbol(name)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_polynomial(operand)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _polynomial(left) + _polynomial(right)
-        case ast.BinOp(left=left, op=ast.Sub(), right=right):
-            return _polynomial(left) - _polynomial(right)
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            return _polynomial(left) * _polynomial(right)
-        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int(power))):
-            base, result = _polynomial(left), Dim.of(1)
-            for _ in range(power):
-                result = result * base
-            return result
-    raise Unsupported(
-        "a symbolic extent must be a polynomial of the symbols; make this extent independent of "
-        "the batch size",
-        f"extent {ast.unparse(tree)}",
-    )
-
-
 def lower(
     program: Program,
     names: Sequence[str],
@@ -175,11 +115,6 @@ def lower(
 def _role(variable: Variable) -> Role:
     typed = is_key(variable.dtype) and variable.shape == ()
     return Role.NOISE_SEED if typed or is_raw_key(variable) else Role.PLAIN
-
-
-def is_raw_key(array: Any) -> bool:
-    """Whether `array` has the type of jax.random.PRNGKey: u32[2]."""
-    return not is_key(array.dtype) and array.dtype == np.uint32 and tuple(array.shape) == (2,)
 
 
 class _Builder:

@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from ._compat import is_library
+
 
 def signature_names(function: Callable[..., Any], count: int) -> list[str]:
     """What the first `count` positional parameters of `function` are called in messages."""
@@ -84,6 +86,7 @@ def _held(function: Any) -> Iterator[tuple[str, Any]]:
         for name, cell in zip(code.co_freevars, inner.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # the variable has no value yet
                 yield name, cell.cell_contents
-        for name in code.co_names:
+        # What a library holds in its own globals is none of the user's arrays.
+        for name in () if is_library(code.co_filename) else code.co_names:
             if name in inner.__globals__:
                 yield name, inner.__globals__[name]

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from ._types import is_key
+
 
 @dataclass(frozen=True)
 class Source:
@@ -97,8 +99,3 @@ class Program:
                 live.update(equation.inputs)
                 equations.append(equation)
         return Program(self.inputs, tuple(reversed(equations)), self.outputs)
-
-
-def is_key(dtype: Any) -> bool:
-    """Whether `dtype` is that of typed PRNG keys."""
-    return jax.numpy.issubdtype(dtype, jax.dtypes.prng_key)

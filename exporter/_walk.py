@@ -15,7 +15,8 @@ import numpy as np
 
 from . import _compat
 from ._compat import ClosedJaxpr, JaxprEqn, Literal, Var
-from ._program import Constant, Equation, Operand, Program, Source, Variable, is_key
+from ._program import Constant, Equation, Operand, Program, Source, Variable
+from ._types import is_key
 
 # Primitives that return their operands, one by one.
 _IDENTITIES = {

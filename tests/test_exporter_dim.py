@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter._dim import Dim, Shape
 from exporter._errors import Unsupported
-from exporter._lower import dim
+from exporter._types import dim
 
 VALUES = {"batch": 3, "n": 5}
 

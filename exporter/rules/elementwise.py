@@ -7,8 +7,9 @@ import numpy as np
 from .._dim import Shape
 from .._errors import Unsupported
 from .._graph import DType, Value
-from .._lower import Context, Rule, fact
+from .._lower import Context, Rule
 from .._program import Operand
+from .._types import fact
 from ._registry import rule
 
 _INTEGER = (DType.I32, DType.U32, DType.I8)

@@ -11,8 +11,9 @@ import numpy as np
 from .._dim import Dim, Shape
 from .._errors import Unsupported
 from .._graph import DType, Value
-from .._lower import Context, dim, fact, shape
+from .._lower import Context
 from .._program import Constant
+from .._types import dim, fact, shape
 from ._registry import rule
 
 # Arrays of typed PRNG keys have one more axis in the graph, the last, of extent 2; rules for the

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .._graph import DType, Value
-from .._lower import Context, fact
+from .._lower import Context
+from .._types import fact
 from ._registry import rule
 
 _REAL = (DType.F32, DType.I32, DType.U32, DType.I8)
