@@ -154,7 +154,10 @@ def evaluate(
 
 def table(accuracy: dict[str, np.ndarray]) -> str:
     """Mean and spread of each row at each level."""
-    lines = [f"{'accuracy, %':<17}" + "".join(f"{f'{level:.0%} noise':>9}" for level in LEVELS)]
+    lines = [
+        "accuracy in % at a multiplicative noise of",
+        " " * 17 + "".join(f"{level:>9.0%}" for level in LEVELS),
+    ]
     for row, label in ROWS.items():
         cells = zip(accuracy[row].mean(0), accuracy[row].std(0), strict=True)
         lines.append(f"{label:<17}" + "".join(f"{m:5.1f}±{s:.1f}" for m, s in cells))

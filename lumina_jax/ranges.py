@@ -115,6 +115,8 @@ def calibrated_matmul(
     return y, Ranges(x=follow(running.x, x), y=follow(running.y, linear))
 
 
+# A `cond` compiles at every call outside of jit, because its branches are new functions each time.
+@functools.partial(jax.jit, static_argnames=("spec", "axis_name"))
 def _full_scales(
     x: jax.Array,
     weight: jax.Array,

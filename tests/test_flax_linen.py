@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,18 @@ class Net(nn.Module):
         return x
 
 
-def trained(model: nn.Module, steps: int = 3) -> Any:
-    """Variables after a few noisy forward passes."""
-    variables = model.init(jax.random.key(0), X)
-    for step in range(steps):
-        _, updates = model.apply(
-            variables, X, rngs={"noise": jax.random.key(step)}, mutable=["ranges"]
-        )
-        variables = {**variables, **updates}
+@functools.cache
+def trained() -> Any:
+    """Variables of a `Net` after a few noisy forward passes."""
+    net = Net()
+    variables = net.init(jax.random.key(0), X)
+
+    @jax.jit
+    def step(variables: Any, key: jax.Array) -> Any:
+        return net.apply(variables, X, rngs={"noise": key}, mutable=["ranges"])[1]
+
+    for seed in range(3):
+        variables = {**variables, **step(variables, jax.random.key(seed))}
     return variables
 
 
@@ -127,7 +132,7 @@ def test_only_converters_that_are_on_keep_a_range() -> None:
 
 def test_leading_axes_are_rows() -> None:
     net, x = Net(), jax.random.normal(jax.random.key(1), (2, 3, 5))
-    variables = trained(net)
+    variables = trained()
     rngs = {"noise": jax.random.key(0)}
     y = net.apply(variables, x, rngs=rngs)
     assert y.shape == (2, 3, 3)
@@ -138,10 +143,10 @@ def test_leading_axes_are_rows() -> None:
 
 def test_an_empty_batch_is_fine() -> None:
     y, updates = Net().apply(
-        trained(Net()), X[:0], rngs={"noise": jax.random.key(0)}, mutable=["ranges"]
+        trained(), X[:0], rngs={"noise": jax.random.key(0)}, mutable=["ranges"]
     )
     assert y.shape == (0, 3)
-    equal(updates["ranges"], trained(Net())["ranges"])
+    equal(updates["ranges"], trained()["ranges"])
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -176,7 +181,7 @@ def test_noise_is_reproducible_and_independent_between_layers_and_steps() -> Non
 
 def test_deterministic_needs_no_stream_and_draws_nothing() -> None:
     net = Net()
-    variables = trained(net)
+    variables = trained()
     equal(
         net.apply(variables, X, deterministic=True),
         net.apply(variables, X, deterministic=True, rngs={"noise": jax.random.key(0)}),
@@ -288,17 +293,18 @@ def test_it_learns_under_jit_and_scan(ranges: Any) -> None:
 
 def test_vmap_is_one_call_per_example() -> None:
     net = Net()
-    variables = trained(net)
+    variables = trained()
     batch = jax.random.normal(jax.random.key(1), (3, 6, 5))
     keys = jax.random.split(jax.random.key(2), 3)
 
+    @jax.jit
     def one(x: jax.Array, key: jax.Array) -> jax.Array:
         return net.apply(variables, x, rngs={"noise": key})
 
-    mapped = jax.vmap(one)(batch, keys)
+    mapped = jax.jit(jax.vmap(one))(batch, keys)
     for i in range(3):
         equal(mapped[i], one(batch[i], keys[i]))
-    one_key = jax.vmap(one, (0, None))(batch, keys[0])
+    one_key = jax.jit(jax.vmap(one, (0, None)))(batch, keys[0])
     equal(one_key[2], one(batch[2], keys[0]))
 
 
@@ -390,7 +396,7 @@ def test_shard_map_takes_ranges_over_the_axis() -> None:
 
 
 def test_orbax_round_trip(tmp_path: Path) -> None:
-    variables = trained(Net())
+    variables = trained()
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "checkpoint", variables)
         checkpointer.wait_until_finished()
@@ -403,7 +409,7 @@ def test_orbax_round_trip(tmp_path: Path) -> None:
 
 
 def test_flax_serialization_round_trip() -> None:
-    variables = trained(Net())
+    variables = trained()
     fresh = Net().init(jax.random.key(5), X)
     equal(serialization.from_bytes(fresh, serialization.to_bytes(variables)), variables)
 

@@ -131,7 +131,9 @@ def test_converters_that_are_off_keep_nothing() -> None:
     y, after = calibrated_matmul(x, w, b, Ranges(), spec=spec, momentum=0.9)
     assert after == Ranges(x=None, y=None)
     # Two orders of summation over five products.
-    np.testing.assert_allclose(y, np.asarray(x) @ np.asarray(w) + b, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        y, np.asarray(x) @ np.asarray(w) + np.asarray(b), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_attenuation_scales_the_weights_and_not_the_bias() -> None:
