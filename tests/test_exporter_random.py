@@ -43,10 +43,14 @@ def test_a_key_is_the_noise_seed(key: jax.Array) -> None:
         lambda k: words(jax.random.split(k, 6).reshape(2, 3)),
         lambda k: [words(key) for key in jax.random.split(k, 3)],
         lambda k: words(jnp.where(words(k)[0] > 0, k, jax.random.fold_in(k, 2))),
+        lambda k: words(jnp.where(words(jax.random.split(k))[:, 0] > 2**30, k, KEY)),
+        lambda k: words(jnp.tile(jax.random.split(k), (2,))),
+        lambda k: words(jax.random.split(k, 5)[jnp.array([3, 0, 1])]),
+        lambda k: words(jax.random.split(k, 5)[::-2]),
         lambda k: words(jax.random.wrap_key_data(words(k) + jnp.uint32(1))),
         lambda k: words(jax.random.split(jax.random.key(5))[1]) + words(k),
     ],
-    ids=range(13),
+    ids=range(17),
 )
 def test_derived_keys_are_those_of_jax(derive) -> None:
     check(derive, KEY)
@@ -69,6 +73,7 @@ def test_fold_in_of_data_from_an_argument() -> None:
             (jax.random.key(0, impl="rbg"),),
             r"key<rbg> PRNG key .*only threefry keys can be exported",
         ),
+        (lambda k: k == jax.random.fold_in(k, 1), (KEY,), "it compares PRNG keys"),
         (lambda k: jax.random.normal(k, (3,)), (KEY,), "only the noise of the optical ops"),
         (
             lambda k: words(jax.vmap(jax.random.split)(jax.random.split(k, 3))),
@@ -81,7 +86,7 @@ def test_fold_in_of_data_from_an_argument() -> None:
             "pass the key as an argument, made by jax.random.key",
         ),
     ],
-    ids=["two", "rbg", "normal", "vmap", "seed"],
+    ids=["two", "rbg", "compare", "normal", "vmap", "seed"],
 )
 def test_errors(fn, args, message: str) -> None:
     with pytest.raises(ExportError, match=message):

@@ -9,7 +9,7 @@ from .._errors import Unsupported
 from .._graph import DType, Value
 from .._lower import Context, Rule
 from .._program import Operand
-from .._types import fact
+from .._types import fact, is_key
 from ._registry import rule
 
 _INTEGER = (DType.I32, DType.U32, DType.I8)
@@ -36,6 +36,8 @@ _TYPES: dict[tuple[str, ...], tuple[DType, ...]] = {
 def _same(dtypes: tuple[DType, ...]) -> Rule:
     def apply(ctx: Context) -> list[Value]:
         ctx.require(len(ctx.inputs) - 1, *dtypes)
+        if is_key(ctx.inputs[-1].dtype) and not ctx.is_key():
+            raise Unsupported("it compares PRNG keys; compare their jax.random.key_data")
         _, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
         return ctx.node(inputs=[_stretched(ctx, operand, extents) for operand in ctx.inputs])
 
@@ -47,7 +49,7 @@ def _stretched(ctx: Context, operand: Operand, extents: Shape) -> Value:
     value = ctx.value(operand)
     if value.shape in (Shape(), extents):
         return value
-    narrow, dims = value, tuple(range(len(extents)))
+    narrow, dims = value, tuple(range(len(value.shape)))
     producer = ctx.producer(value)
     if producer is not None and producer.op == "broadcast_in_dim":
         narrow, dims = producer.inputs[0], producer.attrs["broadcast_dimensions"]

@@ -75,7 +75,9 @@ def _stack(ctx: Context) -> list[Value]:
 @rule("tile")
 def _tile(ctx: Context) -> list[Value]:
     """tile of x[n] by r = reshape of x broadcast to [r, n]."""
-    reps = [dim(rep) for rep in ctx.params["reps"]]
+    reps = shape(ctx.params["reps"])
+    if ctx.is_key():
+        reps = _append(reps, 1)
     operand = ctx.value(ctx.inputs[0])
     dtype, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
     pairs = Shape(d for pair in zip(reps, operand.shape, strict=True) for d in pair)
