@@ -29,8 +29,10 @@ mod model;
 mod ops;
 mod plan;
 #[allow(missing_docs, rustdoc::all, clippy::all)]
+#[rustfmt::skip]
 pub mod proto;
 mod session;
+mod stored;
 mod tensor;
 mod validate;
 mod verify;

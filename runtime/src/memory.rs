@@ -74,8 +74,11 @@ mod tests {
 
     use super::*;
 
-    /// Nodes that each read up to two earlier values and write one or two, after two inputs.
-    fn graphs() -> impl Strategy<Value = (Vec<(Vec<u32>, Vec<u32>)>, Vec<usize>, Vec<u32>)> {
+    /// What each node reads and writes, the size of each value, and which values are kept.
+    type Case = (Vec<(Vec<u32>, Vec<u32>)>, Vec<usize>, Vec<u32>);
+
+    /// Nodes that each read two earlier values and write one or two, after two inputs.
+    fn graphs() -> impl Strategy<Value = Case> {
         proptest::collection::vec((any::<[u32; 2]>(), 1..3u32, 0..4usize, any::<bool>()), 1..30)
             .prop_map(|choices| {
                 let (mut nodes, mut bytes, mut kept) = (Vec::new(), vec![8, 8], Vec::new());

@@ -59,15 +59,19 @@ pub(crate) fn byte_size(fact: &Fact) -> Option<usize> {
 
 /// A view of little-endian bytes that start on a cache line.
 pub(crate) fn view<'a>(fact: &'a Fact, bytes: &'a [u8]) -> Result<View<'a>, KernelError> {
+    fn cast<T: Pod>(bytes: &[u8]) -> Option<&[T]> {
+        // An empty slice may start anywhere.
+        if bytes.is_empty() { Some(&[]) } else { try_cast_slice(bytes).ok() }
+    }
     let data = match fact.dtype {
-        DType::F32 => try_cast_slice(bytes).map(Data::F32),
-        DType::C64 => try_cast_slice(bytes).map(Data::C64),
-        DType::U32 => try_cast_slice(bytes).map(Data::U32),
-        DType::I32 => try_cast_slice(bytes).map(Data::I32),
-        DType::I8 => try_cast_slice(bytes).map(Data::I8),
-        DType::Bool => Ok(Data::Bool(bytes)),
+        DType::F32 => cast(bytes).map(Data::F32),
+        DType::C64 => cast(bytes).map(Data::C64),
+        DType::U32 => cast(bytes).map(Data::U32),
+        DType::I32 => cast(bytes).map(Data::I32),
+        DType::I8 => cast(bytes).map(Data::I8),
+        DType::Bool => Some(Data::Bool(bytes)),
     };
-    View::new(&fact.shape, data.map_err(|_| length_error(fact, bytes.len()))?)
+    View::new(&fact.shape, data.ok_or_else(|| length_error(fact, bytes.len()))?)
 }
 
 /// A mutable view of little-endian bytes that start on a cache line.
@@ -75,14 +79,17 @@ pub(crate) fn view_mut<'a>(
     fact: &'a Fact,
     bytes: &'a mut [u8],
 ) -> Result<ViewMut<'a>, KernelError> {
+    fn cast<T: Pod>(bytes: &mut [u8]) -> Option<&mut [T]> {
+        if bytes.is_empty() { Some(&mut []) } else { try_cast_slice_mut(bytes).ok() }
+    }
     let length = bytes.len();
     let data = match fact.dtype {
-        DType::F32 => try_cast_slice_mut(bytes).map(DataMut::F32),
-        DType::C64 => try_cast_slice_mut(bytes).map(DataMut::C64),
-        DType::U32 => try_cast_slice_mut(bytes).map(DataMut::U32),
-        DType::I32 => try_cast_slice_mut(bytes).map(DataMut::I32),
-        DType::I8 => try_cast_slice_mut(bytes).map(DataMut::I8),
-        DType::Bool => Ok(DataMut::Bool(bytes)),
+        DType::F32 => cast(bytes).map(DataMut::F32),
+        DType::C64 => cast(bytes).map(DataMut::C64),
+        DType::U32 => cast(bytes).map(DataMut::U32),
+        DType::I32 => cast(bytes).map(DataMut::I32),
+        DType::I8 => cast(bytes).map(DataMut::I8),
+        DType::Bool => Some(DataMut::Bool(bytes)),
     };
-    ViewMut::new(&fact.shape, data.map_err(|_| length_error(fact, length))?)
+    ViewMut::new(&fact.shape, data.ok_or_else(|| length_error(fact, length))?)
 }

@@ -102,6 +102,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_message_of_the_schema_is_counted() {
+        let schema = include_str!("proto.rs");
+        let fields =
+            schema.matches("prost(message,").count() + schema.matches("prost(btree_map").count();
+        let messages = [TERM, DIM, VALUE, TENSOR, SHAPE, ATTR, ATTR_ENTRY, NODE, TEST, GRAPH];
+        let counted: usize = messages.iter().map(|message| message.children.len()).sum();
+        // Beside them count the value of a map entry and the strings of `symbols`.
+        assert_eq!(counted, fields + 2);
+    }
+
+    #[test]
     fn many_empty_messages_are_refused() {
         // Field 6 (nodes), length 0.
         let nodes = [0x32, 0x00].repeat(MAX_MESSAGES - 1);

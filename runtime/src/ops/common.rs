@@ -17,6 +17,11 @@ pub(super) fn operands<'a, const N: usize>(
         .map_err(|_| Error::invalid(op, format!("expected {N} operands, got {}", inputs.len())))
 }
 
+/// The refusal of an attribute or of shapes.
+pub(super) fn refuse<T>(op: &'static str, message: String) -> Result<T, Error> {
+    Err(Error::invalid(op, message))
+}
+
 /// The refusal of an element type.
 pub(super) fn unsupported(op: &'static str, name: &str, got: DType) -> Error {
     Error::invalid(op, format!("`{name}` of dtype {got} is not supported"))

@@ -6,6 +6,7 @@ mod common;
 mod contraction;
 mod convert;
 mod cumsum;
+mod join;
 mod reduce;
 mod select;
 mod shape;
@@ -34,7 +35,8 @@ entries! {
     argmax: Argmax Argmin;
     cumsum: Cumsum;
     contraction: DotGeneral;
-    shape: BroadcastInDim Reshape Transpose Slice Concatenate Split Squeeze Rev Pad;
+    shape: BroadcastInDim Reshape Transpose Slice Squeeze Rev;
+    join: Concatenate Split Pad;
     source: Iota DimAsValue;
     threefry: FoldIn Split;
 }

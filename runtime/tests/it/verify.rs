@@ -1,0 +1,90 @@
+//! Golden test vectors.
+
+use std::sync::Arc;
+
+use lumina_runtime::{DType, Options, verify};
+
+use crate::build::*;
+
+fn file(expected: &[f32]) -> File {
+    let mut file = File::new();
+    let x = file.input("x", DType::F32, &fixed(&[3]));
+    let y = file.node("log", &[x], &[]);
+    file.output(y, "y", DType::F32, &fixed(&[3]));
+    file.test(&[&f32s(&[3], &[1.0, 0.0, -1.0])], &[&f32s(&[3], expected)]);
+    file
+}
+
+fn difference(expected: &[f32], change: impl FnOnce(&mut File)) -> (f64, bool) {
+    let mut file = file(expected);
+    change(&mut file);
+    let model = Arc::new(file.load().unwrap());
+    let comparisons = verify(&model, Options::default()).unwrap();
+    assert_eq!((comparisons.len(), comparisons[0].vector), (1, 0));
+    assert_eq!(comparisons[0].output, "y");
+    (comparisons[0].max_abs_diff, comparisons[0].passed)
+}
+
+#[test]
+fn equal_numbers_pass_and_so_do_infinities_and_nan() {
+    assert_eq!(difference(&[0.0, f32::NEG_INFINITY, f32::NAN], |_| ()), (0.0, true));
+}
+
+#[test]
+fn a_number_is_no_nan_and_no_infinity() {
+    let infinite = f64::INFINITY;
+    assert_eq!(difference(&[0.0, f32::NEG_INFINITY, 1.0], |_| ()), (infinite, false));
+    assert_eq!(difference(&[f32::NAN, f32::NEG_INFINITY, f32::NAN], |_| ()), (infinite, false));
+    let loose = |file: &mut File| file.graph.tests[0].relative_tolerance = 1.0;
+    assert_eq!(difference(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN], loose), (infinite, false));
+}
+
+#[test]
+fn tolerances_decide() {
+    let expected = [0.5, f32::NEG_INFINITY, f32::NAN];
+    assert_eq!(difference(&expected, |_| ()), (0.5, false));
+    let absolute = |file: &mut File| file.graph.tests[0].absolute_tolerance = 0.5;
+    assert_eq!(difference(&expected, absolute), (0.5, true));
+    let relative = |file: &mut File| file.graph.tests[0].relative_tolerance = 1.0;
+    assert_eq!(difference(&expected, relative), (0.5, true));
+}
+
+#[test]
+fn nothing_to_verify() {
+    let mut file = file(&[0.0; 3]);
+    file.graph.tests.clear();
+    assert_eq!(
+        verify(&Arc::new(file.load().unwrap()), Options::default()).unwrap_err().to_string(),
+        "the file has no test vectors, so there is nothing to verify"
+    );
+}
+
+#[test]
+fn every_element_type_compares() {
+    let mut file = File::new();
+    let x = file.input("x", DType::I32, &fixed(&[2]));
+    let mut outputs = Vec::new();
+    for (name, dtype) in [
+        ("f32", DType::F32),
+        ("c64", DType::C64),
+        ("u32", DType::U32),
+        ("i32", DType::I32),
+        ("i8", DType::I8),
+        ("bool", DType::Bool),
+    ] {
+        let y = file.node("convert_element_type", &[x], &[("new_dtype", text(name))]);
+        file.output(y, name, dtype, &fixed(&[2]));
+        let bytes = match dtype {
+            DType::F32 => raw(&f32s(&[2], &[0.0, 1.0]).view()),
+            DType::C64 => raw(&f32s(&[4], &[0.0, 0.0, 1.0, 0.0]).view()),
+            DType::U32 | DType::I32 => raw(&i32s(&[2], &[0, 1]).view()),
+            DType::I8 | DType::Bool => vec![0, 1],
+        };
+        let fact = lumina_runtime::Fact::new(dtype, [2]);
+        outputs.push(lumina_runtime::Tensor::from_bytes(fact, &bytes).unwrap());
+    }
+    file.test(&[&i32s(&[2], &[0, 1])], &outputs.iter().collect::<Vec<_>>());
+    let comparisons = verify(&Arc::new(file.load().unwrap()), Options::default()).unwrap();
+    assert_eq!(comparisons.len(), 6);
+    assert!(comparisons.iter().all(|c| c.passed && c.max_abs_diff == 0.0), "{comparisons:?}");
+}
