@@ -79,9 +79,7 @@ def export(
 
     title = getattr(fn, "__qualname__", type(fn).__name__)
     jaxpr, results = _trace(flat, structs, title)
-    known = {
-        i: Constant(np.asarray(array), name) for i, (name, array) in enumerate(weights.items())
-    }
+    known = {i: Constant.of(array, name) for i, (name, array) in enumerate(weights.items())}
     program = walk(jaxpr, known, closure_names(fn))
     paths = jax.tree_util.tree_flatten_with_path(results)[0]
     result_names = [path_name("output", path) for path, _ in paths]

@@ -43,6 +43,13 @@ class Constant:
     data: Any
     name: str = ""
 
+    @staticmethod
+    def of(value: Any, name: str = "") -> Constant:
+        """The constant for any array."""
+        dtype = getattr(value, "dtype", None)
+        typed = dtype is not None and is_key(dtype)
+        return Constant(value if typed else np.asarray(value), name)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Extents, of keys where `data` holds keys."""

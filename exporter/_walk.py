@@ -16,7 +16,6 @@ import numpy as np
 from . import _compat
 from ._compat import ClosedJaxpr, JaxprEqn, Literal, Var
 from ._program import Constant, Equation, Operand, Program, Source, Variable
-from ._types import is_key
 
 # Primitives that return their operands, one by one.
 _IDENTITIES = {
@@ -70,7 +69,7 @@ class _Walker:
                 return Constant(np.asarray(atom.val, _compat.array_type(atom)[1]))
             return known[atom]
 
-        constants = [_constant(value, self.names.get(id(value), "")) for value in jaxpr.consts]
+        constants = [Constant.of(value, self.names.get(id(value), "")) for value in jaxpr.consts]
         known.update(zip(jaxpr.jaxpr.constvars, constants, strict=True))
         known.update(zip(jaxpr.jaxpr.invars, arguments, strict=True))
         for eqn in jaxpr.jaxpr.eqns:
@@ -104,18 +103,12 @@ class _Walker:
         return list(outputs)
 
 
-def _constant(value: object, name: str = "") -> Constant:
-    dtype = getattr(value, "dtype", None)
-    is_array = dtype is None or not is_key(dtype)
-    return Constant(np.asarray(value) if is_array else value, name)
-
-
 def _foldable(eqn: JaxprEqn) -> bool:
     return not eqn.effects and not _compat.mentions_symbol(eqn)
 
 
 def _fold(eqn: JaxprEqn, operands: Sequence[Constant]) -> list[Constant]:
-    results = [_constant(r) for r in _compat.evaluate(eqn, [c.data for c in operands])]
+    results = [Constant.of(r) for r in _compat.evaluate(eqn, [c.data for c in operands])]
     if eqn.primitive.name in _RENAMINGS and results[0].data.size == operands[0].data.size:
         return [replace(results[0], name=operands[0].name)]
     return results

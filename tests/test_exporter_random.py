@@ -56,6 +56,13 @@ def test_derived_keys_are_those_of_jax(derive) -> None:
     check(derive, KEY)
 
 
+def test_keys_among_the_params_are_constants() -> None:
+    params = {"key": KEY, "data": np.array([1, 2], np.uint32)}
+    model = check(lambda p, x: x + words(p["key"]) + p["data"], np.uint32([3, 4]), params=params)
+    assert list(model.weights) == ["data"]
+    np.testing.assert_array_equal(model.graph.tensors[0].data, [0, 11])
+
+
 def test_fold_in_of_data_from_an_argument() -> None:
     check(lambda k, n: words(jax.random.fold_in(k, n[0])), KEY, np.array([7], np.int32))
 
