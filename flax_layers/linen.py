@@ -61,7 +61,10 @@ class OpticalDense(nn.Module):
     bias_init: Initializer = nn.initializers.zeros_init()
     """Initializer of the bias."""
     axis_name: AxisName | None = None
-    """Axes of `shard_map` or `vmap` over which one batch is spread; ranges are taken over all."""
+    """Axes of `shard_map` or `vmap` over which one batch is spread: ranges are taken over all.
+
+    Each shard draws from the key it is given, so fold `lax.axis_index` into that of "noise".
+    """
 
     @nn.compact
     def __call__(

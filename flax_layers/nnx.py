@@ -55,7 +55,8 @@ class OpticalDense(nnx.Module):
         use_running_average: full scales stay as they are.
         use_bias, param_dtype, kernel_init, bias_init: as in `nnx.Linear`. The device computes in
             float32.
-        axis_name: axes of `shard_map` or `vmap` over which one batch is spread.
+        axis_name: axes of `shard_map` or `vmap` over which one batch is spread: ranges are taken
+            over all. Each shard draws from the key it is given.
         rngs: streams "params", and "noise" where noise is to be drawn.
 
     Raises:

@@ -29,6 +29,7 @@ from jax import lax
 from .custom_vjp._arguments import absmax
 from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
 from .noise import NoiseModel
+from .ops._op import _varying_axes
 from .spec import OpticalSpec
 
 AxisName: TypeAlias = str | tuple[str, ...]
@@ -141,4 +142,22 @@ def _full_scales(
             y_scale = jnp.where(running.y > 0, running.y, seen(linear, axis_name=axis_name))
         return Ranges(x=x_scale, y=y_scale)
 
-    return lax.cond(functools.reduce(jnp.minimum, known) > 0, lambda: running, of_this_batch)
+    def as_kept() -> Ranges:
+        return Ranges(
+            x=_vary_like(running.x, x, axis_name=axis_name),
+            y=_vary_like(running.y, x, weight, bias, axis_name=axis_name),
+        )
+
+    return lax.cond(functools.reduce(jnp.minimum, known) > 0, as_kept, of_this_batch)
+
+
+def _vary_like(
+    scale: jax.Array | None, *signals: jax.Array | None, axis_name: AxisName | None
+) -> jax.Array | None:
+    """Inside `shard_map`: `scale` of the type that a range of the signals has."""
+    if scale is None:
+        return None
+    reduced = (axis_name,) if isinstance(axis_name, str) else axis_name or ()
+    axes = frozenset[Any]().union(*(_varying_axes(s) for s in signals if s is not None))
+    missing = axes.difference(reduced, _varying_axes(scale))
+    return lax.pcast(scale, tuple(sorted(missing)), to="varying") if missing else scale

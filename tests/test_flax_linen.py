@@ -336,29 +336,45 @@ def test_remat_changes_nothing() -> None:
     equal(*results)
 
 
-def test_scan_over_layers_draws_independently_and_keeps_a_range_each() -> None:
-    class Block(nn.Module):
-        @nn.compact
-        def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-            y = OpticalDense(5, profile=None, spec=QUIET, noise=NOISE)(x)
-            return nn.tanh(y), y
+class Block(nn.Module):
+    """One optical layer as the body of a scan, which passes on its output or its input."""
 
-    stack = nn.scan(
+    stack: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+        y = OpticalDense(5, profile=None, spec=QUIET, noise=NOISE)(x)
+        return nn.tanh(y) if self.stack else x, y
+
+
+def scanned(**fields: Any) -> nn.Module:
+    return nn.scan(
         Block,
         variable_axes={"params": 0, "ranges": 0},
         split_rngs={"params": True, "noise": True},
         length=3,
-    )()
-    variables = stack.init(jax.random.key(0), X, None)
+    )(**fields)
+
+
+def test_scan_over_layers_keeps_a_range_for_each() -> None:
+    variables = scanned().init(jax.random.key(0), X, None)
     assert variables["ranges"]["OpticalDense_0"]["x_full_scale"].shape == (3,)
-    rngs = {"noise": jax.random.key(1)}
-    (_, ys), updates = stack.apply(variables, X, None, rngs=rngs, mutable=["ranges"])
+    (_, ys), updates = scanned().apply(
+        variables, X, None, rngs={"noise": jax.random.key(1)}, mutable=["ranges"]
+    )
     seen = updates["ranges"]["OpticalDense_0"]["x_full_scale"]
     np.testing.assert_array_equal(seen[0], jnp.max(jnp.abs(X)))
     np.testing.assert_array_equal(seen[1], jnp.max(jnp.abs(jnp.tanh(ys[0]))))
-    frozen = {**variables, **updates}
-    (_, a), (_, b) = (stack.apply(frozen, X, None, rngs=rngs) for _ in range(2))
-    equal(a, b)
+
+
+def test_scan_over_layers_draws_independently() -> None:
+    model, rngs = scanned(stack=False), {"noise": jax.random.key(1)}
+    variables = model.init(jax.random.key(0), X, None)
+    same = jax.tree.map(lambda v: jnp.broadcast_to(v[:1], v.shape), variables)
+    _, ys = model.apply(same, X, None, rngs=rngs)
+    assert jnp.any(ys[0] != ys[1])
+    assert jnp.any(ys[1] != ys[2])
+    equal(model.apply(same, X, None, rngs=rngs)[1], ys)
 
 
 def test_sharded_batch_is_the_whole_batch() -> None:
@@ -393,6 +409,42 @@ def test_shard_map_takes_ranges_over_the_axis() -> None:
     mapped = jax.shard_map(run, mesh=mesh, in_specs=(whole, rows), out_specs=(rows, whole))
     expected = alone.apply(variables, X, rngs={"noise": jax.random.key(1)}, mutable=["ranges"])
     equal(jax.jit(mapped)(variables, X), expected)
+
+
+@pytest.mark.parametrize("axis_name", [None, "batch"])
+def test_shard_map_of_a_trained_layer(axis_name: str | None) -> None:
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("batch",))
+    if mesh.size < 2:
+        pytest.skip("needs two CPU devices")
+    rows, whole = PartitionSpec("batch"), PartitionSpec()
+    alone = OpticalDense(4, ranges="learn", deterministic=True)
+    layer = alone.clone(axis_name=axis_name)
+    variables = alone.init(jax.random.key(0), X)
+    variables["ranges"] = {"x_full_scale": jnp.float32(2.0), "y_full_scale": jnp.float32(3.0)}
+
+    def value_and_grad(model: OpticalDense, variables: Any, x: jax.Array) -> Any:
+        def loss(params: Any) -> tuple[jax.Array, jax.Array]:
+            y = model.apply({**variables, "params": params}, x)
+            return jnp.sum(y**2), y
+
+        gradient, y = jax.grad(loss, has_aux=True)(variables["params"])
+        return y, gradient
+
+    mapped = jax.shard_map(
+        functools.partial(value_and_grad, layer),
+        mesh=mesh,
+        in_specs=(whole, rows),
+        out_specs=(rows, whole),
+    )
+    y, gradient = jax.jit(mapped)(variables, X)
+    expected_y, expected_gradient = value_and_grad(alone, variables, X)
+    equal(y, expected_y)
+    # The halves of the batch are summed one after the other.
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5),
+        gradient,
+        expected_gradient,
+    )
 
 
 def test_orbax_round_trip(tmp_path: Path) -> None:
