@@ -104,7 +104,7 @@ class OpticalDense(nn.Module):
             for name in hardware.converters
         }
         gains = {
-            name: self.param(f"{name}_log_gain", nn.initializers.zeros_init(), ())
+            name: self.param(f"{name}_log_gain", nn.initializers.zeros_init(), (), jnp.float32)
             for name in hardware.converters
             if self.ranges == "learn"
         }
