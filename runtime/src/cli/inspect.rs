@@ -9,7 +9,7 @@ use lumina_runtime::proto::{Attr, Dim, Graph, Node, Role, Value, attr};
 use lumina_runtime::{Model, Section};
 use serde_json::{Map, json};
 
-use crate::Failure;
+use crate::{Failure, printable};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -45,7 +45,7 @@ fn write_text(out: &mut String, model: &Model) -> std::fmt::Result {
         "{} in format {major}.{minor}, op set {}, written by {}",
         size(model.file_len() as u64),
         graph.opset,
-        graph.producer.escape_debug()
+        printable(&graph.producer)
     )?;
     writeln!(out, "\nsections")?;
     for section in model.sections() {
@@ -57,14 +57,14 @@ fn write_text(out: &mut String, model: &Model) -> std::fmt::Result {
         writeln!(out, "\n{title}")?;
         for value in values {
             let seed = if value.role() == Role::NoiseSeed { "  (noise seed)" } else { "" };
-            let (name, words) = (value.name.escape_debug(), model.value_words(value));
+            let (name, words) = (printable(&value.name), model.value_words(value));
             writeln!(out, "  %{:<4} {name}: {words}{seed}", value.id)?;
         }
     }
     writeln!(out, "\ntensors")?;
     for tensor in &graph.tensors {
         let words = model.tensor_words(tensor);
-        let name = tensor.name.escape_debug();
+        let name = printable(&tensor.name);
         let bits = tensor.quantization.as_ref().map(|q| format!("  {} bits", q.bits));
         writeln!(out, "  %{:<4} {name}: {words}{}", tensor.id, bits.unwrap_or_default())?;
     }
@@ -83,11 +83,11 @@ fn write_node(out: &mut String, node: &Node, graph: &Graph) -> std::fmt::Result 
     };
     write!(out, "  {} = {}({})", ids(&node.outputs), node.op, ids(&node.inputs))?;
     for (name, attr) in &node.attrs {
-        write!(out, " {}={}", name.escape_debug(), attr_json(attr, graph))?;
+        write!(out, " {}={}", printable(name), attr_json(attr, graph))?;
     }
     match node.source.as_str() {
         "" => writeln!(out),
-        source => writeln!(out, "  # {}", source.escape_debug()),
+        source => writeln!(out, "  # {}", printable(source)),
     }
 }
 

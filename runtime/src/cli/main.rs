@@ -70,7 +70,20 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => arguments.execute(),
     };
     result.unwrap_or_else(|failure| {
-        eprintln!("error: {failure}");
+        eprintln!("error: {}", printable(&failure.to_string()));
         ExitCode::from(2)
     })
+}
+
+/// Names in a file can hold anything; a terminal should not obey them.
+fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lumina_runtime::{Comparison, Model, verify};
 use serde_json::json;
 
-use crate::{Failure, Resources};
+use crate::{Failure, Resources, printable};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -58,7 +58,7 @@ fn as_text(comparisons: &[Comparison]) -> String {
             format!(
                 "{verdict}  vector {}  output `{}`  max |Δ| = {:e}",
                 comparison.vector,
-                comparison.output.escape_debug(),
+                printable(&comparison.output),
                 comparison.max_abs_diff
             )
         })

@@ -2,7 +2,7 @@
 
 use lumina_kernels::{Attrs, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
 
-use super::common::{check_axes, chunked, natural, operands, unsupported};
+use super::common::{CHUNK, check_axes, chunked, natural, operands, unsupported};
 
 /// `out[..., i, ...] = x[..., 0, ...] + ... + x[..., i, ...]`; `reverse` sums from the end.
 pub(super) struct Cumsum {
@@ -52,17 +52,18 @@ impl Cumsum {
         let extent = x.shape()[self.axis];
         let inner: usize = x.shape()[self.axis + 1..].iter().product();
         let x = x.data::<T>()?;
-        chunked(pool, out.data_mut::<T>()?, extent * inner, |start, out| {
+        let (block, reverse) = (extent * inner, self.reverse);
+        let blocks = (CHUNK / block.max(1)).max(1);
+        chunked(pool, out.data_mut::<T>()?, blocks * block, |start, out| {
             out.copy_from_slice(&x[start..start + out.len()]);
-            for step in 1..extent {
-                let (from, to) = if self.reverse {
-                    (extent - step, extent - step - 1)
-                } else {
-                    (step - 1, step)
-                };
-                for column in 0..inner {
-                    let sum = add(out[from * inner + column], out[to * inner + column]);
-                    out[to * inner + column] = sum;
+            for out in out.chunks_mut(block) {
+                for step in 1..extent {
+                    let (from, to) =
+                        if reverse { (extent - step, extent - step - 1) } else { (step - 1, step) };
+                    for column in 0..inner {
+                        let sum = add(out[from * inner + column], out[to * inner + column]);
+                        out[to * inner + column] = sum;
+                    }
                 }
             }
         });

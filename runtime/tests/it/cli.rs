@@ -245,6 +245,13 @@ fn arguments_that_do_not_fit() {
         "--output y.npy names no output of the model: pass NAME=PATH, where NAME is one of \
          `words`, `y`"
     );
+    let mut file = negation();
+    file.graph.nodes[0].op = "\x1b[2Jneg\n".into();
+    let model = folder.model(&file);
+    assert_eq!(
+        refusal(&["inspect", &model]),
+        format!("{model}: unknown ops: `\\u{{1b}}[2Jneg\\n`")
+    );
     assert!(refusal(&["inspect", &x]).starts_with(&format!("{x}: not a .lmn file: ")));
 }
 

@@ -168,33 +168,33 @@ fn quantization() {
     let wrong = |quantization: Quantization| {
         after(|f| f.graph.tensors[0].quantization = Some(quantization))
     };
-    let right = Quantization { bits: 8, axis: Some(0), scales: vec![1.0; 2], ..Default::default() };
-    let mut file = crate::graph::right();
-    file.graph.tensors[0].quantization = Some(right.clone());
+    let whole = Quantization { bits: 8, axis: Some(0), scales: vec![1.0; 2], ..Default::default() };
+    let mut file = right();
+    file.graph.tensors[0].quantization = Some(whole.clone());
     file.load().unwrap();
     assert_eq!(
-        wrong(Quantization { bits: 33, ..right.clone() }),
+        wrong(Quantization { bits: 33, ..whole.clone() }),
         "tensor 1 `w`: quantization: `bits` must be from 1 to 32, got 33"
     );
     assert_eq!(
-        wrong(Quantization { axis: Some(1), ..right.clone() }),
+        wrong(Quantization { axis: Some(1), ..whole.clone() }),
         "tensor 1 `w`: quantization: `axis` 1 is not an axis of f32[2]"
     );
     assert_eq!(
-        wrong(Quantization { axis: None, ..right.clone() }),
+        wrong(Quantization { axis: None, ..whole.clone() }),
         "tensor 1 `w`: quantization: expected 1 `scales`, got 2"
     );
     assert_eq!(
-        wrong(Quantization { zero_points: vec![0.0], ..right.clone() }),
+        wrong(Quantization { zero_points: vec![0.0], ..whole.clone() }),
         "tensor 1 `w`: quantization: expected 0 or 2 `zero_points`, got 1"
     );
     assert_eq!(
-        wrong(Quantization { lut_offset: Some(0), lut_length: 4, ..right.clone() }),
+        wrong(Quantization { lut_offset: Some(0), lut_length: 4, ..whole.clone() }),
         "tensor 1 `w`: quantization: f32[4] at offset 0 reaches beyond section LUTS of 0 bytes"
     );
     file.luts = vec![0; 16];
     file.graph.tensors[0].quantization =
-        Some(Quantization { lut_offset: Some(0), lut_length: 4, ..right });
+        Some(Quantization { lut_offset: Some(0), lut_length: 4, ..whole });
     file.load().unwrap();
 }
 

@@ -3,6 +3,8 @@
 mod build;
 mod cli;
 mod container;
+mod corpus;
+mod dependencies;
 mod graph;
 mod mutation;
 mod ops;

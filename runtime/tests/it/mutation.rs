@@ -60,6 +60,11 @@ fn rich() -> Vec<u8> {
     file.bytes()
 }
 
+/// That file, and one that training exported.
+fn files() -> [Vec<u8>; 2] {
+    [rich(), include_bytes!("../corpus/format-1.0.lmn").to_vec()]
+}
+
 /// Splitmix64: mutants that a seed reproduces.
 struct Random(u64);
 
@@ -98,22 +103,24 @@ fn survives(bytes: &[u8], what: &str) -> bool {
 
 #[test]
 fn every_truncation_is_an_error() {
-    let file = rich();
-    for length in 0..file.len() {
-        assert!(!survives(&file[..length], &format!("the first {length} bytes")));
-        let mut mutant = file[..length].to_vec();
-        fix_checksums(&mut mutant);
-        assert!(!survives(&mutant, &format!("the first {length} bytes, checksums right")));
+    for file in files() {
+        for length in 0..file.len() {
+            assert!(!survives(&file[..length], &format!("the first {length} bytes")));
+            let mut mutant = file[..length].to_vec();
+            fix_checksums(&mut mutant);
+            assert!(!survives(&mutant, &format!("the first {length} bytes, checksums right")));
+        }
     }
 }
 
 #[test]
 fn every_flipped_bit_is_an_error() {
-    let file = rich();
-    for bit in 0..file.len() * 8 {
-        let mut mutant = file.clone();
-        mutant[bit / 8] ^= 1 << (bit % 8);
-        assert!(!survives(&mutant, &format!("bit {bit}")), "bit {bit} went unnoticed");
+    for file in files() {
+        for bit in 0..file.len() * 8 {
+            let mut mutant = file.clone();
+            mutant[bit / 8] ^= 1 << (bit % 8);
+            assert!(!survives(&mutant, &format!("bit {bit}")), "bit {bit} went unnoticed");
+        }
     }
 }
 
@@ -133,54 +140,56 @@ fn flipped_bits_behind_right_checksums_do_no_harm() {
 
 #[test]
 fn random_edits_behind_right_checksums_do_no_harm() {
-    let file = rich();
     let mut random = Random(1);
-    for number in 0..4000 {
-        let mut mutant = file.clone();
-        for _ in 0..=random.below(4) {
-            let at = random.below(mutant.len());
-            match random.below(5) {
-                0 => mutant[at] = random.next() as u8,
-                1 => mutant[at] = [0, 1, 0x7f, 0x80, 0xff][random.below(5)],
-                2 => {
-                    let end = (at + 8).min(mutant.len());
-                    mutant[at..end].fill(if random.below(2) == 0 { 0xff } else { 0 });
+    for file in files() {
+        for number in 0..3000 {
+            let mut mutant = file.clone();
+            for _ in 0..=random.below(4) {
+                let at = random.below(mutant.len());
+                match random.below(5) {
+                    0 => mutant[at] = random.next() as u8,
+                    1 => mutant[at] = [0, 1, 0x7f, 0x80, 0xff][random.below(5)],
+                    2 => {
+                        let end = (at + 8).min(mutant.len());
+                        mutant[at..end].fill(if random.below(2) == 0 { 0xff } else { 0 });
+                    }
+                    3 => {
+                        mutant.remove(at);
+                    }
+                    _ => mutant.insert(at, random.next() as u8),
                 }
-                3 => {
-                    mutant.remove(at);
-                }
-                _ => mutant.insert(at, random.next() as u8),
             }
+            let length = (mutant.len() as u64).to_le_bytes();
+            if random.below(2) == 0 {
+                mutant[16..24].copy_from_slice(&length);
+            }
+            fix_checksums(&mut mutant);
+            survives(&mutant, &format!("random edit {number}"));
         }
-        let length = (mutant.len() as u64).to_le_bytes();
-        if random.below(2) == 0 {
-            mutant[16..24].copy_from_slice(&length);
-        }
-        fix_checksums(&mut mutant);
-        survives(&mutant, &format!("random edit {number}"));
     }
 }
 
 /// Edits of the protobuf bytes alone, put into a right container: most reach the deep checks.
 #[test]
 fn random_edits_of_the_graph_do_no_harm() {
-    let file = rich();
-    let model = Model::from_bytes(&file).unwrap();
-    let sections: Vec<&[u8]> =
-        model.sections().iter().map(|section| &file[section.range.clone()]).collect();
     let mut random = Random(2);
-    for number in 0..4000 {
-        let mut graph = sections[0].to_vec();
-        for _ in 0..=random.below(3) {
-            let at = random.below(graph.len());
-            match random.below(3) {
-                0 => graph[at] = random.next() as u8,
-                1 => graph[at] = graph[at].wrapping_add(1),
-                _ => graph[at] = graph[random.below(graph.len())],
+    for file in files() {
+        let model = Model::from_bytes(&file).unwrap();
+        let sections: Vec<&[u8]> =
+            model.sections().iter().map(|section| &file[section.range.clone()]).collect();
+        for number in 0..3000 {
+            let mut graph = sections[0].to_vec();
+            for _ in 0..=random.below(3) {
+                let at = random.below(graph.len());
+                match random.below(3) {
+                    0 => graph[at] = random.next() as u8,
+                    1 => graph[at] = graph[at].wrapping_add(1),
+                    _ => graph[at] = graph[random.below(graph.len())],
+                }
             }
+            let mutant = container(&[(GRAPH, &graph), (WEIGHTS, sections[1]), (META, sections[2])]);
+            survives(&mutant, &format!("graph edit {number}"));
         }
-        let mutant = container(&[(GRAPH, &graph), (WEIGHTS, sections[1]), (META, sections[2])]);
-        survives(&mutant, &format!("graph edit {number}"));
     }
 }
 
@@ -204,6 +213,21 @@ fn hostile_shapes_take_no_memory() {
         let outcome = session.run(&[x.view()]).map(|outputs| outputs[0].shape().contains(&0));
         assert!(outcome.unwrap_or(true), "{extents:?} cannot be allocated");
     }
+}
+
+#[test]
+fn empty_results_take_no_work() {
+    let attrs = [
+        ("lhs_contracting", ints(&[1])),
+        ("rhs_contracting", ints(&[0])),
+        ("lhs_batch", ints(&[])),
+        ("rhs_batch", ints(&[])),
+    ];
+    let facts = [Fact::new(DType::F32, [1 << 50, 0]), Fact::new(DType::F32, [0, 0])];
+    let operands = facts.clone().map(|fact| Tensor::from_bytes(fact, &[]).unwrap());
+    let result = Fact::new(DType::F32, [1 << 50, 0]);
+    let operands: Vec<&Tensor> = operands.iter().collect();
+    assert_eq!(run("dot_general", &attrs, &operands, &[result]).len(), 1);
 }
 
 fn longs(values: &[usize]) -> lumina_runtime::proto::Attr {
