@@ -28,7 +28,10 @@ def largest_code(bits: int) -> int:
 
 def step(full_scale: jax.Array, bits: int) -> jax.Array:
     """Distance of two neighboring levels."""
-    return full_scale / np.float32(largest_code(bits))
+    # XLA would replace the division by a constant Q by a product with its rounded reciprocal, so
+    # this is Q in a way that it does not see through: no valid full scale is negative.
+    q = jnp.maximum(np.float32(largest_code(bits)), jnp.minimum(full_scale, np.float32(0)))
+    return full_scale / q
 
 
 def code(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
@@ -75,7 +78,9 @@ def slopes(v: jax.Array, full_scale: jax.Array, bits: int) -> tuple[jax.Array, j
 
 def _ratio(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
     s = step(full_scale, bits)
-    return v / jnp.where(s == 0, np.float32(1), s)
+    divisor = jnp.where(s == 0, np.float32(1), s)
+    # Nor is a division by a broadcast left alone, so this depends on every element.
+    return v / jnp.where(jnp.isfinite(v), divisor, np.float32(np.nan))
 
 
 def _is_valid(v: jax.Array, full_scale: jax.Array) -> jax.Array:
