@@ -1,0 +1,103 @@
+"""What calibration finds, and the two maps that use it: weights to codes and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QuantizerParams:
+    """A calibrated quantizer of weights.
+
+        code = clip(round(w / scale + zero_point), lowest, highest)     round: half to even
+        w    = (code - zero_point) · scale
+
+    and with a look-up table, ascending, `code = argmin_i |w - lut[i]|`, `w = lut[code]`.
+
+    A pytree: arrays are leaves, `bits`, `axis` and `codes` are static.
+    """
+
+    scale: jax.Array
+    """Distance of two levels, f32[] or f32[channels] (unit of w). 1 with a look-up table."""
+    zero_point: jax.Array
+    """Offset of the codes, shaped as `scale`; a multiple of ½. 0 with a look-up table."""
+    lut: jax.Array | None = None
+    """The levels, f32[2^bits] or f32[channels, 2^bits]; None for a uniform quantizer."""
+    mse: jax.Array
+    """Mean squared error on the calibrated weights, f32[] over all channels (unit of w²)."""
+    bits: int = dataclasses.field(metadata={"static": True})
+    """Resolution."""
+    axis: int | None = dataclasses.field(default=None, metadata={"static": True})
+    """Axis of the channels, from 0; None where all weights share one quantizer."""
+    codes: tuple[int, int] = dataclasses.field(metadata={"static": True})
+    """Least and largest code, both included."""
+
+    @property
+    def full_scale(self) -> jax.Array:
+        """Largest level in magnitude, shaped as `scale` (unit of w).
+
+        A signed converter of these bits and this full scale, `lumina_jax.quantize` or the weight
+        DAC of `optical_matmul`, has the levels of a quantizer whose zero point is 0.
+        """
+        if self.lut is not None:
+            return jnp.max(jnp.abs(self.lut), axis=-1)
+        ends = [np.float32(code) - self.zero_point for code in self.codes]
+        return self.scale * jnp.maximum(jnp.abs(ends[0]), jnp.abs(ends[1]))
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the codes: the narrowest integer that holds them."""
+        if self.codes[0] >= 0:
+            return jnp.uint8
+        return jnp.int8 if self.bits <= 8 else jnp.int16
+
+
+def quantize(weights: ArrayLike, params: QuantizerParams) -> jax.Array:
+    """Codes of finite weights: the nearest levels. Under `jax.jit` and `jax.vmap` as well."""
+    w = jnp.asarray(weights, jnp.float32)
+    if params.lut is None:
+        scale, offset = _along(params.scale, w, params), _along(params.zero_point, w, params)
+        code = jnp.clip(jnp.round(w / scale + offset), *(np.float32(c) for c in params.codes))
+        return code.astype(params.dtype)
+    if params.axis is None:
+        code = _nearest(params.lut, w.ravel()).reshape(w.shape)
+    else:
+        channels = jnp.moveaxis(w, params.axis, 0)
+        flat = channels.reshape(channels.shape[0], math.prod(channels.shape[1:]))
+        code = jnp.moveaxis(
+            jax.vmap(_nearest)(params.lut, flat).reshape(channels.shape), 0, params.axis
+        )
+    return code.astype(params.dtype)
+
+
+def dequantize(codes: ArrayLike, params: QuantizerParams) -> jax.Array:
+    """The levels of the codes, f32 of their shape. Under `jax.jit` and `jax.vmap` as well."""
+    code = jnp.asarray(codes)
+    if params.lut is None:
+        scale, offset = _along(params.scale, code, params), _along(params.zero_point, code, params)
+        return (code.astype(jnp.float32) - offset) * scale
+    index = code.astype(jnp.int32)
+    if params.axis is None:
+        return params.lut[index]
+    channel = jax.lax.broadcasted_iota(jnp.int32, index.shape, params.axis)
+    return params.lut[channel, index]
+
+
+def _along(values: jax.Array, w: jax.Array, params: QuantizerParams) -> jax.Array:
+    """Values per channel, of the rank of `w`."""
+    if params.axis is None:
+        return values.reshape((1,) * w.ndim)
+    return values.reshape([-1 if i == params.axis else 1 for i in range(w.ndim)])
+
+
+def _nearest(lut: jax.Array, w: jax.Array) -> jax.Array:
+    return jnp.searchsorted(0.5 * (lut[1:] + lut[:-1]), w)

@@ -1,0 +1,266 @@
+"""Hardware-aware quantization of weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+
+from . import _params
+from ._checks import MAX_BITS, channel_axis, concrete, number, resolution
+from ._feedback import error_feedback
+from ._kmeans import kmeans_1d
+from ._params import QuantizerParams
+from ._range import DynamicRangeEstimator
+from ._rule import REFERENCE_SNR_DB, bits_for_power, bits_for_snr, check_state, snr_at
+from ._uniform import Uniform, best_uniform, covering
+
+Method: TypeAlias = Literal["absmax", "percentile", "optimal", "lut"]
+
+_MAX_LUT_BITS = 8
+_CALIBRATE = "WeightQuantizer.calibrate"
+
+
+@dataclass(frozen=True)
+class WeightQuantizer:
+    """Chooses resolution and levels for weights, and converts weights to codes and back.
+
+        q = WeightQuantizer(method="optimal", axis=1)
+        params = q.calibrate(weights, {"snr_db": 20.0})
+        codes = q.quantize(weights, params)             round(w / scale + zero_point), clipped
+        weights_q = q.dequantize(codes, params)         (codes - zero_point) · scale
+
+    Raises:
+        TypeError, ValueError: a field is of the wrong type or out of its range.
+    """
+
+    method: Method = "optimal"
+    """Where the levels come from, given the bits b:
+
+    "absmax"      the signed converter, levels -Q … Q times s, Q = 2^(b-1) - 1, s = max|w| / Q
+    "percentile"  the same at a percentile of |w|; at 8 bits it is worse than "absmax"
+    "optimal"     the uniform quantizer of least mean squared error
+    "lut"         the 2^b levels of least mean squared error, b <= 8 (1-D k-means, exact)
+
+    "optimal" and "lut" never have a larger error than "absmax". One bit is the sign, ±max|w|.
+    """
+    axis: int | None = None
+    """Axis whose entries each get levels of their own, as 1 for the outputs of a kernel [K, N]."""
+    affine: bool = True
+    """Whether "optimal" may use all 2^b levels and offset them by multiples of half a step.
+    Otherwise it keeps to the 2^b - 1 levels of the signed converter, and the zero point to 0."""
+    percentile: float = 99.9
+    """Of |w|, for "percentile"; above 0, at most 100."""
+    loss_db: float = 1.0
+    """SINAD that rounding may cost, dB; decides the bits, see `bits_for_snr`."""
+    energy_per_step_fj: float = 50.0
+    """Walden figure of merit of a converter, fJ per conversion step, for a power budget."""
+    rate_hz: float = 1e9
+    """Conversions per second, Hz, for a power budget."""
+    estimator: DynamicRangeEstimator | None = None
+    """What was seen of the signal and the noise of the hardware; None: the weights alone are the
+    signal."""
+
+    def __post_init__(self) -> None:
+        op = "WeightQuantizer"
+        if self.method not in get_args(Method):
+            known = ", ".join(map(repr, get_args(Method)))
+            raise ValueError(f"{op}: `method` is {self.method!r}, expected one of {known}")
+        for name in ("percentile", "loss_db", "energy_per_step_fj", "rate_hz"):
+            if not number(op, name, getattr(self, name)) > 0:
+                raise ValueError(f"{op}: `{name}` must be positive, got {getattr(self, name)}")
+        if self.percentile > 100:
+            raise ValueError(f"{op}: `percentile` must be at most 100, got {self.percentile}")
+        if not isinstance(self.estimator, DynamicRangeEstimator | None):
+            raise TypeError(
+                f"{op}: `estimator` is {type(self.estimator).__name__}, "
+                "expected a DynamicRangeEstimator or None"
+            )
+
+    def calibrate(
+        self,
+        weights: ArrayLike,
+        hardware_state: Mapping[str, Any] | None = None,
+        *,
+        bits: int | None = None,
+    ) -> QuantizerParams:
+        """Bits from the state of the hardware, and levels from the weights.
+
+        The state is any subset of
+
+            snr_db           SNR of a sine of full scale at 300 K, electrical dB
+            noise_std        standard deviation of the noise at 300 K, unit of the signal; the
+                             signal is that of `estimator`, or else the weights
+            temperature_k    scales the noise as thermal noise, SNR - 10·log10(T / 300 K)
+            power_budget_mw  caps the bits of a converter, P = energy_per_step·rate·2^b
+
+        Where SNR and noise are both given the lower SNR counts; where neither is, the noise that
+        `estimator` has seen, and without any an SNR of 40 dB. See `bits_for_snr` for the rule.
+
+        Runs on the host, not under `jax.jit`.
+
+        Args:
+            weights: f32[...], finite.
+            hardware_state: see above.
+            bits: 1 to 16, in place of the bits from the state.
+
+        Raises:
+            TypeError: an argument is of the wrong type, or the weights are traced.
+            ValueError: weights are empty, ragged or not finite; the state has an unknown key, a
+                negative or non-finite value, or a budget that does not pay for one bit; `bits` is
+                outside 1 to 16, or 1 to 8 for "lut".
+        """
+        w = concrete(_CALIBRATE, "weights", weights)
+        axis = channel_axis(_CALIBRATE, self.axis, w.ndim)
+        state = check_state(_CALIBRATE, hardware_state)
+        most = _MAX_LUT_BITS if self.method == "lut" else MAX_BITS
+        if bits is None:
+            seen = DynamicRangeEstimator().update(w) if self.estimator is None else self.estimator
+            bits = min(self._bits(state, seen), most)
+        bits = resolution(_CALIBRATE, "bits", bits, most)
+
+        rows = w.reshape(1, -1) if axis is None else np.moveaxis(w, axis, 0)
+        params = self._levels(rows.reshape(len(rows), -1), bits, axis)
+        restored = np.asarray(_params.dequantize(_params.quantize(w, params), params), np.float64)
+        return dataclasses.replace(params, mse=jnp.float32(np.mean((w - restored) ** 2)))
+
+    def quantize(
+        self,
+        weights: ArrayLike,
+        params: QuantizerParams,
+        *,
+        activations: ArrayLike | None = None,
+        damping: float = 0.01,
+    ) -> jax.Array:
+        """Codes of the weights, int8, int16 or uint8 (look-up table) of their shape.
+
+        Without activations each weight goes to the nearest level; that also runs under `jax.jit`.
+        With activations, the error of a weight is made up for by the ones after it, see
+        `error_feedback`.
+
+        Args:
+            weights: f32[...]; f32[K, N] with activations.
+            params: from `calibrate`.
+            activations: inputs of the layer, f32[..., K].
+            damping: share of the mean input power that is added to each one; not negative.
+
+        Raises:
+            ValueError: weights or activations are not finite, or the shapes do not fit.
+        """
+        if activations is not None:
+            return error_feedback(weights, params, activations, damping=damping)
+        op = "WeightQuantizer.quantize"
+        if not isinstance(weights, Tracer):
+            weights = concrete(op, "weights", weights)
+        _check_channels(op, "weights", np.shape(weights), params)
+        return _params.quantize(weights, params)
+
+    def dequantize(self, codes: ArrayLike, params: QuantizerParams) -> jax.Array:
+        """The levels of the codes, f32 of their shape; also under `jax.jit`."""
+        op = "WeightQuantizer.dequantize"
+        if not jnp.issubdtype(jnp.result_type(codes), jnp.integer):
+            raise TypeError(f"{op}: `codes` is {jnp.result_type(codes)}, expected integers")
+        _check_channels(op, "codes", np.shape(codes), params)
+        return _params.dequantize(codes, params)
+
+    def _bits(self, state: Mapping[str, float], seen: DynamicRangeEstimator) -> int:
+        """Fewest bits for the SNR, capped by the power."""
+        if seen.full_scale is None:
+            raise ValueError(f"{_CALIBRATE}: `estimator` has seen no signal, expected an update")
+        candidates = [state["snr_db"]] if "snr_db" in state else []
+        noise = state.get("noise_std")
+        if noise is None and not candidates and seen.noise_std is not None:
+            noise = seen.noise_std
+        if noise is not None:
+            # One resolution serves all channels: the best of them decides.
+            candidates.append(float(jnp.nanmax(seen.snr_db(noise))))
+        snr_db = min(candidates, default=REFERENCE_SNR_DB)
+        if "temperature_k" in state:
+            snr_db = snr_at(snr_db, state["temperature_k"])
+        bits = bits_for_snr(snr_db, loss_db=self.loss_db)
+        if "power_budget_mw" not in state:
+            return bits
+        most = bits_for_power(
+            state["power_budget_mw"],
+            energy_per_step_fj=self.energy_per_step_fj,
+            rate_hz=self.rate_hz,
+        )
+        return min(bits, most)
+
+    def _levels(self, rows: NDArray[np.float32], bits: int, axis: int | None) -> QuantizerParams:
+        """Params for rows [channels, n], without their error."""
+        if self.method == "lut":
+            lut = np.stack([kmeans_1d(row, 2**bits) for row in rows]).astype(np.float32)
+            ones = np.ones(len(rows), np.float32)
+            return _shaped(ones, np.zeros_like(ones), lut, bits, axis, (0, 2**bits - 1))
+        if self.method == "optimal":
+            uniform = [self._optimal(row, bits) for row in rows]
+        else:
+            percentile = 100.0 if self.method == "absmax" else self.percentile
+            clips = np.percentile(np.abs(rows), percentile, axis=1)
+            uniform = [covering(float(clip), bits) for clip in clips]
+        scale = np.asarray([_f32_scale(u) for u in uniform])
+        offset = np.asarray([u.offset for u in uniform], np.float32)
+        codes = (uniform[0].lowest, uniform[0].highest)
+        return _shaped(scale, offset, None, bits, axis, codes)
+
+    def _optimal(self, row: NDArray[np.float32], bits: int) -> Uniform:
+        found = best_uniform(row, bits, affine=self.affine)
+        cover = covering(float(np.max(np.abs(row))), bits)
+        cover = cover._replace(lowest=found.lowest, highest=found.highest)
+        # The search is in f64; in f32, where the codes are made, a tie may go the other way.
+        return min(found, cover, key=lambda u: _squared_error(row, u))
+
+
+def _f32_scale(uniform: Uniform) -> np.float32:
+    """The scale as it is stored; `quantize` divides by it, so it may not become 0."""
+    return np.float32(max(uniform.scale, float(np.finfo(np.float32).tiny)))
+
+
+def _squared_error(row: NDArray[np.float32], uniform: Uniform) -> float:
+    scale, offset = _f32_scale(uniform), np.float32(uniform.offset)
+    code = np.clip(np.rint(row / scale + offset), uniform.lowest, uniform.highest)
+    error = (row - (code - offset) * scale).astype(np.float64)
+    return float(np.sum(error * error))
+
+
+def _check_channels(op: str, name: str, shape: tuple[int, ...], params: QuantizerParams) -> None:
+    if params.axis is None:
+        return
+    channels = params.scale.shape[0]
+    if params.axis >= len(shape) or shape[params.axis] != channels:
+        raise ValueError(
+            f"{op}: `{name}` has shape {shape}, expected {channels} channels on axis {params.axis}"
+        )
+
+
+def _shaped(
+    scale: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    lut: NDArray[np.float32] | None,
+    bits: int,
+    axis: int | None,
+    codes: tuple[int, int],
+) -> QuantizerParams:
+    """Params from values per channel; without an axis there is one channel, which is dropped."""
+
+    def shaped(values: NDArray[np.float32]) -> jax.Array:
+        return jnp.asarray(values[0] if axis is None else values)
+
+    return QuantizerParams(
+        scale=shaped(scale),
+        zero_point=shaped(offset),
+        lut=None if lut is None else shaped(lut),
+        mse=jnp.float32(0),
+        bits=bits,
+        axis=axis,
+        codes=codes,
+    )
