@@ -1,0 +1,226 @@
+"""The one table of the ops: what `test_ops.py` puts every op through.
+
+An op needs at least one case. A case gives operands and attributes; where the op has a
+differentiable public function, `gradient` gives that function, and the same function in plain jnp
+whose gradient JAX derives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lumina_jax
+from lumina_jax import NoiseModel, OpticalSpec
+from operands import SEED, random_operands, ranges_and_noise
+from oracle import Bits, is_off, levels, optical_matmul
+
+ROUNDING = 3e-6
+"""Relative to the largest output: sums of at most 40 terms in another order, and the other
+logarithm, sine and cosine of the reference's noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient:
+    """A differentiable public function, and its model; both map `arguments` to one array."""
+
+    function: Callable[..., jax.Array]
+    model: Callable[..., jax.Array]
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One op with its attributes and operands."""
+
+    op: str
+    label: str
+    operands: Callable[[], list[np.ndarray]]
+    attrs: Mapping[str, int | bool] = field(default_factory=dict)
+    tolerance: float = ROUNDING
+    """How far kernel and reference may be apart, relative to the largest output; 0 is the bits."""
+    gradient: Callable[[], Gradient] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.op}-{self.label}"
+
+
+# --- quantize -----------------------------------------------------------------------------------
+
+
+def _quantize(label: str, bits: int, rows: int, columns: int) -> Case:
+    def values() -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(bits)
+        v = rng.normal(0, 1, (7, 33)).astype(np.float32)
+        return v, rng.uniform(0.5, 2, (rows, columns)).astype(np.float32)
+
+    def gradient() -> Gradient:
+        v, full_scale = values()
+        return Gradient(
+            function=lambda v, s: lumina_jax.quantize(v, bits=bits or None, full_scale=s),
+            model=lambda v, s: converter(v, jnp.broadcast_to(s, v.shape), bits),
+            arguments=(v, full_scale[0] if columns > 1 else full_scale[0, 0]),
+        )
+
+    return Case(
+        op="quantize",
+        label=label,
+        operands=lambda: list(values()),
+        attrs={"bits": bits},
+        tolerance=0.0,
+        gradient=gradient if rows == 1 else None,
+    )
+
+
+# --- optical_noise ------------------------------------------------------------------------------
+
+
+def _optical_noise(label: str, rows: int, first: int, columns: int, seeds: int = 1) -> Case:
+    def operands() -> list[np.ndarray]:
+        seed = np.random.default_rng(0).integers(0, 2**32, (seeds, 2), dtype=np.uint32)
+        ids = np.arange(first, first + columns, dtype=np.uint32)
+        return [seed, np.arange(3, 3 + rows, dtype=np.uint32), ids]
+
+    return Case(op="optical_noise", label=label, operands=operands)
+
+
+# --- optical_matmul, optical_matmul_grad --------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chain:
+    label: str
+    bits: Bits
+    shape: tuple[int, int, int] = (5, 9, 35)
+    noise: str | None = None
+    transpose: bool = False
+    compact: bool = False
+
+    @property
+    def attrs(self) -> dict[str, int | bool]:
+        noisy = self.noise is not None
+        return {**self.bits.attrs(), "transpose_weight": self.transpose, "noisy": noisy}
+
+    def _sample(self, *, ties: bool = True) -> tuple[Any, np.ndarray, list[np.ndarray]]:
+        op = random_operands(
+            np.random.default_rng(self.shape), self.shape, self.bits,
+            noise=self.noise, per_channel=not self.compact, ties=ties,
+        )  # fmt: skip
+        w = np.ascontiguousarray(op.w.T) if self.transpose else op.w
+        noisy = self.noise is not None
+        return op, w, ranges_and_noise(op, noisy=noisy, compact=self.compact)
+
+    def forward(self, *, with_linear: bool) -> Case:
+        def operands() -> list[np.ndarray]:
+            op, w, others = self._sample()
+            return [op.x, w, op.bias[:1] if self.compact else op.bias, *others]
+
+        exact = self.bits.integer_path(self.shape[1]) and self.noise is None
+        return Case(
+            op="optical_matmul",
+            label=self.label,
+            operands=operands,
+            attrs={**self.attrs, "with_linear": with_linear},
+            tolerance=0.0 if exact else ROUNDING,
+            gradient=None if self.transpose else self._gradient,
+        )
+
+    def backward(self) -> Case:
+        def operands() -> list[np.ndarray]:
+            op, w, others = self._sample()
+            linear = optical_matmul(op, self.bits, noisy=self.noise is not None).linear
+            g = np.random.default_rng(1).normal(0, 1, linear.shape).astype(np.float32)
+            return [g, linear, op.x, w, *others]
+
+        return Case(op="optical_matmul_grad", label=self.label, operands=operands, attrs=self.attrs)
+
+    def _gradient(self) -> Gradient:
+        # At a tie the model may round to the other side.
+        op = self._sample(ties=False)[0]
+        bits, noisy = self.bits, self.noise is not None
+        spec = OpticalSpec(
+            dac_bits=bits.dac or None, weight_bits=bits.weight or None, adc_bits=bits.adc or None
+        )
+        key = jax.random.wrap_key_data(jnp.array([SEED >> 32, SEED & 0xFFFFFFFF], jnp.uint32))
+
+        def function(
+            x: jax.Array, w: jax.Array, bias: jax.Array, ranges: Any, noise: jax.Array
+        ) -> jax.Array:
+            x_range, w_range, y_range = ranges
+            thermal, shot, relative, weight = noise
+            model = NoiseModel(relative=relative, shot=shot, thermal=thermal, weight=weight)
+            return lumina_jax.optical_matmul(
+                x, w, bias, spec=spec, x_full_scale=x_range, w_full_scale=w_range,
+                y_full_scale=y_range, noise=model if noisy else None, key=key if noisy else None,
+            )  # fmt: skip
+
+        def model(
+            x: jax.Array, w: jax.Array, bias: jax.Array, ranges: Any, noise: jax.Array
+        ) -> jax.Array:
+            x_range, w_range, y_range = ranges
+            x_q = converter(x, jnp.broadcast_to(x_range, x.shape), bits.dac)
+            w_q = converter(w, jnp.broadcast_to(w_range, w.shape), bits.weight)
+            y = jnp.matmul(x_q, w_q, precision="highest") + bias[None, :]
+            if noisy:
+                thermal, shot, relative, weight = noise
+                power = (x_q**2).sum(1, keepdims=True)
+                variance = thermal**2 + shot**2 * jnp.abs(y) + relative**2 * y**2
+                eps = lumina_jax.optical_noise(key, y.shape)
+                y = y + jnp.sqrt(variance + weight**2 * power) * jax.lax.stop_gradient(eps)
+            return converter(y, jnp.broadcast_to(y_range, y.shape), bits.adc)
+
+        # Parameters away from 0, where the derivative of the square root is no number.
+        noise = np.float32([0.3, 0.2, 0.15, 0.05])
+        ranges = (np.float32(1.7), op.w_full_scale, op.y_full_scale)
+        return Gradient(
+            function=function, model=model, arguments=(op.x, op.w, op.bias, ranges, noise)
+        )
+
+
+def converter(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
+    """A quantizer whose gradient, as JAX derives it, is straight through the rounding."""
+    if is_off(bits):
+        return v
+    ratio = v / full_scale
+    q = levels(bits)
+    code = jnp.sign(ratio) if bits == 1 else jnp.round(jnp.clip(ratio, -1, 1) * q)
+    inside = jax.lax.stop_gradient(jnp.abs(ratio) <= 1)
+    through = jnp.where(inside, v, jax.lax.stop_gradient(v))
+    if bits == 1:
+        return full_scale * jax.lax.stop_gradient(code) + through - jax.lax.stop_gradient(through)
+    clipped = jnp.where(inside, through / full_scale, jax.lax.stop_gradient(jnp.sign(ratio)))
+    return full_scale * (clipped + jax.lax.stop_gradient(code / q - clipped))
+
+
+_CHAINS = [
+    _Chain(label="ideal", bits=Bits()),
+    _Chain(label="ideal, noisy", bits=Bits(), noise="all"),
+    _Chain(label="integer", bits=Bits(dac=8, weight=8, adc=8)),
+    _Chain(label="integer, noisy", bits=Bits(dac=4, weight=6, adc=6), noise="all"),
+    _Chain(label="float", bits=Bits(dac=12, weight=9, adc=10), transpose=True),
+    _Chain(label="float, noisy", bits=Bits(dac=12, weight=0, adc=7), noise="all", transpose=True),
+    _Chain(label="one bit", bits=Bits(dac=1, weight=1, adc=1)),
+    _Chain(label="scalars", bits=Bits(dac=6, weight=6, adc=6), noise="thermal", compact=True),
+    _Chain(label="one column", bits=Bits(dac=8, weight=8), shape=(4, 1, 1), noise="relative"),
+    _Chain(label="no rows", bits=Bits(dac=8, weight=8, adc=8), shape=(0, 3, 4), noise="all"),
+]
+
+CASES: list[Case] = [
+    _quantize("per tensor", 8, 1, 1),
+    _quantize("per channel", 4, 1, 33),
+    _quantize("per row", 16, 7, 1),
+    _quantize("per element", 2, 7, 33),
+    _quantize("one bit", 1, 1, 33),
+    _quantize("off", 0, 1, 1),
+    _optical_noise("one block", 4, 0, 40),
+    _optical_noise("across blocks", 5, 250, 300),
+    _optical_noise("seed per row", 6, 17, 33, seeds=6),
+    *[chain.forward(with_linear=i % 2 == 0) for i, chain in enumerate(_CHAINS)],
+    *[chain.backward() for chain in _CHAINS],
+]
+"""Every case of every op."""

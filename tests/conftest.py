@@ -1,0 +1,38 @@
+"""What every Python test needs before JAX starts: four CPU devices and strict promotion."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# The number of devices is fixed when JAX starts, so this comes before its first import.
+_DEVICES = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile(
+    "lumina",
+    derandomize=True,
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("lumina")
+
+
+@pytest.fixture(scope="session")
+def lumina() -> Path:
+    """The `lumina` program: `$LUMINA_BIN`, or what `cargo build --release` has left."""
+    built = Path(__file__).parents[1] / "target" / "release" / "lumina"
+    program = Path(os.environ.get("LUMINA_BIN", built))
+    if not program.is_file():
+        pytest.fail(f"no program at {program}: run `cargo build --release -p lumina-runtime`")
+    return program

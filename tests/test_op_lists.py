@@ -1,0 +1,42 @@
+"""The two lists of ops, in Python and in Rust, and the table of cases are about the same ops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lumina_jax
+from cases import CASES
+from lumina_jax import _lumina
+from lumina_jax.ops import OPS
+
+PACKAGE = Path(lumina_jax.__file__).parent
+
+
+def test_python_and_rust_have_the_same_ops() -> None:
+    assert sorted(OPS) == sorted(_lumina.op_names())
+
+
+def test_every_op_has_an_xla_target() -> None:
+    targets = {name for name, _ in _lumina.registrations()}
+    assert targets == {f"lumina.{name}.v1" for name in OPS}
+
+
+def test_every_op_has_a_case() -> None:
+    assert {case.op for case in CASES} == set(OPS)
+
+
+def test_case_labels_are_unique() -> None:
+    labels = [str(case) for case in CASES]
+    assert len(labels) == len(set(labels))
+
+
+def test_every_op_is_its_own_file() -> None:
+    files = {path.stem for path in (PACKAGE / "ops").glob("[!_]*.py")}
+    assert files == set(OPS)
+
+
+def test_every_differentiable_function_has_a_gradient_case() -> None:
+    functions = {path.stem for path in (PACKAGE / "custom_vjp").glob("[!_]*.py")}
+    without_gradient = {"optical_noise"}  # it draws, so there is nothing to differentiate
+    differentiated = {case.op for case in CASES if case.gradient is not None}
+    assert differentiated == functions - without_gradient
