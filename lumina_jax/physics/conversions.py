@@ -1,0 +1,93 @@
+"""Decibels, and the figures of merit of noise: SNR, SINAD, ENOB.
+
+ENOB is the full-scale-sine one throughout, `(SINAD_dB - 1.76) / 6.02` (IEEE Std 1241). The other
+definition in use, `log2(FS / (σ·√12))`, is `range_enob`. Of a sine that spans the range FS they
+agree to 0.01 bit; of a smaller one the first says less, so no function mixes them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ._arguments import real
+
+
+def dbm_to_w(power_dbm: ArrayLike) -> jax.Array:
+    """Optical power in W of a level in dBm: `P = 1 mW · 10^(p/10)`."""
+    return 1e-3 * db_to_ratio(real("dbm_to_w", "power_dbm", power_dbm))
+
+
+def w_to_dbm(power_w: ArrayLike) -> jax.Array:
+    """Level in dBm of an optical power in W: `p = 10·log10(P / 1 mW)`, P > 0."""
+    return ratio_to_db(real("w_to_dbm", "power_w", power_w, above=0) / 1e-3)
+
+
+def db_to_ratio(power_db: ArrayLike) -> jax.Array:
+    """Ratio of two powers (no unit) from dB: `10^(dB/10)`."""
+    return jnp.power(10.0, real("db_to_ratio", "power_db", power_db) / 10)
+
+
+def ratio_to_db(ratio: ArrayLike) -> jax.Array:
+    """dB of a ratio of two powers: `10·log10(ratio)`, ratio > 0."""
+    return (10 / math.log(10)) * jnp.log(real("ratio_to_db", "ratio", ratio, above=0))
+
+
+def optical_to_electrical_db(optical_db: ArrayLike) -> jax.Array:
+    """Electrical dB of a change in optical dB: twice, as the current follows the optical power."""
+    return 2 * real("optical_to_electrical_db", "optical_db", optical_db)
+
+
+def sinad_db_to_enob(sinad_db: ArrayLike) -> jax.Array:
+    """Effective bits of a full-scale sine: `ENOB = (SINAD_dB - 1.76) / 6.02` (IEEE Std 1241)."""
+    return (real("sinad_db_to_enob", "sinad_db", sinad_db) - 1.76) / 6.02
+
+
+def enob_to_sinad_db(enob: ArrayLike) -> jax.Array:
+    """SINAD in electrical dB: `6.02·ENOB + 1.76`; for an int, the SQNR of an ideal b-bit ADC."""
+    return 6.02 * real("enob_to_sinad_db", "enob", enob) + 1.76
+
+
+def range_enob(full_scale: ArrayLike, noise_std: ArrayLike) -> jax.Array:
+    """The *other* ENOB, of a range instead of a sine: `log2(FS / (σ·√12))`.
+
+    The bits of the ideal converter over the range FS (peak to peak) whose rounding error has the
+    standard deviation σ. It equals `sinad_db_to_enob` to 0.01 bit where the sine spans FS.
+
+    Args:
+        full_scale: FS, peak to peak, any unit; above 0.
+        noise_std: σ, same unit; above 0.
+    """
+    full_scale = real("range_enob", "full_scale", full_scale, above=0)
+    noise_std = real("range_enob", "noise_std", noise_std, above=0)
+    return jnp.log2(full_scale / (noise_std * math.sqrt(12)))
+
+
+def combine_snr_db(*snr_db: ArrayLike) -> jax.Array:
+    """SINAD of independent noise sources, electrical dB: `1/SINAD = Σ 1/SNR_k`, linear."""
+    if not snr_db:
+        raise ValueError("combine_snr_db: `snr_db` must have at least one entry, got none")
+    terms = [real("combine_snr_db", "snr_db", value) for value in snr_db]
+    return -ratio_to_db(sum((db_to_ratio(-term) for term in terms[1:]), db_to_ratio(-terms[0])))
+
+
+def sinad_db(snr_db: ArrayLike, thd_db: ArrayLike) -> jax.Array:
+    """SINAD in dB from SNR and total harmonic distortion (negative, dB below the carrier).
+
+    SINAD = -10·log10(10^(-SNR/10) + 10^(THD/10)) (IEEE Std 1241).
+    """
+    thd_db = real("sinad_db", "thd_db", thd_db, at_most=0)
+    return combine_snr_db(real("sinad_db", "snr_db", snr_db), -thd_db)
+
+
+def dithered_std(noise_std: ArrayLike, lsb: ArrayLike) -> jax.Array:
+    """Standard deviation after an ADC that noise dithers: `√(σ² + LSB²/12)`.
+
+    Valid from LSB ≤ 2σ on; then E[ADC(y)] = y to a fraction of a percent of the LSB, and finer
+    bits are wasted power (Widrow's pseudo-quantization noise). Both arguments in the unit of y.
+    """
+    noise_std = real("dithered_std", "noise_std", noise_std, at_least=0)
+    return jnp.hypot(noise_std, real("dithered_std", "lsb", lsb, at_least=0) / math.sqrt(12))
