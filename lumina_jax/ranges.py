@@ -29,7 +29,7 @@ from jax import lax
 from .custom_vjp._arguments import absmax
 from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
 from .noise import NoiseModel
-from .ops._op import _varying_axes
+from .ops._op import vary_over, varying_axes
 from .spec import OpticalSpec
 
 AxisName: TypeAlias = str | tuple[str, ...]
@@ -158,6 +158,5 @@ def _vary_like(
     if scale is None:
         return None
     reduced = (axis_name,) if isinstance(axis_name, str) else axis_name or ()
-    axes = frozenset[Any]().union(*(_varying_axes(s) for s in signals if s is not None))
-    missing = axes.difference(reduced, _varying_axes(scale))
-    return lax.pcast(scale, tuple(sorted(missing)), to="varying") if missing else scale
+    axes = frozenset[Any]().union(*(varying_axes(s) for s in signals if s is not None))
+    return vary_over(scale, axes.difference(reduced))

@@ -117,17 +117,22 @@ def vary_together(*operands: jax.Array) -> list[jax.Array]:
     A differentiable function casts before its `custom_vjp`, so that the gradient of an operand
     that all shards share is summed over the shards.
     """
-    axes = [_varying_axes(operand) for operand in operands]
-    everything = frozenset[Any]().union(*axes)
-    return [
-        jax.lax.pcast(operand, tuple(sorted(everything - own, key=str)), to="varying")
-        if everything - own
-        else operand
-        for operand, own in zip(operands, axes, strict=True)
-    ]
+    axes = frozenset[Any]().union(*(varying_axes(operand) for operand in operands))
+    return [vary_over(operand, axes) for operand in operands]
 
 
-def _varying_axes(operand: jax.Array) -> frozenset[Any]:
+def vary_over(operand: jax.Array, axes: frozenset[Any]) -> jax.Array:
+    """Inside `shard_map`: `operand`, cast to vary over `axes` too."""
+    missing = tuple(sorted(axes - varying_axes(operand), key=str))
+    if not missing:
+        return operand
+    if hasattr(jax.lax, "pcast"):
+        return jax.lax.pcast(operand, missing, to="varying")
+    return jax.lax.pvary(operand, missing)  # its name before jax 0.8.2
+
+
+def varying_axes(operand: jax.Array) -> frozenset[Any]:
+    """The mesh axes over which `operand` varies, inside `shard_map`."""
     aval = jax.typeof(operand)
     # Renamed after jax 0.9.
     return aval.vma if hasattr(aval, "vma") else aval.manual_axis_type.varying

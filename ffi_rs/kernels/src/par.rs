@@ -4,8 +4,8 @@ use crate::float::flush_denormals_on_this_thread;
 
 /// Runs independent chunks of work, on as many threads as it has.
 ///
-/// Results never depend on the number of threads: a chunk is a fixed piece of the output, and no
-/// two chunks write the same element.
+/// No two chunks write the same element or share a sum, so that the number of threads changes no
+/// bit.
 pub trait ParFor: Sync {
     /// Upper bound of the worker numbers that `run` hands out; at least 1.
     fn width(&self) -> usize;
