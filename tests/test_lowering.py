@@ -109,7 +109,7 @@ def test_training_has_no_custom_call_elsewhere(platform: str, impl: str) -> None
 def targets(f: Callable[..., Any], *a: Any) -> list[str]:
     """Every lumina target that a jitted `f` calls, with the number of its results."""
     text = jax.jit(f).lower(*a).as_text()
-    pattern = r'custom_call @lumina\.(\w+)\.v1\(.*\) -> (.*)'
+    pattern = r"custom_call @lumina\.(\w+)\.v1\(.*\) -> (.*)"
     return sorted(f"{name}: {types.count('tensor<')}" for name, types in re.findall(pattern, text))
 
 

@@ -24,9 +24,7 @@ RELATIVE = "optical_matmul: `noise.relative` "
 
 
 def call(x: Any = X, w: Any = W, bias: Any = BIAS, **keywords: Any) -> jax.Array:
-    return lumina_jax.optical_matmul(
-        x, w, bias, **{"spec": SPEC, "y_full_scale": 4.0, **keywords}
-    )
+    return lumina_jax.optical_matmul(x, w, bias, **{"spec": SPEC, "y_full_scale": 4.0, **keywords})
 
 
 ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -155,9 +153,7 @@ ATTRS = {"bits": 4}
          "where m = 2 of `v` and n = 3 of `v`"),
     ],
 )  # fmt: skip
-def test_shape_check(
-    operands: list[tuple[int, ...]], error: type[Exception], message: str
-) -> None:
+def test_shape_check(operands: list[tuple[int, ...]], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         OPS["quantize"](*(jnp.ones(shape, jnp.float32) for shape in operands), **ATTRS)
 

@@ -128,7 +128,7 @@ def vary_over(operand: jax.Array, axes: frozenset[Any]) -> jax.Array:
         return operand
     if hasattr(jax.lax, "pcast"):
         return jax.lax.pcast(operand, missing, to="varying")
-    return jax.lax.pvary(operand, missing)  # its name before jax 0.8.2
+    return getattr(jax.lax, "pvary")(operand, missing)  # noqa: B009, its name before jax 0.8.2
 
 
 def varying_axes(operand: jax.Array) -> frozenset[Any]:
