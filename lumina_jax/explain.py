@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .physics import dbm_to_w, enob_to_sinad_db, link_enob
 from .profiles import HardwareProfile
-
-_ELEMENTARY_CHARGE = 1.602176634e-19
-_BOLTZMANN = 1.380649e-23
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +24,8 @@ def explain(profile: HardwareProfile) -> str:
     LSB is in units of the full scale of the converter. SNR is that of a sine of full scale, in
     electrical dB; ENOB is the full-scale-sine one, `(SNR - 1.76) / 6.02`, not
     `log2(FS / (σ·√12))`. The last line combines the stages that the layers compute:
-    `1/SINAD = Σ 1/SNR`. The receiver line is what its least optical power P allows
-    (Al-Qadasi et al., APL Photonics 7, 020902 (2022)):
-
-        SNR = R·P / ((√(2q(R·P + I_d) + 4kT/R_L + (R·P)²·RIN) + √(2q·I_d + 4kT/R_L)) · √(rate/√2))
+    `1/SINAD = Σ 1/SNR`. The receiver line is what its least optical power allows,
+    `physics.link_enob`.
     """
     bits = profile.precision
     lsb = _lsb(bits)
@@ -42,10 +38,11 @@ def explain(profile: HardwareProfile) -> str:
     adc = _Stage(
         name="ADC y", what=f"{bits} bits, range of y", lsb=lsb, snr_db=_converter_snr_db(lsb)
     )
-    level = profile.noise_level
+    level = math.hypot(profile.noise_level, profile.shot_noise, profile.thermal_noise)
+    relative = level == profile.noise_level
     noise = _Stage(
         name="noise",
-        what=f"relative {level:g} of y",
+        what=f"relative {level:g} of y" if relative else f"σ {level:.4g} at y = 1",
         lsb=None,
         snr_db=-20 * math.log10(level) if level > 0 else math.inf,
     )
@@ -59,11 +56,12 @@ def explain(profile: HardwareProfile) -> str:
     ]
     rate, sensitivity = profile.symbol_rate_hz, profile.receiver_sensitivity_dbm
     if rate and sensitivity is not None:
+        enob = link_enob(dbm_to_w(sensitivity), rate, receiver=profile.receiver)
         receiver = _Stage(
             name="receiver",
             what=f"{sensitivity:g} dBm at {rate / 1e9:g} GS/s",
             lsb=None,
-            snr_db=_receiver_snr_db(profile, rate, sensitivity),
+            snr_db=float(enob_to_sinad_db(enob)),
         )
         lines.append(_line(receiver))
     if profile.ring_q:
@@ -90,13 +88,3 @@ def _converter_snr_db(lsb: float) -> float:
 
 def _combined_db(stages: list[_Stage]) -> float:
     return -10 * math.log10(sum(10 ** (-stage.snr_db / 10) for stage in stages))
-
-
-def _receiver_snr_db(profile: HardwareProfile, rate_hz: float, power_dbm: float) -> float:
-    current = profile.responsivity_a_per_w * 1e-3 * 10 ** (power_dbm / 10)
-    thermal = 4 * _BOLTZMANN * profile.temperature_k / profile.load_ohm
-    rin = current**2 * 10 ** (profile.rin_db_per_hz / 10)
-    lit = 2 * _ELEMENTARY_CHARGE * (current + profile.dark_current_a) + thermal + rin
-    dark = 2 * _ELEMENTARY_CHARGE * profile.dark_current_a + thermal
-    bandwidth = rate_hz / math.sqrt(2)
-    return 20 * math.log10(current / ((math.sqrt(lit) + math.sqrt(dark)) * math.sqrt(bandwidth)))

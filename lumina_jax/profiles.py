@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any, Self
+import os
+from dataclasses import dataclass, field, fields
+from typing import Any, Self, TextIO
 
+from .measurements import NoiseFit, fit_noise
 from .noise import NoiseModel
+from .physics import LinkBudget, Receiver
 from .spec import OpticalSpec, check_bits
 
 
@@ -30,6 +33,10 @@ class HardwareProfile:
 
     noise_level: float = 0.1
     """Multiplicative noise, standard deviation as a fraction of the output (no unit)."""
+    shot_noise: float = 0.0
+    """Shot noise, standard deviation at |y| = 1 (square root of the unit of y)."""
+    thermal_noise: float = 0.0
+    """Additive noise, standard deviation (unit of y)."""
     precision: int = 8
     """Resolution of the DACs and of the ADC, bits."""
     temp_drift: float = 0.0
@@ -72,20 +79,23 @@ class HardwareProfile:
     max_channels: int = 16
     """Wavelength channels on one bus, at most."""
 
+    fit: NoiseFit | None = field(default=None, repr=False, compare=False)
+    """How well the noise fits the measurements it comes from; None where it is not measured."""
+
     def __post_init__(self) -> None:
         if check_bits("HardwareProfile", "precision", self.precision) is None:
             raise TypeError("HardwareProfile: `precision` must be an int, got None")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "name" or (value is None and field.default is None):
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name in ("name", "fit") or (value is None and entry.default is None):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"HardwareProfile: `{field.name}` must be a number, got {value!r}")
+                raise TypeError(f"HardwareProfile: `{entry.name}` must be a number, got {value!r}")
             if not math.isfinite(value):
-                raise ValueError(f"HardwareProfile: `{field.name}` must be finite, got {value}")
-            if value < 0 and not field.name.endswith(("_dbm", "_db_per_hz")):
+                raise ValueError(f"HardwareProfile: `{entry.name}` must be finite, got {value}")
+            if value < 0 and not entry.name.endswith(("_dbm", "_db_per_hz")):
                 raise ValueError(
-                    f"HardwareProfile: `{field.name}` must not be negative, got {value}"
+                    f"HardwareProfile: `{entry.name}` must not be negative, got {value}"
                 )
         if not 0 < self.attenuation <= 1:
             raise ValueError(
@@ -101,6 +111,45 @@ class HardwareProfile:
             raise ValueError(f"HardwareProfile.preset: unknown `name` {name!r}, expected {known}")
         return cls(name=name, **_PRESETS[name])
 
+    @classmethod
+    def from_measurements(
+        cls,
+        source: str | os.PathLike[str] | TextIO,
+        *,
+        full_scale: float = 1.0,
+        skip_bad_rows: bool = False,
+        **values: Any,
+    ) -> Self:
+        """A profile whose noise is fitted to measurements: σ² = a0 + a1·|y| + a2·y².
+
+        thermal_noise = √a0, shot_noise = √a1, noise_level = √a2, in the unit of y that
+        `full_scale` sets; `NoiseModel.scaled` takes them to others. How well they fit is in `fit`:
+        `print(profile.fit)`.
+
+        Args:
+            source: path or open text file of a CSV with the column `signal` and either `noise`, a
+                standard deviation, or repeated readings in columns `reading…`: see `fit_noise`.
+            full_scale: what the columns read where y is 1; above 0.
+            skip_bad_rows: leave bad rows out instead of an error.
+            values: the other fields of the profile.
+
+        Raises:
+            TypeError: `values` holds the noise or the fit.
+            ValueError: columns are missing, a row is bad, or there are too few signals.
+        """
+        name = "HardwareProfile.from_measurements"
+        for given in ("noise_level", "shot_noise", "thermal_noise", "fit"):
+            if given in values:
+                raise TypeError(f"{name}: `{given}` comes from the measurements, got it as well")
+        fit = fit_noise(source, full_scale=full_scale, skip_bad_rows=skip_bad_rows)
+        return cls(
+            noise_level=math.sqrt(fit.a2),
+            shot_noise=math.sqrt(fit.a1),
+            thermal_noise=math.sqrt(fit.a0),
+            fit=fit,
+            **values,
+        )
+
     @property
     def spec(self) -> OpticalSpec:
         """Bits of the converters: all three have the profile's precision."""
@@ -110,7 +159,39 @@ class HardwareProfile:
     @property
     def noise(self) -> NoiseModel:
         """The noise of one readout."""
-        return NoiseModel(relative=self.noise_level)
+        return NoiseModel(
+            relative=self.noise_level, shot=self.shot_noise, thermal=self.thermal_noise
+        )
+
+    @property
+    def receiver(self) -> Receiver:
+        """Photodiode and load, in a bandwidth of rate/√2; a ValueError without `symbol_rate_hz`."""
+        if not self.symbol_rate_hz:
+            raise ValueError(
+                "HardwareProfile.receiver: `symbol_rate_hz` must be above 0, "
+                f"got {self.symbol_rate_hz}"
+            )
+        return Receiver(
+            bandwidth_hz=self.symbol_rate_hz / math.sqrt(2),
+            responsivity_a_per_w=self.responsivity_a_per_w,
+            dark_current_a=self.dark_current_a,
+            load_ohm=self.load_ohm,
+            temperature_k=self.temperature_k,
+            rin_db_per_hz=self.rin_db_per_hz,
+        )
+
+    @property
+    def link_budget(self) -> LinkBudget:
+        """Losses from the laser to the receiver, without network penalty."""
+        return LinkBudget(
+            laser_dbm=self.laser_dbm,
+            edge_coupler_db=self.edge_coupler_db,
+            modulator_db=self.modulator_db,
+            waveguide_db_per_mm=self.waveguide_db_per_mm,
+            ring_pitch_mm=1e-3 * self.ring_pitch_um,
+            ring_through_db=self.ring_through_db,
+            splitter_db=self.splitter_db,
+        )
 
     @property
     def ring_fwhm_pm(self) -> float | None:

@@ -17,7 +17,8 @@ def walden_energy(enob: ArrayLike, fom_j: ArrayLike) -> jax.Array:
 
     Walden, IEEE J. Sel. Areas Commun. 17, 539 (1999). A fit of what has been built, good to an
     order of magnitude, and for medium resolution: above 10 bits or so thermal noise makes energy
-    grow as 4^ENOB (`thermal_energy_limit`). DACs are commonly given the same form with their own figure.
+    grow as 4^ENOB (`thermal_energy_limit`). DACs are commonly given the same form, with a figure
+    of their own.
 
     Args:
         enob: effective bits, 0 to 32.
@@ -50,8 +51,9 @@ def walden_enob(energy_j: ArrayLike, fom_j: ArrayLike) -> jax.Array:
 def thermal_energy_limit(enob: ArrayLike, *, temperature_k: ArrayLike = 300.0) -> jax.Array:
     """Least energy of a conversion against thermal noise, J: `8kT·SNR`.
 
-    SNR = 10^((6.02·ENOB + 1.76)/10). Murmann, "A/D converter trends", IEEE CICC (2008): an
-    ideal class-B amplifier that charges the sampling capacitor at full swing. A bound from below; built converters are well above it.
+    SNR = 10^((6.02·ENOB + 1.76)/10). Murmann, "A/D converter trends", IEEE CICC (2008): an ideal
+    class-B amplifier that charges the sampling capacitor at full swing. A bound from below; built
+    converters are well above it.
 
     Args:
         enob: effective bits, 0 to 32.
