@@ -1,8 +1,10 @@
 """Noise-aware training of photonic neural networks: optical ops for JAX, with gradients."""
 
+from . import physics
 from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
 from .custom_vjp.optical_noise import optical_noise
 from .custom_vjp.quantize import quantize
+from .energy import EnergyAssumptions, energy_report
 from .explain import explain
 from .kernel import (
     hello_lumina,
@@ -18,10 +20,12 @@ from .spec import OpticalSpec
 __version__ = version()
 
 __all__ = [
+    "EnergyAssumptions",
     "HardwareProfile",
     "NoiseModel",
     "OpticalSpec",
     "__version__",
+    "energy_report",
     "explain",
     "hello_lumina",
     "optical_linear_forward",
@@ -30,6 +34,7 @@ __all__ = [
     "optical_matmul",
     "optical_matmul_with_linear",
     "optical_noise",
+    "physics",
     "quantize",
     "version",
 ]
