@@ -193,9 +193,10 @@ def _function(model: Any, params: Any) -> tuple[Apply, Any]:
         graph, state, rest = nnx.split(model, nnx.Param, ...)
 
         def of_nnx(pure: Any, batch: Any) -> Any:
-            filled = jax.tree.map(lambda leaf: leaf, state)
+            # Copies, whose variables belong to the trace that this runs under.
+            filled, others = jax.tree.map(lambda leaf: leaf, (state, rest))
             nnx.replace_by_pure_dict(filled, pure)
-            return nnx.merge(graph, filled, rest)(_inputs(batch))
+            return nnx.merge(graph, filled, others)(_inputs(batch))
 
         return of_nnx, nnx.to_pure_dict(state)
     if params is None:

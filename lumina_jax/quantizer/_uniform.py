@@ -53,7 +53,7 @@ class Uniform(NamedTuple):
     """A quantizer: codes round(x / scale + offset) within [lowest, highest]."""
 
     scale: float
-    """Distance of two levels, positive (unit of the data)."""
+    """Distance of two levels, 0 where all values are 0 (unit of the data)."""
     offset: float
     """Multiple of one half."""
     lowest: int
@@ -89,8 +89,7 @@ def symmetric_codes(bits: int) -> tuple[int, int, float]:
 def covering(full_scale: float, bits: int) -> Uniform:
     """The signed converter with that full scale: `full_scale / Q`, two levels for one bit."""
     lowest, highest, offset = symmetric_codes(bits)
-    scale = full_scale / (highest - offset)
-    return Uniform(scale if scale > 0 else 1.0, offset, lowest, highest)
+    return Uniform(full_scale / (highest - offset), offset, lowest, highest)
 
 
 def best_uniform(values: NDArray[np.floating], bits: int, *, affine: bool) -> Uniform:

@@ -130,7 +130,9 @@ class WeightQuantizer:
         rows = w.reshape(1, -1) if axis is None else np.moveaxis(w, axis, 0)
         params = self._levels(rows.reshape(len(rows), -1), bits, axis)
         restored = np.asarray(_params.dequantize(_params.quantize(w, params), params), np.float64)
-        return dataclasses.replace(params, mse=jnp.float32(np.mean((w - restored) ** 2)))
+        with np.errstate(over="ignore"):
+            mse = np.float32(np.mean((w - restored) ** 2))
+        return dataclasses.replace(params, mse=jnp.asarray(mse))
 
     def quantize(
         self,
