@@ -25,9 +25,7 @@ Parameters = dict[str, Any]
 
 def parameters() -> tuple[Parameters, jax.Array]:
     rng = np.random.default_rng(0)
-    w, b, x = (
-        jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((K, N), (N,), (M, K))
-    )
+    w, b, x = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((K, N), (N,), (M, K)))
     ranges = {"x": jnp.float32(3), "w": jnp.float32(2), "y": jnp.float32(8)}
     return {"w": w, "b": b, "ranges": ranges, "noise": jax.tree.map(jnp.float32, NOISE)}, x
 
@@ -88,9 +86,7 @@ def halves() -> list[tuple[Parameters, jax.Array, jax.Array]]:
 
 @modes
 def test_forward(check_vma: bool, kind: AxisType, names: set[str]) -> None:
-    got = on_shards(
-        lambda p, x, key: layer(p, x, of_shard(key)), P("a"), check_vma, kind, names
-    )
+    got = on_shards(lambda p, x, key: layer(p, x, of_shard(key)), P("a"), check_vma, kind, names)
     np.testing.assert_array_equal(got, np.concatenate([jax.jit(layer)(*h) for h in halves()]))
 
 

@@ -200,9 +200,7 @@ def test_weights_split_over_the_axis_of_the_batch() -> None:
     mesh = mesh_of()
     w, b, y_full_scale, x = arguments()
     sharded = (put(mesh, w, "a", "b"), put(mesh, b, "b"), y_full_scale, put(mesh, x, "a"))
-    np.testing.assert_array_equal(
-        jax.jit(layer)(*sharded), jax.jit(layer)(w, b, y_full_scale, x)
-    )
+    np.testing.assert_array_equal(jax.jit(layer)(*sharded), jax.jit(layer)(w, b, y_full_scale, x))
     grad = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))
     assert_close(grad(*sharded), grad(w, b, y_full_scale, x))
 

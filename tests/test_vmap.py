@@ -133,9 +133,7 @@ def test_axes_other_than_the_first() -> None:
     keys = jax.random.split(jax.random.key(0), BATCH)
 
     def f(x: jax.Array, key: jax.Array) -> jax.Array:
-        return lumina_jax.optical_matmul(
-            x, w, spec=IDEAL, noise=NoiseModel(thermal=1.0), key=key
-        )
+        return lumina_jax.optical_matmul(x, w, spec=IDEAL, noise=NoiseModel(thermal=1.0), key=key)
 
     got = jax.vmap(f, in_axes=(1, 0), out_axes=2)(x, keys)
     assert got.shape == (M, N, BATCH)
