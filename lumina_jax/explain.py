@@ -19,7 +19,7 @@ class _Stage:
 
 
 def explain(profile: HardwareProfile) -> str:
-    """The signal chain of a profile, stage by stage, as a text to print.
+    """Prints the signal chain of a profile, stage by stage, and returns the text.
 
     LSB is in units of the full scale of the converter. SNR is that of a sine of full scale, in
     electrical dB; ENOB is the full-scale-sine one, `(SNR - 1.76) / 6.02`, not
@@ -67,7 +67,9 @@ def explain(profile: HardwareProfile) -> str:
     if profile.ring_q:
         lines.append(f"rings: Q {profile.ring_q:g}, FWHM {profile.ring_fwhm_pm:g} pm")
     lines.append("ENOB = (SNR - 1.76) / 6.02, of a full-scale sine; LSB in units of full scale")
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    print(text)
+    return text
 
 
 def _line(stage: _Stage) -> str:

@@ -132,9 +132,10 @@ def test_profile_errors(change: dict[str, Any], error: type[Exception], message:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_explain(name: str) -> None:
+def test_explain(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     *_, snr, enob = PRESETS[name]
     text = explain(HardwareProfile.preset(name))
+    assert capsys.readouterr().out == text + "\n"
     rows = {line.split()[0]: line.split()[-2:] for line in text.splitlines()}
     assert [float(v) for v in rows["noise"]] == [snr, enob]
     # A chain is worse than each of its stages.
