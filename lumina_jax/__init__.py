@@ -15,16 +15,20 @@ from .kernel import (
 )
 from .noise import NoiseModel
 from .profiles import HardwareProfile
+from .quantizer import DynamicRangeEstimator, WeightQuantizer, allocate_bits
 from .spec import OpticalSpec
 
 __version__ = version()
 
 __all__ = [
+    "DynamicRangeEstimator",
     "EnergyAssumptions",
     "HardwareProfile",
     "NoiseModel",
     "OpticalSpec",
+    "WeightQuantizer",
     "__version__",
+    "allocate_bits",
     "energy_report",
     "explain",
     "hello_lumina",

@@ -144,9 +144,10 @@ def _search(data: _Data, lattice: _Lattice) -> tuple[float, float, int]:
     scores = [_score(data, lattice, s) for s in scales]
     best = min(float(s.min()) for s in scores)
 
-    density = float(np.clip(8.0 * outermost, 64, most))
-    ratio = np.exp(-np.arange(_CHUNK) / density)
     while top > 1e-9 * cover:
+        # A window that may move reaches indices up to 1 / scale.
+        density = float(np.clip(8.0 * (outermost if fixed else 1.0 / top), 64, most))
+        ratio = np.exp(-np.arange(_CHUNK) / density)
         chunk = top * ratio
         score = _score(data, lattice, chunk)
         scales.append(chunk)
