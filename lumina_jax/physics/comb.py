@@ -27,7 +27,8 @@ def comb_matrix(channels: int, rho: ArrayLike) -> jax.Array:
     n, _ = _comb("comb_matrix", channels, rho)
     rho = real("comb_matrix", "rho", rho, above=0, below=1)
     index = jnp.arange(n)
-    distance = (index[:, None] - index[None, :]) % n
+    around = jnp.abs(index[:, None] - index[None, :])
+    distance = jnp.minimum(around, n - around).astype(rho.dtype)
     half = jnp.square(jnp.sin(distance * (math.pi / n)))
     loss = jnp.square(1 - rho)
     return loss / (loss + 4 * rho * half)

@@ -11,6 +11,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from ._arguments import real
@@ -74,7 +75,7 @@ def mesh(theta_rad: ArrayLike, phi_rad: ArrayLike, output_rad: ArrayLike) -> jax
         rows = matrix[first : first + 2 * pairs].reshape(pairs, 2, n)
         mixed = (blocks[layer, :pairs] @ rows).reshape(2 * pairs, n)
         matrix = matrix.at[first : first + 2 * pairs].set(mixed)
-    return jnp.exp(1j * output)[:, None] * matrix
+    return _unit(output)[:, None] * matrix
 
 
 def phase_quantization_std(bits: ArrayLike) -> jax.Array:
@@ -174,14 +175,19 @@ def _phases(
 
 
 def _coupler(eta: jax.Array) -> jax.Array:
-    bar, cross = jnp.cos(eta) + 0j, 1j * jnp.sin(eta)
+    zero = jnp.zeros_like(eta)
+    bar, cross = lax.complex(jnp.cos(eta), zero), lax.complex(zero, jnp.sin(eta))
     return _matrix(bar, cross, cross, bar)
 
 
 def _phase(phase: jax.Array) -> jax.Array:
-    shift = jnp.exp(1j * phase)
+    shift = _unit(phase)
     zero = jnp.zeros_like(shift)
     return _matrix(shift, zero, zero, jnp.ones_like(shift))
+
+
+def _unit(phase: jax.Array) -> jax.Array:
+    return lax.complex(jnp.cos(phase), jnp.sin(phase))
 
 
 def _matrix(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Array:
