@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import math
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,6 +27,11 @@ from lumina_jax.quantizer import (
 
 METHODS = ("absmax", "percentile", "optimal", "lut")
 W = np.random.default_rng(0).laplace(size=(48, 6)).astype(np.float32)
+
+
+def test_the_page_on_quantization() -> None:
+    page = Path(__file__).parents[1] / "docs" / "quantization.md"
+    assert doctest.testfile(str(page), module_relative=False).failed == 0
 
 
 def bits(state: dict[str, Any] | None, **options: Any) -> int:

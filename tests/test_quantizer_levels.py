@@ -74,6 +74,20 @@ def test_optimal_is_the_best_uniform_quantizer(distribution: str, bits: int) -> 
     assert mse(w, best_uniform(w, bits, affine=True)) <= 1.001 * min(mid_tread, half_offset)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("shift", [0.7, 3.0])
+def test_affine_is_the_best_of_all_windows(bits: int, shift: float) -> None:
+    w = sample("gauss", 200).astype(np.float64) + shift
+    reach, levels = float(np.max(np.abs(w))), 2**bits
+    best = np.inf
+    for scale in np.geomspace(0.15 * reach / levels, 2.2 * reach, 1500):
+        farthest = int(2 * reach / scale) + levels
+        for offset in 0.5 * np.arange(-farthest, farthest + 1):
+            code = np.clip(np.rint(w / scale + offset), -(levels // 2), levels // 2 - 1)
+            best = min(best, float(np.mean((w - (code - offset) * scale) ** 2)))
+    assert mse(w, best_uniform(w, bits, affine=True)) <= 1.001 * best
+
+
 def test_optimal_at_eight_bits_is_within_a_thousandth() -> None:
     w = sample("student", 4096)
     near = covering(float(np.max(np.abs(w))), 8).scale * np.linspace(0.7, 1.05, 3000)
