@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -74,6 +75,17 @@ def test_scaling_table_is_monotone(table: dict[tuple[str, float], tuple[int, ...
     for rate in RATES:
         columns = zip(*(table[o, rate] for o in ("AMW", "MAW", "MWA")), strict=True)
         assert all(amw < maw < mwa for amw, maw, mwa in columns)
+
+
+def test_table_of_the_documentation(table: dict[tuple[str, float], tuple[int, ...]]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "physics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (AMW|MAW|MWA) \| (.*) \|$", text, re.MULTILINE)
+    written = {
+        (organization, rate): tuple(int(n) for n in cell.split(","))
+        for organization, cells in rows
+        for rate, cell in zip(RATES, cells.split("|"), strict=True)
+    }
+    assert written == table
 
 
 def test_sensitivities_of_the_presets() -> None:
