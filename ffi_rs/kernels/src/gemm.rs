@@ -196,15 +196,19 @@ fn chain<V: Vector, const R: usize, const N: usize>(
     left: impl Fn(usize) -> [f32; R],
 ) {
     let mut chain = *sums;
-    let whole = b.width == N * V::LEN;
-    for depth in range {
-        let right = if whole {
+    // The sums stay in registers only in loops that do nothing else.
+    if b.width == N * V::LEN && !range.is_empty() {
+        let rows = b.data[range.start * b.stride..].chunks(b.stride);
+        for (depth, row) in range.zip(rows) {
             // SAFETY: as in `tile`.
-            std::array::from_fn(|n| unsafe { V::load(&b.data[depth * b.stride + n * V::LEN..]) })
-        } else {
-            load_row(&b.data[depth * b.stride..][..b.width])
-        };
-        step(&mut chain, left(depth), right);
+            let right = std::array::from_fn(|n| unsafe { V::load(&row[n * V::LEN..]) });
+            step(&mut chain, left(depth), right);
+        }
+    } else {
+        for depth in range {
+            let right = load_row(&b.data[depth * b.stride..][..b.width]);
+            step(&mut chain, left(depth), right);
+        }
     }
     *sums = chain;
 }

@@ -3,6 +3,7 @@
 //! Every front end (the XLA handlers, the NumPy entry, the edge runtime) is generated from
 //! [`for_each_op!`]; nothing else enumerates the ops.
 
+mod bytes;
 mod error;
 mod float;
 mod gemm;

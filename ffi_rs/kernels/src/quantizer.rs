@@ -87,6 +87,15 @@ impl Quantizer {
         }
     }
 
+    /// The code as an integer, of a converter whose codes fit in 8 bits; any code of `v` that is
+    /// not finite.
+    #[inline(always)]
+    pub(crate) fn small_code(&self, v: f32) -> i32 {
+        // Adding 1.5 · 2²³ leaves an integer of that size in the low bits of the mantissa.
+        const MAGIC: f32 = 12_582_912.0;
+        (self.code(v) + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32
+    }
+
     /// The level nearest to `v`.
     #[inline(always)]
     pub(crate) fn value(&self, v: f32) -> f32 {

@@ -12,6 +12,8 @@ pub(crate) enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// The same, and VNNI: sums of 8-bit products.
+    Avx512Vnni,
 }
 
 impl Level {
@@ -25,7 +27,11 @@ impl Level {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("fma")
             {
-                return Self::Avx512;
+                return if is_x86_feature_detected!("avx512vnni") {
+                    Self::Avx512Vnni
+                } else {
+                    Self::Avx512
+                };
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 return Self::Avx2;
@@ -55,7 +61,7 @@ pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
 /// Columns of a register tile at `level`, and so of a packed panel.
 pub(crate) fn panel_width(level: Level) -> usize {
     match level {
-        Level::Avx512 => 48,
+        Level::Avx512 | Level::Avx512Vnni => 48,
         Level::Avx2 => 24,
         Level::Baseline => 3 * <vector::Baseline as Vector>::LEN,
     }
@@ -95,8 +101,10 @@ macro_rules! for_each_level {
                 }
 
                 match level {
-                    // SAFETY: `Level::Avx512` exists only where `detect` saw these features.
-                    $crate::simd::Level::Avx512 => unsafe { avx512($($arg),*) },
+                    $crate::simd::Level::Avx512 | $crate::simd::Level::Avx512Vnni => {
+                        // SAFETY: these levels exist only where `detect` saw the features.
+                        unsafe { avx512($($arg),*) }
+                    }
                     // SAFETY: `Level::Avx2` exists only where `detect` saw these features.
                     $crate::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
                     $crate::simd::Level::Baseline => $baseline($($arg),*),

@@ -7,13 +7,13 @@ use crate::simd::{for_each_level, lane_sum};
 
 /// Sums over the columns of one row, of p = h·ε/σ.
 #[derive(Clone, Copy, Default)]
-pub(super) struct RowSums {
+pub(crate) struct RowSums {
     /// Σ p
-    pub(super) plain: f32,
+    pub(crate) plain: f32,
     /// Σ p·|y|
-    pub(super) magnitude: f32,
+    pub(crate) magnitude: f32,
     /// Σ p·y²
-    pub(super) square: f32,
+    pub(crate) square: f32,
     /// ‖x_q‖² of the row
     pub(super) energy: f32,
 }

@@ -1,7 +1,7 @@
 //! One file per op.
 
 mod grad_steps;
-mod operands;
+pub(crate) mod operands;
 mod optical_matmul;
 mod optical_matmul_grad;
 mod optical_noise;

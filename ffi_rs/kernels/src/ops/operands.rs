@@ -283,4 +283,17 @@ impl<'a> Weights<'a> {
     pub(crate) fn get(&self, depth: usize, column: usize) -> f32 {
         self.data[depth * self.depth_stride + column * self.column_stride]
     }
+    /// Copies row `depth`, columns `first …`.
+    #[inline(always)]
+    pub(crate) fn copy_row(&self, out: &mut [f32], depth: usize, first: usize) {
+        let start = depth * self.depth_stride + first * self.column_stride;
+        if self.column_stride == 1 {
+            out.copy_from_slice(&self.data[start..][..out.len()]);
+        } else {
+            let column = self.data[start..].iter().step_by(self.column_stride);
+            for (out, value) in out.iter_mut().zip(column) {
+                *out = *value;
+            }
+        }
+    }
 }

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 
 use super::operands::{Chain, Coefficients, Ranges, Sizes, Weights, extents};
 use super::prepare::{
-    Across, Factor, Panels, Row, columns_per_group, convert_row, forms, rows_per_block,
-    weight_quantizers,
+    Across, Factor, Panels, Row, columns_per_group, convert_row, convert_row_to_bytes, forms,
+    rows_per_block, weight_quantizers,
 };
+use crate::bytes::{self, BytePanels, has_byte_products, row_bytes};
 use crate::gemm::{Left, Product, Sum, multiply};
 use crate::quantizer::{Form, Quantizers, convert_columns};
 use crate::shared::SharedMut;
@@ -77,19 +78,26 @@ struct Forward<'a> {
     with_linear: bool,
     sizes: Sizes,
     x: &'a [f32],
-    weights: Factor<'a>,
+    weights: Operand<'a>,
     ranges: Ranges<'a>,
-    x_form: Form,
-    sum: Sum,
     /// What one unit of the converted weights stands for, by column; empty where that is 1.
     steps: Vec<f32>,
     bias: Vec<f32>,
     adc: Quantizers,
 }
 
+/// The converted weights, and so how they are multiplied.
+enum Operand<'a> {
+    /// As f32, by x in the form that is named.
+    Floats(Factor<'a>, Form, Sum),
+    /// As 8-bit codes.
+    Bytes(BytePanels),
+}
+
 /// What one worker needs for one tile.
 struct Scratch {
     x: Vec<f32>,
+    x_bytes: Vec<u8>,
     product: Vec<f32>,
     rows: Vec<Row>,
 }
@@ -109,16 +117,26 @@ impl<'a> Forward<'a> {
         let integer = chain.is_integer(sizes.depth);
         let (x_form, w_form) = forms(chain, integer);
         let quantizers = weight_quantizers(chain, &ranges, sizes.columns);
-        let weights = if w_form == Form::Exact && !chain.transpose_weight {
-            Factor::InPlace(w, sizes.columns)
+        let source = Weights::new(w, sizes, chain.transpose_weight);
+        let mut steps = Vec::new();
+        if integer {
+            steps.extend((0..sizes.columns).map(|column| quantizers.at(column).step()));
+        }
+        let weights = if integer && has_byte_products(level) {
+            let panels = BytePanels::new(level, &source, &quantizers, pool);
+            for (step, poison) in steps.iter_mut().zip(&panels.poison) {
+                *step += poison;
+            }
+            Operand::Bytes(panels)
         } else {
-            let source = Weights::new(w, sizes, chain.transpose_weight);
-            Factor::Packed(Panels::new(level, &source, &quantizers, w_form, Across::Columns, pool))
-        };
-        let steps = if integer {
-            (0..sizes.columns).map(|column| quantizers.at(column).step()).collect()
-        } else {
-            Vec::new()
+            let factor = if w_form == Form::Exact && !chain.transpose_weight {
+                Factor::InPlace(w, sizes.columns)
+            } else {
+                let across = Across::Columns;
+                Factor::Packed(Panels::new(level, &source, &quantizers, w_form, across, pool))
+            };
+            let sum = if integer { Sum::Integers(chain.exact_products()) } else { Sum::Fresh };
+            Operand::Floats(factor, x_form, sum)
         };
         let adc = (0..sizes.columns).map(|column| ranges.y_full_scale.get(column));
         Ok(Self {
@@ -128,8 +146,6 @@ impl<'a> Forward<'a> {
             sizes,
             x: inputs[0].data()?,
             weights,
-            x_form,
-            sum: if integer { Sum::Integers(chain.exact_products()) } else { Sum::Fresh },
             steps,
             bias: if bias.len() == 1 { vec![bias[0]; sizes.columns] } else { bias.to_vec() },
             adc: Quantizers::new(chain.adc, adc),
@@ -147,11 +163,16 @@ impl<'a> Forward<'a> {
         let blocks = rows.div_ceil(block);
         let group = columns_per_group(self.level, columns, (4 * workers).div_ceil(blocks));
         let groups = columns.div_ceil(group);
+        let (floats, bytes) = match self.weights {
+            Operand::Floats(_, Form::Exact, _) => (0, 0),
+            Operand::Floats(..) => (block * depth, 0),
+            Operand::Bytes(_) => (0, block * row_bytes(depth)),
+        };
         let scratch: Vec<_> = (0..workers)
             .map(|_| {
-                let converted = if self.x_form == Form::Exact { 0 } else { block * depth };
                 Mutex::new(Scratch {
-                    x: vec![0.0; converted],
+                    x: vec![0.0; floats],
+                    x_bytes: vec![0; bytes],
                     product: vec![0.0; block * group],
                     rows: Vec::with_capacity(block),
                 })
@@ -177,31 +198,9 @@ impl<'a> Forward<'a> {
         out: &SharedMut<'_, f32>,
         linear: &SharedMut<'_, f32>,
     ) {
-        let Sizes { depth, columns, .. } = self.sizes;
+        let columns = self.sizes.columns;
         let width = tile.columns.len();
-        let x = &self.x[tile.rows.start * depth..tile.rows.end * depth];
-        scratch.rows.clear();
-        for (index, row) in tile.rows.clone().enumerate() {
-            let range = index * depth..(index + 1) * depth;
-            let converted = scratch.x.get_mut(range.clone()).unwrap_or_default();
-            let x = &x[range];
-            let (chain, form) = (self.chain, self.x_form);
-            let state = convert_row(self.level, converted, x, chain, &self.ranges, row, form);
-            scratch.rows.push(state);
-        }
-        multiply(
-            self.level,
-            &mut Product {
-                data: &mut scratch.product,
-                stride: width,
-                rows: tile.rows.len(),
-                columns: width,
-            },
-            Left::RowMajor(if self.x_form == Form::Exact { x } else { &scratch.x }, depth),
-            self.weights.starting_at(self.level, tile.columns.start),
-            depth,
-            self.sum,
-        );
+        self.product(tile, scratch);
         for (index, row) in tile.rows.clone().enumerate() {
             let start = row * columns + tile.columns.start;
             // SAFETY: tiles do not overlap, and each is computed by one chunk.
@@ -228,6 +227,39 @@ impl<'a> Forward<'a> {
                 expose_overflow(self.level, y);
             } else {
                 convert_columns(self.level, y, &self.adc.columns(tile.columns.start, width));
+            }
+        }
+    }
+
+    /// Converts the rows of `tile`, and multiplies them by the weights of its columns.
+    fn product(&self, tile: &Tile, scratch: &mut Scratch) {
+        let (level, chain, ranges) = (self.level, self.chain, &self.ranges);
+        let depth = self.sizes.depth;
+        let x = &self.x[tile.rows.start * depth..tile.rows.end * depth];
+        let Scratch { x: floats, x_bytes: bytes, product, rows } = scratch;
+        let width = tile.columns.len();
+        let c =
+            &mut Product { data: product, stride: width, rows: tile.rows.len(), columns: width };
+        rows.clear();
+        match &self.weights {
+            Operand::Floats(factor, form, sum) => {
+                for (index, row) in tile.rows.clone().enumerate() {
+                    let range = index * depth..(index + 1) * depth;
+                    let out = floats.get_mut(range.clone()).unwrap_or_default();
+                    rows.push(convert_row(level, out, &x[range], chain, ranges, row, *form));
+                }
+                let left = if *form == Form::Exact { x } else { floats };
+                let right = factor.starting_at(level, tile.columns.start);
+                multiply(level, c, Left::RowMajor(left, depth), right, depth, *sum);
+            }
+            Operand::Bytes(panels) => {
+                let stride = row_bytes(depth);
+                for (index, row) in tile.rows.clone().enumerate() {
+                    let out = &mut bytes[index * stride..][..depth];
+                    let x = &x[index * depth..][..depth];
+                    rows.push(convert_row_to_bytes(level, out, x, chain, ranges, row));
+                }
+                bytes::multiply(level, c, bytes, panels, tile.columns.start);
             }
         }
     }

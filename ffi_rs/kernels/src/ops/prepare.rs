@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::operands::{Chain, Ranges, Sizes, Weights};
 use crate::ParFor;
+use crate::bytes;
 use crate::gemm::Right;
 use crate::quantizer::{Form, Quantizers, convert};
 use crate::shared::SharedMut;
@@ -38,6 +39,27 @@ pub(crate) fn convert_row(
     let mut energy = 0.0;
     if ranges.coefficients(row).is_some_and(|noise| noise.weight != 0.0) {
         sum_of_squares(level, converted, &mut energy);
+        energy *= step * step;
+    }
+    Row { step, energy }
+}
+
+/// Converts row `row` of x into codes plus 128.
+pub(crate) fn convert_row_to_bytes(
+    level: Level,
+    out: &mut [u8],
+    x: &[f32],
+    chain: &Chain,
+    ranges: &Ranges<'_>,
+    row: usize,
+) -> Row {
+    let quantizer = chain.dac.quantizer(ranges.x_full_scale.get(row));
+    let mut poison = 0.0;
+    bytes::convert_row(level, out, x, &quantizer, &mut poison);
+    let step = quantizer.step() + poison;
+    let mut energy = 0.0;
+    if ranges.coefficients(row).is_some_and(|noise| noise.weight != 0.0) {
+        bytes::sum_of_squares(level, out, &mut energy);
         energy *= step * step;
     }
     Row { step, energy }
