@@ -76,11 +76,11 @@ def sensitivity_w(
     rate = real(name, "symbol_rate_hz", symbol_rate_hz, above=0)
     q, dark, rin = _densities(name, receiver, elementary_charge_c)
     inverse = jnp.exp(enob_to_sinad_db(bits) * (-math.log(10) / 20)) / jnp.sqrt(rate / math.sqrt(2))
-    # S² is beyond f32's range for some rates, so 1/S² - RIN is the product of two roots.
+    # 1/S² - RIN, factored because a difference of squares loses digits close to the limit.
     margin = (inverse - jnp.sqrt(rin)) * (inverse + jnp.sqrt(rin))
     reachable = inverse > jnp.sqrt(rin)
     if not isinstance(reachable, Tracer) and not np.all(reachable):
-        limit = sinad_db_to_enob(-ratio_to_db(rin * jnp.min(jnp.asarray(rate)) / math.sqrt(2)))
+        limit = sinad_db_to_enob(-ratio_to_db(rin * jnp.max(rate) / math.sqrt(2)))
         raise ValueError(
             f"{name}: `enob` of {np.max(np.asarray(bits)):g} is out of reach at any power, "
             f"expected less than {float(limit):.2f}, which is what the RIN of the laser leaves"

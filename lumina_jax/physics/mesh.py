@@ -38,11 +38,15 @@ def mzi(
         coupler_1_rad: η₁ of the first coupler, rad; sin²η crosses.
         coupler_2_rad: η₂ of the second.
     """
-    theta, phi, eta_1, eta_2 = jnp.broadcast_arrays(
+    values = (
         real("mzi", "theta_rad", theta_rad),
         real("mzi", "phi_rad", phi_rad),
         real("mzi", "coupler_1_rad", coupler_1_rad),
         real("mzi", "coupler_2_rad", coupler_2_rad),
+    )
+    # Python numbers take the type of the arrays beside them, as in arithmetic.
+    theta, phi, eta_1, eta_2 = jnp.broadcast_arrays(
+        *(value.astype(jnp.result_type(*values)) for value in values)
     )
     couplers = _coupler(eta_2) @ _phase(theta) @ _coupler(eta_1)
     return couplers @ _phase(phi)
