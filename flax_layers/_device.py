@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
+from lumina_jax.crosstalk import Crosstalk
 from lumina_jax.spec import op_bits
 
 RangeMode: TypeAlias = Literal["calibrate", "learn"]
@@ -24,6 +25,8 @@ class Device:
     """Noise of one readout; None is a quiet device."""
     attenuation: float
     """Factor on the weights, linear."""
+    crosstalk: Crosstalk | None = None
+    """Between the wavelengths of the input; None is none."""
 
     @property
     def converters(self) -> tuple[str, ...]:
@@ -52,6 +55,7 @@ def device(
         spec=profile.spec if spec is None else spec,
         noise=profile.noise if noise is None else noise,
         attenuation=profile.attenuation,
+        crosstalk=profile.crosstalk,
     )
 
 

@@ -124,6 +124,7 @@ class OpticalDense(nn.Module):
             noise=hardware.noise if noisy else None,
             key=self.make_rng("noise") if noisy else None,
             attenuation=hardware.attenuation,
+            crosstalk=hardware.crosstalk,
             gain=Ranges(**gains),
             momentum=self.momentum if observe else None,
             axis_name=self.axis_name,

@@ -153,6 +153,7 @@ class OpticalDense(nnx.Module):
             noise=noise if noisy else None,
             key=self._key(rngs) if noisy else None,
             attenuation=self.hardware.attenuation,
+            crosstalk=self.hardware.crosstalk,
             gain=Ranges(x=_value(self.x_log_gain), y=_value(self.y_log_gain)),
             momentum=None if use_running_average else self.momentum,
             axis_name=self.axis_name,

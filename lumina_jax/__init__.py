@@ -1,6 +1,7 @@
 """Noise-aware training of photonic neural networks: optical ops for JAX, with gradients."""
 
-from . import physics
+from . import crosstalk, drift, physics, planner
+from .compensation import compensate
 from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
 from .custom_vjp.optical_noise import optical_noise
 from .custom_vjp.quantize import quantize
@@ -14,6 +15,7 @@ from .kernel import (
     version,
 )
 from .noise import NoiseModel
+from .planner import WDMPlanner
 from .profiles import HardwareProfile
 from .quantizer import DynamicRangeEstimator, WeightQuantizer, allocate_bits
 from .spec import OpticalSpec
@@ -26,9 +28,13 @@ __all__ = [
     "HardwareProfile",
     "NoiseModel",
     "OpticalSpec",
+    "WDMPlanner",
     "WeightQuantizer",
     "__version__",
     "allocate_bits",
+    "compensate",
+    "crosstalk",
+    "drift",
     "energy_report",
     "explain",
     "hello_lumina",
@@ -39,6 +45,7 @@ __all__ = [
     "optical_matmul_with_linear",
     "optical_noise",
     "physics",
+    "planner",
     "quantize",
     "version",
 ]

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, TextIO
 
+from .crosstalk import Crosstalk
 from .measurements import NoiseFit, fit_noise
 from .noise import NoiseModel
 from .physics import LinkBudget, Receiver
@@ -17,9 +18,9 @@ from .spec import OpticalSpec, check_bits
 class HardwareProfile:
     """One photonic processor.
 
-    The first group of fields is what layers compute with, through `spec`, `noise` and
-    `attenuation`; the second describes the optical link for planning tools and `explain`. Make a
-    variant of a preset with `dataclasses.replace`.
+    The first group of fields is what layers compute with, through `spec`, `noise`, `attenuation`
+    and `crosstalk`; the second describes the optical link for planning tools and `explain`. Make
+    a variant of a preset with `dataclasses.replace`.
 
     Link formulas and constants follow Al-Qadasi et al., "Scaling up silicon photonic-based
     accelerators", APL Photonics 7, 020902 (2022).
@@ -43,6 +44,8 @@ class HardwareProfile:
     """Relative drift of the weights with temperature (no unit)."""
     attenuation: float = 1.0
     """Transmission of the optical path, linear: 1 is lossless."""
+    crosstalk: Crosstalk | None = None
+    """Between the wavelength channels of the weight bank; None is none."""
 
     symbol_rate_hz: float | None = None
     """Vectors per second, Hz; None where unknown."""
@@ -87,7 +90,9 @@ class HardwareProfile:
             raise TypeError("HardwareProfile: `precision` must be an int, got None")
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if entry.name in ("name", "fit") or (value is None and entry.default is None):
+            if entry.name in ("name", "fit", "crosstalk"):
+                continue
+            if value is None and entry.default is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"HardwareProfile: `{entry.name}` must be a number, got {value!r}")
@@ -97,6 +102,11 @@ class HardwareProfile:
                 raise ValueError(
                     f"HardwareProfile: `{entry.name}` must not be negative, got {value}"
                 )
+        if not isinstance(self.crosstalk, Crosstalk | None):
+            raise TypeError(
+                f"HardwareProfile: `crosstalk` is of type {type(self.crosstalk).__name__}, "
+                "expected CrosstalkMatrix, RingComb, NearestNeighbor or None"
+            )
         if not 0 < self.attenuation <= 1:
             raise ValueError(
                 "HardwareProfile: `attenuation` must be above 0 and at most 1, "

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .crosstalk import Crosstalk, fold_quantized
 from .custom_vjp._arguments import absmax
 from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
 from .noise import NoiseModel
@@ -69,6 +70,7 @@ def calibrated_matmul(
     noise: NoiseModel | None = None,
     key: jax.Array | None = None,
     attenuation: float = 1.0,
+    crosstalk: Crosstalk | None = None,
     gain: Ranges = Ranges(),
     momentum: float | None = None,
     axis_name: AxisName | None = None,
@@ -83,6 +85,8 @@ def calibrated_matmul(
         spec: bits of the converters.
         noise, key: as in `optical_matmul`; both None is a quiet device.
         attenuation: what the light loses on its way, as a factor on the kernel (linear, 0 to 1).
+        crosstalk: between the wavelengths of the input, which acts on the kernel after its
+            converter; None is none.
         gain: natural logarithms of learned factors on the full scales, f32[]; None for no factor.
         momentum: share of the old range in the new one; None leaves the ranges as they are.
         axis_name: mapped axes (of `shard_map` or `vmap`) that hold parts of one batch.
@@ -91,6 +95,8 @@ def calibrated_matmul(
         y f32[..., N], and the ranges for the next batch.
     """
     weight = kernel if attenuation == 1.0 else kernel * attenuation
+    if crosstalk is not None:
+        weight, spec = fold_quantized(weight, crosstalk, spec)
     scales = _full_scales(x, weight, bias, running, spec=spec, axis_name=axis_name)
     x_scale, y_scale = (
         scale if scale is None or g is None else scale * jnp.exp(g)

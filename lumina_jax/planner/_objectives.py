@@ -1,0 +1,59 @@
+"""What an allocation costs.
+
+Every objective is a sum, or the largest, of what the streams receive,
+
+    J = Σ_i Σ_{j≠i} A_ij · X(π_i, π_j)        or        max_i Σ_{j≠i} A_ij · X(π_i, π_j)
+
+with the weights A of the objective:
+
+    "snr"      A_ij = p_j / p_i     mean penalty of the signal-to-crosstalk ratio
+    "max"      A_ij = p_j / p_i     the largest of them: the worst stream
+    "product"  A_ij = p_i · p_j     no two strong neighbors
+    "total"    A_ij = p_j           all crosstalk power
+
+i is the stream that receives and j the one that leaks; X need not be symmetric.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from ._checks import Floats, Order
+
+Objective: TypeAlias = Literal["snr", "max", "product", "total"]
+
+
+def check_objective(op: str, objective: str) -> None:
+    """Raises ValueError for a name that is no objective."""
+    if objective not in get_args(Objective):
+        known = ", ".join(repr(name) for name in get_args(Objective))
+        raise ValueError(f"{op}: `objective` is {objective!r}, expected one of {known}")
+
+
+def influence(op: str, powers: Floats, objective: Objective) -> Floats:
+    """A, f64[n, n], with a zero diagonal."""
+    if objective in ("snr", "max"):
+        if powers.min() <= 0:
+            raise ValueError(
+                f"{op}: `powers` must be above 0 for objective {objective!r}, got {powers.min():g}"
+            )
+        weights = powers[None, :] / powers[:, None]
+    elif objective == "product":
+        weights = powers[None, :] * powers[:, None]
+    else:
+        weights = np.broadcast_to(powers, (len(powers), len(powers))).copy()
+    np.fill_diagonal(weights, 0.0)
+    return weights
+
+
+def received(weights: Floats, coupling: Floats, order: Order) -> Floats:
+    """What each stream receives, f64[n]: `Σ_{j≠i} A_ij · X(π_i, π_j)`."""
+    return np.sum(weights * coupling[np.ix_(order, order)], axis=1)
+
+
+def cost_of(weights: Floats, coupling: Floats, order: Order, *, worst: bool) -> float:
+    """J of an order; `worst` is the largest in place of the sum."""
+    shares = received(weights, coupling, order)
+    return float(shares.max() if worst else shares.sum())

@@ -1,0 +1,162 @@
+"""`WDMPlanner`: from a model to wavelengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from ..physics import Receiver
+from . import _streams
+from ._allocate import allocate
+from ._checks import Floats, number
+from ._compress import check_receiver, check_ring, stream_enob
+from ._objectives import Objective, check_objective
+from ._plan import Bus, Plan, Stream
+from ._ring import Grid, Ring
+
+_OP = "WDMPlanner"
+# Streams below this part of the strongest of the model carry nothing: -120 dB.
+_DARK = 1e-12
+
+
+class WDMPlanner:
+    """Plans the wavelengths of all inputs of a model.
+
+    The inputs of each layer go on buses of `grid.slots` channels, the first on the first bus, as
+    `crosstalk.fold` has them; on each bus `allocate` finds the order. Inputs that are dark on all
+    calibration batches take the slots left over.
+
+    Args:
+        ring: the filter of every channel.
+        grid: the slots of every bus; they must fit the free spectral range.
+        objective: "snr", "max", "product" or "total", as in `allocate`.
+        receiver: whose noise is part of the effective bits; None is one without noise.
+        power_w: mean optical power of the strongest stream of each layer at the detector, W.
+        enob_target: bits that every stream should have, for the margins; None for no target.
+        seed: as in `allocate`.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type or out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        ring: Ring,
+        grid: Grid,
+        objective: Objective = "snr",
+        receiver: Receiver | None = None,
+        power_w: float = 1e-4,
+        enob_target: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        check_ring(_OP, ring)
+        if not isinstance(grid, Grid):
+            raise TypeError(f"{_OP}: `grid` is of type {type(grid).__name__}, expected a Grid")
+        check_objective(_OP, objective)
+        check_receiver(_OP, receiver)
+        if enob_target is not None:
+            enob_target = number(_OP, "enob_target", enob_target, above=0)
+        width = grid.slots * grid.spacing_hz
+        if width > ring.fsr_hz:
+            raise ValueError(
+                f"{_OP}: `grid` takes {width / 1e12:.3g} THz, expected at most the free spectral "
+                f"range of `ring`, {ring.fsr_hz / 1e12:.3g} THz"
+            )
+        self.ring = ring
+        self.grid = grid
+        self.objective: Objective = objective
+        self.receiver = receiver
+        self.power_w = number(_OP, "power_w", power_w, above=0)
+        self.enob_target = enob_target
+        self.seed = seed
+
+    def optimize_allocation(
+        self, model_graph: Any, batches: Iterable[ArrayLike] | None = None
+    ) -> Plan:
+        """The plan for a model.
+
+        The power of a stream is its mean square at the detectors of the layer,
+        `⟨x_k²⟩·mean_n w_kn²`, scaled so that the strongest of the layer has `power_w`.
+
+        Args:
+            model_graph: a model or graph of the exporter, for whose inputs ⟨x_k²⟩ = 1 is assumed;
+                or a Flax model to be run on the batches: a bound Linen module,
+                `model.bind(variables)`, an NNX module, or a pure function of a batch. Layers inside
+                `scan`, `while_loop` and `cond` are not seen.
+            batches: calibration batches, each an argument for the model.
+
+        Raises:
+            TypeError: `model_graph` is something else.
+            ValueError: there is no optical layer in it; a graph came with batches or a model
+                without; a signal is not finite.
+        """
+        buses: list[Bus] = []
+        coupling = self.ring.coupling(self.grid.frequencies_hz)
+        for layer in _streams.of_model(model_graph, batches):
+            strongest = layer.powers.max()
+            powers = layer.powers * (self.power_w / strongest) if strongest > 0 else layer.powers
+            powers = np.where(powers > _DARK * self.power_w, powers, 0.0)
+            for start in range(0, len(powers), self.grid.slots):
+                part = powers[start : start + self.grid.slots]
+                buses.append(self._bus(layer.name, start, part, coupling))
+        return Plan(
+            objective=self.objective,
+            ring=self.ring,
+            grid=self.grid,
+            enob_target=self.enob_target,
+            buses=tuple(buses),
+        )
+
+    def _bus(self, layer: str, start: int, powers: Floats, coupling: Floats) -> Bus:
+        lit = np.flatnonzero(powers)
+        slots = np.empty(len(powers), np.intp)
+        cost, enob, leaked = 0.0, np.empty(0), np.empty(0)
+        if lit.size:
+            # Costs of "product" and "total" are relative to the strongest stream.
+            order, cost = allocate(
+                powers[lit] / self.power_w, coupling, self.objective, seed=self.seed
+            )
+            slots[lit] = order
+            enob = stream_enob(powers[lit], coupling, order, self.receiver)
+            crosstalk = coupling[np.ix_(order, order)] - np.eye(len(order))
+            leaked = crosstalk @ powers[lit] / powers[lit]
+        free = np.setdiff1d(np.arange(len(coupling)), slots[lit])
+        slots[powers == 0] = free[: len(powers) - len(lit)]
+
+        place = {int(index): position for position, index in enumerate(lit)}
+        frequencies, wavelengths = self.grid.frequencies_hz, self.grid.wavelengths_m
+        streams = []
+        for index, slot in enumerate(slots):
+            position = place.get(index)
+            bits = None if position is None else _finite(enob[position])
+            streams.append(
+                Stream(
+                    input=start + index,
+                    slot=int(slot),
+                    frequency_hz=float(frequencies[slot]),
+                    wavelength_m=float(wavelengths[slot]),
+                    power_w=float(powers[index]),
+                    crosstalk_db=None if position is None else _decibel(leaked[position]),
+                    enob=bits,
+                    margin_bits=_less(bits, self.enob_target),
+                    tolerance_k=None if bits is None else self.ring.tolerance_k(max(bits, 1.0)),
+                )
+            )
+        return Bus(layer=layer, cost=cost, streams=tuple(streams))
+
+
+def _finite(bits: float) -> float:
+    """Effective bits; those of a stream that nothing disturbs are as many as f64 has."""
+    return min(float(bits), 53.0)
+
+
+def _less(bits: float | None, target: float | None) -> float | None:
+    return None if bits is None or target is None else bits - target
+
+
+def _decibel(ratio: float) -> float | None:
+    return 10 * float(np.log10(ratio)) if ratio > 0 else None
