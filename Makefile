@@ -41,6 +41,10 @@ test: $(STAMP)-test runtime ## all Rust and Python tests
 	else \
 	  cargo test --workspace --locked --no-fail-fast; \
 	fi
+	@echo '==> Kernel tests on lesser CPUs'
+	@for level in baseline avx2 avx512; do \
+	  LUMINA_MAX_SIMD=$$level cargo test --quiet --locked -p lumina-kernels || exit 1; \
+	done
 	@echo '==> Python tests'
 	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4
 

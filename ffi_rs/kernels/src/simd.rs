@@ -1,10 +1,12 @@
 //! One portable body, compiled once for each CPU level and picked at run time.
 
+use std::sync::OnceLock;
+
 use crate::vector::{self, Vector};
 
 /// The instruction sets that a body is compiled for. A value above the baseline is proof that
 /// this CPU has them: only [`Level::detect`] makes one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     /// What every CPU of the target has: SSE2 on x86-64, NEON on AArch64.
     Baseline,
@@ -17,8 +19,22 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// The best level of this CPU.
+    /// The best level of this CPU, or the lower one that `LUMINA_MAX_SIMD` names: a test's way to
+    /// run every variant on one machine.
     pub(crate) fn detect() -> Self {
+        static LEVEL: OnceLock<Level> = OnceLock::new();
+        *LEVEL.get_or_init(|| {
+            let highest = match std::env::var("LUMINA_MAX_SIMD").as_deref() {
+                Ok("baseline") => Self::Baseline,
+                Ok("avx2") => Self::Avx2,
+                Ok("avx512") => Self::Avx512,
+                _ => Self::Avx512Vnni,
+            };
+            Self::of_this_cpu().min(highest)
+        })
+    }
+
+    fn of_this_cpu() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f")
