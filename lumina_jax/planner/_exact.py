@@ -18,11 +18,13 @@ def search(weights: Floats, coupling: Floats, best: Order, *, worst: bool) -> Or
 
     Streams are placed one after the other, the most influential first. All partial orders of one
     length are extended together, and those dropped whose lower bound is no better than the best
-    order known. The lower bound lets each stream that is still to be placed choose the best free
-    slot for itself alone:
+    order known. The lower bound lets each stream r that is still to be placed choose the best slot
+    for itself alone, and all others sit where they harm it least:
 
-        sum      cost of the placed + Σ_r min_s (r at s with the placed) + Σ_rr' min X-term
-        worst    max(max_k (k has received + A_k,rest · min X to a free slot), max_r min_s ...)
+        sum      cost of the placed + Σ_r min_s (r at s with the placed + r from the others)
+        worst    max(max_k (k with the placed + k from the others), max_r min_s ...)
+
+    Of streams that can be exchanged the former takes the lower slot.
     """
     n = len(weights)
     sequence = np.argsort(-(weights.sum(axis=0) + weights.sum(axis=1)), kind="stable")
@@ -32,7 +34,11 @@ def search(weights: Floats, coupling: Floats, best: Order, *, worst: bool) -> Or
     placed = np.zeros((1, 0), np.intp)
     state = np.zeros((1, 0)), np.zeros((1, n, len(coupling)))
     for depth in range(n):
-        placed, state = extend(a, coupling, depth, placed, state, limit)
+        parents, chosen = _branches(placed, len(coupling))
+        if depth and _exchangeable(a, depth):
+            ordered = placed[parents, -1] < chosen
+            parents, chosen = parents[ordered], chosen[ordered]
+        placed, state = extend(a, coupling, placed, state, parents, chosen, limit)
         if not len(placed):
             return best
     costs = state[0].max(axis=1) if worst else state[0][:, 0]
@@ -53,15 +59,28 @@ def _branches(placed: Order, slots: int) -> tuple[Order, Order]:
     return parents, chosen
 
 
+def _exchangeable(a: Floats, depth: int) -> bool:
+    """Whether stream `depth` and the one before it mean the same to all."""
+    order = np.arange(len(a))
+    order[[depth - 1, depth]] = depth, depth - 1
+    return np.array_equal(a, a[np.ix_(order, order)])
+
+
 def _extend_sum(
-    a: Floats, x: Floats, depth: int, placed: Order, state: _State, limit: float
+    a: Floats,
+    x: Floats,
+    placed: Order,
+    state: _State,
+    parents: Order,
+    chosen: Order,
+    limit: float,
 ) -> tuple[Order, _State]:
+    depth = placed.shape[1]
     cost, added = state
-    parents, chosen = _branches(placed, len(x))
     total = added[parents, 0, chosen] + (cost[parents, 0] if depth else 0.0)
     later = slice(depth + 1, None)
-    rest = _least_pairs(a[later, later], x)
-    kept = total + rest < limit
+    others = _least(a[later, later], x)
+    kept = total + others.min(axis=1).sum() < limit
     parents, chosen, total = parents[kept], chosen[kept], total[kept]
     placed = np.column_stack((placed[parents], chosen))
     added = (
@@ -70,15 +89,21 @@ def _extend_sum(
         + a[depth, later][None, :, None] * x[chosen][:, None, :]
     )
     added[np.arange(len(placed))[:, None], :, placed] = np.inf
-    kept = total + added.min(axis=2).sum(axis=1) + rest < limit
+    kept = total + (added + others).min(axis=2).sum(axis=1) < limit
     return placed[kept], (total[kept, None], added[kept])
 
 
 def _extend_worst(
-    a: Floats, x: Floats, depth: int, placed: Order, state: _State, limit: float
+    a: Floats,
+    x: Floats,
+    placed: Order,
+    state: _State,
+    parents: Order,
+    chosen: Order,
+    limit: float,
 ) -> tuple[Order, _State]:
+    depth = placed.shape[1]
     got, added = state
-    parents, chosen = _branches(placed, len(x))
     leaked = a[:depth, depth] * x[placed[parents], chosen[:, None]]
     got = np.column_stack((got[parents] + leaked, added[parents, 0, chosen]))
     kept = got.max(axis=1) < limit
@@ -86,21 +111,29 @@ def _extend_worst(
     placed = np.column_stack((placed[parents], chosen))
     later = slice(depth + 1, None)
     added = added[parents, 1:] + a[later, depth][None, :, None] * x.T[chosen][:, None, :]
-    rows = np.arange(len(placed))[:, None]
-    added[rows, :, placed] = np.inf
+    added[np.arange(len(placed))[:, None], :, placed] = np.inf
     if depth + 1 == len(a):
         return placed, (got, added)
+    others = _least(a[later, later], x)
+    kept = (added + others).min(axis=2).max(axis=1) < limit
+    placed, got, added = placed[kept], got[kept], added[kept]
     reach = x[placed]
-    reach[rows[:, :, None], np.arange(depth + 1)[None, :, None], placed[:, None, :]] = np.inf
-    least = got + a[: depth + 1, later].sum(axis=1) * reach.min(axis=2)
-    kept = np.maximum(least.max(axis=1), added.min(axis=2).max(axis=1)) < limit
+    np.put_along_axis(reach, np.repeat(placed[:, None, :], depth + 1, axis=1), np.inf, axis=2)
+    reach = np.sort(reach, axis=2)[:, :, : len(a) - depth - 1]
+    strongest = -np.sort(-a[: depth + 1, later], axis=1)
+    kept = (got + np.sum(strongest * reach, axis=2)).max(axis=1) < limit
     return placed[kept], (got[kept], added[kept])
 
 
-def _least_pairs(a: Floats, x: Floats) -> float:
-    """A lower bound on the cost that streams have among themselves, wherever they are."""
-    off = x[~np.eye(len(x), dtype=bool)]
-    return float(a.sum() * off.min()) if off.size else 0.0
+def _least(a: Floats, x: Floats) -> Floats:
+    """The least that each stream r receives at slot s from the others of `a`, f64[r, slots].
+
+    The strongest of them at the slot that leaks least into s, and so on (rearrangement inequality).
+    """
+    others = max(len(a) - 1, 0)
+    strongest = -np.sort(-a, axis=1)[:, :others]
+    leaks = np.sort(x + np.diag(np.full(len(x), np.inf)), axis=1)[:, :others]
+    return strongest @ leaks.T
 
 
 def sort_total(powers: Floats, coupling: Floats) -> Order:
