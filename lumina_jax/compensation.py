@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from ._checks import number
 from .crosstalk import Crosstalk, matrix_of, on_buses
 
 Mode: TypeAlias = Literal["fold", "readout", "wiener", "feedback"]
@@ -87,10 +88,10 @@ def compensate(
     weights = _weights(w)
     c = np.asarray(matrix_of(_OP, crosstalk), np.float64)
     resolution = _resolution(bits, mode)
-    mu = _number("regularization", regularization, 0.0)
+    mu = number(_OP, "regularization", regularization, least=0.0)
     if mu and mode != "wiener":
         raise ValueError(f"{_OP}: `regularization` is for mode 'wiener', got {mu:g} in {mode!r}")
-    limit = _number("max_condition", max_condition, 1.0)
+    limit = number(_OP, "max_condition", max_condition, least=1.0)
 
     c = c[: len(weights), : len(weights)]
 
@@ -208,11 +209,3 @@ def _resolution(bits: Any, mode: str) -> int:
     if not 2 <= bits <= 16:
         raise ValueError(f"{_OP}: `bits` must be from 2 to 16, got {bits}")
     return bits
-
-
-def _number(name: str, value: Any, least: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{_OP}: `{name}` must be a number, got {value!r}")
-    if not math.isfinite(value) or value < least:
-        raise ValueError(f"{_OP}: `{name}` must be finite and at least {least:g}, got {value}")
-    return float(value)

@@ -22,6 +22,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from ._checks import nonnegative
 from .custom_vjp._arguments import absmax
 from .custom_vjp.quantize import quantize
 from .spec import OpticalSpec, op_bits
@@ -41,7 +42,7 @@ class CrosstalkMatrix:
     lets through of its own; kept as tuples, so that a profile can be compared and hashed."""
 
     def __post_init__(self) -> None:
-        rows = _square("CrosstalkMatrix", "rows", self.rows)
+        rows = nonnegative("CrosstalkMatrix", "rows", self.rows, expected="[n, n]")
         object.__setattr__(self, "rows", tuple(map(tuple, rows.tolist())))
 
     @property
@@ -222,24 +223,7 @@ def matrix_of(op: str, crosstalk: Any) -> Any:
         if crosstalk.ndim != 2 or crosstalk.shape[0] != crosstalk.shape[1]:
             raise ValueError(f"{op}: `crosstalk` has shape {crosstalk.shape}, expected [n, n]")
         return crosstalk
-    return _square(op, "crosstalk", crosstalk)
-
-
-def _square(op: str, name: str, value: Any) -> NDArray[np.float64]:
-    try:
-        given = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{op}: `{name}` is ragged, expected rows of equal length") from None
-    if given.dtype.kind not in "fiu":
-        raise TypeError(f"{op}: `{name}` is of type {given.dtype}, expected real numbers")
-    if given.ndim != 2 or given.shape[0] != given.shape[1] or not given.size:
-        raise ValueError(f"{op}: `{name}` has shape {given.shape}, expected [n, n]")
-    matrix = given.astype(np.float64)
-    if not np.isfinite(matrix).all():
-        raise ValueError(f"{op}: `{name}` has NaN or infinite values, expected finite ones")
-    if matrix.min() < 0:
-        raise ValueError(f"{op}: `{name}` must not be negative, got {matrix.min():g}")
-    return matrix
+    return nonnegative(op, "crosstalk", crosstalk, expected="[n, n]")
 
 
 def _check_channels(op: str, channels: Any) -> None:

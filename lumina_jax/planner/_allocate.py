@@ -8,8 +8,9 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import nonnegative
 from . import _exact, _swap
-from ._checks import Floats, Order, array
+from ._checks import Floats, Order
 from ._objectives import Objective, check_objective, cost_of, influence
 
 # Orders that are searched in full: P(9, 8) is the most for 8 streams on 9 slots.
@@ -59,9 +60,10 @@ def allocate(
         raise TypeError(f"{op}: `seed` must be an int, got {seed!r}") from None
     if seed < 0:
         raise ValueError(f"{op}: `seed` must not be negative, got {seed}")
-    p, x = array(op, "powers", powers, rank=1), array(op, "coupling", coupling, rank=2)
-    if x.shape[0] != x.shape[1]:
-        raise ValueError(f"{op}: `coupling` has shape {x.shape}, expected [slots, slots]")
+    p, x = (
+        nonnegative(op, "powers", powers, expected="[n] with n >= 1"),
+        nonnegative(op, "coupling", coupling, expected="[slots, slots]"),
+    )
     if len(x) < len(p):
         raise ValueError(
             f"{op}: `coupling` has {len(x)} slots, expected at least one for each of the "

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._checks import nonnegative, number
 from ..physics import Receiver
-from ._checks import Floats, Order, array, number, slots_of
+from ._checks import Floats, Order, slots_of
 from ._ring import Ring
 
 # The first spacing that suffices is bracketed on this many, evenly spaced in the logarithm, which
@@ -90,7 +91,7 @@ def compress(
         TypeError, ValueError: an argument is of the wrong type, shape or range.
     """
     op = "compress"
-    p = array(op, "powers", powers, rank=1)
+    p = nonnegative(op, "powers", powers, expected="[n] with n >= 1")
     if p.min() <= 0:
         raise ValueError(f"{op}: `powers` must be above 0, got {p.min():g}")
     slots = slots_of(op, order, len(p))

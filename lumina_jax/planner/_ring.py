@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._checks import nonnegative, number
 from ..crosstalk import ring_transmission
 from ..physics import ITU_ANCHOR_HZ, LORENTZIAN_SLOPE, SILICON_DRIFT_M_PER_K
 from ..profiles import HardwareProfile
-from ._checks import Floats, array, number
+from ._checks import Floats
 
 _LIGHT_SPEED = 299792458.0
 _ITU_SPACINGS_HZ = (12.5e9, 25e9, 50e9, 100e9)
@@ -80,7 +81,9 @@ class Ring:
 
     def coupling(self, frequencies_hz: ArrayLike) -> Floats:
         """X between rings tuned to these frequencies, f64[n, n]; symmetric, 1 on the diagonal."""
-        hz = array("Ring.coupling", "frequencies_hz", frequencies_hz, rank=1)
+        hz = nonnegative(
+            "Ring.coupling", "frequencies_hz", frequencies_hz, expected="[n] with n >= 1"
+        )
         return self.transmission(np.subtract.outer(hz, hz) / self.fwhm_hz)
 
     def tolerance_k(self, bits: float) -> float:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
+from .._checks import number
 from ..physics import Receiver
 from . import _streams
 from ._allocate import allocate
-from ._checks import Floats, number
+from ._checks import Floats
 from ._compress import check_receiver, check_ring, stream_enob
 from ._objectives import Objective, check_objective
 from ._plan import Bus, Plan, Stream

@@ -22,7 +22,8 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import MAX_BITS, number, resolution
+from .._checks import number
+from ._checks import MAX_BITS, resolution
 
 Unit: TypeAlias = Literal["bits", "energy"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from typing import Any
 
@@ -25,21 +24,6 @@ def resolution(op: str, name: str, value: Any, most: int = MAX_BITS) -> int:
     if not 1 <= bits <= most:
         raise ValueError(f"{op}: `{name}` must be from 1 to {most}, got {bits}")
     return bits
-
-
-def number(op: str, name: str, value: Any, *, least: float | None = None) -> float:
-    """A finite number, above `least` where that is given, as a Python float."""
-    if isinstance(value, bool | str | bytes | complex) or np.ndim(value) != 0:
-        raise TypeError(f"{op}: `{name}` must be a number, got {value!r}")
-    try:
-        converted = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{op}: `{name}` must be a number, got {value!r}") from None
-    if not math.isfinite(converted):
-        raise ValueError(f"{op}: `{name}` must be finite, got {converted}")
-    if least is not None and converted < least:
-        raise ValueError(f"{op}: `{name}` must be at least {least:g}, got {converted:g}")
-    return converted
 
 
 def concrete(op: str, name: str, value: Any) -> NDArray[np.float32]:

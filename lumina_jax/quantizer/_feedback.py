@@ -10,8 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from .._checks import number
 from . import _params
-from ._checks import concrete, number
+from ._checks import concrete
 from ._params import QuantizerParams
 
 _OP = "error_feedback"

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ._checks import channel_axis, number
+from .._checks import number
+from ._checks import channel_axis
 
 _OP = "DynamicRangeEstimator"
 

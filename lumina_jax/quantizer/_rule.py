@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ._checks import MAX_BITS, number
+from .._checks import number
+from ._checks import MAX_BITS
 
 REFERENCE_TEMPERATURE_K = 300.0
 """Temperature at which SNR and noise are stated, K."""

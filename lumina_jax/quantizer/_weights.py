@@ -14,8 +14,9 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from .._checks import number
 from . import _params
-from ._checks import MAX_BITS, channel_axis, concrete, number, resolution
+from ._checks import MAX_BITS, channel_axis, concrete, resolution
 from ._feedback import error_feedback
 from ._kmeans import kmeans_1d
 from ._params import QuantizerParams
