@@ -18,7 +18,7 @@ mod tensor;
 mod vector;
 
 pub use error::Error;
-pub use float::flush_denormals_on_this_thread;
+pub use float::FlushDenormals;
 pub use num_complex::Complex32;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op};
 pub use par::{ParFor, RayonPool, Serial};

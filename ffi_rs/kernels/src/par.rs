@@ -1,6 +1,6 @@
 //! Parallel loops over chunks, whichever thread pool runs them.
 
-use crate::float::flush_denormals_on_this_thread;
+use crate::float::FlushDenormals;
 
 /// Runs independent chunks of work, on as many threads as it has.
 ///
@@ -42,7 +42,8 @@ impl RayonPool {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("lumina-{index}"))
-            .start_handler(|_| flush_denormals_on_this_thread())
+            // For as long as the thread lives.
+            .start_handler(|_| std::mem::forget(FlushDenormals::new()))
             .build()?;
         Ok(Self { pool })
     }

@@ -1,7 +1,6 @@
 //! XLA custom calls: one handler, generic over the op.
 
 pub mod abi;
-mod float;
 mod frame;
 mod pool;
 #[cfg(test)]
@@ -13,9 +12,8 @@ use std::mem::{offset_of, size_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
-use lumina_kernels::{Error, Fact, Op, for_each_op};
+use lumina_kernels::{Error, Fact, FlushDenormals, Op, for_each_op};
 
-use self::float::FlushDenormals;
 use self::frame::Call;
 use self::pool::XlaPool;
 

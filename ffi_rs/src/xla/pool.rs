@@ -13,10 +13,9 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use lumina_kernels::{ParFor, Serial};
+use lumina_kernels::{FlushDenormals, ParFor, Serial};
 
 use super::abi;
-use super::float::FlushDenormals;
 
 /// XLA's thread pool, for the time of one handler call.
 pub(super) struct XlaPool {
