@@ -10,12 +10,10 @@ use crate::gemm::Product;
 use crate::ops::operands::{Sizes, Weights};
 use crate::quantizer::{Quantizer, Quantizers};
 use crate::shared::SharedMut;
-use crate::simd::{Level, for_each_level, lane_sum, panel_width};
+use crate::simd::{Level, MAX_COLUMNS, for_each_level, lane_sum, panel_width};
 
 /// Codes that one instruction sums.
 pub(crate) const GROUP: usize = 4;
-/// Columns of the widest panel.
-const MAX_COLUMNS: usize = 48;
 const OFFSET: i32 = 128;
 
 /// Whether `level` has such instructions.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::simd::for_each_level;
+use crate::simd::{MAX_COLUMNS, for_each_level};
 use crate::vector::Vector;
 
 /// The left factor: rows × depth.
@@ -163,9 +163,6 @@ fn tile<V: Vector, const R: usize, const N: usize>(
     }
     R
 }
-
-/// Columns of the widest panel.
-const MAX_COLUMNS: usize = 48;
 
 /// Adds the products along `range` to `sums`.
 #[inline(always)]

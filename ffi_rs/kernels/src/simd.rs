@@ -74,10 +74,13 @@ pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
     lanes.iter().sum()
 }
 
+/// Columns of the widest panel of any level.
+pub(crate) const MAX_COLUMNS: usize = 48;
+
 /// Columns of a register tile at `level`, and so of a packed panel.
 pub(crate) fn panel_width(level: Level) -> usize {
     match level {
-        Level::Avx512 | Level::Avx512Vnni => 48,
+        Level::Avx512 | Level::Avx512Vnni => MAX_COLUMNS,
         Level::Avx2 => 24,
         Level::Baseline => 3 * <vector::Baseline as Vector>::LEN,
     }
