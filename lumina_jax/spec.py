@@ -1,21 +1,25 @@
-"""Resolution of the converters."""
+"""Resolution of the converters, and of the backward pass."""
 
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+GradPrecision: TypeAlias = Literal["float32", "bfloat16", "int8"]
+"""What the products of the backward pass are computed in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpticalSpec:
-    """Bits of the three converters of an optical matmul; static, so each spec compiles once.
+    """The converters of an optical matmul, and its gradient; static, so each spec compiles once.
 
-    An int from 1 to 32, or None for no converter. 24 bits and more round as f32 does and are
-    None as well; one bit is the sign.
+    Bits are an int from 1 to 32, or None for no converter. 24 bits and more round as f32 does and
+    are None as well; one bit is the sign.
 
     Raises:
-        TypeError: where bits are not an int.
-        ValueError: where they are out of range.
+        TypeError: bits are not an int, or `grad_precision` is not a string.
+        ValueError: bits are out of range, or `grad_precision` is none of the three.
     """
 
     dac_bits: int | None = None
@@ -24,11 +28,20 @@ class OpticalSpec:
     """Of the DAC that sets the weights w."""
     adc_bits: int | None = None
     """Of the ADC that reads the output y."""
+    grad_precision: GradPrecision = "float32"
+    """Of the matrix products of the gradient. "bfloat16" rounds their factors to bfloat16; "int8"
+    rounds the upstream one to 8 bits at random, without bias, and needs a key.
+    """
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            bits = getattr(self, field.name)
-            object.__setattr__(self, field.name, check_bits("OpticalSpec", field.name, bits))
+        for name in ("dac_bits", "weight_bits", "adc_bits"):
+            bits = check_bits("OpticalSpec", name, getattr(self, name))
+            object.__setattr__(self, name, bits)
+        precision: object = self.grad_precision
+        if precision not in get_args(GradPrecision):
+            expected = ", ".join(map(repr, get_args(GradPrecision)))
+            message = f"OpticalSpec: `grad_precision` must be one of {expected}, got {precision!r}"
+            raise ValueError(message) if isinstance(precision, str) else TypeError(message)
 
 
 def check_bits(op: str, name: str, bits: int | None) -> int | None:

@@ -42,20 +42,22 @@ def optical_matmul(
     from 0, so fold the index of the shard into the key there.
 
     Gradients are straight through the converters (zero beyond their full scale) and through the
-    noise. They flow to x, w, bias, to the fields of `noise`, and to the full scales given.
+    noise. They flow to x, w, bias, to the fields of `noise`, and to the full scales given. Their
+    matrix products are computed in `spec.grad_precision`.
 
     Args:
         x: f32[..., K].
         w: f32[K, N].
         bias: f32[N], or None.
-        spec: bits of the converters.
+        spec: bits of the converters, precision of the gradient.
         y_full_scale: range of the ADC, scalar or f32[N] (unit of y). Needed with `adc_bits`.
         x_full_scale: range of the DAC of x, scalar or f32[...], one per row (unit of x). None is
             the largest finite |x|.
         w_full_scale: range of the DAC of w, scalar or f32[N] (unit of w). None is the largest
             finite |w| of each column.
         noise: standard deviations of the noise; None is a quiet device.
-        key: random key of any kind, needed with `noise`; raw uint32 keys are accepted too.
+        key: random key of any kind; raw uint32 keys are accepted too. Needed with `noise`, and for
+            the gradient with `grad_precision="int8"`.
 
     Returns:
         f32[..., N]. A row of x that holds NaN or inf is NaN in full.
@@ -63,7 +65,8 @@ def optical_matmul(
     Raises:
         TypeError: `x`, `w` or `bias` is not float32.
         ValueError: shapes do not fit; `noise` without `key`; `adc_bits` without `y_full_scale`; a
-            full scale or a noise parameter that is negative or NaN.
+            full scale or a noise parameter that is negative or NaN. When the gradient is taken:
+            `grad_precision="int8"` without `key`.
     """
     return _apply(
         x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, with_linear=False
@@ -124,6 +127,8 @@ def _apply(
         adc_bits=op_bits(spec.adc_bits),
         noisy=noise is not None,
         with_linear=with_linear,
+        grad_precision=spec.grad_precision,
+        has_key=key is not None,
     )
     if chain.adc_bits and y_full_scale is None:
         raise ValueError(
@@ -152,7 +157,7 @@ def _apply(
         x_range,
         w_range,
         y_range,
-        *_noise_operands(noise, key, m, n),
+        *_noise_operands(chain, noise, key, m, n),
     )
     return [result.reshape(*outer, n) for result in _differentiable(chain, *operands)]
 
@@ -180,11 +185,15 @@ def _range(name: str, value: Any, shape: tuple[Any, ...], extent: Any) -> jax.Ar
     return full_scale.reshape(extent)
 
 
-def _noise_operands(noise: NoiseModel | None, key: Any, m: Any, n: int) -> list[jax.Array]:
+def _noise_operands(
+    chain: _Chain, noise: NoiseModel | None, key: Any, m: Any, n: int
+) -> list[jax.Array]:
     if noise is None:
+        # The gradient alone may draw: it makes the ids when it does.
+        draws = chain.grad_precision == "int8" and chain.has_key
         return [
             jnp.zeros((1, 4), np.float32),
-            jnp.zeros((1, 2), np.uint32),
+            seed_words(_NAME, key) if draws else jnp.zeros((1, 2), np.uint32),
             jnp.zeros(1, np.uint32),
             jnp.zeros(1, np.uint32),
         ]
@@ -215,6 +224,8 @@ class _Chain:
     adc_bits: int
     noisy: bool
     with_linear: bool
+    grad_precision: str
+    has_key: bool
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -227,15 +238,38 @@ class _Chain:
             "noisy": self.noisy,
         }
 
+    @property
+    def grad_attrs(self) -> dict[str, Any]:
+        """Attributes of the gradient alone."""
+        is_default = self.grad_precision == "float32"
+        return {} if is_default else {"grad_precision": self.grad_precision}
+
 
 def _primal(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
-    return OPS["optical_matmul"](*operands, **chain.attrs, with_linear=chain.with_linear)
+    return _forward(chain, operands, with_linear=chain.with_linear)
+
+
+def _forward(
+    chain: _Chain, operands: tuple[jax.Array, ...], *, with_linear: bool
+) -> list[jax.Array]:
+    *others, seed, rows, columns = operands
+    if not chain.noisy:
+        # A seed that only the gradient draws from is no part of the forward program.
+        seed = jnp.zeros_like(seed)
+    return OPS["optical_matmul"](
+        *others, seed, rows, columns, **chain.attrs, with_linear=with_linear
+    )
 
 
 def _fwd(chain: _Chain, *operands: jax.Array) -> tuple[list[jax.Array], tuple[jax.Array, ...]]:
+    if chain.grad_precision == "int8" and not chain.has_key:
+        raise ValueError(
+            f'{_NAME}: the gradient with `grad_precision`="int8" needs a `key`, got None; '
+            f"pass key=jax.random.key(seed), or another grad_precision"
+        )
     # Without noise and ADC the output is what the backward pass needs to know of it.
     needs_linear = chain.with_linear or chain.noisy or chain.adc_bits > 0
-    results = OPS["optical_matmul"](*operands, **chain.attrs, with_linear=needs_linear)
+    results = _forward(chain, operands, with_linear=needs_linear)
     x, w, bias, *others = operands
     residuals = (results[-1], x, w, bias, *others)
     return results if chain.with_linear else results[:1], residuals
@@ -244,14 +278,17 @@ def _fwd(chain: _Chain, *operands: jax.Array) -> tuple[list[jax.Array], tuple[ja
 def _bwd(
     chain: _Chain, residuals: tuple[jax.Array, ...], cotangents: list[jax.Array]
 ) -> tuple[jax.Array | None, ...]:
-    linear, x, w, bias, x_range, w_range, y_range, noise, *ids_and_seed = residuals
+    linear, x, w, bias, x_range, w_range, y_range, noise, seed, rows, columns = residuals
+    if chain.grad_precision == "int8" and not chain.noisy:
+        rows, columns = (ids(extent) for extent in linear.shape)
     gradients = OPS["optical_matmul_grad"](
-        cotangents[0], linear, x, w, x_range, w_range, y_range, noise, *ids_and_seed, **chain.attrs
-    )
+        cotangents[0], linear, x, w, x_range, w_range, y_range, noise, seed, rows, columns,
+        **chain.attrs, **chain.grad_attrs,
+    )  # fmt: skip
     operands = (x, w, bias, x_range, w_range, y_range, noise)
     return (
         *(gradient_of(o, g) for o, g in zip(operands, gradients, strict=True)),
-        *(None for _ in ids_and_seed),
+        *(None,) * 3,
     )
 
 

@@ -64,7 +64,7 @@ def define(
 
     Args:
         name: name of the primitive; the Rust module registers the XLA target `lumina.NAME.v1`.
-        signature: from the attributes (Python ints and bools) to the operands and results.
+        signature: from the attributes (Python ints, bools and strings) to the operands and results.
         reference: the computation in jnp, `reference(*operands, **attrs) -> results`.
         local: what one shard computes, `local(axes, *operands, **attrs) -> results`; `axes` has
             the mesh axes of each sharded dimension by name. By default the op itself, which is
@@ -172,6 +172,6 @@ def _ffi_call(op: OpDef, *operands: jax.Array, **attrs: Any) -> list[jax.Array]:
     return list(call(*operands, **{name: _ffi_attr(value) for name, value in attrs.items()}))
 
 
-def _ffi_attr(value: bool | int) -> Any:
+def _ffi_attr(value: bool | int | str) -> Any:
     # A Python int would arrive as a 64-bit integer.
-    return value if isinstance(value, bool) else np.int32(value)
+    return value if isinstance(value, bool | str) else np.int32(value)

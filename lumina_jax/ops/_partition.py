@@ -63,7 +63,10 @@ def partitioned(
     )
     # The persistent compilation cache sees the program only, and the attributes of the op would
     # otherwise be nowhere in it.
-    described = ",".join(f"{key}={int(value)}" for key, value in sorted(attrs.items()))
+    described = ",".join(
+        f"{key}={value if isinstance(value, str) else int(value)}"
+        for key, value in sorted(attrs.items())
+    )
 
     def run(*operands: jax.Array) -> list[jax.Array]:
         with set_xla_metadata(lumina_op=f"{name}({described})"):

@@ -18,10 +18,10 @@ from ._partition import Axes
 from ._signature import Signature, Tensor, f32, u32
 
 
-def chain_operands(*, noisy: bool) -> dict[str, Tensor]:
+def chain_operands(*, draws: bool) -> dict[str, Tensor]:
     """Operands of the chain behind `w` and `bias`, the same forward and backward.
 
-    Without noise the ids are not looked at.
+    Where the op draws no random numbers, the ids are not looked at.
     """
     return {
         "x_full_scale": f32("m?"),
@@ -29,8 +29,8 @@ def chain_operands(*, noisy: bool) -> dict[str, Tensor]:
         "y_full_scale": f32("n?"),
         "noise": f32("m?", 4),
         "seed": u32("m?", 2),
-        "rows": u32("m" if noisy else "m?"),
-        "columns": u32("n" if noisy else "n?"),
+        "rows": u32("m" if draws else "m?"),
+        "columns": u32("n" if draws else "n?"),
     }
 
 
@@ -62,7 +62,7 @@ def _signature(
             "x": f32("m", "k"),
             "w": f32("n", "k") if transpose_weight else f32("k", "n"),
             "bias": f32("n?"),
-            **chain_operands(noisy=noisy),
+            **chain_operands(draws=noisy),
         },
         (f32("m", "n"),) * (2 if with_linear else 1),
     )

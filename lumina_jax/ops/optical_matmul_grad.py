@@ -12,7 +12,34 @@ its full scale, 0 beyond it):
 
 and the gradient of a full scale is the sum of the upstream gradient times the second slope of
 `quantize.slopes`. Gradients are per row or per column even where the operand was broadcast; ε is
-drawn again from the seed.
+drawn again from the seed. An output that is not finite makes its dz NaN.
+
+The attribute `grad_precision` says how the products dz · w_qᵀ and x_qᵀ · dz are computed; all else
+is float32. Where a converter has at most 8 bits its values are integer codes times a step, and the
+step goes to dz:
+
+    for dx_q:  t[m, n] = dz[m, n] · w_step[n]       f[n, k] = w_code[k, n]
+    for dw_q:  t[m, n] = dz[m, n] · x_step[m]       f[k, m] = x_code[m, k]
+
+Otherwise t is dz, and f is w_q or x_q.
+
+    float32    dx_q = dz · w_qᵀ        dw_q = x_qᵀ · dz
+    bfloat16   t and f rounded to bfloat16, half to even, and their products summed in float32
+    int8       t rounded stochastically to 8-bit codes q, and q · f summed as integers in i32 where
+               f is codes (for dx_q, while that sum is sure to fit), as float32 where it is not:
+
+        q = clamp(floor(t · 127 / max|t| + u), -127, 127)       scale = max|t| / 127
+        dx_q[m, k] = scale[m] · Σ_n q[m, n] · f[n, k]               max over the row m
+        dw_q[k, n] = Σ_b scale[b, n] · Σ_(m in b) f[k, m] · q[m, n]     max over block b, column n
+
+    A block is 256 consecutive rows of the call: 0 … 255, 256 … 511, and so on. A scale of 0, or
+    one that float32 rounds to 0, has codes 0; the scale of a row or block that holds NaN or inf is
+    NaN. u = (bits + ½) / 2¹⁶ has 16 bits of one random word for each element: the upper ones for
+    dx_q, the lower for dw_q. The word is that of `optical_noise.words` for the ids of the element
+    and the seed ^ 0xD1B54A32D192ED03.
+
+    The expectation of q · scale is t, so "int8" has no bias. Over a mesh every shard has scales and
+    blocks of its own: the law is the same, the bits are not.
 """
 
 from __future__ import annotations
@@ -23,7 +50,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import optical_noise, quantize
+from . import _gradient_products, optical_noise, quantize
 from ._op import define
 from ._partition import Axes
 from ._signature import Signature, f32
@@ -31,13 +58,19 @@ from .optical_matmul import before_adc, chain_operands, variance
 
 
 def _signature(
-    *, dac_bits: int, weight_bits: int, adc_bits: int, transpose_weight: bool, noisy: bool
+    *,
+    dac_bits: int,
+    weight_bits: int,
+    adc_bits: int,
+    transpose_weight: bool,
+    noisy: bool,
+    grad_precision: str = "float32",
 ) -> Signature:
     del dac_bits, weight_bits, adc_bits
     w = f32("n", "k") if transpose_weight else f32("k", "n")
     return Signature(
         {"g": f32("m", "n"), "linear": f32("m", "n"), "x": f32("m", "k"), "w": w,
-         **chain_operands(noisy=noisy)},
+         **chain_operands(draws=noisy or grad_precision == "int8")},
         (f32("m", "k"), w, f32("n"), f32("m"), f32("n"), f32("n"), f32("m", 4)),
         # σ holds ‖x_q‖², which no shard of the depth knows.
         whole=frozenset("k") if noisy else frozenset(),
@@ -62,11 +95,13 @@ def _reference(
     adc_bits: int,
     transpose_weight: bool,
     noisy: bool,
+    grad_precision: str = "float32",
 ) -> list[jax.Array]:
     w = w.T if transpose_weight else w
     x_range, w_range = x_full_scale[:, None], w_full_scale[None, :]
-    x_q = quantize.quantized(x, x_range, dac_bits)
-    w_q = quantize.quantized(w, w_range, weight_bits)
+    x_factor = _gradient_products.factor(x, x_range, dac_bits)
+    w_factor = _gradient_products.factor(w, w_range, weight_bits)
+    x_q = x_factor.value
     power = jnp.sum(x_q * x_q, axis=1, keepdims=True)
     thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
 
@@ -77,17 +112,23 @@ def _reference(
         eps = optical_noise.normals(seed, rows, columns)
         is_zero = sigma == 0
         per_sigma = jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
-    y_slope, y_by_full_scale = quantize.slopes(
-        before_adc(linear, sigma, eps), y_full_scale[None, :], adc_bits
-    )
-    passed = g * y_slope
+    before = before_adc(linear, sigma, eps)
+    y_slope, y_by_full_scale = quantize.slopes(before, y_full_scale[None, :], adc_bits)
+    passed = jnp.where(jnp.isnan(before), np.float32(np.nan), g * y_slope)
     pull = passed * per_sigma
     dz = passed + pull * (shot * shot * jnp.sign(linear) / 2 + relative * relative * linear)
 
     row_pull = jnp.sum(pull, axis=1, keepdims=True)
-    exactly = jax.lax.Precision.HIGHEST
-    dx_q = jnp.matmul(dz, w_q.T, precision=exactly) + x_q * (weight * weight) * row_pull
-    dw_q = jnp.matmul(x_q.T, dz, precision=exactly)
+    match grad_precision:
+        case "float32":
+            dx_q, dw_q = _gradient_products.exact(dz, x_factor, w_factor)
+        case "bfloat16":
+            dx_q, dw_q = _gradient_products.bfloat16(dz, x_factor, w_factor)
+        case "int8":
+            dx_q, dw_q = _gradient_products.int8(dz, x_factor, w_factor, seed, rows, columns)
+        case _:
+            raise ValueError(f"optical_matmul_grad: unknown `grad_precision` {grad_precision!r}")
+    dx_q = dx_q + x_q * (weight * weight) * row_pull
     x_slope, x_by_full_scale = quantize.slopes(x, x_range, dac_bits)
     w_slope, w_by_full_scale = quantize.slopes(w, w_range, weight_bits)
     dw = dw_q * w_slope

@@ -14,9 +14,14 @@ for l = 0 … 7. Columns are drawn in groups of 32, from two outputs of each lan
 
 The reference draws the same integers as the Rust module; its logarithm, sine and cosine round in
 their own way.
+
+`words` gives the integers themselves, one of 32 bits for each column: u >> 32 in place of the
+cosine, u mod 2³² in place of the sine.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -37,15 +42,35 @@ _State = tuple[UInt64, UInt64, UInt64, UInt64]
 
 def normals(seed: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """ε f32[m, n] of seed u32[1|m, 2], rows u32[m] and consecutive columns u32[n]."""
+    return _by_column(seed, rows, columns, np.dtype(np.float32), _box_muller)
+
+
+def words(seed: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Uniform random words u32[m, n], as `normals` has them but for what it makes of them."""
+    return _by_column(seed, rows, columns, np.dtype(np.uint32), lambda u: (u.high, u.low))
+
+
+def _by_column(
+    seed: jax.Array,
+    rows: jax.Array,
+    columns: jax.Array,
+    dtype: np.dtype,
+    halves: Callable[[UInt64], tuple[jax.Array, jax.Array]],
+) -> jax.Array:
+    """What `halves` makes of each output for its two columns, dtype[m, n]."""
     n = columns.shape[0]
     if n == 0:
-        return jnp.zeros((rows.shape[0], 0), np.float32)
+        return jnp.zeros((rows.shape[0], 0), dtype)
     first = columns[0] // np.uint32(_BLOCK)
     # n columns that start at the end of a block touch one block more than n that do not.
     blocks = first + jax.lax.iota(np.uint32, (n + _BLOCK - 2) // _BLOCK + 1)
-    eps = _box_muller(_outputs(_seeded(_bases(seed, rows, blocks))))
+    pairs = jnp.stack(halves(_outputs(_seeded(_bases(seed, rows, blocks)))))
+    _, steps, m, blocks, lanes = pairs.shape
+    pairs = pairs.reshape(2, steps // 2, 2, m, blocks, lanes)
+    # Of a group: the first halves of both outputs of all lanes, then the second halves.
+    of_blocks = pairs.transpose(3, 4, 1, 0, 2, 5).reshape(m, blocks * _BLOCK)
     start = (columns[0] - first * np.uint32(_BLOCK)).astype(np.int32)
-    return jax.lax.dynamic_slice_in_dim(eps, start, n, axis=1)
+    return jax.lax.dynamic_slice_in_dim(of_blocks, start, n, axis=1)
 
 
 def _mix(z: UInt64) -> UInt64:
@@ -93,8 +118,8 @@ def _outputs(state: _State) -> UInt64:
     return jax.lax.scan(xoshiro256_plus_plus, state, None, length=_STEPS)[1]
 
 
-def _box_muller(u: UInt64) -> jax.Array:
-    """f32[m, columns] of u64[steps, m, blocks, lanes]."""
+def _box_muller(u: UInt64) -> tuple[jax.Array, jax.Array]:
+    """The cosine and the sine half of f32, each in the shape of `u`."""
     h = (u.high >> np.uint32(1)).astype(np.float32)
     radius = jnp.sqrt(np.float32(-2) * jnp.log((h + np.float32(0.5)) * np.float32(2.0**-31)))
     # In f32 the angle keeps its low bits only near 0: take the whole quarter turns off first.
@@ -104,11 +129,7 @@ def _box_muller(u: UInt64) -> jax.Array:
     c, s = jnp.cos(angle), jnp.sin(angle)
     cos = jnp.select([quarter == i for i in range(4)], [c, -s, -c, s])
     sin = jnp.select([quarter == i for i in range(4)], [s, c, -s, -c])
-    pairs = jnp.stack([radius * cos, radius * sin])
-    _, steps, m, blocks, lanes = pairs.shape
-    pairs = pairs.reshape(2, steps // 2, 2, m, blocks, lanes)
-    # Of a group: the cosines of both outputs of all lanes, then the sines.
-    return pairs.transpose(3, 4, 1, 0, 2, 5).reshape(m, blocks * _BLOCK)
+    return radius * cos, radius * sin
 
 
 def _signature() -> Signature:
