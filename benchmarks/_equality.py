@@ -1,0 +1,89 @@
+"""Proof that two programs compute the same, before they are timed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._peers import ADDITIVE, Program
+from ._problem import RELATIVE, Array, Problem, quantized
+
+CODES = 5e-3
+"""Share of outputs that may be one ADC step apart.
+
+Sums in another order, and `v·(1/s)` for `v/s`, move a value by a few roundings of f32. Where that
+crosses the middle between two codes of a DAC, all outputs of that row or column move by a small
+part of a step, and some of those cross one of the ADC.
+"""
+GRADIENT = {"float32": 1e-4, "bfloat16": 1e-2, "int8": 4e-2}
+"""Relative difference of gradients, in Frobenius norm, by the precision of ours.
+
+float32: roundings, and the few codes of a DAC that differ. bfloat16 keeps 8 bits, a relative
+rounding of up to 2^-9 for each factor; int8 steps of 1/127 of the largest value, four times the
+standard deviation or so: 0.9 % for each factor.
+"""
+OWN_GRID = 2e-2
+"""The same, and of outputs, for a peer with steps of its own: half of one in 127 per factor."""
+DEVIATION = 0.05
+"""Relative difference of the standard deviation of the noise, beyond what its estimate varies."""
+
+
+def check(problem: Problem, name: str, peer: Program, ours: Program, *, own_grid: bool) -> None:
+    """A ValueError that says how results differ without noise, or how the noise does."""
+    expected, got = (program.to_numpy(program.bind(0.0)()) for program in (ours, peer))
+    if len(expected) != len(got):
+        raise ValueError(f"{name}: returned {len(got)} arrays, expected {len(expected)}")
+    for label, mine, theirs in zip(("y", "dX", "dW"), expected, got, strict=False):
+        if mine.shape != theirs.shape or theirs.dtype != np.float32:
+            raise ValueError(
+                f"{name}: {label} is {theirs.dtype}{list(theirs.shape)}, "
+                f"expected float32{list(mine.shape)}"
+            )
+        if own_grid:
+            _near(name, label, mine, theirs, OWN_GRID)
+        elif label == "y":
+            _same_codes(problem, name, mine, theirs)
+        else:
+            _near(name, label, mine, theirs, GRADIENT[problem.workload.grad_precision])
+    _noise(problem, name, peer, additive=name in ADDITIVE)
+
+
+def _same_codes(problem: Problem, name: str, mine: Array, theirs: Array) -> None:
+    step = problem.y_full_scale / (2 ** (problem.workload.adc_bits - 1) - 1)
+    difference = np.abs(mine - theirs)
+    apart = difference > 1e-3 * step
+    # One output in a small array is more than its share.
+    allowed = max(1, CODES * difference.size)
+    if difference.max() > 1.001 * step or apart.sum() > allowed:
+        raise ValueError(
+            f"{name}: {apart.sum()} of {difference.size} outputs differ by up to "
+            f"{difference.max() / step:.3g} steps of the ADC, expected {allowed:.0f} by one at most"
+        )
+
+
+def _near(name: str, label: str, mine: Array, theirs: Array, tolerance: float) -> None:
+    difference = float(np.linalg.norm(mine - theirs) / np.linalg.norm(mine))
+    if not difference <= tolerance:
+        raise ValueError(
+            f"{name}: {label} differs by {difference:.3g} of its norm, expected {tolerance:g}"
+        )
+
+
+def _noise(problem: Problem, name: str, program: Program, *, additive: bool) -> None:
+    workload = problem.workload
+    y = quantized(problem.x, problem.x_full_scale, workload.dac_bits) @ quantized(
+        problem.w, problem.w_full_scale, workload.weight_bits
+    )
+    noisy = program.to_numpy(program.bind(RELATIVE)())[0]
+    # What clips has lost its noise: look at values that stay clear of the full scale.
+    inside = np.abs(y) < 0.6 * problem.y_full_scale
+    variance = (RELATIVE * (problem.rms if additive else y)) ** 2 * np.ones_like(y)
+    variance += (problem.y_full_scale / (2 ** (workload.adc_bits - 1) - 1)) ** 2 / 12
+    count = int(inside.sum())
+    if count < 100:
+        return
+    got = float(np.sqrt(np.mean((noisy - y)[inside] ** 2 / variance[inside])))
+    allowed = DEVIATION + 4 / np.sqrt(2 * count)
+    if not abs(got - 1) <= allowed:
+        raise ValueError(
+            f"{name}: the noise is {got:.3g} times what is expected, within {allowed:.2g}"
+        )

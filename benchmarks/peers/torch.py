@@ -1,0 +1,109 @@
+"""The signal chain in PyTorch, eager, with autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+
+from .._peers import Program
+from .._problem import Problem
+
+
+class Quantize(torch.autograd.Function):
+    """A straight-through quantizer.
+
+    torch.fake_quantize_per_tensor_affine and its channel form compute the same, and took two to
+    four times as long on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, v: torch.Tensor, full_scale: torch.Tensor, largest: float) -> Any:
+        """`clamp(rint(v / s), -Q, Q) · s`."""
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(v.abs() <= full_scale)
+        s = full_scale / largest
+        return (v / s).round_().clamp_(-largest, largest).mul_(s)
+
+    @staticmethod
+    def backward(ctx: Any, *g: Any) -> Any:
+        """Zero where the forward pass clipped."""
+        return g[0] * ctx.saved_tensors[0], None, None
+
+
+def forward(problem: Problem) -> Program:
+    """The output."""
+    x, w, _ = tensors(problem)
+    chain = _chain(problem)
+
+    def bind(level: float) -> Callable[[], Any]:
+        def run() -> Any:
+            with torch.no_grad():
+                return (chain(x, w, level),)
+
+        return run
+
+    return Program(bind, to_numpy)
+
+
+def step(problem: Problem) -> Program:
+    """The output and the gradients of x and w."""
+    return gradient_program(problem, _chain(problem))
+
+
+def normals(rows: int, columns: int) -> Program:
+    """Standard normal numbers, f32[rows, columns]."""
+    return Program(lambda _: lambda: (torch.randn(rows, columns),), to_numpy)
+
+
+def gradient_program(
+    problem: Problem, chain: Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
+) -> Program:
+    """y, dX and dW by autograd."""
+    x, w, g = tensors(problem)
+    x.requires_grad_()
+    w.requires_grad_()
+
+    def bind(level: float) -> Callable[[], Any]:
+        def run() -> Any:
+            y = chain(x, w, level)
+            return y, *torch.autograd.grad(y, (x, w), g)
+
+        return run
+
+    return Program(bind, to_numpy)
+
+
+def tensors(problem: Problem) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x, w and g."""
+    x, w, g = (torch.from_numpy(v.copy()) for v in (problem.x, problem.w, problem.g))
+    return x, w, g
+
+
+def to_numpy(result: Any) -> tuple[np.ndarray, ...]:
+    """The tensors of a result."""
+    return tuple(tensor.detach().numpy() for tensor in result)
+
+
+def converter(bits: int, full_scale: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A straight-through quantizer, and the identity for 0 bits."""
+    if not bits:
+        return lambda v: v
+    scale = torch.as_tensor(full_scale, dtype=torch.float32)
+    return lambda v: cast(Any, Quantize.apply(v, scale, float(2 ** (bits - 1) - 1)))
+
+
+def _chain(problem: Problem) -> Callable[..., torch.Tensor]:
+    workload = problem.workload
+    x_dac = converter(workload.dac_bits, problem.x_full_scale)
+    w_dac = converter(workload.weight_bits, problem.w_full_scale)
+    adc = converter(workload.adc_bits, problem.y_full_scale)
+
+    def chain(x: torch.Tensor, w: torch.Tensor, level: float) -> torch.Tensor:
+        y = torch.mm(x_dac(x), w_dac(w))
+        # 1 + level·ε in one pass over memory; y·ε has the law of |y|·ε, as ε is symmetric.
+        return adc(y * torch.normal(1.0, level, y.shape))
+
+    return chain
