@@ -48,6 +48,11 @@ test: $(STAMP)-test runtime ## all Rust and Python tests
 	@echo '==> Python tests'
 	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4
 
+.PHONY: neon
+neon: requirements ## the kernel tests as AArch64 programs, where QEMU can be had
+	@echo '==> Kernel tests on AArch64'
+	@sh tools/neon.sh
+
 .PHONY: lint
 lint: $(STAMP)-lint ## formatting, lints, types, freshness of generated files
 	$(VENV_PYTHON) -m ruff check .
