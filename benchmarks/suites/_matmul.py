@@ -53,8 +53,7 @@ def _run(bench: Bench, suite: str, workload: Workload, shape: Shape) -> Row:
         peer = load(name)
         program: Program = getattr(peer, suite)(problem)
         if ours:
-            own_grid = getattr(peer, "OWN_GRID", False)
-            _equality.check(problem, name, program, ours[0], own_grid=own_grid)
+            _equality.check(problem, name, program, ours[0], getattr(peer, "OWN_GRID", False))
         elif name == OURS:
             program.bind(0.0)()
             ours.append(program)
