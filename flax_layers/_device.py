@@ -34,6 +34,11 @@ class Device:
         bits = {"x": self.spec.dac_bits, "y": self.spec.adc_bits}
         return tuple(name for name, b in bits.items() if op_bits(b))
 
+    @property
+    def rounds_gradient(self) -> bool:
+        """Whether the backward pass draws random numbers, even where there is no noise."""
+        return self.spec.grad_precision == "int8"
+
 
 def device(
     profile: HardwareProfile | str | None, spec: OpticalSpec | None, noise: NoiseModel | None

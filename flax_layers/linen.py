@@ -22,7 +22,7 @@ class OpticalDense(nn.Module):
         x_log_gain, y_log_gain []: only with `ranges="learn"`; log of a factor on the full scales.
     Variables, collection "ranges", only for converters that are on:
         x_full_scale, y_full_scale f32[]: full scale of the DAC and of the ADC; 0 until calibrated.
-    Random stream "noise", needed only where noise is drawn.
+    Random stream "noise", needed only where noise is drawn, and for gradients in "int8".
 
     The full scales follow the largest input and output of each batch when the collection is
     mutable and `deterministic` is False, as in
@@ -115,6 +115,7 @@ class OpticalDense(nn.Module):
             and not self.is_initializing()
         )
         noisy = hardware.noise is not None and not deterministic
+        rounds = hardware.rounds_gradient and not deterministic and self.has_rng("noise")
         y, updated = calibrated_matmul(
             x,
             to_f32("kernel", kernel),
@@ -122,7 +123,7 @@ class OpticalDense(nn.Module):
             Ranges(**{name: variable.value for name, variable in full_scales.items()}),
             spec=hardware.spec,
             noise=hardware.noise if noisy else None,
-            key=self.make_rng("noise") if noisy else None,
+            key=self.make_rng("noise") if noisy or rounds else None,
             attenuation=hardware.attenuation,
             crosstalk=hardware.crosstalk,
             gain=Ranges(**gains),

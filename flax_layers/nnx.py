@@ -57,7 +57,7 @@ class OpticalDense(nnx.Module):
             float32.
         axis_name: axes of `shard_map` or `vmap` over which one batch is spread: ranges are taken
             over all. Each shard draws from the key it is given.
-        rngs: streams "params", and "noise" where noise is to be drawn.
+        rngs: streams "params", and "noise" where noise is to be drawn or gradients are "int8".
 
     Raises:
         ValueError: an argument is out of its range, the preset is unknown, noise is to be drawn
@@ -143,6 +143,8 @@ class OpticalDense(nnx.Module):
         if noise is None:
             noise = self.hardware.noise
         noisy = noise is not None and not deterministic
+        has_stream = rngs is not None or self.rngs is not None
+        rounds = self.hardware.rounds_gradient and not deterministic and has_stream
 
         y, updated = calibrated_matmul(
             x,
@@ -151,7 +153,7 @@ class OpticalDense(nnx.Module):
             Ranges(x=_value(self.x_full_scale), y=_value(self.y_full_scale)),
             spec=self.hardware.spec,
             noise=noise if noisy else None,
-            key=self._key(rngs) if noisy else None,
+            key=self._key(rngs) if noisy or rounds else None,
             attenuation=self.hardware.attenuation,
             crosstalk=self.hardware.crosstalk,
             gain=Ranges(x=_value(self.x_log_gain), y=_value(self.y_log_gain)),

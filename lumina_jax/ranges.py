@@ -83,7 +83,7 @@ def calibrated_matmul(
         bias: f32[N] or None.
         running: full scales; 0 takes the range of this batch, None is for a converter off.
         spec: bits of the converters.
-        noise, key: as in `optical_matmul`; both None is a quiet device.
+        noise, key: as in `optical_matmul`; noise None is a quiet device.
         attenuation: what the light loses on its way, as a factor on the kernel (linear, 0 to 1).
         crosstalk: between the wavelengths of the input, which acts on the kernel after its
             converter; None is none.
@@ -143,7 +143,8 @@ def _full_scales(
         if running.x is not None:
             x_scale = jnp.where(running.x > 0, running.x, seen(x, axis_name=axis_name))
         if running.y is not None:
-            before_adc = dataclasses.replace(spec, adc_bits=None)
+            # A range is not differentiated, so no precision of a gradient may ask for a key.
+            before_adc = dataclasses.replace(spec, adc_bits=None, grad_precision="float32")
             linear = optical_matmul(x, weight, bias, spec=before_adc, x_full_scale=x_scale)
             y_scale = jnp.where(running.y > 0, running.y, seen(linear, axis_name=axis_name))
         return Ranges(x=x_scale, y=y_scale)

@@ -265,7 +265,8 @@ def _fwd(chain: _Chain, *operands: jax.Array) -> tuple[list[jax.Array], tuple[ja
     if chain.grad_precision == "int8" and not chain.has_key:
         raise ValueError(
             f'{_NAME}: the gradient with `grad_precision`="int8" needs a `key`, got None; '
-            f"pass key=jax.random.key(seed), or another grad_precision"
+            f"pass key=jax.random.key(seed) (to a layer: the stream `noise`), or take another "
+            f"precision"
         )
     # Without noise and ADC the output is what the backward pass needs to know of it.
     needs_linear = chain.with_linear or chain.noisy or chain.adc_bits > 0
