@@ -15,8 +15,7 @@ from pathlib import Path
 from . import _compare, _machine, _run, _table
 from ._options import Options, parse_shape
 from ._peers import PEERS
-
-SUITES = ("forward", "step", "noise", "memory")
+from ._suites import SUITES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
-    _known("suite", given.suites, SUITES)
+    _known("suite", given.suites, tuple(SUITES))
     _known("peer", given.peers, PEERS)
     options = Options(
-        suites=tuple(given.suites) or SUITES,
+        suites=tuple(given.suites) or tuple(SUITES),
         quick=given.quick,
         peers=tuple(given.peers),
         shapes=tuple(map(parse_shape, given.shapes)),

@@ -36,7 +36,7 @@ class Unsupported(Exception):  # noqa: N818
 class Program(NamedTuple):
     """One computation of one peer, compiled and with its operands in place."""
 
-    bind: Callable[[float], Callable[[], Any]]
+    bind: Callable[[Any], Callable[[], Any]]
     """A call with noise of that relative level; it returns when its results are complete."""
     to_numpy: Callable[[Any], tuple[np.ndarray, ...]]
     """What a call returned: y, or y, dX f32[B, K] and dW f32[K, N]."""

@@ -66,7 +66,7 @@ def converter(bits: int, full_scale: Any) -> Callable[[jax.Array], jax.Array]:
     if not bits:
         return lambda v: v
     largest = np.float32(2 ** (bits - 1) - 1)
-    full_scale = jnp.asarray(full_scale, np.float32)
+    full_scale = jnp.asarray(full_scale, np.float32).reshape(1, -1)
 
     @jax.custom_vjp
     def quantize(v: jax.Array) -> jax.Array:

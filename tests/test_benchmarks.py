@@ -1,0 +1,331 @@
+"""The benchmarks compare equal things, and report what they measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import (  # noqa: E402
+    _compare,
+    _equality,
+    _machine,
+    _options,
+    _peers,
+    _plot,
+    _problem,
+    _summary,
+    _timing,
+    _worker,
+)
+from benchmarks.__main__ import main  # noqa: E402
+from benchmarks._bench import Bench, Row  # noqa: E402
+from benchmarks._suites import SUITES  # noqa: E402
+
+SHAPES = ((5, 7, 9), (33, 130, 65))
+WORKLOADS = (_problem.ADC_ONLY, _problem.ALL_BITS)
+
+
+def row(**changes: Any) -> Any:
+    """A row of 10 µs for ours and 20 µs for jax, and 5 µs at the limit."""
+    times = {"ours": 10e-6, "jax": 20e-6}
+    results = {name: {"median": t, "min": t, "samples": 5} for name, t in times.items()}
+    return {
+        "suite": "forward",
+        "workload": "ADC 8 bit",
+        "shape": "2x3x4",
+        "threads": 1,
+        "unit": "s",
+        "operations": {"float32": 48.0},
+        "bytes": 104.0,
+        "normals": 8,
+        "limit": 5e-6,
+        "results": results,
+        "notes": {},
+        **changes,
+    }
+
+
+def report(*rows: Any) -> dict[str, Any]:
+    limits = {"threads": 1, "peak float32": 1e11, "read 65536": 1e10, "notes": {}}
+    return {
+        "schema": 1,
+        "machine": {"cpu": "a CPU"},
+        "threads": [1],
+        "limits": [limits],
+        "rows": rows,
+    }
+
+
+# --- peers
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+@pytest.mark.parametrize("suite", ["forward", "step"])
+@pytest.mark.parametrize("name", [name for name in _peers.PEERS if name != "torch-compile"])
+def test_a_peer_computes_what_we_do(
+    name: str, suite: str, workload: _problem.Workload, shape: _options.Shape
+) -> None:
+    problem = _problem.make(workload, shape)
+    ours = getattr(_peers.load("ours"), suite)(problem)
+    # The warnings and promotions of other libraries are theirs.
+    with (
+        warnings.catch_warnings(action="ignore"),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        try:
+            peer = _peers.load(name)
+            program = getattr(peer, suite)(problem)
+        except _peers.Unsupported as reason:
+            pytest.skip(str(reason))
+        _equality.check(problem, name, program, ours, getattr(peer, "OWN_GRID", False))
+
+
+def test_an_absent_peer_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "benchmarks.peers.torch", raising=False)
+    with pytest.raises(_peers.Unsupported, match="ModuleNotFoundError: import of torch halted"):
+        _peers.load("torch")
+
+
+def altered(index: int, change: Any) -> tuple[_problem.Problem, _peers.Program, _peers.Program]:
+    """A problem, our step, and the same with one of its results changed."""
+    problem = _problem.make(_problem.ADC_ONLY, (33, 130, 65))
+    ours = _peers.load("ours").step(problem)
+
+    def to_numpy(result: Any) -> tuple[np.ndarray, ...]:
+        arrays = list(ours.to_numpy(result))
+        arrays[index] = change(problem, arrays[index])
+        return tuple(arrays)
+
+    return problem, ours, ours._replace(to_numpy=to_numpy)
+
+
+def adc_step(problem: _problem.Problem) -> np.float32:
+    return np.float32(problem.y_full_scale / 127)
+
+
+@pytest.mark.parametrize(
+    ("index", "change", "error"),
+    [
+        (0, lambda p, y: y + adc_step(p), r"peer: 2145 of 2145 outputs differ by up to 1 steps"),
+        (0, lambda p, y: y * np.float32(1.05), r"outputs differ by up to \S+ steps of the ADC"),
+        (
+            0,
+            lambda _, y: y.astype(np.float64),
+            r"y is float64\[33, 65\], expected float32\[33, 65\]",
+        ),
+        (1, lambda _, dx: dx * np.float32(1.001), r"dX differs by 0\.001 of its norm"),
+        (2, lambda _, dw: dw.T.copy(), r"dW is float32\[65, 130\], expected float32\[130, 65\]"),
+        (2, lambda _, dw: np.full_like(dw, np.nan), r"dW differs by nan of its norm"),
+    ],
+)
+def test_a_peer_that_computes_something_else_is_refused(
+    index: int, change: Any, error: str
+) -> None:
+    problem, ours, other = altered(index, change)
+    with pytest.raises(ValueError, match=error):
+        _equality.check(problem, "peer", other, ours, False)
+
+
+@pytest.mark.parametrize(("factor", "accepted"), [(1.0, True), (0.0, False), (1.2, False)])
+def test_noise_of_another_size_is_refused(factor: float, accepted: bool) -> None:
+    problem, ours, _ = altered(0, lambda _, y: y)
+    other = ours._replace(bind=lambda level: ours.bind(factor * level))
+    if accepted:
+        _equality.check(problem, "peer", other, ours, False)
+    else:
+        with pytest.raises(ValueError, match=r"peer: the noise is .* times what is expected"):
+            _equality.check(problem, "peer", other, ours, False)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_adc_clips_and_no_output_is_near_its_full_scale(shape: _options.Shape) -> None:
+    problem = _problem.make(_problem.ADC_ONLY, shape)
+    magnitudes = np.abs(problem.x @ problem.w) / problem.y_full_scale
+    assert 1 <= np.count_nonzero(magnitudes > 1) <= 15
+    # Half a step of the ADC on either side.
+    assert not np.any(np.abs(magnitudes - 1) < 0.5 / 127)
+
+
+# --- measuring
+
+
+def test_calls_take_turns_and_the_order_turns_around() -> None:
+    calls: list[str] = []
+    results = _timing.interleave(
+        {name: lambda name=name: calls.append(name) for name in "ab"}, seconds=0, rounds=(3, 3)
+    )
+    turns = [name for name, before in zip(calls[1:], calls, strict=False) if name != before]
+    # Both are tried in turn to find out how often a sample repeats them; then three rounds.
+    assert calls[0] == "a"
+    assert turns == ["b", "a", "b", "a"]
+    assert all(result["samples"] == 3 for result in results.values())
+    assert all(0 < result["min"] <= result["median"] for result in results.values())
+
+
+def test_the_limit_adds_operations_and_takes_the_longer_of_them_and_reading() -> None:
+    class Known(_machine.Limits):
+        def peak(self, kind: str) -> float | None:
+            return {"float32": 1e9, "int8": 4e9}.get(kind)
+
+        def bandwidth(self, size: float) -> float:
+            return 1e9
+
+        def normal(self) -> float:
+            return 1e-9
+
+    limits = Known(2, quick=True)
+    assert limits.seconds({"float32": 2e9, "int8": 4e9}, 1e9, 5e8) == pytest.approx(3.5)
+    assert limits.seconds({"float32": 2e9}, 5e9) == pytest.approx(5.0)
+    assert limits.seconds({"bfloat16": 1.0}, 1.0) is None
+
+
+def test_a_worker_has_one_device_and_as_many_threads_as_asked_for() -> None:
+    flags = "--xla_cpu_a=1 --xla_force_host_platform_device_count=4 --xla_cpu_b=2"
+    environment = _worker.environment({"XLA_FLAGS": flags, "HOME": "h"}, 3)
+    assert environment["XLA_FLAGS"] == "--xla_cpu_a=1 --xla_cpu_b=2"
+    assert environment["HOME"] == "h"
+    assert {environment[name] for name in ("PJRT_NPROC", "NPROC", "OMP_NUM_THREADS")} == {"3"}
+
+
+def test_what_breaks_in_a_peer_is_a_note() -> None:
+    def build(name: str) -> Any:
+        if name == "works":
+            return list
+        raise {"absent": _peers.Unsupported("no such module"), "broken": OSError(5, "disk")}[name]
+
+    bench = Bench(_options.Options(suites=()), 1)
+    calls, notes = bench.attempt(["works", "absent", "broken"], build)
+    assert calls == {"works": list}
+    assert notes == {"absent": "no such module", "broken": "OSError: [Errno 5] disk"}
+
+
+# --- the program
+
+
+def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--quick", "--threads", "1", "--peers", "numpy"),
+            *("--shapes", "5x7x9,8x16", "--json", tmp_path / "run.json"),
+            *("--plot", tmp_path / "run.png"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "forward: ADC 8 bit, 1 thread" in done.stdout
+    assert "geometric mean over the shapes" in done.stdout
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["threads"] == [1]
+    assert run["machine"].keys() >= {"cpu", "flags", "cpus", "python", "versions"}
+    assert run["machine"]["versions"].keys() >= {"lumina-jax", "jax", "jaxlib", "numpy"}
+    (limits,) = run["limits"]
+    assert limits["peak float32"] > 0
+    assert limits["normal"] > 0
+    assert {measured["suite"] for measured in run["rows"]} == set(SUITES)
+    for measured in run["rows"]:
+        assert measured.keys() == Row.__annotations__.keys()
+        assert measured["shape"] == ("8x16" if measured["suite"] == "noise" else "5x7x9")
+        assert measured["results"].keys() == {"ours", "numpy"}, measured
+        if measured["suite"] in ("forward", "step"):
+            assert _summary.fraction_of_limit(measured, "ours") is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["backward"], "suite must be one of forward, step, noise, memory, got 'backward'"),
+        (["--peers", "jax,matlab"], "peer must be one of jax, torch, .*, got 'matlab'"),
+        (["--shapes", "32x0x5"], r"shape must be extents such as 32x784x512 .*, got '32x0x5'"),
+        (["--threads", "0"], r"threads must be from 1 to \d+, or all, got '0'"),
+    ],
+)
+def test_what_is_unknown_is_named(
+    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert re.fullmatch(f"benchmarks: {error}\n", capsys.readouterr().err)
+
+
+def test_options_survive_the_way_to_a_worker() -> None:
+    options = _options.Options(
+        suites=("step",), quick=True, peers=("jax",), shapes=((1, 2, 3), (4, 5))
+    )
+    assert _options.Options.from_json(options.to_json()) == options
+    assert options.shapes_of(2, [(9, 9)], [(8, 8)]) == [(4, 5)]
+    assert options.shapes_of(4, [(9,) * 4], [(8,) * 4]) == [(9,) * 4]
+
+
+def test_there_is_no_plot_without_operations(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no row has operations"):
+        _plot.save(report(row(operations={})), tmp_path / "empty.png")
+
+
+# --- comparing
+
+
+def compare(tmp_path: Path, old: Any, new: Any, *arguments: str) -> int:
+    paths = [tmp_path / "old.json", tmp_path / "new.json"]
+    for path, content in zip(paths, (old, new), strict=True):
+        path.write_text(json.dumps(content))
+    return _compare.main([*map(str, paths), *arguments])
+
+
+def slower(factor: float) -> Any:
+    """The row on a machine of half the speed, where ours is slower by that factor besides."""
+    results = {
+        name: {"median": 2 * t, "min": 2 * t, "samples": 5}
+        for name, t in {"ours": factor * 10e-6, "jax": 20e-6}.items()
+    }
+    return row(results=results)
+
+
+def test_equal_files_compare_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(tmp_path, report(row()), report(row())) == 0
+    assert "1 compared, 0 slower by more than 1.15" in capsys.readouterr().out
+
+
+def test_a_slower_machine_is_no_regression(tmp_path: Path) -> None:
+    assert compare(tmp_path, report(row()), report(slower(1.0))) == 0
+
+
+def test_a_regression_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(tmp_path, report(row()), report(slower(1.2))) == 1
+    expected = "slower by 1.20: forward, ADC 8 bit, 2x3x4, threads 1, jax: ours/peer 0.500 → 0.600"
+    assert expected in capsys.readouterr().out
+    assert compare(tmp_path, report(row()), report(slower(1.2)), "--tolerance", "1.25") == 0
+
+
+def test_rows_that_went_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = report(row(), row(shape="5x6x7"))
+    assert compare(tmp_path, both, report(row())) == 0
+    assert "no longer measured: forward, ADC 8 bit, 5x6x7" in capsys.readouterr().out
+
+
+def test_files_that_cannot_be_compared_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(tmp_path, report(row()), {"rows": []}) == 2
+    assert "new.json is not a report of schema 1" in capsys.readouterr().err
+    assert compare(tmp_path, report(row()), report()) == 2
+    assert "no row and peer in common" in capsys.readouterr().err
