@@ -33,6 +33,11 @@ help: ## list the targets
 demo: $(STAMP)-examples runtime ## train on real digits, export, run in pure Rust; see build/demo
 	$(VENV_PYTHON) examples/digits_nat.py
 
+.PHONY: bench
+bench: $(STAMP)-benchmarks ## speed and memory beside JAX, PyTorch and others; see docs/performance.md
+	mkdir -p build
+	$(VENV_PYTHON) -m benchmarks --json build/benchmarks.json --plot build/roofline.png
+
 .PHONY: test
 test: $(STAMP)-test runtime ## all Rust and Python tests
 	@echo '==> Rust tests'

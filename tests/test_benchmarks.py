@@ -71,9 +71,10 @@ def report(*rows: Any) -> dict[str, Any]:
 # --- peers
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("suite", "shape"), [("forward", SHAPES[0]), ("step", SHAPES[1])], ids=("forward", "step")
+)
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
-@pytest.mark.parametrize("suite", ["forward", "step"])
 @pytest.mark.parametrize("name", [name for name in _peers.PEERS if name != "torch-compile"])
 def test_a_peer_computes_what_we_do(
     name: str, suite: str, workload: _problem.Workload, shape: _options.Shape
