@@ -26,6 +26,10 @@ def console(**options: Any) -> Console:
 def show(report: dict[str, Any], to: Console) -> None:
     """Machine, limits, a table for each workload and thread count, and their summary."""
     _machine(report, to)
+    everywhere = _everywhere(report["rows"])
+    for name, note in everywhere:
+        to.print(f"{name}: {note}", style="dim", markup=False, highlight=False)
+    to.print()
     groups = _summary.tables(report["rows"])
     for (suite, workload, threads), rows in groups:
         title = f"{suite}: {workload}, {_threads(threads)}"
@@ -33,7 +37,7 @@ def show(report: dict[str, Any], to: Console) -> None:
             to.print(_table(title, rows))
         else:
             to.print(title, style="bold")
-        _notes(rows, to)
+        _notes(rows, to, everywhere)
     to.print(_means(groups))
 
 
@@ -57,8 +61,7 @@ def _machine(report: dict[str, Any], to: Console) -> None:
             parts.append(f"normal {limits['normal'] * 1e9:.2f} ns")
         to.print(f"limits with {_threads(limits['threads'])}: " + (", ".join(parts) or "none"))
         for name, note in limits["notes"].items():
-            to.print(f"  {name}: {note}", style="dim")
-    to.print()
+            to.print(f"  {name}: {note}", style="dim", markup=False, highlight=False)
 
 
 def _table(title: str, rows: Sequence[Row]) -> Table:
@@ -115,15 +118,28 @@ def _peer_cell(row: Row, name: str, seconds: bool) -> Text:
     return cell
 
 
-def _notes(rows: Sequence[Row], to: Console) -> None:
-    """Each reason once, with the shapes it holds for unless these are all."""
+def _everywhere(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Peers that took no part in any row, for one reason, and that reason."""
+    reasons: dict[str, set[str | None]] = {}
+    for row in rows:
+        for name in (*row["results"], *row["notes"]):
+            reasons.setdefault(name, set()).add(row["notes"].get(name))
+    return [
+        (name, note) for name, notes in reasons.items() if len(notes) == 1 for note in notes if note
+    ]
+
+
+def _notes(rows: Sequence[Row], to: Console, known: Sequence[tuple[str, str]]) -> None:
+    """Each other reason once, with the shapes it holds for unless these are all."""
     shapes: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for name, note in row["notes"].items():
             shapes.setdefault((name, note), []).append(row["shape"])
     for (name, note), where in shapes.items():
+        if (name, note) in known:
+            continue
         place = "" if len(where) == len(rows) else f" at {', '.join(where)}"
-        to.print(f"  {name}{place}: {note}", style="dim", markup=False)
+        to.print(f"  {name}{place}: {note}", style="dim", markup=False, highlight=False)
     to.print()
 
 
@@ -164,11 +180,15 @@ def _amount(value: float, seconds: bool) -> str:
 
 
 def _number(value: float | None, scale: float) -> str:
-    return "–" if value is None else f"{value * scale:,.0f}"
+    if value is None:
+        return "–"
+    return f"{value * scale:,.0f}" if value * scale >= 10 else f"{value * scale:.2f}"
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
+    if value is None:
+        return "–"
+    return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.1f} %"
 
 
 def _threads(count: int) -> str:

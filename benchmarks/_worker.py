@@ -7,6 +7,7 @@ standard error.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -39,7 +40,16 @@ def _messages(threads: int, options_text: str) -> Iterator[dict[str, Any]]:
     for name, case in cases:
         yield {"starts": f"{name}, {case.workload}, {shape_text(case.shape)}"}
         yield {"row": case.run(bench)}
+        _forget()
     yield {"limits": bench.limits.to_json()}
+
+
+def _forget() -> None:
+    """Let go of the programs of a case, and of the operands that they hold."""
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
 
 
 def _set_torch_threads(threads: int) -> None:
