@@ -1,265 +1,421 @@
-//! C ← A·B, or C ← C + A·B, on register tiles.
+//! C ← A·B, C ← C + A·B or C ← C + (A·B)·scale, on register tiles of 32-bit words.
 //!
-//! Every element of C is one chain of multiply-adds over the depth, in order, whatever tile it
-//! falls in: results do not depend on how rows and columns are split.
+//! A word holds one f32, two bfloat16, two i16 or four bytes that are neighbors along the depth;
+//! the [`Kind`] of the numbers and the CPU level say which. Every element of C is one chain of
+//! sums over the depth, in order, whatever tile it falls in: results do not depend on how rows and
+//! columns are split.
 
-use std::ops::Range;
+use crate::shared::SharedMut;
+use crate::simd::Level;
+use crate::vector::{self, Dot};
 
-use crate::simd::{MAX_COLUMNS, for_each_level};
-use crate::vector::Vector;
-
-/// The left factor: rows × depth.
-#[derive(Clone, Copy)]
-pub(crate) enum Left<'a> {
-    /// Element (row, depth) at `row · stride + depth`.
-    RowMajor(&'a [f32], usize),
-    /// Element (row, depth) at `depth · stride + row`.
-    DepthMajor(&'a [f32], usize),
+/// What is multiplied, and so how it is summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// f32, summed in f32.
+    Float,
+    /// Numbers rounded to bfloat16, summed in f32.
+    Brain,
+    /// Integers of 8 bits, summed exactly.
+    Integer,
 }
 
-/// The right factor, depth × columns, in panels of [`panel_width`](crate::simd::panel_width)
-/// columns: element (depth, column) of panel p at `p · panel_stride + depth · depth_stride + column`.
+/// The numbers of a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Number {
+    F32,
+    Bf16,
+    I16,
+    /// i8 on the right; on the left u8, the integer plus [`OFFSET`].
+    Byte,
+}
+
+/// What the instructions want added to bytes of the left factor, and so taken off by where the
+/// sums start.
+pub(crate) const OFFSET: i32 = 128;
+
+impl Number {
+    /// Numbers of a word.
+    pub(crate) fn group(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 | Self::I16 => 2,
+            Self::Byte => 4,
+        }
+    }
+
+    /// Words that hold `count` numbers.
+    pub(crate) fn words(self, count: usize) -> usize {
+        count.div_ceil(self.group())
+    }
+}
+
+impl Kind {
+    /// How `level` stores numbers of this kind.
+    pub(crate) fn number(self, level: Level) -> Number {
+        match self {
+            Self::Float => Number::F32,
+            Self::Brain if level >= Level::Avx512Brain => Number::Bf16,
+            Self::Brain => Number::F32,
+            Self::Integer if level.has_byte_products() => Number::Byte,
+            Self::Integer => Number::I16,
+        }
+    }
+}
+
+/// The left factor: word (row, depth) at `row · row_stride + depth · depth_stride`.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    pub(crate) words: &'a [u32],
+    pub(crate) row_stride: usize,
+    pub(crate) depth_stride: usize,
+}
+
+/// The right factor: word (depth, column) at `depth · stride + column`.
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) depth_stride: usize,
-    pub(crate) panel_stride: usize,
+    pub(crate) words: &'a [u32],
+    pub(crate) stride: usize,
 }
 
-/// The product: rows × columns, rows `stride` apart.
-pub(crate) struct Product<'a> {
-    pub(crate) data: &'a mut [f32],
+/// The product: element (row, column) at `start + row · stride + column` of `data`.
+pub(crate) struct Product<'a, 'd> {
+    pub(crate) data: &'a SharedMut<'d, f32>,
+    pub(crate) start: usize,
     pub(crate) stride: usize,
     pub(crate) rows: usize,
     pub(crate) columns: usize,
 }
 
-/// How the products along the depth are summed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sum {
-    /// From zero.
+/// What the sums start from, and what becomes of them.
+#[derive(Clone, Copy)]
+pub(crate) enum Sum<'a> {
+    /// Sums from zero replace C.
     Fresh,
-    /// On top of what C holds.
+    /// Sums go on from what C holds; not for integers.
     Onto,
-    /// From zero, of integers: f32 sums over so many products are exact, and their sum is too.
-    Integers(usize),
+    /// Integers only: sums from these integers, one for each column, replace C.
+    From(&'a [i32]),
+    /// Sums from these integers, or from zero where there are none, times a scale for each column,
+    /// are added to C.
+    Scaled(&'a [i32], &'a [f32]),
 }
 
-#[inline(always)]
-fn multiply_body<V: Vector, const ROWS: usize>(
-    c: &mut Product<'_>,
+/// Multiplies numbers of `kind`, over `depth` words.
+///
+/// # Safety
+///
+/// Nothing else reads or writes the elements of the product meanwhile.
+pub(crate) unsafe fn multiply(
+    level: Level,
+    kind: Kind,
+    c: &Product<'_, '_>,
     a: Left<'_>,
     b: Right<'_>,
     depth: usize,
-    sum: Sum,
+    sum: Sum<'_>,
 ) {
-    let panel_width = VECTORS * V::LEN;
-    for column in (0..c.columns).step_by(panel_width) {
-        let panel = Panel {
-            data: b.data.get(column / panel_width * b.panel_stride..).unwrap_or(&[]),
-            stride: b.depth_stride,
-            width: panel_width.min(c.columns - column),
-        };
-        // A last panel may need fewer vectors.
-        match panel.width.div_ceil(V::LEN) {
-            VECTORS => rows::<V, ROWS, VECTORS>(c, a, panel, depth, sum, column),
-            2 => rows::<V, ROWS, 2>(c, a, panel, depth, sum, column),
-            _ => rows::<V, ROWS, 1>(c, a, panel, depth, sum, column),
+    if c.rows == 0 || c.columns == 0 {
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a level exists only where `detect` saw its features; the caller owns the product.
+    unsafe {
+        match (kind.number(level), level) {
+            (Number::F32, Level::Baseline) => baseline_floats(c, a, b, depth, sum),
+            (Number::F32, Level::Avx2 | Level::Avx2Vnni) => avx2_floats(c, a, b, depth, sum),
+            (Number::F32, _) => avx512_floats(c, a, b, depth, sum),
+            (Number::I16, Level::Baseline) => baseline_pairs(c, a, b, depth, sum),
+            (Number::I16, Level::Avx2) => avx2_pairs(c, a, b, depth, sum),
+            (Number::I16, _) => avx512_pairs(c, a, b, depth, sum),
+            (Number::Byte, Level::Avx2Vnni) => avx2_bytes(c, a, b, depth, sum),
+            (Number::Byte, _) => avx512_bytes(c, a, b, depth, sum),
+            (Number::Bf16, _) => avx512_brains(c, a, b, depth, sum),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: every CPU has the baseline; the caller owns the product.
+    unsafe {
+        match kind.number(level) {
+            Number::F32 => baseline_floats(c, a, b, depth, sum),
+            Number::I16 => baseline_pairs(c, a, b, depth, sum),
+            Number::Bf16 | Number::Byte => unreachable!("no such level on this CPU"),
         }
     }
 }
 
-/// Vectors of a full panel.
-const VECTORS: usize = 3;
+/// Defines one compiled variant: its instruction set, its numbers and the rows of its tiles.
+macro_rules! variants {
+    ($($(#[$meta:meta])* $name:ident = $dot:ident, $rows:literal;)*) => {$(
+        $(#[$meta])*
+        unsafe fn $name(
+            c: &Product<'_, '_>,
+            a: Left<'_>,
+            b: Right<'_>,
+            depth: usize,
+            sum: Sum<'_>,
+        ) {
+            // SAFETY: the caller vouches for the instruction set, and owns the product.
+            unsafe { multiply_body::<vector::$dot, $rows>(c, a, b, depth, sum) }
+        }
+    )*};
+}
 
-/// Computes all rows of the columns of one panel.
-#[inline(always)]
-fn rows<V: Vector, const ROWS: usize, const N: usize>(
-    c: &mut Product<'_>,
-    a: Left<'_>,
-    b: Panel<'_>,
+variants! {
+    baseline_floats = BaselineFloats, 4;
+    baseline_pairs = BaselinePairs, 4;
+}
+
+#[cfg(target_arch = "x86_64")]
+variants! {
+    #[target_feature(enable = "avx2,fma")]
+    avx2_floats = Avx2Floats, 4;
+    #[target_feature(enable = "avx2,fma")]
+    avx2_pairs = Avx2Pairs, 4;
+    #[target_feature(enable = "avx2,fma,avxvnni")]
+    avx2_bytes = Avx2Bytes, 4;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    avx512_floats = Avx512Floats, 8;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    avx512_pairs = Avx512Pairs, 8;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    avx512_bytes = Avx512Bytes, 8;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    avx512_brains = Avx512Brains, 8;
+}
+
+/// One call, as every tile sees it.
+struct Call<'a, 'd> {
+    c: &'a Product<'a, 'd>,
+    a: Left<'a>,
+    b: Right<'a>,
     depth: usize,
-    sum: Sum,
-    column: usize,
+    sum: Sum<'a>,
+}
+
+/// # Safety
+///
+/// As [`multiply`], on a CPU that has the instruction set of `D`.
+#[inline(always)]
+unsafe fn multiply_body<D: Dot, const ROWS: usize>(
+    c: &Product<'_, '_>,
+    a: Left<'_>,
+    b: Right<'_>,
+    depth: usize,
+    sum: Sum<'_>,
 ) {
-    let mut row = 0;
-    while row < c.rows {
-        let at = Corner { row, column };
-        row += match c.rows - row {
-            left if left >= ROWS => tile::<V, ROWS, N>(c, a, b, depth, sum, at),
-            left if left >= 4 => tile::<V, 4, N>(c, a, b, depth, sum, at),
-            left if left >= 2 => tile::<V, 2, N>(c, a, b, depth, sum, at),
-            _ => tile::<V, 1, N>(c, a, b, depth, sum, at),
-        };
+    let call = Call { c, a, b, depth, sum };
+    let whole = c.rows - c.rows % ROWS;
+    // SAFETY: as this function's.
+    unsafe {
+        // Few rows take more columns, to keep as many sums going.
+        columns::<D, ROWS, 3>(&call, 0, whole);
+        let mut row = whole;
+        if ROWS > 4 && c.rows - row >= 4 {
+            columns::<D, 4, { MOST_VECTORS / 4 }>(&call, row, row + 4);
+            row += 4;
+        }
+        if c.rows - row >= 2 {
+            columns::<D, 2, { MOST_VECTORS / 4 }>(&call, row, row + 2);
+            row += 2;
+        }
+        if row < c.rows {
+            columns::<D, 1, { MOST_VECTORS / 2 }>(&call, row, row + 1);
+        }
     }
 }
 
-/// The upper left corner of a tile of C.
-#[derive(Clone, Copy)]
-struct Corner {
-    row: usize,
-    column: usize,
-}
+/// Registers of sums of the largest tile.
+const MOST_VECTORS: usize = 24;
+/// Columns of the widest tile.
+const MOST_COLUMNS: usize = MOST_VECTORS / 2 * 16;
 
-#[derive(Clone, Copy)]
-struct Panel<'a> {
-    data: &'a [f32],
-    stride: usize,
-    width: usize,
-}
-
-/// Computes `R` rows of one panel's columns, and returns `R`.
+/// Computes rows `first … end`, `R` at a time, in tiles of `N` registers of columns and fewer at
+/// the end.
+///
+/// # Safety
+///
+/// As [`multiply_body`].
 #[inline(always)]
-fn tile<V: Vector, const R: usize, const N: usize>(
-    c: &mut Product<'_>,
-    a: Left<'_>,
-    b: Panel<'_>,
-    depth: usize,
-    sum: Sum,
-    at: Corner,
+unsafe fn columns<D: Dot, const R: usize, const N: usize>(
+    call: &Call<'_, '_>,
+    first: usize,
+    end: usize,
+) {
+    let mut column = 0;
+    while column < call.c.columns {
+        let left = (call.c.columns - column).div_ceil(D::LEN);
+        // SAFETY: as this function's.
+        let vectors = unsafe {
+            match left {
+                // Two and two keep more sums going than three and one.
+                4 if N == 3 => tiles::<D, R, 2>(call, first, end, column),
+                left if left >= N => tiles::<D, R, N>(call, first, end, column),
+                left if N > 6 && left >= 6 => tiles::<D, R, 6>(call, first, end, column),
+                left if N > 3 && left >= 3 => tiles::<D, R, 3>(call, first, end, column),
+                2 => tiles::<D, R, 2>(call, first, end, column),
+                _ => tiles::<D, R, 1>(call, first, end, column),
+            }
+        };
+        column += vectors * D::LEN;
+    }
+}
+
+/// Computes `N` registers of columns of these rows, and returns `N`.
+///
+/// # Safety
+///
+/// As [`multiply_body`].
+#[inline(always)]
+unsafe fn tiles<D: Dot, const R: usize, const N: usize>(
+    call: &Call<'_, '_>,
+    first: usize,
+    end: usize,
+    column: usize,
 ) -> usize {
-    let start: [usize; R] = std::array::from_fn(|row| (at.row + row) * c.stride + at.column);
-    let zero = || {
-        // SAFETY: only `for_each_level!` calls this, with the vector of a level that the CPU has.
-        let zero = unsafe { V::zero() };
-        [[zero; N]; R]
-    };
-    let mut sums = zero();
-    match sum {
-        Sum::Fresh => accumulate(&mut sums, a, b, 0..depth, at.row),
-        Sum::Onto => {
-            for (sums, start) in sums.iter_mut().zip(start) {
-                *sums = load_row(&c.data[start..start + b.width]);
-            }
-            accumulate(&mut sums, a, b, 0..depth, at.row);
-        }
-        Sum::Integers(exact) if depth <= exact => {
-            accumulate(&mut sums, a, b, 0..depth, at.row);
-        }
-        Sum::Integers(exact) => {
-            // f64 holds every i32 exactly, and NaN besides.
-            let mut total = [[0.0f64; MAX_COLUMNS]; R];
-            for first in (0..depth).step_by(exact) {
-                sums = zero();
-                accumulate(&mut sums, a, b, first..depth.min(first + exact), at.row);
-                for (total, sums) in total.iter_mut().zip(sums) {
-                    let mut part = [0.0; MAX_COLUMNS];
-                    store_row(sums, &mut part[..b.width]);
-                    for (total, part) in total.iter_mut().zip(part) {
-                        *total += f64::from(part);
-                    }
-                }
-            }
-            for (total, start) in total.iter().zip(start) {
-                for (c, total) in c.data[start..start + b.width].iter_mut().zip(total) {
-                    *c = *total as f32;
-                }
-            }
-            return R;
-        }
+    for row in (first..end).step_by(R) {
+        // SAFETY: as this function's.
+        unsafe { tile::<D, R, N>(call, row, column) };
     }
-    for (sums, start) in sums.into_iter().zip(start) {
-        store_row(sums, &mut c.data[start..start + b.width]);
-    }
-    R
+    N
 }
 
-/// Adds the products along `range` to `sums`.
+/// Computes the tile whose upper left corner is (`row`, `column`).
+///
+/// # Safety
+///
+/// As [`multiply_body`].
 #[inline(always)]
-fn accumulate<V: Vector, const R: usize, const N: usize>(
-    sums: &mut [[V; N]; R],
-    a: Left<'_>,
-    b: Panel<'_>,
-    range: Range<usize>,
+unsafe fn tile<D: Dot, const R: usize, const N: usize>(
+    call: &Call<'_, '_>,
     row: usize,
+    column: usize,
 ) {
-    match a {
-        Left::RowMajor(data, stride) => {
-            let rows: [&[f32]; R] =
-                std::array::from_fn(|r| &data[(row + r) * stride..][..range.end]);
-            chain(sums, b, range, |depth| std::array::from_fn(|r| rows[r][depth]));
+    let Call { c, a, b, depth, sum } = call;
+    let width = (N * D::LEN).min(c.columns - column);
+    let whole = width == N * D::LEN;
+    let start = c.start + row * c.stride + column;
+    // SAFETY: the caller owns the product; its rows do not overlap.
+    let c_row = |r: usize| unsafe { c.data.slice(start + r * c.stride, width) };
+    // SAFETY: the caller has the instruction set.
+    let mut sums = [[unsafe { D::zero() }; N]; R];
+    // Only loops of few instructions are unrolled, and only then do the sums stay in registers.
+    match *sum {
+        Sum::Fresh | Sum::Scaled([], _) => {}
+        Sum::Onto => {
+            let mut padded = [[0; MOST_COLUMNS]; R];
+            let mut rows: [*const u32; R] = std::array::from_fn(|r| c_row(r).as_ptr().cast());
+            if !whole {
+                for (r, padded) in padded.iter_mut().enumerate() {
+                    padded[..width].copy_from_slice(bytemuck::cast_slice(c_row(r)));
+                    rows[r] = padded.as_ptr();
+                }
+            }
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                // SAFETY: the rows have as many columns; the caller has the instruction set.
+                *sums = std::array::from_fn(|n| unsafe { D::sums(row.add(n * D::LEN)) });
+            }
         }
-        Left::DepthMajor(data, stride) => chain(sums, b, range, |depth| {
-            *data[depth * stride + row..].first_chunk().expect("R elements")
-        }),
+        Sum::From(start) | Sum::Scaled(start, _) => {
+            let start = padded(bytemuck::cast_slice(&start[column..column + width]));
+            // SAFETY: as many are there; the caller has the instruction set.
+            let row = std::array::from_fn(|n| unsafe { D::sums(start[n * D::LEN..].as_ptr()) });
+            sums = [row; R];
+        }
     }
-}
 
-#[inline(always)]
-fn chain<V: Vector, const R: usize, const N: usize>(
-    sums: &mut [[V; N]; R],
-    b: Panel<'_>,
-    range: Range<usize>,
-    left: impl Fn(usize) -> [f32; R],
-) {
-    let mut chain = *sums;
-    // The sums stay in registers only in loops that do nothing else.
-    if b.width == N * V::LEN && !range.is_empty() {
-        let rows = b.data[range.start * b.stride..].chunks(b.stride);
-        for (depth, row) in range.zip(rows) {
-            // SAFETY: as in `tile`.
-            let right = std::array::from_fn(|n| unsafe { V::load(&row[n * V::LEN..]) });
-            step(&mut chain, left(depth), right);
-        }
+    // Rows of B that can be read past the tile's columns; only the last ones may end there.
+    let end = column + N * D::LEN;
+    let readable = if b.words.len() < end {
+        0
     } else {
-        for depth in range {
-            let right = load_row(&b.data[depth * b.stride..][..b.width]);
-            step(&mut chain, left(depth), right);
-        }
-    }
-    *sums = chain;
-}
-
-#[inline(always)]
-fn step<V: Vector, const R: usize, const N: usize>(
-    sums: &mut [[V; N]; R],
-    left: [f32; R],
-    right: [V; N],
-) {
-    for (sums, left) in sums.iter_mut().zip(left) {
-        for (sum, right) in sums.iter_mut().zip(right) {
-            // SAFETY: as in `tile`.
-            *sum = unsafe { V::splat(left).mul_add(right, *sum) };
-        }
-    }
-}
-
-/// Vectors of `values`, padded with zeros.
-#[inline(always)]
-fn load_row<V: Vector, const N: usize>(values: &[f32]) -> [V; N] {
-    let mut padded = [0.0; MAX_COLUMNS];
-    let values = if values.len() == N * V::LEN {
-        values
-    } else {
-        padded[..values.len()].copy_from_slice(values);
-        &padded
+        let last = (b.words.len() - end).checked_div(b.stride).unwrap_or(0);
+        (last + 1).min(*depth)
     };
-    // SAFETY: as in `tile`.
-    std::array::from_fn(|n| unsafe { V::load(&values[n * V::LEN..]) })
+    if *depth > 0 {
+        let last = (row + R - 1) * a.row_stride + (depth - 1) * a.depth_stride;
+        assert!(last < a.words.len(), "the left factor is too short");
+        // SAFETY: the first word of each row of A exists.
+        let rows: [*const u32; R] =
+            std::array::from_fn(|r| unsafe { a.words.as_ptr().add((row + r) * a.row_stride) });
+        let mut chain = sums;
+        for d in 0..readable {
+            // SAFETY: `readable` rows of B and `depth` words of the rows of A exist; the caller
+            // has the instruction set.
+            unsafe {
+                let from = b.words.as_ptr().add(d * b.stride + column);
+                let right = std::array::from_fn(|n| D::words(from.add(n * D::LEN)));
+                step::<D, R, N>(&mut chain, rows, d * a.depth_stride, right);
+            }
+        }
+        for d in readable..*depth {
+            let from = padded(&b.words[d * b.stride + column..][..width]);
+            // SAFETY: `depth` words of the rows of A exist; the caller has the instruction set.
+            unsafe {
+                let right = std::array::from_fn(|n| D::words(from.as_ptr().add(n * D::LEN)));
+                step::<D, R, N>(&mut chain, rows, d * a.depth_stride, right);
+            }
+        }
+        sums = chain;
+    }
+
+    if whole && !matches!(sum, Sum::Scaled(..)) {
+        let rows: [*mut f32; R] = std::array::from_fn(|r| c_row(r).as_mut_ptr());
+        for (sums, row) in sums.into_iter().zip(rows) {
+            for (n, sums) in sums.into_iter().enumerate() {
+                // SAFETY: the rows have as many columns; the caller has the instruction set.
+                unsafe { D::store(sums, row.add(n * D::LEN)) };
+            }
+        }
+        return;
+    }
+    let mut buffer = [[0.0f32; MOST_COLUMNS]; R];
+    for (sums, buffer) in sums.into_iter().zip(&mut buffer) {
+        for (n, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the buffer has as many columns; the caller has the instruction set.
+            unsafe { D::store(sums, buffer.as_mut_ptr().add(n * D::LEN)) };
+        }
+    }
+    for (r, buffer) in buffer.iter().enumerate() {
+        let c_row = c_row(r);
+        if let Sum::Scaled(_, scale) = sum {
+            let scale = &scale[column..column + width];
+            for ((c, sum), scale) in c_row.iter_mut().zip(buffer).zip(scale) {
+                *c += sum * scale;
+            }
+        } else {
+            c_row.copy_from_slice(&buffer[..width]);
+        }
+    }
 }
 
-/// Writes the first elements of `vectors`.
+/// Adds the products of one word of each row of A, `offset` after its first, and a row of B.
+///
+/// # Safety
+///
+/// The words exist; the CPU has the instruction set of `D`.
 #[inline(always)]
-fn store_row<V: Vector, const N: usize>(vectors: [V; N], values: &mut [f32]) {
-    let mut padded = [0.0; MAX_COLUMNS];
-    let whole = values.len() == N * V::LEN;
-    let target = if whole { &mut *values } else { &mut padded[..] };
-    for (n, vector) in vectors.into_iter().enumerate() {
-        // SAFETY: as in `tile`.
-        unsafe { vector.store(&mut target[n * V::LEN..]) };
-    }
-    if !whole {
-        values.copy_from_slice(&padded[..values.len()]);
+unsafe fn step<D: Dot, const R: usize, const N: usize>(
+    sums: &mut [[D::Sums; N]; R],
+    rows: [*const u32; R],
+    offset: usize,
+    right: [D::Words; N],
+) {
+    for (sums, row) in sums.iter_mut().zip(rows) {
+        // SAFETY: as this function's.
+        unsafe {
+            let left = D::splat(*row.add(offset));
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = D::add(*sum, left, right);
+            }
+        }
     }
 }
 
-for_each_level! {
-    /// Sets `c` to the product of `a` and `b`, summed over `depth` as `sum` says.
-    pub(crate) fn multiply(
-        c: &mut Product<'_>,
-        a: Left<'_>,
-        b: Right<'_>,
-        depth: usize,
-        sum: Sum,
-    ) = tiled multiply_body
+/// `words`, and zeros.
+#[inline(always)]
+fn padded(words: &[u32]) -> [u32; MOST_COLUMNS] {
+    let mut padded = [0; MOST_COLUMNS];
+    padded[..words.len()].copy_from_slice(words);
+    padded
 }

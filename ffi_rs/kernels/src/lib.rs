@@ -3,7 +3,6 @@
 //! Every front end (the XLA handlers, the NumPy entry, the edge runtime) is generated from
 //! [`for_each_op!`]; nothing else enumerates the ops.
 
-mod bytes;
 mod error;
 mod float;
 mod gemm;
@@ -16,6 +15,7 @@ mod shared;
 mod simd;
 mod tensor;
 mod vector;
+mod words;
 
 pub use error::Error;
 pub use float::FlushDenormals;

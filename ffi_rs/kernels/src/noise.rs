@@ -141,41 +141,82 @@ fn fill_body(out: &mut [f32], seed: u64, row: u32, first_column: u32) {
     }
 }
 
+/// The outputs of one block, split in halves of 32 bits.
+#[inline(always)]
+fn outputs(high: &mut [u32], low: &mut [u32], base: u64, first_group: usize) {
+    let mut lanes = Lanes::new(base);
+    for _ in 0..2 * first_group {
+        lanes.next();
+    }
+    for (high, low) in high.chunks_exact_mut(LANES).zip(low.chunks_exact_mut(LANES)) {
+        for ((high, low), output) in high.iter_mut().zip(low).zip(lanes.next()) {
+            (*high, *low) = ((output >> 32) as u32, output as u32);
+        }
+    }
+}
+
+/// Puts what the outputs of a block gave at columns `start …`.
+#[inline(always)]
+fn place<T: Copy + Default>(out: &mut [T], firsts: &[T], seconds: &[T], start: usize) {
+    let mut block = [T::default(); BLOCK];
+    for ((group, firsts), seconds) in block
+        .chunks_exact_mut(GROUP)
+        .zip(firsts.chunks_exact(PAIRS))
+        .zip(seconds.chunks_exact(PAIRS))
+    {
+        group[..PAIRS].copy_from_slice(firsts);
+        group[PAIRS..].copy_from_slice(seconds);
+    }
+    out.copy_from_slice(&block[start % GROUP..][..out.len()]);
+}
+
 /// Columns `start …` of the block whose generators come from `base`.
 #[inline(always)]
 fn fill_block(out: &mut [f32], base: u64, start: usize) {
-    let mut lanes = Lanes::new(base);
     let groups = start / GROUP..(start + out.len()).div_ceil(GROUP);
-    for _ in 0..2 * groups.start {
-        lanes.next();
-    }
     // One loop per step, over 32-bit numbers, is what compilers turn into vector instructions.
-    let (mut highs, mut turns) = ([0i32; BLOCK / 2], [0u32; BLOCK / 2]);
+    let (mut highs, mut turns) = ([0u32; BLOCK / 2], [0u32; BLOCK / 2]);
     let pairs = groups.len() * PAIRS;
     let (highs, turns) = (&mut highs[..pairs], &mut turns[..pairs]);
-    for (highs, turns) in highs.chunks_exact_mut(LANES).zip(turns.chunks_exact_mut(LANES)) {
-        for ((high, turn), output) in highs.iter_mut().zip(turns).zip(lanes.next()) {
-            (*high, *turn) = ((output >> 33) as i32, output as u32);
-        }
-    }
+    outputs(highs, turns, base, groups.start);
     let (mut cosines, mut sines) = ([0.0; BLOCK / 2], [0.0; BLOCK / 2]);
+    let (cosines, sines) = (&mut cosines[..pairs], &mut sines[..pairs]);
     for (((cosine, sine), high), turn) in
-        cosines.iter_mut().zip(&mut sines).zip(&*highs).zip(&*turns)
+        cosines.iter_mut().zip(&mut *sines).zip(&*highs).zip(&*turns)
     {
-        let radius = minus_two_ln(*high).sqrt();
+        let radius = minus_two_ln((*high >> 1) as i32).sqrt();
         let (cos, sin) = cos_sin(*turn);
         (*cosine, *sine) = (radius * cos, radius * sin);
     }
-    let mut normals = [0.0; BLOCK];
-    for ((group, cosines), sines) in normals
-        .chunks_exact_mut(GROUP)
-        .zip(cosines.chunks_exact(PAIRS))
-        .zip(sines.chunks_exact(PAIRS))
-    {
-        group[..PAIRS].copy_from_slice(cosines);
-        group[PAIRS..].copy_from_slice(sines);
-    }
-    out.copy_from_slice(&normals[start % GROUP..][..out.len()]);
+    place(out, cosines, sines, start);
+}
+
+/// The seed of the words that round, so that they are independent of ε.
+const ROUNDING: u64 = 0xD1B5_4A32_D192_ED03;
+
+#[inline(always)]
+fn rounding_words_body(out: &mut [u32], seed: u64, row: u32, first_column: u32) {
+    let (block, start) = (first_column / BLOCK as u32, first_column as usize % BLOCK);
+    assert!(start + out.len() <= BLOCK, "columns of one block");
+    let groups = start / GROUP..(start + out.len()).div_ceil(GROUP);
+    let (mut highs, mut lows) = ([0; BLOCK / 2], [0; BLOCK / 2]);
+    let pairs = groups.len() * PAIRS;
+    let (highs, lows) = (&mut highs[..pairs], &mut lows[..pairs]);
+    outputs(highs, lows, block_base(seed ^ ROUNDING, row, block), groups.start);
+    place(out, highs, lows, start);
+}
+
+for_each_level! {
+    /// Writes 32 random bits for each of the columns `first_column …` of `row`, which are in one
+    /// block: with the names of the definition, `u >> 32` of output `j` where the column is
+    /// `32·g + j`, `u mod 2³²` where it is `32·g + 16 + j`, and the seed's bits flipped by
+    /// 0xD1B54A32D192ED03.
+    pub(crate) fn rounding_words(
+        out: &mut [u32],
+        seed: u64,
+        row: u32,
+        first_column: u32,
+    ) = rounding_words_body
 }
 
 for_each_level! {
@@ -205,7 +246,8 @@ mod tests {
         let first = base.wrapping_add((4 * lane).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut generator = Xoshiro256PlusPlus::seed_from_u64(first);
         let output = (0..=2 * group + pair / 8).map(|_| generator.next_u64()).last().unwrap();
-        let uniform = ((output >> 33) as f64 + 0.5) / (1u64 << 31) as f64;
+        // Rounded to f32 as in the product: near u1 = 1 the radius is as small as that rounding.
+        let uniform = f64::from(((output >> 33) as f32 + 0.5) / (1u64 << 31) as f32);
         let angle = TAU * (output as u32) as f64 / (1u64 << 32) as f64;
         let radius = (-2.0 * uniform.ln()).sqrt();
         radius * if half == 0 { angle.cos() } else { angle.sin() }

@@ -49,12 +49,25 @@ impl Bits {
     pub(crate) fn quantizer(self, full_scale: f32) -> Quantizer {
         let largest = self.largest_code() as f32;
         let step = if full_scale >= 0.0 { full_scale / largest } else { f32::NAN };
+        let divisor = if step == 0.0 { 1.0 } else { step };
         Quantizer {
             one_bit: self.0 == 1,
             largest,
             full_scale,
             step,
-            divisor: if step == 0.0 { 1.0 } else { step },
+            divisor,
+            inverse: 1.0 / divisor,
+        }
+    }
+
+    /// The distance to a code, in steps, below which `v · inverse` and `v / step` round to it
+    /// alike: they differ by at most three roundings, 1.5 · 2⁻²³ of a ratio that is at most Q. 0,
+    /// to divide, where too many values lie farther off.
+    fn tie(self) -> f32 {
+        if (2..=10).contains(&self.0) {
+            0.5 - self.largest_code() as f32 * (2.0 / (1u32 << 23) as f32)
+        } else {
+            0.0
         }
     }
 }
@@ -68,6 +81,17 @@ pub(crate) struct Quantizer {
     step: f32,
     /// `step`, or 1 where that is 0, so that 0 / step is no NaN.
     divisor: f32,
+    /// 1 / `divisor`
+    inverse: f32,
+}
+
+/// Adding 1.5 · 2²³ leaves an integer of up to 22 bits in the low bits of the mantissa.
+const MAGIC: f32 = 12_582_912.0;
+
+/// A code, or another integer of up to 22 bits; any integer for NaN.
+#[inline(always)]
+pub(crate) fn integer(code: f32) -> i32 {
+    (code + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32
 }
 
 impl Quantizer {
@@ -83,17 +107,14 @@ impl Quantizer {
         if self.one_bit {
             if v < 0.0 { -1.0 } else { 1.0 }
         } else {
-            (v / self.divisor).round_ties_even().max(-self.largest).min(self.largest)
+            // Adding 0 leaves no negative zero, as adding and taking off MAGIC does not.
+            (v / self.divisor).round_ties_even().max(-self.largest).min(self.largest) + 0.0
         }
     }
 
-    /// The code as an integer, of a converter whose codes fit in 8 bits; any code of `v` that is
-    /// not finite.
-    #[inline(always)]
-    pub(crate) fn small_code(&self, v: f32) -> i32 {
-        // Adding 1.5 · 2²³ leaves an integer of that size in the low bits of the mantissa.
-        const MAGIC: f32 = 12_582_912.0;
-        (self.code(v) + MAGIC).to_bits() as i32 - MAGIC.to_bits() as i32
+    /// Whether the reciprocal is as good as the step: neither is near the ends of the range.
+    fn has_reciprocal(&self) -> bool {
+        (1e-30..1e30).contains(&self.divisor)
     }
 
     /// The level nearest to `v`.
@@ -101,44 +122,91 @@ impl Quantizer {
     pub(crate) fn value(&self, v: f32) -> f32 {
         if v.is_finite() { self.code(v) * self.step } else { f32::NAN }
     }
+}
 
-    /// `(∂value/∂v, ∂value/∂full_scale)`, straight through the rounding:
-    /// `(1, (code - v/step)/Q)` within the full scale, `(0, sign v)` beyond it.
-    #[inline(always)]
-    pub(crate) fn gradient(&self, v: f32) -> (f32, f32) {
-        let invalid = !v.is_finite() || self.step.is_nan();
-        let inside = v.abs() <= self.full_scale;
-        let sign = if v < 0.0 { -1.0 } else { 1.0 };
-        let by_full_scale = if inside && !self.one_bit {
-            (self.code(v) - v / self.divisor) / self.largest
-        } else {
-            sign
-        };
-        if invalid { (f32::NAN, f32::NAN) } else { (if inside { 1.0 } else { 0.0 }, by_full_scale) }
+/// Values that are converted at a time: what a second, exact pass may have to repeat.
+pub(crate) const PIECE: usize = 256;
+const LANES: usize = 16;
+
+/// The codes of finite `values`, each by the quantizer `at` its index; any code where a value is
+/// not finite. `tie` is [`Bits::tie`], and `inverse` gives reciprocals of [`LANES`] steps.
+#[inline(always)]
+fn codes_of(
+    out: &mut [f32],
+    values: &[f32],
+    (tie, largest): (f32, f32),
+    inverse: impl Fn(usize) -> [f32; LANES],
+    at: impl Fn(usize) -> Quantizer,
+) {
+    let values = &values[..out.len()];
+    let mut done = 0;
+    if tie > 0.0 {
+        let mut farthest = [0; LANES];
+        let (chunks, _) = out.as_chunks_mut::<LANES>();
+        done = chunks.len() * LANES;
+        for (chunk, (out, values)) in
+            chunks.iter_mut().zip(values.as_chunks::<LANES>().0).enumerate()
+        {
+            let inverse = inverse(chunk);
+            for lane in 0..LANES {
+                let ratio = (values[lane] * inverse[lane]).max(-largest).min(largest);
+                out[lane] = (ratio + MAGIC) - MAGIC;
+                // Distances are positive, so their bits compare as they do.
+                farthest[lane] = farthest[lane].max((ratio - out[lane]).abs().to_bits());
+            }
+        }
+        if f32::from_bits(farthest.into_iter().max().unwrap_or(0)) >= tie {
+            done = 0;
+        }
+    }
+    for index in done..values.len() {
+        out[index] = at(index).code(values[index]);
     }
 }
 
 /// One quantizer for each column, laid out for vector loops.
 pub(crate) struct Quantizers {
     bits: Bits,
+    /// [`Bits::tie`], or 0 if a step has no reciprocal that is as good.
+    tie: f32,
     full_scale: Vec<f32>,
     step: Vec<f32>,
     divisor: Vec<f32>,
+    inverse: Vec<f32>,
 }
 
 impl Quantizers {
     /// The quantizers of `bits` and these full scales.
     pub(crate) fn new(bits: Bits, full_scales: impl Iterator<Item = f32>) -> Self {
-        let full_scale: Vec<f32> = full_scales.collect();
-        let quantizers = || full_scale.iter().map(|&full_scale| bits.quantizer(full_scale));
-        let step = quantizers().map(|quantizer| quantizer.step).collect();
-        let divisor = quantizers().map(|quantizer| quantizer.divisor).collect();
-        Self { bits, full_scale, step, divisor }
+        let mut quantizers = Self {
+            bits,
+            tie: bits.tie(),
+            full_scale: Vec::new(),
+            step: Vec::new(),
+            divisor: Vec::new(),
+            inverse: Vec::new(),
+        };
+        for full_scale in full_scales {
+            let quantizer = bits.quantizer(full_scale);
+            quantizers.full_scale.push(full_scale);
+            quantizers.step.push(quantizer.step);
+            quantizers.divisor.push(quantizer.divisor);
+            quantizers.inverse.push(quantizer.inverse);
+            if !quantizer.has_reciprocal() {
+                quantizers.tie = 0.0;
+            }
+        }
+        quantizers
     }
 
     /// The quantizer of one column.
     pub(crate) fn at(&self, column: usize) -> Quantizer {
         self.columns(column, 1).at(0)
+    }
+
+    /// The full scale of one column.
+    pub(crate) fn full_scale(&self, column: usize) -> f32 {
+        self.full_scale[column]
     }
 
     /// The quantizers of `count` columns, `first …`.
@@ -147,9 +215,11 @@ impl Quantizers {
         Columns {
             one_bit: self.bits.0 == 1,
             largest: self.bits.largest_code() as f32,
+            tie: self.tie,
             full_scale: &self.full_scale[range.clone()],
             step: &self.step[range.clone()],
-            divisor: &self.divisor[range],
+            divisor: &self.divisor[range.clone()],
+            inverse: &self.inverse[range],
         }
     }
 }
@@ -159,12 +229,26 @@ impl Quantizers {
 pub(crate) struct Columns<'a> {
     one_bit: bool,
     largest: f32,
+    tie: f32,
     full_scale: &'a [f32],
     step: &'a [f32],
     divisor: &'a [f32],
+    inverse: &'a [f32],
 }
 
-impl Columns<'_> {
+impl<'a> Columns<'a> {
+    /// The quantizers of some of these columns.
+    #[inline(always)]
+    pub(crate) fn part(&self, range: std::ops::Range<usize>) -> Columns<'a> {
+        Columns {
+            full_scale: &self.full_scale[range.clone()],
+            step: &self.step[range.clone()],
+            divisor: &self.divisor[range.clone()],
+            inverse: &self.inverse[range],
+            ..*self
+        }
+    }
+
     /// The quantizer of one column.
     #[inline(always)]
     pub(crate) fn at(&self, column: usize) -> Quantizer {
@@ -174,68 +258,193 @@ impl Columns<'_> {
             full_scale: self.full_scale[column],
             step: self.step[column],
             divisor: self.divisor[column],
+            inverse: self.inverse[column],
         }
     }
 }
 
-/// What a converter gives: the value itself where it is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// The input, unconverted.
-    Exact,
-    /// The level.
-    Value,
-    /// The integer code, as f32; NaN where the input is not finite, so that sums show it.
-    Code,
+/// One quantizer, or one for each column.
+#[derive(Clone, Copy)]
+pub(crate) enum Converter<'a> {
+    One(Quantizer, f32),
+    Each(Columns<'a>),
 }
 
-impl Form {
+impl<'a> Converter<'a> {
+    /// The quantizer of these bits for all columns.
+    pub(crate) fn one(bits: Bits, full_scale: f32) -> Self {
+        let quantizer = bits.quantizer(full_scale);
+        let tie = if quantizer.has_reciprocal() { bits.tie() } else { 0.0 };
+        Self::One(quantizer, tie)
+    }
+
+    /// The same for some of the columns.
     #[inline(always)]
-    pub(crate) fn of(self, quantizer: &Quantizer, v: f32) -> f32 {
+    pub(crate) fn part(&self, start: usize, count: usize) -> Self {
         match self {
-            Self::Exact => v,
-            Self::Value => quantizer.value(v),
-            Self::Code if v.is_finite() => quantizer.code(v),
-            Self::Code => f32::NAN,
+            Self::One(..) => *self,
+            Self::Each(columns) => Self::Each(columns.part(start..start + count)),
+        }
+    }
+
+    /// The codes of finite `values`; any code where a value is not finite.
+    #[inline(always)]
+    fn codes(&self, out: &mut [f32], values: &[f32]) {
+        match self {
+            Self::One(quantizer, tie) => {
+                let inverse = [quantizer.inverse; LANES];
+                let range = (*tie, quantizer.largest);
+                codes_of(out, values, range, |_| inverse, |_| *quantizer);
+            }
+            Self::Each(columns) => {
+                let columns = columns.part(0..out.len());
+                let inverse = columns.inverse.as_chunks().0;
+                let range = (columns.tie, columns.largest);
+                codes_of(out, values, range, |chunk| inverse[chunk], |index| columns.at(index));
+            }
+        }
+    }
+
+    /// Calls `each(index, quantizer)` for every index below `count`.
+    #[inline(always)]
+    fn for_each(&self, count: usize, mut each: impl FnMut(usize, Quantizer)) {
+        match self {
+            // Not `for_each`, which would not be inlined into the code of the CPU level.
+            Self::One(quantizer, _) => {
+                for index in 0..count {
+                    each(index, *quantizer);
+                }
+            }
+            Self::Each(columns) => {
+                let columns = columns.part(0..count);
+                for index in 0..count {
+                    each(index, columns.at(index));
+                }
+            }
         }
     }
 }
 
+/// Writes the codes of at most [`PIECE`] `values`; any code where a value is not finite.
 #[inline(always)]
-fn convert_body(out: &mut [f32], values: &[f32], quantizer: &Quantizer, form: Form) {
-    for (out, &value) in out.iter_mut().zip(values) {
-        *out = form.of(quantizer, value);
+pub(crate) fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
+    converter.codes(out, values);
+}
+
+for_each_level! {
+    /// Writes the codes of at most [`PIECE`] `values`; any code where a value is not finite.
+    pub(crate) fn codes(out: &mut [f32], values: &[f32], converter: &Converter<'_>) = codes_body
+}
+
+/// Writes the levels nearest to at most [`PIECE`] `values`.
+#[inline(always)]
+fn convert_piece(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
+    let count = out.len();
+    let values = &values[..count];
+    let mut codes = [0.0; PIECE];
+    let codes = &mut codes[..count];
+    converter.codes(codes, values);
+    converter.for_each(count, |index, quantizer| {
+        let value = codes[index] * quantizer.step;
+        out[index] = if values[index].is_finite() { value } else { f32::NAN };
+    });
+}
+
+#[inline(always)]
+fn convert_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
+    for (piece, (out, values)) in out.chunks_mut(PIECE).zip(values.chunks(PIECE)).enumerate() {
+        convert_piece(out, values, &converter.part(piece * PIECE, out.len()));
     }
 }
 
 for_each_level! {
-    /// Converts `values` by one quantizer.
-    pub(crate) fn convert(
-        out: &mut [f32],
-        values: &[f32],
-        quantizer: &Quantizer,
-        form: Form,
-    ) = convert_body
+    /// Writes the levels nearest to `values`.
+    pub(crate) fn convert(out: &mut [f32], values: &[f32], converter: &Converter<'_>) = convert_body
 }
 
+/// Sets each of at most [`PIECE`] `values` to the level nearest to it.
 #[inline(always)]
-fn convert_columns_body(values: &mut [f32], quantizers: &Columns<'_>) {
-    for (column, value) in values.iter_mut().enumerate() {
-        *value = quantizers.at(column).value(*value);
-    }
+pub(crate) fn convert_in_place_body(values: &mut [f32], converter: &Converter<'_>) {
+    let mut before = [0.0; PIECE];
+    let before = &mut before[..values.len()];
+    before.copy_from_slice(values);
+    convert_piece(values, before, converter);
 }
 
-for_each_level! {
-    /// Quantizes each of `values` by the quantizer of its column.
-    pub(crate) fn convert_columns(
-        values: &mut [f32],
-        quantizers: &Columns<'_>,
-    ) = convert_columns_body
+/// The slopes of a converter at no more than [`PIECE`] `values`, straight through the rounding:
+/// writes to `passes` and `by_full_scale`
+///
+/// ```text
+/// (∂value/∂v, ∂value/∂full_scale) = (1, (code - v/step)/Q)     within the full scale
+///                                   (0, sign v)                beyond it
+/// ```
+#[inline(always)]
+pub(crate) fn slopes(
+    passes: &mut [f32],
+    by_full_scale: &mut [f32],
+    values: &[f32],
+    converter: &Converter<'_>,
+) {
+    let count = values.len();
+    let (passes, by_full_scale) = (&mut passes[..count], &mut by_full_scale[..count]);
+    let mut codes = [0.0; PIECE];
+    let codes = &mut codes[..count];
+    converter.codes(codes, values);
+    converter.for_each(count, |index, quantizer| {
+        let v = values[index];
+        let invalid = !v.is_finite() || quantizer.step.is_nan();
+        let inside = v.abs() <= quantizer.full_scale;
+        let sign = if v < 0.0 { -1.0 } else { 1.0 };
+        let rounded = (codes[index] - v * quantizer.inverse) * (1.0 / quantizer.largest);
+        let slope = if inside && !quantizer.one_bit { rounded } else { sign };
+        passes[index] = if invalid { f32::NAN } else { f32::from(u8::from(inside)) };
+        by_full_scale[index] = if invalid { f32::NAN } else { slope };
+    });
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::simd::Level;
+
+    fn gradient(bits: u32, full_scale: f32, v: f32) -> (f32, f32) {
+        let (mut passes, mut by_full_scale) = ([0.0], [0.0]);
+        let converter = Converter::one(Bits(bits), full_scale);
+        slopes(&mut passes, &mut by_full_scale, &[v], &converter);
+        (passes[0], by_full_scale[0])
+    }
+
+    proptest! {
+        #[test]
+        fn the_reciprocal_gives_the_codes_of_the_division(
+            bits in 1..17u32,
+            full_scale in prop_oneof![1e-3..10f32, Just(0.0), 1e-38..1e-30f32, 1e30..1e38f32],
+            // Ties and their neighbors, and what lies between.
+            halves in prop::collection::vec((-300..300i32, -2..3i32), 1..400),
+        ) {
+            let quantizer = Bits(bits).quantizer(full_scale);
+            let values: Vec<f32> = halves
+                .iter()
+                .map(|(half, ulps)| {
+                    let tie = *half as f32 / 2.0 * quantizer.step;
+                    f32::from_bits(tie.to_bits().saturating_add_signed(*ulps))
+                })
+                .filter(|value| value.is_finite())
+                .collect();
+            let scales = std::iter::repeat_n(full_scale, values.len());
+            let each = Quantizers::new(Bits(bits), scales);
+            let each = Converter::Each(each.columns(0, values.len()));
+            for converter in [Converter::one(Bits(bits), full_scale), each] {
+                let mut got = vec![0.0; values.len()];
+                convert(Level::detect(), &mut got, &values, &converter);
+                for (got, value) in got.iter().zip(&values) {
+                    prop_assert_eq!(got.to_bits(), quantizer.value(*value).to_bits());
+                }
+            }
+        }
+    }
 
     #[test]
     fn rounds_half_to_even_and_clips() {
@@ -261,7 +470,7 @@ mod tests {
         {
             assert!(Bits(4).quantizer(full_scale).value(v).is_nan());
             assert!(Bits(1).quantizer(full_scale).value(v).is_nan());
-            assert!(Bits(4).quantizer(full_scale).gradient(v).0.is_nan());
+            assert!(gradient(4, full_scale, v).0.is_nan());
         }
     }
 
@@ -274,10 +483,10 @@ mod tests {
             let quantizer = Bits(bits).quantizer(1.5);
             for v in [-1.4, -0.3, 0.01, 0.7, 1.49] {
                 let expected = quantizer.value(v) / 1.5 - v / 1.5;
-                assert!((quantizer.gradient(v).1 - expected).abs() < 1e-6);
+                assert!((gradient(bits, 1.5, v).1 - expected).abs() < 1e-6);
             }
-            assert_eq!(quantizer.gradient(9.0), (0.0, 1.0));
-            assert_eq!(quantizer.gradient(-9.0), (0.0, -1.0));
+            assert_eq!(gradient(bits, 1.5, 9.0), (0.0, 1.0));
+            assert_eq!(gradient(bits, 1.5, -9.0), (0.0, -1.0));
         }
     }
 }

@@ -18,6 +18,11 @@ impl<'a, T> SharedMut<'a, T> {
         Self { start: data.as_mut_ptr(), len: data.len(), owner: PhantomData }
     }
 
+    /// Elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// The elements `start .. start + len`.
     ///
     /// # Safety

@@ -2,8 +2,6 @@
 
 use std::sync::OnceLock;
 
-use crate::vector::{self, Vector};
-
 /// The instruction sets that a body is compiled for. A value above the baseline is proof that
 /// this CPU has them: only [`Level::detect`] makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,48 +10,73 @@ pub(crate) enum Level {
     Baseline,
     /// AVX2 and FMA.
     Avx2,
+    /// The same, and AVX-VNNI: sums of 8-bit products.
+    Avx2Vnni,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
-    /// The same, and VNNI: sums of 8-bit products.
+    /// The same, and AVX-512 VNNI.
     Avx512Vnni,
+    /// The same, and AVX-512 BF16: sums of bfloat16 products.
+    Avx512Brain,
 }
 
+/// The levels by the names that `LUMINA_MAX_SIMD` takes, best first.
+const LEVELS: [(&str, Level); 6] = [
+    ("avx512bf16", Level::Avx512Brain),
+    ("avx512vnni", Level::Avx512Vnni),
+    ("avx512", Level::Avx512),
+    ("avx2vnni", Level::Avx2Vnni),
+    ("avx2", Level::Avx2),
+    ("baseline", Level::Baseline),
+];
+
 impl Level {
-    /// The best level of this CPU, or the lower one that `LUMINA_MAX_SIMD` names: a test's way to
-    /// run every variant on one machine.
+    /// The best level of this CPU, or the best one up to that which `LUMINA_MAX_SIMD` names: a
+    /// test's way to run every variant on one machine.
     pub(crate) fn detect() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| {
-            let highest = match std::env::var("LUMINA_MAX_SIMD").as_deref() {
-                Ok("baseline") => Self::Baseline,
-                Ok("avx2") => Self::Avx2,
-                Ok("avx512") => Self::Avx512,
-                _ => Self::Avx512Vnni,
-            };
-            Self::of_this_cpu().min(highest)
+            let name = std::env::var("LUMINA_MAX_SIMD").unwrap_or_default();
+            let highest =
+                LEVELS.iter().find(|(of, _)| *of == name).map_or(LEVELS[0].1, |(_, level)| *level);
+            let levels = LEVELS.into_iter().map(|(_, level)| level);
+            levels
+                .filter(|level| *level <= highest)
+                .find(|level| level.is_of_this_cpu())
+                .unwrap_or(Self::Baseline)
         })
     }
 
-    fn of_this_cpu() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("fma")
-            {
-                return if is_x86_feature_detected!("avx512vnni") {
-                    Self::Avx512Vnni
-                } else {
-                    Self::Avx512
-                };
+    /// Whether one instruction multiplies and sums 8-bit integers.
+    pub(crate) fn has_byte_products(self) -> bool {
+        matches!(self, Self::Avx2Vnni | Self::Avx512Vnni | Self::Avx512Brain)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_of_this_cpu(self) -> bool {
+        match self {
+            Self::Baseline => true,
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2Vnni => Self::Avx2.is_of_this_cpu() && is_x86_feature_detected!("avxvnni"),
+            Self::Avx512 => {
+                Self::Avx2.is_of_this_cpu()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Avx2;
+            Self::Avx512Vnni => {
+                Self::Avx512.is_of_this_cpu() && is_x86_feature_detected!("avx512vnni")
+            }
+            Self::Avx512Brain => {
+                Self::Avx512Vnni.is_of_this_cpu() && is_x86_feature_detected!("avx512bf16")
             }
         }
-        Self::Baseline
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_of_this_cpu(self) -> bool {
+        self == Self::Baseline
     }
 }
 
@@ -74,65 +97,41 @@ pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
     lanes.iter().sum()
 }
 
-/// Columns of the widest panel of any level.
-pub(crate) const MAX_COLUMNS: usize = 48;
-
-/// Columns of a register tile at `level`, and so of a packed panel.
-pub(crate) fn panel_width(level: Level) -> usize {
-    match level {
-        Level::Avx512 | Level::Avx512Vnni => MAX_COLUMNS,
-        Level::Avx2 => 24,
-        Level::Baseline => 3 * <vector::Baseline as Vector>::LEN,
-    }
-}
-
 /// Defines `fn name(level, args)`, which runs `body(args)` compiled for that level.
 ///
-/// `body` must be `#[inline(always)]`. A body marked `tiled` takes the vector type of the level
-/// and the rows of its register tile, which is three vectors wide.
+/// `body` must be `#[inline(always)]`.
 macro_rules! for_each_level {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = tiled $body:ident) => {
-        $crate::simd::for_each_level! {
-            @define [$(#[$meta])*] [$vis] $name [$($arg: $ty),*]
-            [$body::<$crate::vector::Avx512, 8>] [$body::<$crate::vector::Avx2, 4>]
-            [$body::<$crate::vector::Baseline, 4>]
-        }
-    };
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
-        $crate::simd::for_each_level! {
-            @define [$(#[$meta])*] [$vis] $name [$($arg: $ty),*] [$body] [$body] [$body]
-        }
-    };
-    (@define [$($meta:tt)*] [$vis:vis] $name:ident [$($arg:ident: $ty:ty),*]
-     [$avx512:expr] [$avx2:expr] [$baseline:expr]) => {
-        $($meta)*
+        $(#[$meta])*
         $vis fn $name(level: $crate::simd::Level, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
+                use $crate::simd::Level;
+
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $ty),*) {
-                    $avx2($($arg),*)
+                    $body($($arg),*)
                 }
 
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 fn avx512($($arg: $ty),*) {
-                    $avx512($($arg),*)
+                    $body($($arg),*)
                 }
 
                 match level {
-                    $crate::simd::Level::Avx512 | $crate::simd::Level::Avx512Vnni => {
+                    Level::Avx512 | Level::Avx512Vnni | Level::Avx512Brain => {
                         // SAFETY: these levels exist only where `detect` saw the features.
                         unsafe { avx512($($arg),*) }
                     }
-                    // SAFETY: `Level::Avx2` exists only where `detect` saw these features.
-                    $crate::simd::Level::Avx2 => unsafe { avx2($($arg),*) },
-                    $crate::simd::Level::Baseline => $baseline($($arg),*),
+                    // SAFETY: these levels exist only where `detect` saw the features.
+                    Level::Avx2 | Level::Avx2Vnni => unsafe { avx2($($arg),*) },
+                    Level::Baseline => $body($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
             {
                 let _ = level;
-                $baseline($($arg),*)
+                $body($($arg),*)
             }
         }
     };

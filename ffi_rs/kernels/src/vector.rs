@@ -1,77 +1,97 @@
-//! Vectors of f32, one type for each CPU level: the only intrinsics of this crate.
+//! Registers of numbers and their products, for each CPU level: the only intrinsics of this crate.
 
-/// A register of f32.
+/// A register of 32-bit words of one or more numbers, and how products of words are added to a
+/// register of sums.
 ///
 /// # Safety
 ///
 /// The methods may run only on a CPU that has the instruction set of the type, and are to be
 /// inlined into a function compiled for it.
-pub(crate) unsafe trait Vector: Copy {
-    /// Elements.
+pub(crate) unsafe trait Dot {
+    /// Words of a register, and sums of one.
     const LEN: usize;
 
-    /// All elements zero.
-    unsafe fn zero() -> Self;
+    /// A register of words.
+    type Words: Copy;
+    /// A register of sums.
+    type Sums: Copy;
 
-    /// All elements `value`.
-    unsafe fn splat(value: f32) -> Self;
+    /// Sums that are zero.
+    unsafe fn zero() -> Self::Sums;
 
-    /// The first `LEN` elements of `values`, which has them.
-    unsafe fn load(values: &[f32]) -> Self;
+    /// The sums at `from`, which has `LEN` of them.
+    unsafe fn sums(from: *const u32) -> Self::Sums;
 
-    /// Writes the first `LEN` elements of `values`, which has them.
-    unsafe fn store(self, values: &mut [f32]);
+    /// The words at `from`, which has `LEN` of them.
+    unsafe fn words(from: *const u32) -> Self::Words;
 
-    /// `self · factor + addend`, rounded once where the CPU can.
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `LEN` times `word`.
+    unsafe fn splat(word: u32) -> Self::Words;
+
+    /// Adds the products of the numbers of `left` and `right`.
+    unsafe fn add(sums: Self::Sums, left: Self::Words, right: Self::Words) -> Self::Sums;
+
+    /// Writes the sums as f32 to `to`, which has room for `LEN`.
+    unsafe fn store(sums: Self::Sums, to: *mut f32);
 }
 
-macro_rules! vector {
-    ($name:ident, $len:literal, $zero:expr, $splat:path, $load:path, $store:path, $mul_add:expr) => {
-        // SAFETY: the intrinsics need what the trait asks of its callers; loads and stores stay
-        // within slices whose length is checked.
-        unsafe impl Vector for $name {
+macro_rules! dot {
+    (
+        $(#[$meta:meta])*
+        $name:ident: $len:literal words, $words:ty => $sums:ty {
+            zero: $zero:expr,
+            sums: $load_sums:expr,
+            words: $load_words:expr,
+            splat: $splat:expr,
+            add: $add:expr,
+            store: $store:expr $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        pub(crate) struct $name;
+
+        // SAFETY: the intrinsics need what the trait asks of its callers.
+        #[allow(unused_unsafe, clippy::redundant_closure_call)]
+        unsafe impl Dot for $name {
             const LEN: usize = $len;
 
+            type Words = $words;
+            type Sums = $sums;
+
             #[inline(always)]
-            unsafe fn zero() -> Self {
+            unsafe fn zero() -> Self::Sums {
                 // SAFETY: the caller vouches for the instruction set.
-                #[allow(unused_unsafe)]
-                unsafe {
-                    $zero
-                }
+                unsafe { $zero }
             }
 
             #[inline(always)]
-            unsafe fn splat(value: f32) -> Self {
-                // SAFETY: the caller vouches for the instruction set.
-                #[allow(unused_unsafe)]
-                unsafe {
-                    $splat(value)
-                }
+            unsafe fn sums(from: *const u32) -> Self::Sums {
+                // SAFETY: as above, and for the elements.
+                unsafe { $load_sums(from.cast()) }
             }
 
             #[inline(always)]
-            unsafe fn load(values: &[f32]) -> Self {
-                assert!(values.len() >= $len);
-                // SAFETY: the caller vouches for the instruction set; the slice is long enough.
-                unsafe { $load(values.as_ptr()) }
+            unsafe fn words(from: *const u32) -> Self::Words {
+                // SAFETY: as above, and for the elements.
+                unsafe { $load_words(from.cast()) }
             }
 
             #[inline(always)]
-            unsafe fn store(self, values: &mut [f32]) {
-                assert!(values.len() >= $len);
-                // SAFETY: the caller vouches for the instruction set; the slice is long enough.
-                unsafe { $store(values.as_mut_ptr(), self) }
+            unsafe fn splat(word: u32) -> Self::Words {
+                // SAFETY: as above.
+                unsafe { ($splat)(word) }
             }
 
             #[inline(always)]
-            unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-                // SAFETY: the caller vouches for the instruction set.
-                #[allow(unused_unsafe)]
-                unsafe {
-                    $mul_add(self, factor, addend)
-                }
+            unsafe fn add(sums: Self::Sums, left: Self::Words, right: Self::Words) -> Self::Sums {
+                // SAFETY: as above.
+                unsafe { ($add)(sums, left, right) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(sums: Self::Sums, to: *mut f32) {
+                // SAFETY: as above, and for the elements.
+                unsafe { ($store)(sums, to) }
             }
         }
     };
@@ -81,65 +101,229 @@ macro_rules! vector {
 mod registers {
     use std::arch::x86_64::*;
 
-    use super::Vector;
+    use super::Dot;
 
-    pub(crate) type Baseline = __m128;
-    pub(crate) type Avx2 = __m256;
-    pub(crate) type Avx512 = __m512;
+    dot! {
+        /// One f32, SSE2.
+        BaselineFloats: 4 words, __m128 => __m128 {
+            zero: _mm_setzero_ps(),
+            sums: _mm_loadu_ps,
+            words: _mm_loadu_ps,
+            splat: |word| _mm_set1_ps(f32::from_bits(word)),
+            add: |sums, left, right| _mm_add_ps(_mm_mul_ps(left, right), sums),
+            store: |sums, to| _mm_storeu_ps(to, sums),
+        }
+    }
 
-    vector!(__m128, 4, _mm_setzero_ps(), _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps, |a, b, c| {
-        _mm_add_ps(_mm_mul_ps(a, b), c)
-    });
-    vector!(
-        __m256,
-        8,
-        _mm256_setzero_ps(),
-        _mm256_set1_ps,
-        _mm256_loadu_ps,
-        _mm256_storeu_ps,
-        |a, b, c| _mm256_fmadd_ps(a, b, c)
-    );
-    vector!(
-        __m512,
-        16,
-        _mm512_setzero_ps(),
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        |a, b, c| _mm512_fmadd_ps(a, b, c)
-    );
+    dot! {
+        /// One f32, AVX2 and FMA.
+        Avx2Floats: 8 words, __m256 => __m256 {
+            zero: _mm256_setzero_ps(),
+            sums: _mm256_loadu_ps,
+            words: _mm256_loadu_ps,
+            splat: |word| _mm256_set1_ps(f32::from_bits(word)),
+            add: |sums, left, right| _mm256_fmadd_ps(left, right, sums),
+            store: |sums, to| _mm256_storeu_ps(to, sums),
+        }
+    }
+
+    dot! {
+        /// One f32, AVX-512.
+        Avx512Floats: 16 words, __m512 => __m512 {
+            zero: _mm512_setzero_ps(),
+            sums: _mm512_loadu_ps,
+            words: _mm512_loadu_ps,
+            splat: |word| _mm512_set1_ps(f32::from_bits(word)),
+            add: |sums, left, right| _mm512_fmadd_ps(left, right, sums),
+            store: |sums, to| _mm512_storeu_ps(to, sums),
+        }
+    }
+
+    dot! {
+        /// Two i16, SSE2.
+        BaselinePairs: 4 words, __m128i => __m128i {
+            zero: _mm_setzero_si128(),
+            sums: _mm_loadu_si128,
+            words: _mm_loadu_si128,
+            splat: |word: u32| _mm_set1_epi32(word as i32),
+            add: |sums, left, right| _mm_add_epi32(sums, _mm_madd_epi16(left, right)),
+            store: |sums, to| _mm_storeu_ps(to, _mm_cvtepi32_ps(sums)),
+        }
+    }
+
+    dot! {
+        /// Two i16, AVX2.
+        Avx2Pairs: 8 words, __m256i => __m256i {
+            zero: _mm256_setzero_si256(),
+            sums: _mm256_loadu_si256,
+            words: _mm256_loadu_si256,
+            splat: |word: u32| _mm256_set1_epi32(word as i32),
+            add: |sums, left, right| _mm256_add_epi32(sums, _mm256_madd_epi16(left, right)),
+            store: |sums, to| _mm256_storeu_ps(to, _mm256_cvtepi32_ps(sums)),
+        }
+    }
+
+    dot! {
+        /// Two i16, AVX-512.
+        Avx512Pairs: 16 words, __m512i => __m512i {
+            zero: _mm512_setzero_si512(),
+            sums: _mm512_loadu_epi32,
+            words: _mm512_loadu_epi32,
+            splat: |word: u32| _mm512_set1_epi32(word as i32),
+            add: |sums, left, right| _mm512_add_epi32(sums, _mm512_madd_epi16(left, right)),
+            store: |sums, to| _mm512_storeu_ps(to, _mm512_cvtepi32_ps(sums)),
+        }
+    }
+
+    dot! {
+        /// Four bytes, u8 on the left and i8 on the right, AVX-VNNI.
+        Avx2Bytes: 8 words, __m256i => __m256i {
+            zero: _mm256_setzero_si256(),
+            sums: _mm256_loadu_si256,
+            words: _mm256_loadu_si256,
+            splat: |word: u32| _mm256_set1_epi32(word as i32),
+            add: |sums, left, right| _mm256_dpbusd_avx_epi32(sums, left, right),
+            store: |sums, to| _mm256_storeu_ps(to, _mm256_cvtepi32_ps(sums)),
+        }
+    }
+
+    dot! {
+        /// Four bytes, u8 on the left and i8 on the right, AVX-512 VNNI.
+        Avx512Bytes: 16 words, __m512i => __m512i {
+            zero: _mm512_setzero_si512(),
+            sums: _mm512_loadu_epi32,
+            words: _mm512_loadu_epi32,
+            splat: |word: u32| _mm512_set1_epi32(word as i32),
+            add: |sums, left, right| _mm512_dpbusd_epi32(sums, left, right),
+            store: |sums, to| _mm512_storeu_ps(to, _mm512_cvtepi32_ps(sums)),
+        }
+    }
+
+    dot! {
+        /// Two bfloat16, AVX-512 BF16.
+        Avx512Brains: 16 words, __m512i => __m512 {
+            zero: _mm512_setzero_ps(),
+            sums: _mm512_loadu_ps,
+            words: _mm512_loadu_epi32,
+            splat: |word: u32| _mm512_set1_epi32(word as i32),
+            add: |sums, left: __m512i, right: __m512i| {
+                // The types name the same register.
+                let (left, right): (__m512bh, __m512bh) =
+                    (std::mem::transmute(left), std::mem::transmute(right));
+                _mm512_dpbf16_ps(sums, left, right)
+            },
+            store: |sums, to| _mm512_storeu_ps(to, sums),
+        }
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
 mod registers {
     use std::arch::aarch64::*;
 
-    use super::Vector;
+    use super::Dot;
 
-    pub(crate) type Baseline = float32x4_t;
+    dot! {
+        /// One f32, NEON.
+        BaselineFloats: 4 words, float32x4_t => float32x4_t {
+            zero: vdupq_n_f32(0.0),
+            sums: vld1q_f32,
+            words: vld1q_f32,
+            splat: |word| vdupq_n_f32(f32::from_bits(word)),
+            add: |sums, left, right| vfmaq_f32(sums, left, right),
+            store: |sums, to| vst1q_f32(to, sums),
+        }
+    }
 
-    vector!(float32x4_t, 4, vdupq_n_f32(0.0), vdupq_n_f32, vld1q_f32, vst1q_f32, |a, b, c| {
-        vfmaq_f32(c, a, b)
-    });
+    dot! {
+        /// Two i16, NEON.
+        BaselinePairs: 4 words, int16x8_t => int32x4_t {
+            zero: vdupq_n_s32(0),
+            sums: vld1q_s32,
+            words: vld1q_s16,
+            splat: |word: u32| vreinterpretq_s16_s32(vdupq_n_s32(word as i32)),
+            add: |sums, left: int16x8_t, right: int16x8_t| {
+                let low = vmull_s16(vget_low_s16(left), vget_low_s16(right));
+                let high = vmull_high_s16(left, right);
+                vaddq_s32(sums, vpaddq_s32(low, high))
+            },
+            store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
+        }
+    }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod registers {
-    use super::Vector;
+    use super::Dot;
 
-    pub(crate) type Baseline = f32;
-
-    vector!(f32, 1, 0.0, f32::from, read, write, |a: f32, b: f32, c: f32| a * b + c);
-
-    unsafe fn read(from: *const f32) -> f32 {
-        // SAFETY: the caller's slice has an element.
-        unsafe { *from }
+    dot! {
+        /// One f32.
+        BaselineFloats: 1 words, f32 => f32 {
+            zero: 0.0,
+            sums: |from: *const f32| *from,
+            words: |from: *const f32| *from,
+            splat: f32::from_bits,
+            add: |sums: f32, left: f32, right: f32| left * right + sums,
+            store: |sums, to: *mut f32| *to = sums,
+        }
     }
 
-    unsafe fn write(to: *mut f32, value: f32) {
-        // SAFETY: the caller's slice has an element.
-        unsafe { *to = value }
+    dot! {
+        /// Two i16.
+        BaselinePairs: 1 words, u32 => i32 {
+            zero: 0,
+            sums: |from: *const i32| *from,
+            words: |from: *const u32| *from,
+            splat: |word: u32| word,
+            add: |sums: i32, left: u32, right: u32| {
+                let low = i32::from(left as i16) * i32::from(right as i16);
+                let high = i32::from((left >> 16) as i16) * i32::from((right >> 16) as i16);
+                sums.wrapping_add(low).wrapping_add(high)
+            },
+            store: |sums: i32, to: *mut f32| *to = sums as f32,
+        }
     }
 }
 
 pub(crate) use registers::*;
+
+/// Writes word `d` of row `r` to `to[d · stride + r]`, for eight rows of eight words.
+///
+/// # Safety
+///
+/// The words exist, at both ends; the CPU has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn transpose(rows: [*const u32; 8], to: *mut u32, stride: usize) {
+    use std::arch::x86_64::*;
+
+    // SAFETY: the caller vouches for the words.
+    let rows = rows.map(|row| unsafe { _mm256_loadu_ps(row.cast()) });
+    let pairs: [[__m256; 2]; 4] = std::array::from_fn(|i| {
+        let (a, b) = (rows[2 * i], rows[2 * i + 1]);
+        [_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)]
+    });
+    let fours: [[__m256; 4]; 2] = std::array::from_fn(|i| {
+        let ([a, b], [c, d]) = (pairs[2 * i], pairs[2 * i + 1]);
+        [
+            _mm256_shuffle_ps::<0x44>(a, c),
+            _mm256_shuffle_ps::<0xEE>(a, c),
+            _mm256_shuffle_ps::<0x44>(b, d),
+            _mm256_shuffle_ps::<0xEE>(b, d),
+        ]
+    });
+    for d in 0..4 {
+        let (low, high) = (fours[0][d], fours[1][d]);
+        // SAFETY: the caller vouches for the room.
+        unsafe {
+            let (first, second) = (to.add(d * stride), to.add((d + 4) * stride));
+            _mm256_storeu_ps(first.cast(), _mm256_permute2f128_ps::<0x20>(low, high));
+            _mm256_storeu_ps(second.cast(), _mm256_permute2f128_ps::<0x31>(low, high));
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) unsafe fn transpose(_: [*const u32; 8], _: *mut u32, _: usize) {
+    unreachable!("only levels above the baseline transpose in registers");
+}

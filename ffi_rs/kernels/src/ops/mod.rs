@@ -1,5 +1,7 @@
 //! One file per op.
 
+mod grad_products;
+mod grad_rows;
 mod grad_steps;
 pub(crate) mod operands;
 mod optical_matmul;
@@ -7,6 +9,7 @@ mod optical_matmul_grad;
 mod optical_noise;
 mod prepare;
 mod quantize;
+mod rounding;
 
 pub use optical_matmul::OpticalMatmul;
 pub use optical_matmul_grad::OpticalMatmulGrad;

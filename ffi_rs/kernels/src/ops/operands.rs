@@ -1,5 +1,7 @@
 //! The operands that the forward and the backward op of the signal chain have in common.
 
+use std::ops::Range;
+
 use super::grad_steps::RowSums;
 use super::optical_noise::seed_of;
 use crate::noise;
@@ -17,6 +19,8 @@ pub(crate) struct Chain {
     /// Whether w is (N, K) rather than (K, N).
     pub(crate) transpose_weight: bool,
     pub(crate) noisy: bool,
+    /// Whether every row and column has an id: something random is drawn for it.
+    pub(crate) with_ids: bool,
 }
 
 /// Rows, depth and columns: x is (M, K), y is (M, N).
@@ -29,13 +33,15 @@ pub(crate) struct Sizes {
 
 impl Chain {
     pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
+        let noisy = attrs.bool(op, "noisy")?;
         Ok(Self {
             op,
             dac: Bits::from_attrs(op, attrs, "dac_bits")?,
             weight: Bits::from_attrs(op, attrs, "weight_bits")?,
             adc: Bits::from_attrs(op, attrs, "adc_bits")?,
             transpose_weight: attrs.bool(op, "transpose_weight")?,
-            noisy: attrs.bool(op, "noisy")?,
+            noisy,
+            with_ids: noisy,
         })
     }
 
@@ -46,11 +52,6 @@ impl Chain {
             && u64::from(self.dac.largest_code() * self.weight.largest_code())
                 .checked_mul(depth as u64)
                 .is_some_and(|sum| sum < 1 << 31)
-    }
-
-    /// How many products of codes f32 sums without rounding.
-    pub(crate) fn exact_products(&self) -> usize {
-        (1 << 24) / (self.dac.largest_code() * self.weight.largest_code()) as usize
     }
 
     /// The sizes that `x` and `w` give.
@@ -83,7 +84,7 @@ impl Chain {
         extents(op, "noise", noise, DType::F32, &[&[1, rows], &[4]])?;
         extents(op, "seed", seed, DType::U32, &[&[1, rows], &[2]])?;
         // Rows that share an id would share their noise.
-        let ids = |extent| if self.noisy { [extent, extent] } else { [1, extent] };
+        let ids = |extent| if self.with_ids { [extent, extent] } else { [1, extent] };
         extents(op, "rows", row_ids, DType::U32, &[&ids(rows)])?;
         extents(op, "columns", column_ids, DType::U32, &[&ids(columns)])
     }
@@ -193,23 +194,54 @@ impl<'a> Ranges<'a> {
         (coefficients.as_array() != [0.0; 4]).then_some(coefficients)
     }
 
+    /// Whether the noise of `row` depends on ‖x_q‖².
+    pub(crate) fn has_weight_noise(&self, row: usize) -> bool {
+        self.coefficients(row).is_some_and(|noise| noise.weight != 0.0)
+    }
+
     /// Calls `piece(start, ε)` for consecutive pieces of `columns` that noise blocks cut.
     #[inline(always)]
     pub(crate) fn noise_pieces(
         &self,
         level: Level,
         row: usize,
-        columns: std::ops::Range<usize>,
+        columns: Range<usize>,
         mut piece: impl FnMut(usize, &[f32]),
     ) {
         let seed = seed_of(self.seed.row(row));
         let mut epsilon = [0.0; noise::BLOCK];
+        self.blocks(columns, |column, id, width| {
+            noise::fill(level, &mut epsilon[..width], seed, self.row_ids.get(row), id);
+            piece(column, &epsilon[..width]);
+        });
+    }
+
+    /// Calls `piece(start, words)` in the same way, with the random bits that round.
+    #[inline(always)]
+    pub(crate) fn rounding_pieces(
+        &self,
+        level: Level,
+        row: usize,
+        columns: Range<usize>,
+        mut piece: impl FnMut(usize, &[u32]),
+    ) {
+        let seed = seed_of(self.seed.row(row));
+        let mut words = [0; noise::BLOCK];
+        self.blocks(columns, |column, id, width| {
+            let row = self.row_ids.get(row);
+            noise::rounding_words(level, &mut words[..width], seed, row, id);
+            piece(column, &words[..width]);
+        });
+    }
+
+    /// Calls `block(start, id of start, width)` for the parts of `columns` in each noise block.
+    #[inline(always)]
+    fn blocks(&self, columns: Range<usize>, mut block: impl FnMut(usize, u32, usize)) {
         let mut column = columns.start;
         while column < columns.end {
             let id = self.first_column.wrapping_add(column as u32);
             let width = (noise::BLOCK - id as usize % noise::BLOCK).min(columns.end - column);
-            noise::fill(level, &mut epsilon[..width], seed, self.row_ids.get(row), id);
-            piece(column, &epsilon[..width]);
+            block(column, id, width);
             column += width;
         }
     }
@@ -264,36 +296,8 @@ impl Coefficients {
     }
 }
 
-/// The weights as the chain sees them, element (depth, column).
+/// The weights: depth × columns, or columns × depth where the chain transposes them.
 pub(crate) struct Weights<'a> {
     pub(crate) data: &'a [f32],
     pub(crate) sizes: Sizes,
-    pub(crate) depth_stride: usize,
-    pub(crate) column_stride: usize,
-}
-
-impl<'a> Weights<'a> {
-    pub(crate) fn new(data: &'a [f32], sizes: Sizes, transposed: bool) -> Self {
-        let (depth_stride, column_stride) =
-            if transposed { (1, sizes.depth) } else { (sizes.columns, 1) };
-        Self { data, sizes, depth_stride, column_stride }
-    }
-
-    #[inline(always)]
-    pub(crate) fn get(&self, depth: usize, column: usize) -> f32 {
-        self.data[depth * self.depth_stride + column * self.column_stride]
-    }
-    /// Copies row `depth`, columns `first …`.
-    #[inline(always)]
-    pub(crate) fn copy_row(&self, out: &mut [f32], depth: usize, first: usize) {
-        let start = depth * self.depth_stride + first * self.column_stride;
-        if self.column_stride == 1 {
-            out.copy_from_slice(&self.data[start..][..out.len()]);
-        } else {
-            let column = self.data[start..].iter().step_by(self.column_stride);
-            for (out, value) in out.iter_mut().zip(column) {
-                *out = *value;
-            }
-        }
-    }
 }

@@ -4,15 +4,13 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::operands::{Chain, Coefficients, Ranges, Sizes, Weights, extents};
-use super::prepare::{
-    Across, Factor, Panels, Row, columns_per_group, convert_row, convert_row_to_bytes, forms,
-    rows_per_block, weight_quantizers,
-};
-use crate::bytes::{self, BytePanels, has_byte_products, row_bytes};
-use crate::gemm::{Left, Product, Sum, multiply};
-use crate::quantizer::{Form, Quantizers, convert_columns};
+use super::prepare::{Factor, Row, code_row, convert_row, forward_weights, weight_quantizers};
+use crate::gemm::{Kind, Left, Product, Sum, multiply};
+use crate::noise;
+use crate::quantizer::{Converter, PIECE, Quantizers, convert_in_place_body};
 use crate::shared::SharedMut;
 use crate::simd::{Level, for_each_level};
+use crate::words::{Side, narrow};
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 
 /// `out = ADC(x_q · w_q + bias + σ·ε)`
@@ -78,27 +76,17 @@ struct Forward<'a> {
     with_linear: bool,
     sizes: Sizes,
     x: &'a [f32],
-    weights: Operand<'a>,
+    weights: Factor<'a>,
+    kind: Kind,
     ranges: Ranges<'a>,
-    /// What one unit of the converted weights stands for, by column; empty where that is 1.
-    steps: Vec<f32>,
     bias: Vec<f32>,
     adc: Quantizers,
 }
 
-/// The converted weights, and so how they are multiplied.
-enum Operand<'a> {
-    /// As f32, by x in the form that is named.
-    Floats(Factor<'a>, Form, Sum),
-    /// As 8-bit codes.
-    Bytes(BytePanels),
-}
-
-/// What one worker needs for one tile.
-struct Scratch {
-    x: Vec<f32>,
-    x_bytes: Vec<u8>,
-    product: Vec<f32>,
+/// Converted rows of x, as words along the depth.
+#[derive(Default)]
+struct Inputs {
+    words: Vec<u32>,
     rows: Vec<Row>,
 }
 
@@ -111,33 +99,11 @@ impl<'a> Forward<'a> {
     ) -> Result<Self, Error> {
         let level = Level::detect();
         let chain = &op.chain;
-        let w: &[f32] = inputs[1].data()?;
         let bias: &[f32] = inputs[2].data()?;
         let ranges = Ranges::new(chain, &inputs[3..], sizes)?;
-        let integer = chain.is_integer(sizes.depth);
-        let (x_form, w_form) = forms(chain, integer);
+        let kind = if chain.is_integer(sizes.depth) { Kind::Integer } else { Kind::Float };
+        let weights = Weights { data: inputs[1].data()?, sizes };
         let quantizers = weight_quantizers(chain, &ranges, sizes.columns);
-        let source = Weights::new(w, sizes, chain.transpose_weight);
-        let mut steps = Vec::new();
-        if integer {
-            steps.extend((0..sizes.columns).map(|column| quantizers.at(column).step()));
-        }
-        let weights = if integer && has_byte_products(level) {
-            let panels = BytePanels::new(level, &source, &quantizers, pool);
-            for (step, poison) in steps.iter_mut().zip(&panels.poison) {
-                *step += poison;
-            }
-            Operand::Bytes(panels)
-        } else {
-            let factor = if w_form == Form::Exact && !chain.transpose_weight {
-                Factor::InPlace(w, sizes.columns)
-            } else {
-                let across = Across::Columns;
-                Factor::Packed(Panels::new(level, &source, &quantizers, w_form, across, pool))
-            };
-            let sum = if integer { Sum::Integers(chain.exact_products()) } else { Sum::Fresh };
-            Operand::Floats(factor, x_form, sum)
-        };
         let adc = (0..sizes.columns).map(|column| ranges.y_full_scale.get(column));
         Ok(Self {
             level,
@@ -145,8 +111,8 @@ impl<'a> Forward<'a> {
             with_linear: op.with_linear,
             sizes,
             x: inputs[0].data()?,
-            weights,
-            steps,
+            weights: forward_weights(level, &weights, &quantizers, chain, kind, pool),
+            kind,
             bias: if bias.len() == 1 { vec![bias[0]; sizes.columns] } else { bias.to_vec() },
             adc: Quantizers::new(chain.adc, adc),
             ranges,
@@ -154,30 +120,18 @@ impl<'a> Forward<'a> {
     }
 
     fn run(&self, out: &mut [f32], linear: &mut [f32], pool: &dyn ParFor) {
-        let Sizes { rows, depth, columns } = self.sizes;
+        let Sizes { rows, columns, .. } = self.sizes;
         if rows == 0 || columns == 0 {
             return;
         }
         let workers = pool.width();
-        let block = rows_per_block(rows, workers);
+        let block = rows.div_ceil(4 * workers).next_multiple_of(8).min(MAX_ROWS);
         let blocks = rows.div_ceil(block);
-        let group = columns_per_group(self.level, columns, (4 * workers).div_ceil(blocks));
+        let group = columns_per_group(columns, (4 * workers).div_ceil(blocks));
         let groups = columns.div_ceil(group);
-        let (floats, bytes) = match self.weights {
-            Operand::Floats(_, Form::Exact, _) => (0, 0),
-            Operand::Floats(..) => (block * depth, 0),
-            Operand::Bytes(_) => (0, block * row_bytes(depth)),
-        };
-        let scratch: Vec<_> = (0..workers)
-            .map(|_| {
-                Mutex::new(Scratch {
-                    x: vec![0.0; floats],
-                    x_bytes: vec![0; bytes],
-                    product: vec![0.0; block * group],
-                    rows: Vec::with_capacity(block),
-                })
-            })
-            .collect();
+        // Several groups share converted rows; one converts its own, of which there are few.
+        let shared = if groups > 1 { self.convert_all(pool) } else { Inputs::default() };
+        let scratch: Vec<_> = (0..workers).map(|_| Mutex::new(Inputs::default())).collect();
         let (out, linear) = (SharedMut::new(out), SharedMut::new(linear));
         pool.run(blocks * groups, &|chunk, worker| {
             let (row, column) = (chunk / groups * block, chunk % groups * group);
@@ -185,94 +139,157 @@ impl<'a> Forward<'a> {
                 rows: row..rows.min(row + block),
                 columns: column..columns.min(column + group),
             };
-            let mut scratch = scratch[worker].lock().expect("no chunk panicked");
-            self.tile(&tile, &mut scratch, &out, &linear);
+            if groups > 1 {
+                self.tile(&tile, &shared, tile.rows.start, &out, &linear);
+            } else {
+                let mut inputs = scratch[worker].lock().expect("no chunk panicked");
+                self.convert(&tile.rows, &mut inputs);
+                self.tile(&tile, &inputs, 0, &out, &linear);
+            }
         });
     }
 
-    /// Computes one tile of the outputs.
+    /// Words of a converted row of x; none where x is multiplied as it is.
+    fn words(&self) -> usize {
+        match self.kind {
+            Kind::Float if self.chain.dac.is_off() => 0,
+            kind => kind.number(self.level).words(self.sizes.depth),
+        }
+    }
+
+    fn convert_all(&self, pool: &dyn ParFor) -> Inputs {
+        let (rows, words) = (self.sizes.rows, self.words());
+        let mut inputs = Inputs { words: vec![0; rows * words], rows: vec![Row::default(); rows] };
+        let shared = (SharedMut::new(&mut inputs.words), SharedMut::new(&mut inputs.rows));
+        pool.run(rows.div_ceil(8), &|chunk, _| {
+            for row in 8 * chunk..rows.min(8 * chunk + 8) {
+                // SAFETY: each row is converted by one chunk.
+                let (out, state) =
+                    unsafe { (shared.0.slice(row * words, words), shared.1.slice(row, 1)) };
+                state[0] = self.convert_row(out, row);
+            }
+        });
+        inputs
+    }
+
+    fn convert(&self, rows: &Range<usize>, inputs: &mut Inputs) {
+        let words = self.words();
+        inputs.words.resize(rows.len() * words, 0);
+        inputs.rows.clear();
+        for (index, row) in rows.clone().enumerate() {
+            let out = &mut inputs.words[index * words..][..words];
+            inputs.rows.push(self.convert_row(out, row));
+        }
+    }
+
+    fn convert_row(&self, words: &mut [u32], row: usize) -> Row {
+        let x = &self.x[row * self.sizes.depth..][..self.sizes.depth];
+        let (level, chain, ranges) = (self.level, self.chain, &self.ranges);
+        if self.kind == Kind::Integer {
+            let number = self.kind.number(level);
+            return code_row(level, x, chain, ranges, row, |start, codes| {
+                let words = &mut words[number.words(start)..][..number.words(codes.len())];
+                narrow(level, words, codes, number, Side::Left);
+            });
+        }
+        let values = bytemuck::cast_slice_mut(words);
+        Row { step: 1.0, energy: convert_row(level, values, x, chain, ranges, row) }
+    }
+
+    /// Computes one tile of the outputs, from `inputs` whose row `first` is the tile's first.
     fn tile(
         &self,
         tile: &Tile,
-        scratch: &mut Scratch,
+        inputs: &Inputs,
+        first: usize,
         out: &SharedMut<'_, f32>,
         linear: &SharedMut<'_, f32>,
     ) {
-        let columns = self.sizes.columns;
+        let Sizes { depth, columns, .. } = self.sizes;
+        let words = self.words();
+        let left = if words == 0 {
+            &bytemuck::cast_slice(self.x)[tile.rows.start * depth..tile.rows.end * depth]
+        } else {
+            &inputs.words[first * words..][..tile.rows.len() * words]
+        };
+        let depth = self.kind.number(self.level).words(depth);
         let width = tile.columns.len();
-        self.product(tile, scratch);
+        let sum = if self.kind == Kind::Integer {
+            Sum::From(&self.weights.start[tile.columns.clone()])
+        } else {
+            Sum::Fresh
+        };
+        let product = Product {
+            data: out,
+            start: tile.rows.start * columns + tile.columns.start,
+            stride: columns,
+            rows: tile.rows.len(),
+            columns: width,
+        };
+        let left = Left { words: left, row_stride: depth, depth_stride: 1 };
+        let right = self.weights.starting_at(tile.columns.start);
+        // SAFETY: tiles do not overlap, and each is computed by one chunk.
+        unsafe { multiply(self.level, self.kind, &product, left, right, depth, sum) };
         for (index, row) in tile.rows.clone().enumerate() {
             let start = row * columns + tile.columns.start;
-            // SAFETY: tiles do not overlap, and each is computed by one chunk.
-            let y = unsafe { out.slice(start, width) };
-            let product = &scratch.product[index * width..][..width];
-            self.scale_and_bias(y, product, scratch.rows[index].step, tile.columns.start);
-            if self.with_linear {
-                // SAFETY: as above, of the other output.
-                unsafe { linear.slice(start, width) }.copy_from_slice(y);
-            }
-            if let Some(noise) = self.ranges.coefficients(row) {
-                let energy = scratch.rows[index].energy;
-                self.ranges.noise_pieces(
-                    self.level,
-                    row,
-                    tile.columns.clone(),
-                    |start, epsilon| {
-                        let y = &mut y[start - tile.columns.start..][..epsilon.len()];
-                        add_noise(self.level, y, epsilon, &noise, energy);
-                    },
-                );
-            }
-            if self.chain.adc.is_off() {
-                expose_overflow(self.level, y);
-            } else {
-                convert_columns(self.level, y, &self.adc.columns(tile.columns.start, width));
-            }
+            // SAFETY: as above, of both outputs.
+            let (y, linear) = unsafe {
+                let linear = self.with_linear.then(|| linear.slice(start, width));
+                (out.slice(start, width), linear)
+            };
+            self.finish_row(row, tile.columns.clone(), y, linear, inputs.rows[first + index]);
         }
     }
 
-    /// Converts the rows of `tile`, and multiplies them by the weights of its columns.
-    fn product(&self, tile: &Tile, scratch: &mut Scratch) {
-        let (level, chain, ranges) = (self.level, self.chain, &self.ranges);
-        let depth = self.sizes.depth;
-        let x = &self.x[tile.rows.start * depth..tile.rows.end * depth];
-        let Scratch { x: floats, x_bytes: bytes, product, rows } = scratch;
-        let width = tile.columns.len();
-        let c =
-            &mut Product { data: product, stride: width, rows: tile.rows.len(), columns: width };
-        rows.clear();
-        match &self.weights {
-            Operand::Floats(factor, form, sum) => {
-                for (index, row) in tile.rows.clone().enumerate() {
-                    let range = index * depth..(index + 1) * depth;
-                    let out = floats.get_mut(range.clone()).unwrap_or_default();
-                    rows.push(convert_row(level, out, &x[range], chain, ranges, row, *form));
-                }
-                let left = if *form == Form::Exact { x } else { floats };
-                let right = factor.starting_at(level, tile.columns.start);
-                multiply(level, c, Left::RowMajor(left, depth), right, depth, *sum);
+    /// Makes outputs of the products in `y`.
+    fn finish_row(
+        &self,
+        row: usize,
+        columns: Range<usize>,
+        y: &mut [f32],
+        mut linear: Option<&mut [f32]>,
+        x: Row,
+    ) {
+        let (first, width) = (columns.start, columns.len());
+        let adc = (!self.chain.adc.is_off()).then_some(&self.adc);
+        let mut finish = |start: usize, count: usize, noise: Option<Noise<'_>>| {
+            let local = start - first..start - first + count;
+            finish_piece(
+                self.level,
+                &mut y[local.clone()],
+                linear.as_mut().map(|linear| &mut linear[local]),
+                &Piece {
+                    x_step: x.step,
+                    steps: self.weights.steps.get(start..start + count),
+                    bias: &self.bias[start..start + count],
+                    noise,
+                    adc: adc.map(|adc| Converter::Each(adc.columns(start, count))),
+                },
+            );
+        };
+        match self.ranges.coefficients(row) {
+            Some(coefficients) => {
+                self.ranges.noise_pieces(self.level, row, columns, |start, epsilon| {
+                    let noise = Noise { coefficients, epsilon, energy: x.energy };
+                    finish(start, epsilon.len(), Some(noise));
+                });
             }
-            Operand::Bytes(panels) => {
-                let stride = row_bytes(depth);
-                for (index, row) in tile.rows.clone().enumerate() {
-                    let out = &mut bytes[index * stride..][..depth];
-                    let x = &x[index * depth..][..depth];
-                    rows.push(convert_row_to_bytes(level, out, x, chain, ranges, row));
+            None => {
+                for start in columns.step_by(PIECE) {
+                    finish(start, PIECE.min(first + width - start), None);
                 }
-                bytes::multiply(level, c, bytes, panels, tile.columns.start);
             }
         }
     }
+}
 
-    fn scale_and_bias(&self, y: &mut [f32], product: &[f32], x_step: f32, first_column: usize) {
-        let bias = &self.bias[first_column..][..y.len()];
-        if self.steps.is_empty() {
-            add(self.level, y, product, bias);
-        } else {
-            let steps = &self.steps[first_column..][..y.len()];
-            scale_and_add(self.level, y, product, x_step, steps, bias);
-        }
-    }
+/// Most rows of a tile.
+const MAX_ROWS: usize = 64;
+
+/// Columns of a group, so that there are about `groups` of them; whole noise blocks if they are wide.
+fn columns_per_group(columns: usize, groups: usize) -> usize {
+    let width = columns.div_ceil(groups.max(1));
+    width.next_multiple_of(if width > noise::BLOCK { noise::BLOCK } else { 64 })
 }
 
 /// Rows and columns of the outputs that one chunk computes.
@@ -281,61 +298,64 @@ struct Tile {
     columns: Range<usize>,
 }
 
+/// What a piece of a row goes through after the product.
+struct Piece<'a> {
+    /// What a unit of the products stands for: `x_step` times the step of the column, if any.
+    x_step: f32,
+    steps: Option<&'a [f32]>,
+    bias: &'a [f32],
+    noise: Option<Noise<'a>>,
+    adc: Option<Converter<'a>>,
+}
+
+struct Noise<'a> {
+    coefficients: Coefficients,
+    epsilon: &'a [f32],
+    energy: f32,
+}
+
 #[inline(always)]
-fn add_body(y: &mut [f32], product: &[f32], bias: &[f32]) {
-    for ((y, product), bias) in y.iter_mut().zip(product).zip(bias) {
-        *y = product + bias;
+fn finish_piece_body(y: &mut [f32], linear: Option<&mut [f32]>, piece: &Piece<'_>) {
+    let count = y.len();
+    let bias = &piece.bias[..count];
+    match piece.steps {
+        Some(steps) => {
+            let steps = &steps[..count];
+            for index in 0..count {
+                y[index] = y[index] * (piece.x_step * steps[index]) + bias[index];
+            }
+        }
+        None => {
+            for index in 0..count {
+                y[index] += bias[index];
+            }
+        }
+    }
+    if let Some(linear) = linear {
+        linear.copy_from_slice(y);
+    }
+    if let Some(Noise { coefficients, epsilon, energy }) = &piece.noise {
+        let epsilon = &epsilon[..count];
+        for index in 0..count {
+            y[index] += coefficients.sigma(y[index], *energy) * epsilon[index];
+        }
+    }
+    match &piece.adc {
+        Some(adc) => convert_in_place_body(y, adc),
+        // Infinity becomes NaN, as in a converter.
+        None => {
+            for y in y {
+                *y = if y.is_finite() { *y } else { f32::NAN };
+            }
+        }
     }
 }
 
 for_each_level! {
-    /// `y = product + bias`
-    fn add(y: &mut [f32], product: &[f32], bias: &[f32]) = add_body
-}
-
-#[inline(always)]
-fn scale_and_add_body(y: &mut [f32], product: &[f32], x_step: f32, steps: &[f32], bias: &[f32]) {
-    for (((y, product), step), bias) in y.iter_mut().zip(product).zip(steps).zip(bias) {
-        *y = product * (x_step * step) + bias;
-    }
-}
-
-for_each_level! {
-    /// `y = product · (x_step · step) + bias`
-    fn scale_and_add(
+    /// `out = ADC(y + σ·ε)` with `y = product · x_step · step + bias`, in place; `linear` takes y.
+    fn finish_piece(
         y: &mut [f32],
-        product: &[f32],
-        x_step: f32,
-        steps: &[f32],
-        bias: &[f32],
-    ) = scale_and_add_body
-}
-
-#[inline(always)]
-fn add_noise_body(y: &mut [f32], epsilon: &[f32], noise: &Coefficients, energy: f32) {
-    for (y, epsilon) in y.iter_mut().zip(epsilon) {
-        *y += noise.sigma(*y, energy) * epsilon;
-    }
-}
-
-for_each_level! {
-    /// `y = y + σ(y) · ε`
-    fn add_noise(
-        y: &mut [f32],
-        epsilon: &[f32],
-        noise: &Coefficients,
-        energy: f32,
-    ) = add_noise_body
-}
-
-#[inline(always)]
-fn expose_overflow_body(y: &mut [f32]) {
-    for y in y {
-        *y = if y.is_finite() { *y } else { f32::NAN };
-    }
-}
-
-for_each_level! {
-    /// Turns infinity into NaN, as a converter does.
-    fn expose_overflow(y: &mut [f32]) = expose_overflow_body
+        linear: Option<&mut [f32]>,
+        piece: &Piece<'_>,
+    ) = finish_piece_body
 }

@@ -1,24 +1,56 @@
 //! What the forward and the backward op do before they multiply: convert x and w.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::operands::{Chain, Ranges, Sizes, Weights};
 use crate::ParFor;
-use crate::bytes;
-use crate::gemm::Right;
-use crate::quantizer::{Form, Quantizers, convert};
+use crate::gemm::{Kind, Number, OFFSET, Right};
+use crate::quantizer::{Converter, PIECE, Quantizers, codes, codes_body, convert};
 use crate::shared::SharedMut;
-use crate::simd::{Level, for_each_level, lane_sum, panel_width};
+use crate::simd::{Level, for_each_level, lane_sum};
+use crate::words::{
+    MAX_GROUP, Side, TRANSPOSED, interleave_body, narrow, round_to_brain, transpose,
+};
 
 /// One input row as the converters hand it on.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Row {
-    /// What one unit of the converted values stands for.
+    /// What one unit of the converted values stands for; NaN if a value is not finite.
     pub(crate) step: f32,
     /// ‖x_q‖²
     pub(crate) energy: f32,
 }
 
-/// Converts row `row` of x into `out`, which is not touched where the form is exact.
+/// Calls `piece(start, codes)` for consecutive pieces of row `row` of x.
+pub(crate) fn code_row(
+    level: Level,
+    x: &[f32],
+    chain: &Chain,
+    ranges: &Ranges<'_>,
+    row: usize,
+    mut piece: impl FnMut(usize, &[f32]),
+) -> Row {
+    let full_scale = ranges.x_full_scale.get(row);
+    let converter = Converter::one(chain.dac, full_scale);
+    let with_energy = ranges.has_weight_noise(row);
+    let (mut squares, mut poison) = (0.0, 0.0);
+    for (index, values) in x.chunks(PIECE).enumerate() {
+        let mut buffer = [0.0; PIECE];
+        let converted = &mut buffer[..values.len()];
+        codes(level, converted, values, &converter);
+        add_poison(level, values, &mut poison);
+        if with_energy {
+            add_squares(level, converted, &mut squares);
+        }
+        piece(index * PIECE, converted);
+    }
+    let step = chain.dac.quantizer(full_scale).step() + poison;
+    Row { step, energy: squares * step * step }
+}
+
+/// Converts row `row` of x into `out`, which is not touched where the converter is off, and returns
+/// ‖x_q‖².
 pub(crate) fn convert_row(
     level: Level,
     out: &mut [f32],
@@ -26,215 +58,301 @@ pub(crate) fn convert_row(
     chain: &Chain,
     ranges: &Ranges<'_>,
     row: usize,
-    form: Form,
-) -> Row {
-    let quantizer = chain.dac.quantizer(ranges.x_full_scale.get(row));
-    let step = if form == Form::Code { quantizer.step() } else { 1.0 };
-    let converted = if form == Form::Exact {
+) -> f32 {
+    let converted = if chain.dac.is_off() {
         x
     } else {
-        convert(level, out, x, &quantizer, form);
+        convert(level, out, x, &Converter::one(chain.dac, ranges.x_full_scale.get(row)));
         out
     };
     let mut energy = 0.0;
-    if ranges.coefficients(row).is_some_and(|noise| noise.weight != 0.0) {
-        sum_of_squares(level, converted, &mut energy);
-        energy *= step * step;
+    if ranges.has_weight_noise(row) {
+        add_squares(level, converted, &mut energy);
     }
-    Row { step, energy }
-}
-
-/// Converts row `row` of x into codes plus 128.
-pub(crate) fn convert_row_to_bytes(
-    level: Level,
-    out: &mut [u8],
-    x: &[f32],
-    chain: &Chain,
-    ranges: &Ranges<'_>,
-    row: usize,
-) -> Row {
-    let quantizer = chain.dac.quantizer(ranges.x_full_scale.get(row));
-    let mut poison = 0.0;
-    bytes::convert_row(level, out, x, &quantizer, &mut poison);
-    let step = quantizer.step() + poison;
-    let mut energy = 0.0;
-    if ranges.coefficients(row).is_some_and(|noise| noise.weight != 0.0) {
-        bytes::sum_of_squares(level, out, &mut energy);
-        energy *= step * step;
-    }
-    Row { step, energy }
+    energy
 }
 
 #[inline(always)]
-fn sum_of_squares_body(values: &[f32], sum: &mut f32) {
-    *sum = lane_sum(values.len(), |index| values[index] * values[index]);
+fn add_squares_body(values: &[f32], sum: &mut f32) {
+    *sum += lane_sum(values.len(), |index| values[index] * values[index]);
 }
 
 for_each_level! {
-    /// Sets `sum` to Σ v², summed in 16 lanes.
-    fn sum_of_squares(values: &[f32], sum: &mut f32) = sum_of_squares_body
-}
-
-/// The form in which the chain multiplies x and w.
-pub(crate) fn forms(chain: &Chain, integer: bool) -> (Form, Form) {
-    let form = |off: bool| match (integer, off) {
-        (true, _) => Form::Code,
-        (false, true) => Form::Exact,
-        (false, false) => Form::Value,
-    };
-    (form(chain.dac.is_off()), form(chain.weight.is_off()))
-}
-
-/// Converted weights in panels.
-pub(crate) struct Panels {
-    data: Vec<f32>,
-    depth: usize,
-    width: usize,
-}
-
-/// Which axis of the weights runs across the panels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Across {
-    /// Columns, for the product x·w: element (depth, column).
-    Columns,
-    /// Depth, for the product dz·wᵀ: element (column, depth).
-    Depth,
-}
-
-impl Panels {
-    /// Packs the weights as `form` says.
-    pub(crate) fn new(
-        level: Level,
-        weights: &Weights<'_>,
-        quantizers: &Quantizers,
-        form: Form,
-        across: Across,
-        pool: &dyn ParFor,
-    ) -> Self {
-        let Sizes { depth, columns, .. } = weights.sizes;
-        let (along, extent) = match across {
-            Across::Columns => (depth, columns),
-            Across::Depth => (columns, depth),
-        };
-        let width = panel_width(level);
-        let panels = extent.div_ceil(width);
-        let mut data = vec![0.0; panels * along * width];
-        let shared = SharedMut::new(&mut data);
-        pool.run(panels, &|panel, _| {
-            let first = panel * width;
-            // SAFETY: panels do not overlap, and each is packed by one chunk.
-            let out = unsafe { shared.slice(first * along, along * width) };
-            let source = Source { weights, quantizers, form, across };
-            pack(level, out, width, first..extent.min(first + width), &source);
-        });
-        Self { data, depth: along, width }
-    }
-
-    /// The panels from the one that starts at `column`, a multiple of the panel width.
-    pub(crate) fn starting_at(&self, column: usize) -> Right<'_> {
-        Right {
-            data: &self.data[column * self.depth..],
-            depth_stride: self.width,
-            panel_stride: self.depth * self.width,
-        }
-    }
-}
-
-/// What a panel is packed from.
-struct Source<'a> {
-    weights: &'a Weights<'a>,
-    quantizers: &'a Quantizers,
-    form: Form,
-    across: Across,
+    /// Adds Σ v², summed in 16 lanes.
+    fn add_squares(values: &[f32], sum: &mut f32) = add_squares_body
 }
 
 #[inline(always)]
-fn pack_body(panel: &mut [f32], stride: usize, range: Range<usize>, source: &Source<'_>) {
-    let Source { weights, quantizers, form, across } = source;
-    let (along, across_stride) = match across {
-        Across::Columns => (weights.depth_stride, weights.column_stride),
-        Across::Depth => (weights.column_stride, weights.depth_stride),
-    };
-    if across_stride == 1 {
-        let panel_quantizers = match across {
-            Across::Columns => quantizers.columns(range.start, range.len()),
-            Across::Depth => quantizers.columns(0, 0),
-        };
-        for (index, out) in panel.chunks_exact_mut(stride).enumerate() {
-            let values = &weights.data[index * along..][range.clone()];
-            match across {
-                Across::Columns => {
-                    for (column, (out, value)) in out.iter_mut().zip(values).enumerate() {
-                        *out = form.of(&panel_quantizers.at(column), *value);
-                    }
-                }
-                Across::Depth => {
-                    let quantizer = quantizers.at(index);
-                    for (out, value) in out.iter_mut().zip(values) {
-                        *out = form.of(&quantizer, *value);
-                    }
-                }
-            }
-        }
-    } else {
-        for (lane, index) in range.enumerate() {
-            let values = weights.data.get(index * across_stride..).unwrap_or(&[]);
-            for (at, (out, value)) in
-                panel.iter_mut().skip(lane).step_by(stride).zip(values).enumerate()
-            {
-                let column = if *across == Across::Columns { index } else { at };
-                *out = form.of(&quantizers.at(column), *value);
-            }
-        }
-    }
+fn add_poison_body(values: &[f32], sum: &mut f32) {
+    *sum += lane_sum(values.len(), |index| values[index] * 0.0);
 }
 
 for_each_level! {
-    /// Packs one panel of the weights at `range`, rows of the panel `stride` apart.
-    fn pack(
-        panel: &mut [f32],
-        stride: usize,
-        range: Range<usize>,
-        source: &Source<'_>,
-    ) = pack_body
+    /// Adds 0, or NaN if a value is not finite.
+    fn add_poison(values: &[f32], sum: &mut f32) = add_poison_body
 }
 
-/// The right factor: w as it lies in memory, or converted panels of it.
-pub(crate) enum Factor<'a> {
-    /// Row-major, rows so many elements apart.
-    InPlace(&'a [f32], usize),
-    /// Converted.
-    Packed(Panels),
+/// The right factor of a product: converted weights, or the weights as they lie in memory.
+pub(crate) struct Factor<'a> {
+    words: Cow<'a, [u32]>,
+    stride: usize,
+    /// Integers only: where the sum of each column starts.
+    pub(crate) start: Vec<i32>,
+    /// Integers only: what one unit of each column stands for; NaN if a weight is not finite.
+    pub(crate) steps: Vec<f32>,
 }
 
 impl Factor<'_> {
-    /// The factor from `column` on, a multiple of the panel width.
-    pub(crate) fn starting_at(&self, level: Level, column: usize) -> Right<'_> {
-        match self {
-            Self::InPlace(data, stride) => Right {
-                data: data.get(column..).unwrap_or(&[]),
-                depth_stride: *stride,
-                panel_stride: panel_width(level),
-            },
-            Self::Packed(panels) => panels.starting_at(column),
+    /// The factor from `column` on.
+    pub(crate) fn starting_at(&self, column: usize) -> Right<'_> {
+        Right { words: self.words.get(column..).unwrap_or(&[]), stride: self.stride }
+    }
+}
+
+/// Columns that one chunk converts.
+const CHUNK: usize = 64;
+
+/// w for the product x·w, as floats or as integers.
+pub(crate) fn forward_weights<'a>(
+    level: Level,
+    weights: &Weights<'a>,
+    quantizers: &Quantizers,
+    chain: &Chain,
+    kind: Kind,
+    pool: &dyn ParFor,
+) -> Factor<'a> {
+    let Sizes { depth, columns, .. } = weights.sizes;
+    let number = kind.number(level);
+    if kind == Kind::Float && chain.weight.is_off() && !chain.transpose_weight {
+        let (start, steps) = (Vec::new(), Vec::new());
+        let words = Cow::Borrowed(bytemuck::cast_slice(weights.data));
+        return Factor { words, stride: columns, start, steps };
+    }
+    let mut words = vec![0; number.words(depth) * columns];
+    let integers = if kind == Kind::Integer { columns } else { 0 };
+    let mut start = vec![0; integers];
+    let mut steps: Vec<f32> = (0..integers).map(|column| quantizers.at(column).step()).collect();
+    let shared =
+        (SharedMut::new(&mut words), SharedMut::new(&mut start), SharedMut::new(&mut steps));
+    pool.run(columns.div_ceil(CHUNK), &|chunk, _| {
+        let range = chunk * CHUNK..columns.min((chunk + 1) * CHUNK);
+        let integers = if kind == Kind::Integer { range.clone() } else { 0..0 };
+        // SAFETY: chunks do not overlap, and each is converted once.
+        let (start, steps) = unsafe {
+            (
+                shared.1.slice(integers.start, integers.len()),
+                shared.2.slice(integers.start, integers.len()),
+            )
+        };
+        let into = Columns { words: &shared.0, stride: columns, range, start, steps };
+        let source = Source { weights, quantizers, chain, kind, number };
+        if chain.transpose_weight {
+            source.along(level, into);
+        } else if kind == Kind::Integer {
+            code_columns(level, into, &source);
+        } else {
+            source.values(level, into);
+        }
+    });
+    Factor { words: words.into(), stride: columns, start, steps }
+}
+
+/// Where some columns of the factor go.
+struct Columns<'a, 'd> {
+    words: &'a SharedMut<'d, u32>,
+    stride: usize,
+    range: Range<usize>,
+    start: &'a mut [i32],
+    steps: &'a mut [f32],
+}
+
+/// What they come from.
+struct Source<'a> {
+    weights: &'a Weights<'a>,
+    quantizers: &'a Quantizers,
+    chain: &'a Chain,
+    kind: Kind,
+    number: Number,
+}
+
+impl Source<'_> {
+    /// Floats, from weights whose rows are along the columns.
+    fn values(&self, level: Level, into: Columns<'_, '_>) {
+        let count = into.range.len();
+        let converter = Converter::Each(self.quantizers.columns(into.range.start, count));
+        for depth in 0..self.weights.sizes.depth {
+            let at = depth * into.stride + into.range.start;
+            // SAFETY: this chunk alone has these columns.
+            let out = bytemuck::cast_slice_mut(unsafe { into.words.slice(at, count) });
+            convert(level, out, &self.weights.data[at..at + count], &converter);
         }
     }
+
+    /// Floats or integers, from weights whose rows are along the depth.
+    fn along(&self, level: Level, into: Columns<'_, '_>) {
+        let depth = self.weights.sizes.depth;
+        let words = self.number.words(depth);
+        let mut lines = vec![0; TRANSPOSED * words];
+        for first in into.range.clone().step_by(TRANSPOSED) {
+            let columns = first..into.range.end.min(first + TRANSPOSED);
+            for (line, column) in lines.chunks_exact_mut(words.max(1)).zip(columns.clone()) {
+                let values = &self.weights.data[column * depth..][..depth];
+                let form = if self.kind == Kind::Integer {
+                    Form::Code
+                } else if self.chain.weight.is_off() {
+                    Form::Exact
+                } else {
+                    Form::Value
+                };
+                let scale = self.quantizers.full_scale(column);
+                let converter = Converter::one(self.chain.weight, scale);
+                let sum = line_of_words(level, line, values, &converter, form, self.kind);
+                if self.kind == Kind::Integer {
+                    let index = column - into.range.start;
+                    into.start[index] = start_of(self.number, sum);
+                    add_poison(level, values, &mut into.steps[index]);
+                }
+            }
+            transpose_into(level, &into, first, &lines, words, columns.len());
+        }
+    }
+}
+
+/// Where sums over codes that sum to `sum` start.
+pub(crate) fn start_of(number: Number, sum: i32) -> i32 {
+    if number == Number::Byte { sum.wrapping_mul(-OFFSET) } else { 0 }
+}
+
+/// Writes `count` lines of words as columns `first …`.
+fn transpose_into(
+    level: Level,
+    into: &Columns<'_, '_>,
+    first: usize,
+    lines: &[u32],
+    words: usize,
+    count: usize,
+) {
+    if words == 0 {
+        return;
+    }
+    let mut rows: [&[u32]; TRANSPOSED] = [&[]; TRANSPOSED];
+    for (row, line) in rows.iter_mut().zip(lines.chunks_exact(words)) {
+        *row = line;
+    }
+    let mut block = [0; TRANSPOSED * PIECE];
+    for piece in (0..words).step_by(PIECE) {
+        let length = PIECE.min(words - piece);
+        let rows = rows.map(|row| &row[piece..piece + length]);
+        transpose(level, &mut block, TRANSPOSED, &rows[..count], length);
+        for (d, row) in block.chunks_exact(TRANSPOSED).take(length).enumerate() {
+            // SAFETY: this chunk alone has these columns.
+            let out = unsafe { into.words.slice((piece + d) * into.stride + first, count) };
+            out.copy_from_slice(&row[..count]);
+        }
+    }
+}
+
+/// What becomes of a number before it is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Nothing.
+    Exact,
+    /// It is converted to the nearest level.
+    Value,
+    /// It is converted to the code of the nearest level.
+    Code,
+}
+
+/// Writes `values`, which follow each other along the depth, as words of the right factor, and
+/// returns the sum of the codes.
+pub(crate) fn line_of_words(
+    level: Level,
+    line: &mut [u32],
+    values: &[f32],
+    converter: &Converter<'_>,
+    form: Form,
+    kind: Kind,
+) -> i32 {
+    let number = kind.number(level);
+    let mut total = 0;
+    for (index, values) in values.chunks(PIECE).enumerate() {
+        let mut buffer = [0.0; PIECE];
+        let numbers = &mut buffer[..values.len()];
+        let converter = converter.part(index * PIECE, values.len());
+        match form {
+            Form::Exact => numbers.copy_from_slice(values),
+            Form::Value => convert(level, numbers, values, &converter),
+            Form::Code => codes(level, numbers, values, &converter),
+        }
+        if kind == Kind::Integer {
+            let mut sum = 0.0;
+            add_up(level, numbers, &mut sum);
+            total += sum as i32;
+        }
+        if kind == Kind::Brain && number == Number::F32 {
+            round_to_brain(level, numbers);
+        }
+        let start = number.words(index * PIECE);
+        let words = &mut line[start..start + number.words(values.len())];
+        narrow(level, words, numbers, number, Side::Right);
+    }
+    total
+}
+
+#[inline(always)]
+fn add_up_body(values: &[f32], sum: &mut f32) {
+    *sum += lane_sum(values.len(), |index| values[index]);
+}
+
+for_each_level! {
+    /// Adds Σ v, summed in 16 lanes.
+    fn add_up(values: &[f32], sum: &mut f32) = add_up_body
+}
+
+#[inline(always)]
+fn code_columns_body(into: Columns<'_, '_>, source: &Source<'_>) {
+    let Source { weights, quantizers, number, .. } = source;
+    let Sizes { depth, columns, .. } = weights.sizes;
+    let (first, count) = (into.range.start, into.range.len());
+    let converter = Converter::Each(quantizers.columns(first, count));
+    let group = number.group();
+    // Arrays of this frame: the compiler sees that they do not overlap.
+    let (mut sums, mut poison) = ([0.0f32; CHUNK], [0.0f32; CHUNK]);
+    let (sums, poison) = (&mut sums[..count], &mut poison[..count]);
+    let mut total = [0i32; CHUNK];
+    for word in 0..number.words(depth) {
+        let mut rows = [[0.0f32; CHUNK]; MAX_GROUP];
+        for (row, d) in rows.iter_mut().zip(word * group..depth.min((word + 1) * group)) {
+            let values = &weights.data[d * columns + first..][..count];
+            let row = &mut row[..count];
+            codes_body(row, values, &converter);
+            for index in 0..count {
+                sums[index] += row[index];
+                poison[index] += values[index] * 0.0;
+            }
+        }
+        // SAFETY: this chunk alone has these columns.
+        let out = unsafe { into.words.slice(word * into.stride + first, count) };
+        interleave_body(out, rows.each_ref().map(|row| &row[..count]), *number, 0);
+        // f32 sums of so many codes are exact.
+        if word % 1024 == 1023 {
+            for (total, sum) in total.iter_mut().zip(&mut *sums) {
+                *total += std::mem::take(sum) as i32;
+            }
+        }
+    }
+    for index in 0..count {
+        into.start[index] = start_of(*number, total[index] + sums[index] as i32);
+        into.steps[index] += poison[index];
+    }
+}
+
+for_each_level! {
+    /// Integers, from weights whose rows are along the columns.
+    fn code_columns(into: Columns<'_, '_>, source: &Source<'_>) = code_columns_body
 }
 
 /// Quantizers for `columns` columns of w; of no effect where its converter is off.
 pub(crate) fn weight_quantizers(chain: &Chain, ranges: &Ranges<'_>, columns: usize) -> Quantizers {
     Quantizers::new(chain.weight, (0..columns).map(|column| ranges.w_full_scale.get(column)))
-}
-
-/// Most rows of a block.
-pub(crate) const MAX_ROWS_PER_BLOCK: usize = 64;
-
-/// Rows of a block: enough of them to reuse a panel, few enough to feed `workers` threads.
-pub(crate) fn rows_per_block(rows: usize, workers: usize) -> usize {
-    rows.div_ceil(4 * workers).next_multiple_of(8).clamp(8, MAX_ROWS_PER_BLOCK)
-}
-
-/// Columns of a group, so that `blocks` row blocks and the groups feed `workers` threads.
-pub(crate) fn columns_per_group(level: Level, columns: usize, groups: usize) -> usize {
-    columns.div_ceil(groups.max(1)).next_multiple_of(panel_width(level)).max(panel_width(level))
 }

@@ -1,7 +1,7 @@
 //! The quantizer alone.
 
 use super::operands::{Broadcast, extents, matrix};
-use crate::quantizer::{Bits, Form, Quantizers, convert, convert_columns};
+use crate::quantizer::{Bits, Converter, Quantizers, convert};
 use crate::shared::SharedMut;
 use crate::simd::Level;
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
@@ -59,11 +59,9 @@ impl Op for Quantize {
                 let out = unsafe { out.slice(row * columns, columns) };
                 let v = &v[row * columns..][..columns];
                 if scales == 1 {
-                    let quantizer = self.bits.quantizer(by_row.get(row));
-                    convert(level, out, v, &quantizer, Form::Value);
+                    convert(level, out, v, &Converter::one(self.bits, by_row.get(row)));
                 } else if let Some(quantizers) = &shared {
-                    out.copy_from_slice(v);
-                    convert_columns(level, out, &quantizers.columns(0, columns));
+                    convert(level, out, v, &Converter::Each(quantizers.columns(0, columns)));
                 } else {
                     for (column, (out, v)) in out.iter_mut().zip(v).enumerate() {
                         let full_scale = full_scale[row * columns + column];

@@ -94,6 +94,7 @@ pub fn attrs(
         ("transpose_weight", Attr::Bool(transpose_weight)),
         ("noisy", Attr::Bool(noisy)),
         ("with_linear", Attr::Bool(with_linear)),
+        ("grad_precision", Attr::Str("float32")),
     ]
 }
 

@@ -1,0 +1,94 @@
+//! Unbiased rounding of gradients to 8-bit codes.
+//!
+//! ```text
+//! scale = max |t| / 127        code = clamp(⌊t / scale + u⌋, -127, 127)        E[code · scale] = t
+//! ```
+//!
+//! where u is uniform on the 65536 midpoints of (0, 1).
+
+use crate::simd::for_each_level;
+
+const LARGEST: f32 = 127.0;
+
+/// The scale of numbers whose largest magnitude has the bits `peak`: what one code stands for, and
+/// its reciprocal. (NaN, 0) if a number is not finite.
+pub(super) fn scale_of(peak: u32) -> (f32, f32) {
+    let peak = f32::from_bits(peak);
+    if !peak.is_finite() {
+        (f32::NAN, 0.0)
+    } else if peak == 0.0 {
+        (0.0, 0.0)
+    } else {
+        (peak / LARGEST, LARGEST / peak)
+    }
+}
+
+/// The bits of |v|, which compare as the magnitudes do; those of NaN are the largest.
+#[inline(always)]
+fn magnitude(v: f32) -> u32 {
+    v.to_bits() & 0x7FFF_FFFF
+}
+
+#[inline(always)]
+fn raise_body(peak: &mut u32, values: &[f32]) {
+    *peak = values.iter().fold(*peak, |peak, value| peak.max(magnitude(*value)));
+}
+
+for_each_level! {
+    /// Raises `peak` to the largest magnitude of `values`.
+    pub(super) fn raise(peak: &mut u32, values: &[f32]) = raise_body
+}
+
+#[inline(always)]
+fn raise_each_body(peaks: &mut [u32], values: &[f32], factor: f32) {
+    for (peak, value) in peaks.iter_mut().zip(values) {
+        *peak = (*peak).max(magnitude(value * factor));
+    }
+}
+
+for_each_level! {
+    /// Raises each of `peaks` to the magnitude of a value times `factor`.
+    pub(super) fn raise_each(peaks: &mut [u32], values: &[f32], factor: f32) = raise_each_body
+}
+
+#[inline(always)]
+fn round(t: f32, inverse: f32, bits: u16) -> f32 {
+    let u = (f32::from(bits) + 0.5) * (1.0 / 65536.0);
+    (t * inverse + u).floor().max(-LARGEST).min(LARGEST)
+}
+
+#[inline(always)]
+fn round_row_body(values: &mut [f32], inverse: f32, words: &[u32], rest: &mut [u16]) {
+    for ((value, word), rest) in values.iter_mut().zip(words).zip(rest) {
+        *value = round(*value, inverse, (word >> 16) as u16);
+        *rest = *word as u16;
+    }
+}
+
+for_each_level! {
+    /// Rounds `values` of one scale by the upper bits of `words`, and leaves the lower in `rest`.
+    pub(super) fn round_row(
+        values: &mut [f32],
+        inverse: f32,
+        words: &[u32],
+        rest: &mut [u16],
+    ) = round_row_body
+}
+
+#[inline(always)]
+fn round_each_body(out: &mut [f32], values: &[f32], factor: f32, inverse: &[f32], bits: &[u16]) {
+    for (((out, value), inverse), bits) in out.iter_mut().zip(values).zip(inverse).zip(bits) {
+        *out = round(value * factor, *inverse, *bits);
+    }
+}
+
+for_each_level! {
+    /// Writes the codes of `values` times `factor`, each of its own scale.
+    pub(super) fn round_each(
+        out: &mut [f32],
+        values: &[f32],
+        factor: f32,
+        inverse: &[f32],
+        bits: &[u16],
+    ) = round_each_body
+}

@@ -1,0 +1,231 @@
+//! Words of neighbors along the depth: how the factors of [`gemm`](crate::gemm) are laid out.
+
+use crate::gemm::{Number, OFFSET};
+use crate::quantizer::integer;
+use crate::simd::{Level, for_each_level};
+use crate::vector;
+
+/// Which factor words are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Left,
+    Right,
+}
+
+/// What is added to integers that become bytes of `side`.
+fn offset(number: Number, side: Side) -> i32 {
+    if number == Number::Byte && side == Side::Left { OFFSET } else { 0 }
+}
+
+/// The nearest bfloat16, half to even, as the upper half of an f32.
+#[inline(always)]
+fn brain(value: f32) -> u32 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000;
+    // Rounding could carry the mantissa of a NaN into the sign.
+    if value.is_nan() { 0x7FC0_0000 } else { rounded }
+}
+
+#[inline(always)]
+fn round_to_brain_body(values: &mut [f32]) {
+    for value in values {
+        *value = f32::from_bits(brain(*value));
+    }
+}
+
+for_each_level! {
+    /// Rounds each of `values` to the nearest bfloat16.
+    pub(crate) fn round_to_brain(values: &mut [f32]) = round_to_brain_body
+}
+
+#[inline(always)]
+fn narrow_body(words: &mut [u32], values: &[f32], number: Number, offset: i32) {
+    let group = number.group();
+    // What is behind the last value must not be looked at: 0 times anything finite.
+    words[values.len() / group..values.len().div_ceil(group)].fill(0);
+    match number {
+        Number::F32 => words.copy_from_slice(bytemuck::cast_slice(values)),
+        Number::Bf16 => {
+            let halves: &mut [u16] = bytemuck::cast_slice_mut(words);
+            for (half, value) in halves.iter_mut().zip(values) {
+                *half = (brain(*value) >> 16) as u16;
+            }
+        }
+        Number::I16 => {
+            let halves: &mut [i16] = bytemuck::cast_slice_mut(words);
+            for (half, value) in halves.iter_mut().zip(values) {
+                *half = integer(*value) as i16;
+            }
+        }
+        Number::Byte => {
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
+            for (byte, value) in bytes.iter_mut().zip(values) {
+                *byte = (integer(*value) + offset) as u8;
+            }
+        }
+    }
+}
+
+for_each_level! {
+    fn narrow_at(words: &mut [u32], values: &[f32], number: Number, offset: i32) = narrow_body
+}
+
+/// Writes `values` that follow each other along the depth, integers or floats, as words.
+pub(crate) fn narrow(level: Level, words: &mut [u32], values: &[f32], number: Number, side: Side) {
+    narrow_at(level, words, values, number, offset(number, side));
+}
+
+/// The most numbers of a word.
+pub(crate) const MAX_GROUP: usize = 4;
+
+/// See [`interleave`]; `offset` is added to integers that become bytes.
+#[inline(always)]
+pub(crate) fn interleave_body(
+    words: &mut [u32],
+    rows: [&[f32]; MAX_GROUP],
+    number: Number,
+    offset: i32,
+) {
+    let count = words.len();
+    let rows: [&[f32]; MAX_GROUP] = rows.map(|row| &row[..count]);
+    match number {
+        Number::F32 => words.copy_from_slice(bytemuck::cast_slice(rows[0])),
+        Number::Bf16 => {
+            for index in 0..count {
+                words[index] = brain(rows[0][index]) >> 16 | brain(rows[1][index]);
+            }
+        }
+        Number::I16 => {
+            for index in 0..count {
+                let [low, high] = [rows[0], rows[1]].map(|row| integer(row[index]) as u32);
+                words[index] = low & 0xFFFF | high << 16;
+            }
+        }
+        Number::Byte => {
+            for index in 0..count {
+                let [a, b, c, d] = rows.map(|row| (integer(row[index]) + offset) as u32);
+                words[index] = a & 0xFF | (b & 0xFF) << 8 | (c & 0xFF) << 16 | d << 24;
+            }
+        }
+    }
+    if cfg!(target_endian = "big") && number.group() > 1 {
+        // The first number comes first in memory, as `narrow` has it.
+        for word in words {
+            *word = if number == Number::Byte { word.swap_bytes() } else { word.rotate_left(16) };
+        }
+    }
+}
+
+for_each_level! {
+    fn interleave_at(
+        words: &mut [u32],
+        rows: [&[f32]; MAX_GROUP],
+        number: Number,
+        offset: i32,
+    ) = interleave_body
+}
+
+/// Writes `rows` that follow each other along the depth, integers or floats, as a row of words;
+/// only the first of them that fit in a word are looked at.
+pub(crate) fn interleave(
+    level: Level,
+    words: &mut [u32],
+    rows: [&[f32]; MAX_GROUP],
+    number: Number,
+    side: Side,
+) {
+    interleave_at(level, words, rows, number, offset(number, side));
+}
+
+/// Rows that [`transpose`] takes at a time.
+pub(crate) const TRANSPOSED: usize = 8;
+
+/// Writes word `d` of row `r` of `rows` to `out[d · stride + r]`, for `d < depth`.
+pub(crate) fn transpose(
+    level: Level,
+    out: &mut [u32],
+    stride: usize,
+    rows: &[&[u32]],
+    depth: usize,
+) {
+    assert!(rows.len() <= TRANSPOSED && rows.iter().all(|row| row.len() >= depth));
+    let mut done = 0;
+    if let (true, Ok(rows)) = (level > Level::Baseline, <&[&[u32]; TRANSPOSED]>::try_from(rows)) {
+        done = depth - depth % TRANSPOSED;
+        assert!(done == 0 || (done - 1) * stride + TRANSPOSED <= out.len());
+        for d in (0..done).step_by(TRANSPOSED) {
+            // SAFETY: every row has eight words from `d`, and `out` eight rows of eight from there;
+            // above the baseline the CPU has AVX2.
+            unsafe {
+                vector::transpose(
+                    rows.map(|row| row.as_ptr().add(d)),
+                    out[d * stride..].as_mut_ptr(),
+                    stride,
+                );
+            }
+        }
+    }
+    for (r, row) in rows.iter().enumerate() {
+        for d in done..depth {
+            out[d * stride + r] = row[d];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bfloat16_is_the_nearest_one() {
+        for (value, expected) in [
+            (1.0, 1.0),
+            (1.0 + 1.0 / 256.0, 1.0),
+            (1.0 + 3.0 / 256.0, 1.0 + 4.0 / 256.0),
+            (1.0 + 1.01 / 256.0, 1.0 + 2.0 / 256.0),
+            (-127.0, -127.0),
+            (f32::MAX, f32::INFINITY),
+            (f32::NEG_INFINITY, f32::NEG_INFINITY),
+        ] {
+            assert_eq!(f32::from_bits(brain(value)), expected, "of {value}");
+        }
+        assert!(f32::from_bits(brain(f32::from_bits(0x7FFF_FFFF))).is_nan());
+    }
+
+    #[test]
+    fn interleaved_and_transposed_words_are_the_same() {
+        let level = Level::detect();
+        for number in [Number::F32, Number::Bf16, Number::I16, Number::Byte] {
+            for side in [Side::Left, Side::Right] {
+                for (depth, columns) in [(1, 1), (3, 8), (4, 7), (21, 8), (40, 5)] {
+                    let at = |d: usize, c: usize| ((7 * d + 3 * c) % 255) as f32 - 127.0;
+                    let words = number.words(depth);
+                    let mut across = vec![0; words * columns];
+                    for (word, out) in across.chunks_exact_mut(columns).enumerate() {
+                        let row = |g: usize| -> Vec<f32> {
+                            let d = word * number.group() + g;
+                            let of = |c| if d < depth { at(d, c) } else { 0.0 };
+                            (0..columns).map(of).collect()
+                        };
+                        let rows = [row(0), row(1), row(2), row(3)];
+                        let rows = rows.each_ref().map(Vec::as_slice);
+                        interleave(level, out, rows, number, side);
+                    }
+                    let narrowed: Vec<Vec<u32>> = (0..columns)
+                        .map(|c| {
+                            let mut values: Vec<f32> = (0..depth).map(|d| at(d, c)).collect();
+                            values.resize(words * number.group(), 0.0);
+                            let mut out = vec![u32::MAX; words];
+                            narrow(level, &mut out, &values, number, side);
+                            out
+                        })
+                        .collect();
+                    let rows: Vec<&[u32]> = narrowed.iter().map(Vec::as_slice).collect();
+                    let mut along = vec![0; words * columns];
+                    transpose(level, &mut along, columns, &rows, words);
+                    assert_eq!(across, along, "{number:?} {side:?} {depth} {columns}");
+                }
+            }
+        }
+    }
+}
