@@ -145,10 +145,10 @@ class Limits:
             return sum(run.result() for run in runs)
 
     def _normal(self) -> float | None:
-        from .peers import ours
+        from .peers import _ours
 
         rows, columns = 512, 1024
-        return _best(ours.normals(rows, columns).bind(0)) / (rows * columns)
+        return _best(_ours.normals(rows, columns).bind(0)) / (rows * columns)
 
 
 def _probe(name: str) -> Callable[..., float] | None:
@@ -214,7 +214,7 @@ def _matmul_rate(kind: str) -> float | None:
             calls.append(lambda: torch.mm(b, b))
     if kind == "int8":
         from ._problem import ALL_BITS, make
-        from .peers import ours
+        from .peers import _ours
 
-        calls.append(ours.forward(make(ALL_BITS, (n, n, n))).bind(0))
+        calls.append(_ours.forward(make(ALL_BITS, (n, n, n))).bind(0))
     return 2 * n**3 / min(map(_best, calls)) if calls else None

@@ -20,7 +20,7 @@ PEERS = (
     "analogvnn",
     "aihwkit",
 )
-"""Each is the module of that name in `peers`, with `_` for `-`."""
+"""Each is a module in `peers`: `_` and the name, with `_` for `-`."""
 
 HEADLINE = ("jax", "torch")
 """The peers of a quick run."""
@@ -45,7 +45,7 @@ class Program(NamedTuple):
 def load(name: str) -> ModuleType:
     """The module of a peer; `Unsupported` where what it needs cannot be imported."""
     try:
-        return importlib.import_module(f".peers.{name.replace('-', '_')}", __package__)
+        return importlib.import_module(f".peers._{name.replace('-', '_')}", __package__)
     except Exception as error:
         # A package that is broken on this machine fails in its own way: any of them is a note.
         raise Unsupported(f"{type(error).__name__}: {error}".splitlines()[0]) from error

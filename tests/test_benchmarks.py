@@ -97,7 +97,7 @@ def test_a_peer_computes_what_we_do(
 
 def test_an_absent_peer_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "benchmarks.peers.torch", raising=False)
+    monkeypatch.delitem(sys.modules, "benchmarks.peers._torch", raising=False)
     with pytest.raises(_peers.Unsupported, match="ModuleNotFoundError: import of torch halted"):
         _peers.load("torch")
 

@@ -12,7 +12,7 @@ from analogvnn.nn.precision.ReducePrecision import ReducePrecision  # pyright: i
 
 from .._peers import Program
 from .._problem import Problem
-from .torch import gradient_program, tensors, to_numpy
+from ._torch import gradient_program, tensors, to_numpy
 
 _SMALLEST_NOISE = 1e-12
 """In place of none, which its noise layer does not take."""

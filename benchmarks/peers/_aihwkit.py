@@ -16,7 +16,7 @@ from aihwkit.simulator.configs import (  # pyright: ignore[reportMissingImports]
 
 from .._peers import Program
 from .._problem import Problem
-from .torch import tensors
+from ._torch import tensors
 
 OWN_GRID = True
 """Its weights have one full scale, where ours have one per column."""

@@ -14,7 +14,7 @@ from aihwkit_lightning.simulator.configs import (  # pyright: ignore[reportMissi
 
 from .._peers import Program
 from .._problem import Problem
-from .torch import tensors
+from ._torch import tensors
 
 
 def forward(problem: Problem) -> Program:

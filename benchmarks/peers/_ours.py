@@ -12,7 +12,7 @@ from lumina_jax import NoiseModel, OpticalSpec, optical_matmul, optical_noise
 
 from .._peers import Program
 from .._problem import Problem, Workload
-from .jax import bound, normals_program
+from ._jax import bound, normals_program
 
 
 def forward(problem: Problem) -> Program:

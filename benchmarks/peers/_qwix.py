@@ -14,7 +14,7 @@ from qwix._src.core import dot_general_qt  # pyright: ignore[reportMissingImport
 
 from .._peers import Program, Unsupported
 from .._problem import Problem, Workload
-from .jax import bound, converter, noisy
+from ._jax import bound, converter, noisy
 
 OWN_GRID = True
 """The step of its int8 is absmax / 127.5, where ours is absmax / 127."""

@@ -9,7 +9,7 @@ import torch  # pyright: ignore[reportMissingImports]
 
 from .._peers import Program
 from .._problem import Problem
-from .torch import gradient_program, tensors, to_numpy
+from ._torch import gradient_program, tensors, to_numpy
 
 
 def forward(problem: Problem) -> Program:
