@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 
+import jax
 import numpy as np
 
 from lumina_jax import _lumina
+from lumina_jax.ops import OPS
 from oracle import Array, Bits, Operands, levels
 
 SIZES = [1, 2, 3, 5, 7, 17, 63, 65, 255, 257, 300]
@@ -26,9 +30,15 @@ NOISES = {
 """thermal, shot, relative, weight."""
 
 
-def call(op: str, *inputs: np.ndarray, **attrs: int | bool) -> list[np.ndarray]:
+def call(op: str, *inputs: np.ndarray, **attrs: int | bool | str) -> list[np.ndarray]:
     """Results of one op through the NumPy entry."""
     return _lumina.call(op, attrs, [np.ascontiguousarray(v) for v in inputs])
+
+
+def call_reference(op: str, *inputs: np.ndarray, **attrs: int | bool | str) -> list[np.ndarray]:
+    """Results of the reference of one op."""
+    computed = jax.jit(functools.partial(OPS[op].reference, **attrs))(*inputs)
+    return [np.asarray(result) for result in computed]
 
 
 def random_operands(
@@ -85,8 +95,13 @@ def draw(seed: int, rows: np.ndarray, columns: np.ndarray) -> Array:
     return eps
 
 
-def ranges_and_noise(op: Operands, *, noisy: bool, compact: bool = False) -> list[np.ndarray]:
-    """The operands from `x_full_scale` on; `compact` gives one row where one stands for all."""
+def ranges_and_noise(
+    op: Operands, *, noisy: bool, compact: bool = False, draws: bool = False
+) -> list[np.ndarray]:
+    """The operands from `x_full_scale` on; `compact` gives one row where one stands for all.
+
+    `draws` is for an op that draws numbers even without noise.
+    """
     m, n = len(op.x), op.w.shape[1]
 
     def one(v: np.ndarray) -> np.ndarray:
@@ -97,7 +112,10 @@ def ranges_and_noise(op: Operands, *, noisy: bool, compact: bool = False) -> lis
     scales = [one(op.x_full_scale), one(op.w_full_scale), one(op.y_full_scale)]
     if noisy:
         return [*scales, one(op.noise), seed, rows, columns]
-    quiet = [np.zeros((1, 4), np.float32), np.zeros((1, 2), np.uint32)]
+    zeros = np.zeros((1, 4), np.float32)
+    if draws:
+        return [*scales, zeros, seed, rows, columns]
+    quiet = [zeros, np.zeros((1, 2), np.uint32)]
     return [*scales, *quiet, np.zeros(1, np.uint32), np.zeros(1, np.uint32)]
 
 
@@ -115,13 +133,22 @@ def forward(
 
 
 def backward(
-    g: Array, linear: Array, op: Operands, bits: Bits, *, noisy: bool, transpose: bool = False
+    g: Array,
+    linear: Array,
+    op: Operands,
+    bits: Bits,
+    *,
+    noisy: bool,
+    transpose: bool = False,
+    precision: str = "float32",
+    run: Callable[..., list[np.ndarray]] = call,
 ) -> list[Array]:
     """dx, dw f32[k, n], dbias and the gradients of the full scales and of the noise."""
     w = np.ascontiguousarray(op.w.T) if transpose else op.w
-    dx, dw, *rest = call(
-        "optical_matmul_grad", g, linear, op.x, w, *ranges_and_noise(op, noisy=noisy),
-        **bits.attrs(), transpose_weight=transpose, noisy=noisy,
+    dx, dw, *rest = run(
+        "optical_matmul_grad", g, linear, op.x, w,
+        *ranges_and_noise(op, noisy=noisy, draws=precision == "int8"),
+        **bits.attrs(), transpose_weight=transpose, noisy=noisy, grad_precision=precision,
     )  # fmt: skip
     return [dx, dw.T if transpose else dw, *rest]
 

@@ -23,8 +23,9 @@ CHAIN = {"dac_bits": 6, "weight_bits": 6, "adc_bits": 6}
 CASES: list[tuple[str, dict[str, Any]]] = [
     *(("optical_matmul", {**CHAIN, "transpose_weight": t, "noisy": noisy, "with_linear": linear})
       for t in (False, True) for noisy in (False, True) for linear in (False, True)),
-    *(("optical_matmul_grad", {**CHAIN, "transpose_weight": t, "noisy": noisy})
-      for t in (False, True) for noisy in (False, True)),
+    *(("optical_matmul_grad",
+       {**CHAIN, "transpose_weight": t, "noisy": noisy, "grad_precision": precision})
+      for t in (False, True) for noisy in (False, True) for precision in ("float32", "int8")),
     ("optical_noise", {}),
     ("quantize", {"bits": 6}),
 ]  # fmt: skip

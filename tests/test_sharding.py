@@ -102,8 +102,9 @@ def test_optical_matmul(split: Split, attrs: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("attrs", MATMUL.values(), ids=MATMUL)
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
-def test_optical_matmul_grad(split: Split, attrs: dict[str, Any]) -> None:
-    check_split("optical_matmul_grad", attrs, split)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_optical_matmul_grad(precision: str, split: Split, attrs: dict[str, Any]) -> None:
+    check_split("optical_matmul_grad", {**attrs, "grad_precision": precision}, split)
 
 
 @pytest.mark.parametrize("split", [s for s in SPLITS if "k" not in s], ids=name_of)

@@ -238,12 +238,6 @@ class _Chain:
             "noisy": self.noisy,
         }
 
-    @property
-    def grad_attrs(self) -> dict[str, Any]:
-        """Attributes of the gradient alone."""
-        is_default = self.grad_precision == "float32"
-        return {} if is_default else {"grad_precision": self.grad_precision}
-
 
 def _primal(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
     return _forward(chain, operands, with_linear=chain.with_linear)
@@ -284,7 +278,7 @@ def _bwd(
         rows, columns = (ids(extent) for extent in linear.shape)
     gradients = OPS["optical_matmul_grad"](
         cotangents[0], linear, x, w, x_range, w_range, y_range, noise, seed, rows, columns,
-        **chain.attrs, **chain.grad_attrs,
+        **chain.attrs, grad_precision=chain.grad_precision,
     )  # fmt: skip
     operands = (x, w, bias, x_range, w_range, y_range, noise)
     return (

@@ -64,7 +64,7 @@ def _signature(
     adc_bits: int,
     transpose_weight: bool,
     noisy: bool,
-    grad_precision: str = "float32",
+    grad_precision: str,
 ) -> Signature:
     del dac_bits, weight_bits, adc_bits
     w = f32("n", "k") if transpose_weight else f32("k", "n")
@@ -95,7 +95,7 @@ def _reference(
     adc_bits: int,
     transpose_weight: bool,
     noisy: bool,
-    grad_precision: str = "float32",
+    grad_precision: str,
 ) -> list[jax.Array]:
     w = w.T if transpose_weight else w
     x_range, w_range = x_full_scale[:, None], w_full_scale[None, :]
