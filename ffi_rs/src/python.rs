@@ -14,7 +14,7 @@ use numpy::{
 };
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use crate::attrs::AttrList;
 use crate::xla::{TARGETS, abi, panic_text};
@@ -84,7 +84,8 @@ fn run<'py>(
         let names = op_names().join(", ");
         return Err(PyValueError::new_err(format!("`op` is {op:?}, expected one of {names}")));
     };
-    let attrs = attrs.iter().map(|(name, value)| attribute(&name, &value));
+    let attrs: Vec<_> = attrs.iter().collect();
+    let attrs = attrs.iter().map(|(name, value)| attribute(name, value));
     let op = (entry.make)(&AttrList(attrs.collect::<PyResult<_>>()?)).map_err(to_python)?;
 
     let inputs: Vec<Input<'_>> = inputs
@@ -108,10 +109,10 @@ fn run<'py>(
     outputs.into_iter().map(Output::into_array).collect()
 }
 
-fn attribute(
+fn attribute<'a>(
     name: &Bound<'_, PyAny>,
-    value: &Bound<'_, PyAny>,
-) -> PyResult<(String, Attr<'static>)> {
+    value: &'a Bound<'_, PyAny>,
+) -> PyResult<(String, Attr<'a>)> {
     let name: String = name.extract()?;
     // In this order: Python takes a bool for an integer, and an integer for a float.
     let attr = if let Ok(value) = value.extract() {
@@ -120,9 +121,12 @@ fn attribute(
         Attr::Int(value)
     } else if let Ok(value) = value.extract() {
         Attr::Float(value)
+    } else if let Ok(value) = value.cast::<PyString>() {
+        Attr::Str(value.to_str()?)
     } else {
         let got = value.get_type().name()?;
-        let message = format!("attribute `{name}` is a {got}, expected a bool, an int or a float");
+        let message =
+            format!("attribute `{name}` is a {got}, expected a bool, an int, a float or a str");
         return Err(PyTypeError::new_err(message));
     };
     Ok((name, attr))

@@ -199,6 +199,8 @@ layout!(Buffer: 48 { struct_size @ 0, extension_start @ 8, dtype @ 16, data @ 24
 pub const ARG_BUFFER: c_uint = 1;
 /// An attribute that is one [`Scalar`].
 pub const ATTR_SCALAR: c_uint = 3;
+/// An attribute that is a string, one [`ByteSpan`].
+pub const ATTR_STRING: c_uint = 4;
 
 /// A string that need not end in a null.
 #[repr(C)]

@@ -18,7 +18,7 @@ use crate::attrs::AttrList;
 pub(super) struct Call<'a> {
     pub(super) inputs: Vec<View<'a>>,
     pub(super) outputs: Vec<ViewMut<'a>>,
-    pub(super) attrs: AttrList<&'a str>,
+    pub(super) attrs: AttrList<'a, &'a str>,
 }
 
 /// Reads the frame of a call of `op`.
@@ -212,7 +212,7 @@ fn check_overlaps(operands: &[Buffer<'_>], results: &[Buffer<'_>]) -> Result<(),
 
 /// # Safety
 /// As [`decode`].
-unsafe fn attributes<'a>(attrs: &abi::Attrs) -> Result<AttrList<&'a str>, String> {
+unsafe fn attributes<'a>(attrs: &abi::Attrs) -> Result<AttrList<'a, &'a str>, String> {
     // SAFETY: the three arrays have `size` entries, says the ABI.
     let (types, names, values) = unsafe {
         (
@@ -227,21 +227,49 @@ unsafe fn attributes<'a>(attrs: &abi::Attrs) -> Result<AttrList<&'a str>, String
         let Some(span) = (unsafe { name.as_ref() }) else {
             return Err("the name of an attribute is null".into());
         };
-        // SAFETY: `ptr` has `len` bytes, says the ABI.
-        let name = unsafe {
-            array(span.ptr.cast::<u8>(), span.len.try_into().unwrap_or(-1), || {
-                "the name of an attribute".into()
-            })
-        }?;
-        let name = str::from_utf8(name)
-            .map_err(|_| format!("attribute `{}` is not named in UTF-8", name.escape_ascii()))?;
-        if kind != abi::ATTR_SCALAR {
-            return Err(format!("attribute `{name}` is of kind {kind}, expected a scalar"));
-        }
+        // SAFETY: the span is of the ABI.
+        let name = unsafe { text(span, || "the name of an attribute".into()) }?
+            .map_err(|name| format!("attribute `{}` is not named in UTF-8", name.escape_ascii()))?;
         // SAFETY: the kind says what it points to.
-        list.push((name, unsafe { scalar(name, value.cast::<abi::Scalar>()) }?));
+        let attr = unsafe {
+            match kind {
+                abi::ATTR_SCALAR => scalar(name, value.cast::<abi::Scalar>())?,
+                abi::ATTR_STRING => string(name, value.cast::<abi::ByteSpan>())?,
+                _ => {
+                    return Err(format!(
+                        "attribute `{name}` is of kind {kind}, expected a scalar or a string"
+                    ));
+                }
+            }
+        };
+        list.push((name, attr));
     }
     Ok(AttrList(list))
+}
+
+/// The text of `span`, or the bytes that are none.
+///
+/// # Safety
+/// `ptr` has `len` bytes, which live for `'a`.
+unsafe fn text<'a>(
+    span: &abi::ByteSpan,
+    what: impl Fn() -> String,
+) -> Result<Result<&'a str, &'a [u8]>, String> {
+    // SAFETY: as this function's.
+    let bytes = unsafe { array(span.ptr.cast::<u8>(), span.len.try_into().unwrap_or(-1), what) }?;
+    Ok(str::from_utf8(bytes).map_err(|_| bytes))
+}
+
+/// # Safety
+/// As [`decode`], for one attribute.
+unsafe fn string<'a>(name: &str, span: *const abi::ByteSpan) -> Result<Attr<'a>, String> {
+    // SAFETY: null or a span.
+    let Some(span) = (unsafe { span.as_ref() }) else {
+        return Err(format!("attribute `{name}` is null"));
+    };
+    // SAFETY: the span is of the ABI.
+    let text = unsafe { text(span, || format!("the text of attribute `{name}`")) }?;
+    text.map(Attr::Str).map_err(|_| format!("attribute `{name}` is not UTF-8"))
 }
 
 /// # Safety

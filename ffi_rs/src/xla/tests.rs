@@ -1,7 +1,7 @@
 //! The handler against frames made by hand: good ones, hostile ones, and thread pools that help
 //! early, late, never, or refuse.
 
-use std::ffi::{CStr, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_uint, c_void};
 use std::mem::size_of;
 use std::ptr::{null, null_mut, without_provenance_mut};
 use std::sync::Mutex;
@@ -59,6 +59,7 @@ struct Frame {
     scalar: abi::Scalar,
     scalars: [*mut c_void; 1],
     attr_kinds: [c_uint; 1],
+    text: abi::ByteSpan,
     pool: Pool,
     api: abi::Api,
     frame: abi::CallFrame,
@@ -102,6 +103,7 @@ impl Frame {
             scalar: abi::Scalar { dtype: abi::DTYPE_S32, value: null_mut() },
             scalars: [null_mut()],
             attr_kinds: [abi::ATTR_SCALAR],
+            text: abi::ByteSpan { ptr: null(), len: 0 },
             pool,
             api: api(),
             frame: abi::CallFrame {
@@ -135,6 +137,13 @@ impl Frame {
         frame.attrs.names = &raw mut this_ref.names[0];
         frame.attrs.attrs = &raw mut this_ref.scalars[0];
         this
+    }
+
+    /// Makes the attribute a string.
+    fn set_text(&mut self, ptr: *const c_char, len: usize) {
+        self.text = abi::ByteSpan { ptr, len };
+        self.attr_kinds[0] = abi::ATTR_STRING;
+        self.scalars[0] = (&raw mut self.text).cast();
     }
 
     /// Calls the handler: the result, or status code and text.
@@ -346,7 +355,13 @@ fn a_hostile_frame_is_an_error() {
         (|f| f.names[0] = null_mut(), "the name of an attribute is null"),
         (|f| f.name.ptr = null(), "the name of an attribute is a bad pointer"),
         (|f| f.name.ptr = c"fact\xffr".as_ptr(), "attribute `fact\\xffr` is not named in UTF-8"),
-        (|f| f.attr_kinds[0] = 4, "attribute `factor` is of kind 4, expected a scalar"),
+        (|f| f.attr_kinds[0] = 2, "attribute `factor` is of kind 2, expected a scalar or a string"),
+        (
+            |f| f.set_text(c"three".as_ptr(), 5),
+            "attribute `factor` must be an integer, got Str(\"three\")",
+        ),
+        (|f| f.set_text(c"thr\xff".as_ptr(), 4), "attribute `factor` is not UTF-8"),
+        (|f| f.set_text(null(), 5), "the text of attribute `factor` is a bad pointer"),
         (|f| f.scalars[0] = null_mut(), "attribute `factor` is null"),
         (|f| f.scalar.value = null_mut(), "attribute `factor` is null"),
         (
