@@ -21,6 +21,7 @@ from benchmarks import (  # noqa: E402
     _compare,
     _equality,
     _machine,
+    _memory_probe,
     _options,
     _peers,
     _plot,
@@ -193,6 +194,34 @@ def test_the_limit_adds_operations_and_takes_the_longer_of_them_and_reading() ->
     assert limits.seconds({"float32": 2e9, "int8": 4e9}, 1e9, 5e8) == pytest.approx(3.5)
     assert limits.seconds({"float32": 2e9}, 5e9) == pytest.approx(5.0)
     assert limits.seconds({"bfloat16": 1.0}, 1.0) is None
+
+
+def test_the_peak_is_that_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def probe(kind: str, seconds: float) -> float:
+        if kind == "int8":
+            raise ValueError("this CPU has no such instructions")
+        return 2e9
+
+    monkeypatch.setattr(_machine, "_probe", lambda name: probe)
+    limits = _machine.Limits(3, quick=True)
+    assert limits.peak("float32") == 6e9
+    assert limits.peak("int8") is None
+    assert limits.notes == {"int8": "this CPU has no such instructions"}
+    assert limits.to_json()["peak float32"] == 6e9
+
+
+def keep() -> np.ndarray:
+    return np.ones(64 << 20, np.uint8)
+
+
+def drop() -> int:
+    return int(np.ones(64 << 20, np.uint8)[-1])
+
+
+@pytest.mark.parametrize("allocate", [keep, drop])
+def test_memory_counts_results_and_temporaries(allocate: Any) -> None:
+    # The system counts pages, and each CPU reports a few of them late.
+    assert 60 << 20 <= _memory_probe._growth(allocate) <= 72 << 20
 
 
 def test_a_worker_has_one_device_and_as_many_threads_as_asked_for() -> None:
