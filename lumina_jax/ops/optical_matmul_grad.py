@@ -106,19 +106,28 @@ def _reference(
     thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
 
     sigma = eps = None
-    per_sigma = jnp.zeros_like(linear)
     if noisy:
         sigma = jnp.sqrt(variance(linear, power, noise))
         eps = optical_noise.normals(seed, rows, columns)
-        is_zero = sigma == 0
-        per_sigma = jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
     before = before_adc(linear, sigma, eps)
     y_slope, y_by_full_scale = quantize.slopes(before, y_full_scale[None, :], adc_bits)
-    passed = jnp.where(jnp.isnan(before), np.float32(np.nan), g * y_slope)
-    pull = passed * per_sigma
-    dz = passed + pull * (shot * shot * jnp.sign(linear) / 2 + relative * relative * linear)
+    dz = jnp.where(jnp.isnan(before), np.float32(np.nan), g * y_slope)
+    dx_by_weight_noise = np.float32(0)
+    dnoise = jnp.zeros((g.shape[0], 4), np.float32)
+    if sigma is not None and eps is not None:
+        is_zero = sigma == 0
+        pull = dz * jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
+        row_pull = jnp.sum(pull, axis=1, keepdims=True)
+        dz = dz + pull * (shot * shot * jnp.sign(linear) / 2 + relative * relative * linear)
+        dx_by_weight_noise = x_q * (weight * weight) * row_pull
+        by_parameter = [
+            thermal * row_pull,
+            shot * jnp.sum(pull * jnp.abs(linear), axis=1, keepdims=True),
+            relative * jnp.sum(pull * linear * linear, axis=1, keepdims=True),
+            weight * power * row_pull,
+        ]
+        dnoise = jnp.concatenate(by_parameter, axis=1)
 
-    row_pull = jnp.sum(pull, axis=1, keepdims=True)
     match grad_precision:
         case "float32":
             dx_q, dw_q = _gradient_products.exact(dz, x_factor, w_factor)
@@ -128,25 +137,27 @@ def _reference(
             dx_q, dw_q = _gradient_products.int8(dz, x_factor, w_factor, seed, rows, columns)
         case _:
             raise ValueError(f"optical_matmul_grad: unknown `grad_precision` {grad_precision!r}")
-    dx_q = dx_q + x_q * (weight * weight) * row_pull
+    dx_q = dx_q + dx_by_weight_noise
     x_slope, x_by_full_scale = quantize.slopes(x, x_range, dac_bits)
     w_slope, w_by_full_scale = quantize.slopes(w, w_range, weight_bits)
     dw = dw_q * w_slope
-    dnoise = [
-        thermal * row_pull,
-        shot * jnp.sum(pull * jnp.abs(linear), axis=1, keepdims=True),
-        relative * jnp.sum(pull * linear * linear, axis=1, keepdims=True),
-        weight * power * row_pull,
-    ]
     return [
         dx_q * x_slope,
         dw.T if transpose_weight else dw,
         jnp.sum(dz, axis=0),
-        jnp.sum(dx_q * x_by_full_scale, axis=1),
-        jnp.sum(dw_q * w_by_full_scale, axis=0),
-        jnp.sum(g * y_by_full_scale, axis=0),
-        jnp.concatenate(dnoise, axis=1),
+        _range_gradient(dx_q, x_by_full_scale, dac_bits, 1),
+        _range_gradient(dw_q, w_by_full_scale, weight_bits, 0),
+        _range_gradient(g, y_by_full_scale, adc_bits, 0),
+        dnoise,
     ]
+
+
+def _range_gradient(
+    upstream: jax.Array, by_full_scale: jax.Array, bits: int, axis: int
+) -> jax.Array:
+    # A converter that is off has no full scale, also where the gradient is NaN.
+    terms = by_full_scale if quantize.is_off(bits) else upstream * by_full_scale
+    return jnp.sum(terms, axis=axis)
 
 
 def _local(axes: Axes, *operands: jax.Array, **attrs: int) -> list[jax.Array]:
