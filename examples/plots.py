@@ -39,3 +39,56 @@ def robustness(
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def gradient_precision(
+    path: Path,
+    accuracy: Mapping[str, Mapping[str, np.ndarray]],
+    loss: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Accuracy in percent [seeds], and training loss [seeds, epochs], by network and precision.
+
+    Points are trainings, bars mean ± one deviation; curves are means, bands one deviation.
+    """
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(10.0, 4.2), layout="constrained", width_ratios=(1.0, 1.25)
+    )
+    networks = list(accuracy)
+    precisions = list(accuracy[networks[0]])
+    for i, precision in enumerate(precisions):
+        color, marker = STYLES[1 + i]
+        for j, name in enumerate(networks):
+            values = accuracy[name][precision]
+            place = j + 0.26 * (i - (len(precisions) - 1) / 2)
+            spread = place + np.linspace(-0.05, 0.05, len(values))
+            left.plot(spread, values, marker, color=color, ms=3.5, alpha=0.6, lw=0)
+            left.errorbar(
+                place, values.mean(), values.std(), color=color, marker=marker, ms=8, capsize=5,
+                label=None if j else precision,
+            )  # fmt: skip
+            mean, deviation = loss[name][precision].mean(0), loss[name][precision].std(0)
+            epochs = np.arange(1, len(mean) + 1)
+            style, label = ("--", None) if j else ("-", precision)
+            # The curves cover each other: the first is the widest.
+            right.plot(epochs, mean, style, color=color, label=label, lw=6 / (1 + i) ** 1.2)
+            low, high = np.maximum(mean - deviation, mean / 10), mean + deviation
+            right.fill_between(epochs, low, high, color=color, alpha=0.15, lw=0)
+    seeds = len(accuracy[networks[0]][precisions[0]])
+    left.set_xticks(range(len(networks)), networks)
+    left.set_xlim(-0.5, len(networks) - 0.5)
+    left.set_ylabel("test accuracy at 10 % noise, %")
+    left.set_title(f"Mean ± std over {seeds} trainings")
+    left.legend(title="gradient in", frameon=False, loc="center left")
+    right.set_yscale("log")
+    right.xaxis.get_major_locator().set_params(integer=True)
+    right.set_xlabel("epoch")
+    right.legend(title="gradient in", frameon=False)
+    right.set_ylabel("training loss")
+    right.set_title(
+        ", ".join(f"{n}: {s}" for n, s in zip(networks, ("solid", "dashed"), strict=True))
+    )
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

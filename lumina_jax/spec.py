@@ -30,7 +30,8 @@ class OpticalSpec:
     """Of the ADC that reads the output y."""
     grad_precision: GradPrecision = "float32"
     """Of the matrix products of the gradient. "bfloat16" rounds their factors to bfloat16; "int8"
-    rounds the upstream one to 8 bits at random, without bias, and needs a key.
+    rounds the upstream one to 8 bits at random, without bias, and needs a key. All are defined in
+    docs/gradient_precision.md.
     """
 
     def __post_init__(self) -> None:

@@ -61,6 +61,25 @@ def test_spec_type(bits: Any) -> None:
         OpticalSpec(adc_bits=bits)
 
 
+def test_spec_grad_precision() -> None:
+    assert OpticalSpec().grad_precision == "float32"
+    specs = {OpticalSpec(grad_precision=p) for p in ("float32", "bfloat16", "int8", "float32")}
+    assert len(specs) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(8, TypeError), (None, TypeError), (np.float32, TypeError), (["int8"], TypeError),
+     ("int4", ValueError), ("INT8", ValueError), ("", ValueError)],
+)  # fmt: skip
+def test_spec_grad_precision_errors(value: Any, error: type[Exception]) -> None:
+    message = (
+        f"OpticalSpec: `grad_precision` must be one of 'float32', 'bfloat16', 'int8', got {value!r}"
+    )
+    with pytest.raises(error, match=re.escape(message)):
+        OpticalSpec(grad_precision=value)
+
+
 def test_noise_model_is_a_pytree() -> None:
     noise = NoiseModel(relative=0.1, weight=jnp.float32(0.2))
     assert len(jax.tree.leaves(noise)) == 4
