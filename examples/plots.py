@@ -78,7 +78,7 @@ def gradient_precision(
     left.set_xlim(-0.5, len(networks) - 0.5)
     left.set_ylabel("test accuracy at 10 % noise, %")
     left.set_title(f"Mean ± std over {seeds} trainings")
-    left.legend(title="gradient in", frameon=False, loc="center left")
+    left.legend(title="gradient in", frameon=False, loc="lower right")
     right.set_yscale("log")
     right.xaxis.get_major_locator().set_params(integer=True)
     right.set_xlabel("epoch")

@@ -37,8 +37,13 @@ def call(op: str, *inputs: np.ndarray, **attrs: int | bool | str) -> list[np.nda
 
 def call_reference(op: str, *inputs: np.ndarray, **attrs: int | bool | str) -> list[np.ndarray]:
     """Results of the reference of one op."""
-    computed = jax.jit(functools.partial(OPS[op].reference, **attrs))(*inputs)
-    return [np.asarray(result) for result in computed]
+    compiled = _compiled_reference(op, tuple(attrs.items()))
+    return [np.asarray(result) for result in compiled(*inputs)]
+
+
+@functools.cache
+def _compiled_reference(op: str, attrs: tuple[tuple[str, int | bool | str], ...]) -> Callable:
+    return jax.jit(functools.partial(OPS[op].reference, **dict(attrs)))
 
 
 def random_operands(

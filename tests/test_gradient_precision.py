@@ -23,7 +23,7 @@ import noise_oracle
 import oracle
 from flax_layers import OpticalDense, nnx
 from lumina_jax import NoiseModel, OpticalSpec
-from lumina_jax.ops import OPS, optical_noise
+from lumina_jax.ops import optical_noise
 from operands import (
     NOISES,
     SEED,
@@ -91,7 +91,7 @@ def check(
 @pytest.mark.parametrize("bits", CHAINS, ids=str)
 def test_every_chain(bits: Bits, precision: str, run: Run) -> None:
     rng = np.random.default_rng(0)
-    # Every call of the reference is compiled anew.
+    # The reference is compiled for each.
     noises = (None, *NOISES) if run is call else (None, "all")
     for noise, transpose in itertools.product(noises, (False, True)[: len(noises) - 1]):
         op = random_operands(rng, (9, 17, 33), bits, noise=noise)
@@ -232,9 +232,6 @@ def test_int8_has_no_bias(bits: Bits, run: Run) -> None:
         inputs = (g, forward.linear, op.x, op.w, *others, seed, rows, columns)
         return run("optical_matmul_grad", *inputs, **attrs)[:2]
 
-    if run is call_reference:
-        compiled = jax.jit(lambda *a: OPS["optical_matmul_grad"].reference(*a, **attrs)[:2])
-        run = lambda _, *inputs, **attrs: [np.asarray(v) for v in compiled(*inputs)]  # noqa: E731
     draws = [np.stack(v).astype(np.float64) for v in zip(*map(draw, range(SEEDS)), strict=True)]
 
     inside = [grad_oracle.inside(v, full_scale, b) for v, full_scale, b in (
