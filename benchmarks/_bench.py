@@ -56,7 +56,7 @@ class Bench:
         """Median and minimum of each, taken in turns."""
         if self.options.quick:
             return _timing.interleave(calls, seconds=0.08, rounds=(5, 40))
-        return _timing.interleave(calls, seconds=0.35, rounds=(9, 100))
+        return _timing.interleave(calls, seconds=0.35, rounds=(5, 100))
 
     def attempt(
         self, peers: Sequence[str], build: Callable[[str], _timing.Call]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from ._peers import OURS
+from ._peers import OURS, PEERS
 
 Row = Any
 """A `_bench.Row`, fresh or from a file."""
@@ -38,11 +38,9 @@ def rate(row: Row, peer: str) -> float | None:
 
 
 def peers(rows: Iterable[Row]) -> list[str]:
-    """Whoever was asked for, ours first, in the order of the rows."""
-    names = dict.fromkeys([OURS])
-    for row in rows:
-        names.update(dict.fromkeys([*row["results"], *row["notes"]]))
-    return list(names)
+    """Whoever was asked for, ours first."""
+    names = {name for row in rows for name in (*row["results"], *row["notes"])}
+    return [name for name in (OURS, *PEERS) if name in names or name == OURS]
 
 
 def geometric_mean(values: Sequence[float]) -> float | None:

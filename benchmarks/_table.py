@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,8 +14,10 @@ from . import _summary
 from ._peers import OURS
 from ._summary import Row
 
-_WIDTH = 160
-"""Columns where the output is no terminal."""
+_WIDTH = 220
+"""Of the output, where it is no terminal."""
+_OWN_WIDTH = 56
+_PEER_WIDTH = 20
 
 
 def console(**options: Any) -> Console:
@@ -34,7 +37,8 @@ def show(report: dict[str, Any], to: Console) -> None:
     for (suite, workload, threads), rows in groups:
         title = f"{suite}: {workload}, {_threads(threads)}"
         if any(row["results"] for row in rows):
-            to.print(_table(title, rows))
+            for table in _tables(title, rows, to.width):
+                to.print(table)
         else:
             to.print(title, style="bold")
         _notes(rows, to, everywhere)
@@ -51,11 +55,10 @@ def _machine(report: dict[str, Any], to: Console) -> None:
             for name, value in limits.items()
             if name.startswith("peak") and value
         ]
-        reads = [name for name in limits if name.startswith("read ")]
+        sizes = sorted(int(name.split()[1]) for name in limits if name.startswith("read "))
         parts += [
-            f"read {int(name.split()[1]) * limits['threads'] / 2**20:g} MiB "
-            f"{limits[name] / 1e9:.0f} GB/s"
-            for name in sorted(reads, key=lambda name: int(name.split()[1]))
+            f"read {size * limits['threads'] / 2**20:g} MiB {limits[f'read {size}'] / 1e9:.0f} GB/s"
+            for size in dict.fromkeys([*sizes[:1], *sizes[-1:]])
         ]
         if limits.get("normal"):
             parts.append(f"normal {limits['normal'] * 1e9:.2f} ns")
@@ -64,55 +67,69 @@ def _machine(report: dict[str, Any], to: Console) -> None:
             to.print(f"  {name}: {note}", style="dim", markup=False, highlight=False)
 
 
-def _table(title: str, rows: Sequence[Row]) -> Table:
-    seconds = rows[0]["unit"] == "s"
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("shape")
-    unit = "µs" if seconds else "MiB"
-    table.add_column(f"{OURS}\n{unit}", justify="right", style="bold")
-    table.add_column("min\n", justify="right")
-    rated = any(_summary.rate(row, OURS) for row in rows)
-    per_normal = not rated and any(row["normals"] for row in rows)
-    if rated:
-        table.add_column("\nGFLOP/s", justify="right")
-        table.add_column("of\nlimit", justify="right")
-    if per_normal:
-        table.add_column("normals\nper ns", justify="right")
-    shown = [name for name in _summary.peers(rows) if name != OURS]
-    shown = [name for name in shown if any(name in row["results"] for row in rows)]
-    for name in shown:
-        table.add_column(f"{name}\n{unit}  ratio", justify="right")
-    for row in rows:
-        cells = [row["shape"]]
-        ours = row["results"].get(OURS)
-        cells += (
-            [_amount(ours["median"], seconds), _amount(ours["min"], seconds)] if ours else ["–"] * 2
+def _tables(title: str, rows: Sequence[Row], width: int) -> Iterator[Table]:
+    """The rows beside as many peers as fit into the width, until all have had their turn."""
+    present = [name for name in _summary.peers(rows) if any(name in r["results"] for r in rows)]
+    peers = [name for name in present if name != OURS]
+    fit = max(1, (width - _OWN_WIDTH) // _PEER_WIDTH)
+    for start in range(0, max(1, len(peers)), fit):
+        yield _table(
+            title if not start else f"{title}, continued", rows, peers[start : start + fit]
         )
-        if rated:
-            cells.append(_number(_summary.rate(row, OURS), 1e-9))
-            cells.append(_percent(_summary.fraction_of_limit(row, OURS)))
-        if per_normal:
-            cells.append(f"{row['normals'] / ours['median'] * 1e-9:.2f}" if ours else "–")
-        table.add_row(*cells, *(_peer_cell(row, name, seconds) for name in shown))
-    means = [_summary.geometric_mean(_ratios(rows, name)) for name in shown]
-    fractions = _summary.known(_summary.fraction_of_limit(row, OURS) for row in rows)
-    filler = ["", ""]
-    if rated:
-        filler += ["", f"≥ {_percent(min(fractions))}" if fractions else ""]
-    if per_normal:
-        filler.append("")
+
+
+def _table(title: str, rows: Sequence[Row], peers: Sequence[str]) -> Table:
+    unit = "µs" if rows[0]["unit"] == "s" else "MiB"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("shape", no_wrap=True)
+    columns = _columns(rows, unit)
+    for heading, _, _ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in peers:
+        table.add_column(f"{name}\n{unit}   ratio", justify="right", no_wrap=True)
+    for row in rows:
+        own = (cell(row) for _, cell, _ in columns)
+        table.add_row(row["shape"], *own, *(_peer_cell(row, name) for name in peers))
     table.add_section()
+    means = (_summary.geometric_mean(_ratios(rows, name)) for name in peers)
     table.add_row(
-        "mean", *filler, *(f"×{mean:.2f}" if mean else "" for mean in means), style="italic"
+        "mean",
+        *(last for _, _, last in columns),
+        *(f"×{mean:.2f}" if mean else "" for mean in means),
+        style="italic",
     )
     return table
 
 
-def _peer_cell(row: Row, name: str, seconds: bool) -> Text:
+def _columns(rows: Sequence[Row], unit: str) -> list[tuple[str, Callable[[Row], str], str]]:
+    """Of ours: the heading, the cell of a row, and what stands in the last line."""
+
+    def own(figure: str) -> Callable[[Row], str]:
+        return lambda row: _amount(row, row["results"].get(OURS, {}).get(figure))
+
+    columns = [(f"{OURS}\n{unit}", own("median"), ""), ("min", own("min"), "")]
+    if any(_summary.rate(row, OURS) for row in rows):
+        fractions = _summary.known(_summary.fraction_of_limit(row, OURS) for row in rows)
+        least = f"≥ {_percent(min(fractions))}" if fractions else ""
+        columns += [
+            ("GFLOP/s", lambda row: _number(_summary.rate(row, OURS), 1e-9), ""),
+            ("of limit", lambda row: _percent(_summary.fraction_of_limit(row, OURS)), least),
+        ]
+    elif any(row["normals"] for row in rows):
+        columns.append(("normals\nper ns", _normals_per_nanosecond, ""))
+    return columns
+
+
+def _normals_per_nanosecond(row: Row) -> str:
+    time = _summary.median(row, OURS)
+    return f"{row['normals'] / time * 1e-9:.2f}" if time else "–"
+
+
+def _peer_cell(row: Row, name: str) -> Text:
     value, ratio = _summary.median(row, name), _summary.ratio(row, name)
     if value is None:
         return Text("–", style="dim")
-    cell = Text(_amount(value, seconds))
+    cell = Text(_amount(row, value))
     if ratio is not None:
         cell.append(f" {'×' + format(ratio, '.2f'):>7}", "green" if ratio >= 1 else "red")
     return cell
@@ -148,7 +165,7 @@ def _means(groups: Sequence[tuple[tuple[str, str, int], list[Row]]]) -> Table:
         title="geometric mean over the shapes of peer / ours",
         title_justify="left",
         title_style="bold",
-        pad_edge=False,
+        box=box.SIMPLE_HEAD,
     )
     names = [
         name for name in _summary.peers([r for _, rows in groups for r in rows]) if name != OURS
@@ -174,8 +191,10 @@ def _ratios(rows: Sequence[Row], name: str) -> list[float]:
     return _summary.known(_summary.ratio(row, name) for row in rows)
 
 
-def _amount(value: float, seconds: bool) -> str:
-    scaled = value * 1e6 if seconds else value / 2**20
+def _amount(row: Row, value: float | None) -> str:
+    if value is None:
+        return "–"
+    scaled = value * 1e6 if row["unit"] == "s" else value / 2**20
     return f"{scaled:,.1f}" if scaled < 100 else f"{scaled:,.0f}"
 
 

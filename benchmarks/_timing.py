@@ -15,6 +15,9 @@ SAMPLE = 1e-3
 PAUSE = 2e-3
 """Rest before each sample, s: threads of the one before may spin that long for more work."""
 
+LONG = 50e-3
+"""Time of a call, s, from which on the state that it finds does not count."""
+
 
 class Result(TypedDict):
     """Of one call, in the unit of its row."""
@@ -27,8 +30,8 @@ class Result(TypedDict):
 def interleave(calls: dict[str, Call], *, seconds: float, rounds: tuple[int, int]) -> Any:
     """`Result` of each call in s, from turns that last about `seconds` for each of them.
 
-    Every sample follows a rest and one call that is not counted: it finds the caches and the
-    threads of its own library awake. The order turns around in every other round.
+    Every sample follows a rest and, if it is short, one call that is not counted: it finds the
+    caches and the threads of its own library awake. The order turns around in every other round.
     """
     repeats = {name: _repeats(call) for name, call in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in calls}
@@ -42,7 +45,8 @@ def interleave(calls: dict[str, Call], *, seconds: float, rounds: tuple[int, int
         while count < rounds[0] or (count < rounds[1] and time.perf_counter() < end):
             for name in names if count % 2 else reversed(names):
                 time.sleep(PAUSE)
-                calls[name]()
+                if not samples[name] or samples[name][-1] < LONG:
+                    calls[name]()
                 samples[name].append(_sample(calls[name], repeats[name]))
             count += 1
     finally:
