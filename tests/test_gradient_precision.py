@@ -489,7 +489,9 @@ def test_vmap_scan_and_remat(precision: str) -> None:
     @jax.jit
     @jax.grad
     def scanned(x: jax.Array) -> jax.Array:
-        return jax.lax.scan(lambda total, key: (total + of_key(x, key), None), 0.0, keys)[0]
+        return jax.lax.scan(
+            lambda total, key: (total + of_key(x, key), None), jnp.float32(0), keys
+        )[0]
 
     total = sum(np.asarray(gradients(precision, x, w, g, key=key)[0]) for key in keys)
     # The same three gradients, added in another order.
