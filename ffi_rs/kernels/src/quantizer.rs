@@ -91,7 +91,13 @@ const MAGIC: f32 = 12_582_912.0;
 /// A code, or another integer of up to 22 bits; any integer for NaN.
 #[inline(always)]
 pub(crate) fn integer(code: f32) -> i32 {
-    (code + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32
+    integer_of_bits((code + MAGIC).to_bits())
+}
+
+/// The integer in the bits of its sum with [`MAGIC`].
+#[inline(always)]
+pub(crate) fn integer_of_bits(bits: u32) -> i32 {
+    bits.wrapping_sub(MAGIC.to_bits()) as i32
 }
 
 impl Quantizer {
@@ -124,6 +130,17 @@ impl Quantizer {
     }
 }
 
+/// The integer nearest to `ratio` within ±`largest`, as [`integer_of_bits`] takes it, and the bits
+/// of its distance, which compare as distances do.
+#[inline(always)]
+pub(crate) fn code_and_distance(ratio: f32, largest: f32) -> (u32, u32) {
+    // Not `max` and `min`, which take more instructions to be symmetric for NaN.
+    let ratio = if ratio > -largest { ratio } else { -largest };
+    let ratio = if ratio < largest { ratio } else { largest };
+    let sum = ratio + MAGIC;
+    (sum.to_bits(), (ratio - (sum - MAGIC)).abs().to_bits())
+}
+
 /// Values that are converted at a time: what a second, exact pass may have to repeat.
 pub(crate) const PIECE: usize = 256;
 const LANES: usize = 16;
@@ -149,10 +166,9 @@ fn codes_of(
         {
             let inverse = inverse(chunk);
             for lane in 0..LANES {
-                let ratio = (values[lane] * inverse[lane]).max(-largest).min(largest);
-                out[lane] = (ratio + MAGIC) - MAGIC;
-                // Distances are positive, so their bits compare as they do.
-                farthest[lane] = farthest[lane].max((ratio - out[lane]).abs().to_bits());
+                let (bits, distance) = code_and_distance(values[lane] * inverse[lane], largest);
+                out[lane] = f32::from_bits(bits) - MAGIC;
+                farthest[lane] = farthest[lane].max(distance);
             }
         }
         if f32::from_bits(farthest.into_iter().max().unwrap_or(0)) >= tie {
@@ -247,6 +263,11 @@ impl<'a> Columns<'a> {
             inverse: &self.inverse[range],
             ..*self
         }
+    }
+
+    /// The reciprocals of the steps, the largest code, and [`Bits::tie`] or 0.
+    pub(crate) fn reciprocals(&self) -> (&'a [f32], f32, f32) {
+        (self.inverse, self.largest, self.tie)
     }
 
     /// The quantizer of one column.
@@ -371,34 +392,43 @@ pub(crate) fn convert_in_place_body(values: &mut [f32], converter: &Converter<'_
     convert_piece(values, before, converter);
 }
 
-/// The slopes of a converter at no more than [`PIECE`] `values`, straight through the rounding:
-/// writes to `passes` and `by_full_scale`
+/// Whether a converter passes the gradient at `v`, as 1 or 0; NaN where there is none.
+#[inline(always)]
+pub(crate) fn pass(v: f32, quantizer: &Quantizer) -> f32 {
+    let invalid = !v.is_finite() || quantizer.step.is_nan();
+    let inside = v.abs() <= quantizer.full_scale;
+    if invalid { f32::NAN } else { f32::from(u8::from(inside)) }
+}
+
+/// Takes the gradient of at most [`PIECE`] `values` through a converter, straight through the
+/// rounding, and writes the products with the slope by the full scale:
 ///
 /// ```text
-/// (∂value/∂v, ∂value/∂full_scale) = (1, (code - v/step)/Q)     within the full scale
-///                                   (0, sign v)                beyond it
+/// ∂value/∂v = [|v| ≤ full_scale]
+/// ∂value/∂full_scale = (code - v/step)/Q within the full scale, sign v beyond it
 /// ```
 #[inline(always)]
-pub(crate) fn slopes(
-    passes: &mut [f32],
+pub(crate) fn through(
+    gradient: &mut [f32],
     by_full_scale: &mut [f32],
     values: &[f32],
     converter: &Converter<'_>,
 ) {
     let count = values.len();
-    let (passes, by_full_scale) = (&mut passes[..count], &mut by_full_scale[..count]);
+    let (gradient, by_full_scale) = (&mut gradient[..count], &mut by_full_scale[..count]);
     let mut codes = [0.0; PIECE];
     let codes = &mut codes[..count];
     converter.codes(codes, values);
     converter.for_each(count, |index, quantizer| {
         let v = values[index];
-        let invalid = !v.is_finite() || quantizer.step.is_nan();
         let inside = v.abs() <= quantizer.full_scale;
         let sign = if v < 0.0 { -1.0 } else { 1.0 };
         let rounded = (codes[index] - v * quantizer.inverse) * (1.0 / quantizer.largest);
         let slope = if inside && !quantizer.one_bit { rounded } else { sign };
-        passes[index] = if invalid { f32::NAN } else { f32::from(u8::from(inside)) };
-        by_full_scale[index] = if invalid { f32::NAN } else { slope };
+        // NaN where the value has no gradient.
+        let pass = pass(v, &quantizer);
+        by_full_scale[index] = gradient[index] * (slope + 0.0 * pass);
+        gradient[index] *= pass;
     });
 }
 
@@ -410,10 +440,10 @@ mod tests {
     use crate::simd::Level;
 
     fn gradient(bits: u32, full_scale: f32, v: f32) -> (f32, f32) {
-        let (mut passes, mut by_full_scale) = ([0.0], [0.0]);
+        let (mut gradient, mut by_full_scale) = ([1.0], [0.0]);
         let converter = Converter::one(Bits(bits), full_scale);
-        slopes(&mut passes, &mut by_full_scale, &[v], &converter);
-        (passes[0], by_full_scale[0])
+        through(&mut gradient, &mut by_full_scale, &[v], &converter);
+        (gradient[0], by_full_scale[0])
     }
 
     proptest! {

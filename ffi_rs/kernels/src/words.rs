@@ -78,14 +78,40 @@ pub(crate) fn narrow(level: Level, words: &mut [u32], values: &[f32], number: Nu
 /// The most numbers of a word.
 pub(crate) const MAX_GROUP: usize = 4;
 
-/// See [`interleave`]; `offset` is added to integers that become bytes.
+/// Joins rows of integers that follow each other along the depth to words.
 #[inline(always)]
-pub(crate) fn interleave_body(
-    words: &mut [u32],
-    rows: [&[f32]; MAX_GROUP],
-    number: Number,
-    offset: i32,
-) {
+pub(crate) fn join(words: &mut [u32], rows: &[impl AsRef<[i32]>; MAX_GROUP], number: Number) {
+    let count = words.len();
+    let [a, b, c, d] = rows.each_ref().map(|row| &row.as_ref()[..count]);
+    if number == Number::Byte {
+        for index in 0..count {
+            let [a, b, c, d] = [a, b, c, d].map(|row| row[index] as u32);
+            words[index] = a & 0xFF | (b & 0xFF) << 8 | (c & 0xFF) << 16 | d << 24;
+        }
+    } else {
+        for index in 0..count {
+            words[index] = a[index] as u32 & 0xFFFF | (b[index] as u32) << 16;
+        }
+    }
+    first_number_first(words, number);
+}
+
+/// Where that is not so, makes the first number of a word the first in memory.
+#[inline(always)]
+fn first_number_first(words: &mut [u32], number: Number) {
+    if cfg!(target_endian = "big") {
+        for word in words {
+            *word = match number {
+                Number::F32 => *word,
+                Number::Bf16 | Number::I16 => word.rotate_left(16),
+                Number::Byte => word.swap_bytes(),
+            };
+        }
+    }
+}
+
+#[inline(always)]
+fn interleave_body(words: &mut [u32], rows: [&[f32]; MAX_GROUP], number: Number, offset: i32) {
     let count = words.len();
     let rows: [&[f32]; MAX_GROUP] = rows.map(|row| &row[..count]);
     match number {
@@ -94,24 +120,18 @@ pub(crate) fn interleave_body(
             for index in 0..count {
                 words[index] = brain(rows[0][index]) >> 16 | brain(rows[1][index]);
             }
+            first_number_first(words, number);
         }
-        Number::I16 => {
-            for index in 0..count {
-                let [low, high] = [rows[0], rows[1]].map(|row| integer(row[index]) as u32);
-                words[index] = low & 0xFFFF | high << 16;
+        Number::I16 | Number::Byte => {
+            for (piece, words) in words.chunks_mut(PIECE).enumerate() {
+                let mut integers = [[0; PIECE]; MAX_GROUP];
+                for (integers, row) in integers.iter_mut().zip(rows) {
+                    for (out, value) in integers.iter_mut().zip(&row[piece * PIECE..]) {
+                        *out = integer(*value) + offset;
+                    }
+                }
+                join(words, &integers, number);
             }
-        }
-        Number::Byte => {
-            for index in 0..count {
-                let [a, b, c, d] = rows.map(|row| (integer(row[index]) + offset) as u32);
-                words[index] = a & 0xFF | (b & 0xFF) << 8 | (c & 0xFF) << 16 | d << 24;
-            }
-        }
-    }
-    if cfg!(target_endian = "big") && number.group() > 1 {
-        // The first number comes first in memory, as `narrow` has it.
-        for word in words {
-            *word = if number == Number::Byte { word.swap_bytes() } else { word.rotate_left(16) };
         }
     }
 }
@@ -136,6 +156,8 @@ pub(crate) fn interleave(
 ) {
     interleave_at(level, words, rows, number, offset(number, side));
 }
+
+const PIECE: usize = 64;
 
 /// Rows that [`transpose`] takes at a time.
 pub(crate) const TRANSPOSED: usize = 8;

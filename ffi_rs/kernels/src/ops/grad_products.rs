@@ -10,9 +10,10 @@ use super::optical_matmul_grad::{BLOCK, Backward};
 use super::prepare::{Form, line_of_words, start_of};
 use super::rounding::{round_each, scale_of};
 use crate::ParFor;
-use crate::gemm::{Kind, Left, Product, Right, Sum, multiply};
-use crate::quantizer::{Converter, convert};
+use crate::gemm::{Kind, Left, Number, Product, Right, Sum, multiply};
+use crate::quantizer::{Converter, convert, integer};
 use crate::shared::SharedMut;
+use crate::simd::for_each_level;
 use crate::words::{MAX_GROUP, Side, TRANSPOSED, interleave, round_to_brain, transpose};
 
 /// The results of the op.
@@ -366,16 +367,26 @@ impl Backward<'_> {
                 }
             }
             if way.kind == Kind::Integer {
-                for row in values.chunks_exact(width.max(1)) {
-                    for (start, code) in start.iter_mut().zip(row) {
-                        *start += start_of(number, *code as i32);
-                    }
-                }
+                add_starts(level, start, values, number);
             }
             let rows = std::array::from_fn(|g| &values[g * width..][..width]);
             interleave(level, out, rows, number, Side::Right);
         }
     }
+}
+
+#[inline(always)]
+fn add_starts_body(start: &mut [i32], codes: &[f32], number: Number) {
+    for row in codes.chunks_exact(start.len().max(1)) {
+        for (start, code) in start.iter_mut().zip(row) {
+            *start += start_of(number, integer(*code));
+        }
+    }
+}
+
+for_each_level! {
+    /// Adds what rows of `codes` add to where the sums of their columns start.
+    fn add_starts(start: &mut [i32], codes: &[f32], number: Number) = add_starts_body
 }
 
 /// Rows of dx that one chunk computes, where panels are kept.

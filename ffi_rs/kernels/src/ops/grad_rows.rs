@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::grad_products::Gradients;
-use super::grad_steps::{Noise, RowSums, Upstream, accumulate, scale, upstream};
+use super::grad_steps::{Noise, RowSums, Upstream, accumulate, scale, scale_each, upstream};
 use super::operands::Sizes;
 use super::optical_matmul_grad::Backward;
 use super::prepare::{Form, code_row, convert_row};
@@ -267,7 +267,7 @@ impl<'a> Parts<'a> {
         values.clear();
         values.extend_from_slice(dz);
         if dx.form == Form::Code {
-            values.iter_mut().zip(&backward.w_steps).for_each(|(value, step)| *value *= step);
+            scale_each(level, values, &backward.w_steps);
         }
         if dx.rounded {
             let mut peak = 0;

@@ -1,7 +1,7 @@
 //! The steps of the backward op, each over one row or a piece of it.
 
 use super::operands::Coefficients;
-use crate::quantizer::{Converter, PIECE, slopes};
+use crate::quantizer::{Converter, PIECE, through};
 use crate::simd::{for_each_level, lane_sum};
 
 /// Sums over the columns of one row, of p = h·ε/σ.
@@ -31,28 +31,7 @@ pub(super) struct Noise<'a> {
     pub(super) energy: f32,
 }
 
-impl Upstream<'_> {
-    /// Writes `h`, and adds `g · ∂out/∂y_full_scale`, where the ADC saw `seen`.
-    #[inline(always)]
-    fn through_adc(&self, h: &mut [f32], seen: &[f32], dy_full_scale: &mut [f32]) {
-        let count = h.len();
-        let (g, seen) = (&self.g[..count], &seen[..count]);
-        let Some(adc) = &self.adc else {
-            for index in 0..count {
-                h[index] = if seen[index].is_finite() { g[index] } else { f32::NAN };
-            }
-            return;
-        };
-        let (mut passes, mut by_full_scale) = ([0.0; PIECE], [0.0; PIECE]);
-        slopes(&mut passes, &mut by_full_scale, seen, adc);
-        let (passes, by_full_scale) = (&passes[..count], &by_full_scale[..count]);
-        let sum = &mut dy_full_scale[..count];
-        for index in 0..count {
-            h[index] = g[index] * passes[index];
-            sum[index] += g[index] * by_full_scale[index];
-        }
-    }
-}
+const LANES: usize = 16;
 
 #[inline(always)]
 fn upstream_body(
@@ -62,30 +41,73 @@ fn upstream_body(
     dy_full_scale: &mut [f32],
 ) {
     let count = dz.len();
-    let y = &upstream.y[..count];
-    let Some(Noise { coefficients, epsilon, energy }) = &upstream.noise else {
-        upstream.through_adc(dz, y, dy_full_scale);
-        return;
+    let (g, y) = (&upstream.g[..count], &upstream.y[..count]);
+    let mut seen = [0.0; PIECE];
+    let seen = &mut seen[..count];
+    seen.copy_from_slice(y);
+    if let Some(noise) = &upstream.noise {
+        add_noise(seen, noise);
+    }
+    dz.copy_from_slice(g);
+    if let Some(adc) = &upstream.adc {
+        let mut by_full_scale = [0.0; PIECE];
+        through(dz, &mut by_full_scale, seen, adc);
+        for (sum, by_full_scale) in dy_full_scale.iter_mut().zip(&by_full_scale[..count]) {
+            *sum += by_full_scale;
+        }
+    } else {
+        for (dz, seen) in dz.iter_mut().zip(&*seen) {
+            *dz = if seen.is_finite() { *dz } else { f32::NAN };
+        }
+    }
+    if let Some(noise) = &upstream.noise {
+        through_noise(dz, y, noise, sums);
+    }
+}
+
+/// `seen = seen + σ(seen) · ε`
+#[inline(always)]
+fn add_noise(seen: &mut [f32], noise: &Noise<'_>) {
+    let epsilon = &noise.epsilon[..seen.len()];
+    for (seen, epsilon) in seen.iter_mut().zip(epsilon) {
+        *seen += noise.coefficients.sigma(*seen, noise.energy) * epsilon;
+    }
+}
+
+/// Makes dz of h, and adds to the sums of p along the row, in 16 lanes.
+#[inline(always)]
+fn through_noise(dz: &mut [f32], y: &[f32], noise: &Noise<'_>, sums: &mut RowSums) {
+    let Noise { coefficients, epsilon, energy } = noise;
+    let step = |h: f32, y: f32, epsilon: f32| {
+        let sigma = coefficients.sigma(y, *energy);
+        let p = if sigma == 0.0 { 0.0 } else { h * epsilon / sigma };
+        (h + p * coefficients.sigma_by_y(y), p)
     };
-    let epsilon = &epsilon[..count];
-    // Short loops over arrays of this frame: the compiler sees that nothing overlaps.
-    let (mut sigma, mut seen) = ([0.0; PIECE], [0.0; PIECE]);
-    let (sigma, seen) = (&mut sigma[..count], &mut seen[..count]);
-    for index in 0..count {
-        sigma[index] = coefficients.sigma(y[index], *energy);
-        seen[index] = y[index] + sigma[index] * epsilon[index];
+    let mut lanes = [[0.0; LANES]; 3];
+    let (chunks, rest) = dz.as_chunks_mut::<LANES>();
+    let (y, y_rest) = y.as_chunks::<LANES>();
+    let (epsilon, epsilon_rest) = epsilon.as_chunks::<LANES>();
+    for ((dz, y), epsilon) in chunks.iter_mut().zip(y).zip(epsilon) {
+        let mut p = [0.0; LANES];
+        for lane in 0..LANES {
+            (dz[lane], p[lane]) = step(dz[lane], y[lane], epsilon[lane]);
+        }
+        for lane in 0..LANES {
+            lanes[0][lane] += p[lane];
+            lanes[1][lane] += p[lane] * y[lane].abs();
+            lanes[2][lane] += p[lane] * (y[lane] * y[lane]);
+        }
     }
-    upstream.through_adc(dz, seen, dy_full_scale);
-    let mut by_sigma = [0.0; PIECE];
-    let by_sigma = &mut by_sigma[..count];
-    for index in 0..count {
-        let h = dz[index];
-        by_sigma[index] = if sigma[index] == 0.0 { 0.0 } else { h * epsilon[index] / sigma[index] };
-        dz[index] = h + by_sigma[index] * coefficients.sigma_by_y(y[index]);
+    for (lane, dz) in rest.iter_mut().enumerate() {
+        let (y, p);
+        (y, (*dz, p)) = (y_rest[lane], step(*dz, y_rest[lane], epsilon_rest[lane]));
+        lanes[0][lane] += p;
+        lanes[1][lane] += p * y.abs();
+        lanes[2][lane] += p * (y * y);
     }
-    sums.plain += lane_sum(count, |index| by_sigma[index]);
-    sums.magnitude += lane_sum(count, |index| by_sigma[index] * y[index].abs());
-    sums.square += lane_sum(count, |index| by_sigma[index] * (y[index] * y[index]));
+    sums.plain += lanes[0].iter().sum::<f32>();
+    sums.magnitude += lanes[1].iter().sum::<f32>();
+    sums.square += lanes[2].iter().sum::<f32>();
 }
 
 for_each_level! {
@@ -99,36 +121,17 @@ for_each_level! {
 }
 
 #[inline(always)]
-fn through_body(
-    gradient: &mut [f32],
-    values: &[f32],
-    converter: &Converter<'_>,
-    mut by_full_scale: impl FnMut(usize, &[f32]),
-) {
-    for (piece, (gradient, values)) in
-        gradient.chunks_mut(PIECE).zip(values.chunks(PIECE)).enumerate()
-    {
-        let count = gradient.len();
-        let (mut passes, mut slope) = ([0.0; PIECE], [0.0; PIECE]);
-        slopes(&mut passes, &mut slope, values, &converter.part(piece * PIECE, count));
-        for index in 0..count {
-            slope[index] *= gradient[index];
-            gradient[index] *= passes[index];
-        }
-        by_full_scale(piece * PIECE, &slope[..count]);
-    }
-}
-
-#[inline(always)]
 fn through_inputs_body(
     dx: &mut [f32],
     x: &[f32],
     converter: &Converter<'_>,
     dx_full_scale: &mut f32,
 ) {
-    through_body(dx, x, converter, |_, slope| {
-        *dx_full_scale += lane_sum(slope.len(), |index| slope[index]);
-    });
+    for (piece, (dx, x)) in dx.chunks_mut(PIECE).zip(x.chunks(PIECE)).enumerate() {
+        let mut by_full_scale = [0.0; PIECE];
+        through(dx, &mut by_full_scale, x, &converter.part(piece * PIECE, x.len()));
+        *dx_full_scale += lane_sum(x.len(), |index| by_full_scale[index]);
+    }
 }
 
 for_each_level! {
@@ -148,12 +151,14 @@ fn through_weights_body(
     converter: &Converter<'_>,
     dw_full_scale: &mut [f32],
 ) {
-    through_body(dw, w, converter, |first, slope| {
-        let sums = &mut dw_full_scale[first..first + slope.len()];
-        for (sum, slope) in sums.iter_mut().zip(slope) {
-            *sum += slope;
+    for (piece, (dw, w)) in dw.chunks_mut(PIECE).zip(w.chunks(PIECE)).enumerate() {
+        let mut by_full_scale = [0.0; PIECE];
+        through(dw, &mut by_full_scale, w, &converter.part(piece * PIECE, w.len()));
+        let sums = &mut dw_full_scale[piece * PIECE..][..w.len()];
+        for (sum, by_full_scale) in sums.iter_mut().zip(&by_full_scale) {
+            *sum += by_full_scale;
         }
-    });
+    }
 }
 
 for_each_level! {
@@ -164,6 +169,18 @@ for_each_level! {
         converter: &Converter<'_>,
         dw_full_scale: &mut [f32],
     ) = through_weights_body
+}
+
+#[inline(always)]
+fn scale_each_body(values: &mut [f32], factors: &[f32]) {
+    for (value, factor) in values.iter_mut().zip(factors) {
+        *value *= factor;
+    }
+}
+
+for_each_level! {
+    /// Each of `values` times its own factor.
+    pub(super) fn scale_each(values: &mut [f32], factors: &[f32]) = scale_each_body
 }
 
 #[inline(always)]

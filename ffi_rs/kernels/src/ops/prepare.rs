@@ -6,12 +6,12 @@ use std::ops::Range;
 use super::operands::{Chain, Ranges, Sizes, Weights};
 use crate::ParFor;
 use crate::gemm::{Kind, Number, OFFSET, Right};
-use crate::quantizer::{Converter, PIECE, Quantizers, codes, codes_body, convert};
+use crate::quantizer::{
+    Converter, PIECE, Quantizers, code_and_distance, codes, convert, integer, integer_of_bits,
+};
 use crate::shared::SharedMut;
 use crate::simd::{Level, for_each_level, lane_sum};
-use crate::words::{
-    MAX_GROUP, Side, TRANSPOSED, interleave_body, narrow, round_to_brain, transpose,
-};
+use crate::words::{MAX_GROUP, Side, TRANSPOSED, join, narrow, round_to_brain, transpose};
 
 /// One input row as the converters hand it on.
 #[derive(Clone, Copy, Default)]
@@ -314,37 +314,65 @@ fn code_columns_body(into: Columns<'_, '_>, source: &Source<'_>) {
     let Source { weights, quantizers, number, .. } = source;
     let Sizes { depth, columns, .. } = weights.sizes;
     let (first, count) = (into.range.start, into.range.len());
-    let converter = Converter::Each(quantizers.columns(first, count));
+    let quantizers = quantizers.columns(first, count);
+    let (inverse, largest, tie) = quantizers.reciprocals();
+    // Loops over arrays of a fixed size become vector code without ends.
+    let mut inverses = [0.0f32; CHUNK];
+    inverses[..count].copy_from_slice(inverse);
     let group = number.group();
-    // Arrays of this frame: the compiler sees that they do not overlap.
-    let (mut sums, mut poison) = ([0.0f32; CHUNK], [0.0f32; CHUNK]);
-    let (sums, poison) = (&mut sums[..count], &mut poison[..count]);
-    let mut total = [0i32; CHUNK];
+    let (mut sums, mut poison) = ([0i32; CHUNK], [0.0f32; CHUNK]);
     for word in 0..number.words(depth) {
-        let mut rows = [[0.0f32; CHUNK]; MAX_GROUP];
-        for (row, d) in rows.iter_mut().zip(word * group..depth.min((word + 1) * group)) {
-            let values = &weights.data[d * columns + first..][..count];
-            let row = &mut row[..count];
-            codes_body(row, values, &converter);
-            for index in 0..count {
-                sums[index] += row[index];
+        let mut codes = [[0i32; CHUNK]; MAX_GROUP];
+        let mut farthest = [0u32; CHUNK];
+        let rows = word * group..depth.min((word + 1) * group);
+        for (codes, row) in codes.iter_mut().zip(rows.clone()) {
+            let values = &weights.data[row * columns + first..][..count];
+            let values = &padded(values);
+            for index in 0..CHUNK {
+                let ratio = values[index] * inverses[index];
+                let (bits, distance) = code_and_distance(ratio, largest);
+                codes[index] = integer_of_bits(bits);
+                farthest[index] = farthest[index].max(distance);
                 poison[index] += values[index] * 0.0;
+            }
+        }
+        if f32::from_bits(farthest.into_iter().fold(0, u32::max)) >= tie {
+            for (codes, row) in codes.iter_mut().zip(rows) {
+                let values = &weights.data[row * columns + first..][..count];
+                for (index, value) in values.iter().enumerate() {
+                    codes[index] = integer(quantizers.at(index).code(*value));
+                }
+            }
+        }
+        for codes in &codes {
+            for index in 0..CHUNK {
+                sums[index] += codes[index];
             }
         }
         // SAFETY: this chunk alone has these columns.
         let out = unsafe { into.words.slice(word * into.stride + first, count) };
-        interleave_body(out, rows.each_ref().map(|row| &row[..count]), *number, 0);
-        // f32 sums of so many codes are exact.
-        if word % 1024 == 1023 {
-            for (total, sum) in total.iter_mut().zip(&mut *sums) {
-                *total += std::mem::take(sum) as i32;
-            }
+        if let Ok(out) = <&mut [u32; CHUNK]>::try_from(&mut *out) {
+            join(out, &codes, *number);
+        } else {
+            let mut joined = [0; CHUNK];
+            join(&mut joined, &codes, *number);
+            out.copy_from_slice(&joined[..count]);
         }
     }
     for index in 0..count {
-        into.start[index] = start_of(*number, total[index] + sums[index] as i32);
+        into.start[index] = start_of(*number, sums[index]);
         into.steps[index] += poison[index];
     }
+}
+
+/// `values`, and zeros.
+#[inline(always)]
+fn padded(values: &[f32]) -> [f32; CHUNK] {
+    <[f32; CHUNK]>::try_from(values).unwrap_or_else(|_| {
+        let mut padded = [0.0; CHUNK];
+        padded[..values.len()].copy_from_slice(values);
+        padded
+    })
 }
 
 for_each_level! {
