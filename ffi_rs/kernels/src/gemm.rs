@@ -97,8 +97,8 @@ pub(crate) enum Sum<'a> {
     /// Integers only: sums from these integers, one for each column, replace C.
     From(&'a [i32]),
     /// Sums from these integers, or from zero where there are none, times a scale for each column,
-    /// are added to C.
-    Scaled(&'a [i32], &'a [f32]),
+    /// replace C or are added to it.
+    Scaled { start: &'a [i32], scale: &'a [f32], onto: bool },
 }
 
 /// Multiplies numbers of `kind`, over `depth` words.
@@ -301,7 +301,7 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
     let mut sums = [[unsafe { D::zero() }; N]; R];
     // Only loops of few instructions are unrolled, and only then do the sums stay in registers.
     match *sum {
-        Sum::Fresh | Sum::Scaled([], _) => {}
+        Sum::Fresh | Sum::Scaled { start: [], .. } => {}
         Sum::Onto => {
             let mut padded = [[0; MOST_COLUMNS]; R];
             let mut rows: [*const u32; R] = std::array::from_fn(|r| c_row(r).as_ptr().cast());
@@ -316,7 +316,7 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
                 *sums = std::array::from_fn(|n| unsafe { D::sums(row.add(n * D::LEN)) });
             }
         }
-        Sum::From(start) | Sum::Scaled(start, _) => {
+        Sum::From(start) | Sum::Scaled { start, .. } => {
             let start = padded(bytemuck::cast_slice(&start[column..column + width]));
             // SAFETY: as many are there; the caller has the instruction set.
             let row = std::array::from_fn(|n| unsafe { D::sums(start[n * D::LEN..].as_ptr()) });
@@ -359,7 +359,7 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
         sums = chain;
     }
 
-    if whole && !matches!(sum, Sum::Scaled(..)) {
+    if whole && !matches!(sum, Sum::Scaled { .. }) {
         let rows: [*mut f32; R] = std::array::from_fn(|r| c_row(r).as_mut_ptr());
         for (sums, row) in sums.into_iter().zip(rows) {
             for (n, sums) in sums.into_iter().enumerate() {
@@ -378,10 +378,10 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
     }
     for (r, buffer) in buffer.iter().enumerate() {
         let c_row = c_row(r);
-        if let Sum::Scaled(_, scale) = sum {
+        if let Sum::Scaled { scale, onto, .. } = sum {
             let scale = &scale[column..column + width];
             for ((c, sum), scale) in c_row.iter_mut().zip(buffer).zip(scale) {
-                *c += sum * scale;
+                *c = sum * scale + if *onto { *c } else { 0.0 };
             }
         } else {
             c_row.copy_from_slice(&buffer[..width]);

@@ -123,6 +123,13 @@ impl Quantizer {
         (1e-30..1e30).contains(&self.divisor)
     }
 
+    /// The same where [`is_sure`] says so.
+    #[inline(always)]
+    fn code_by_reciprocal(&self, v: f32) -> f32 {
+        let (bits, _) = code_and_distance(v * self.inverse, self.largest);
+        f32::from_bits(bits) - MAGIC
+    }
+
     /// The level nearest to `v`.
     #[inline(always)]
     pub(crate) fn value(&self, v: f32) -> f32 {
@@ -145,39 +152,33 @@ pub(crate) fn code_and_distance(ratio: f32, largest: f32) -> (u32, u32) {
 pub(crate) const PIECE: usize = 256;
 const LANES: usize = 16;
 
-/// The codes of finite `values`, each by the quantizer `at` its index; any code where a value is
-/// not finite. `tie` is [`Bits::tie`], and `inverse` gives reciprocals of [`LANES`] steps.
+/// Whether the reciprocals give the codes of all `values`. `tie` is [`Bits::tie`] or 0, and
+/// `inverse` gives the reciprocals of [`LANES`] steps.
 #[inline(always)]
-fn codes_of(
-    out: &mut [f32],
+fn is_sure(
     values: &[f32],
     (tie, largest): (f32, f32),
     inverse: impl Fn(usize) -> [f32; LANES],
     at: impl Fn(usize) -> Quantizer,
-) {
-    let values = &values[..out.len()];
-    let mut done = 0;
-    if tie > 0.0 {
-        let mut farthest = [0; LANES];
-        let (chunks, _) = out.as_chunks_mut::<LANES>();
-        done = chunks.len() * LANES;
-        for (chunk, (out, values)) in
-            chunks.iter_mut().zip(values.as_chunks::<LANES>().0).enumerate()
-        {
-            let inverse = inverse(chunk);
-            for lane in 0..LANES {
-                let (bits, distance) = code_and_distance(values[lane] * inverse[lane], largest);
-                out[lane] = f32::from_bits(bits) - MAGIC;
-                farthest[lane] = farthest[lane].max(distance);
-            }
-        }
-        if f32::from_bits(farthest.into_iter().max().unwrap_or(0)) >= tie {
-            done = 0;
+) -> bool {
+    if tie == 0.0 {
+        return false;
+    }
+    let mut farthest = [0; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for (chunk, values) in chunks.iter().enumerate() {
+        let inverse = inverse(chunk);
+        for lane in 0..LANES {
+            let (_, distance) = code_and_distance(values[lane] * inverse[lane], largest);
+            farthest[lane] = farthest[lane].max(distance);
         }
     }
-    for index in done..values.len() {
-        out[index] = at(index).code(values[index]);
+    for (index, value) in rest.iter().enumerate() {
+        let quantizer = at(chunks.len() * LANES + index);
+        let (_, distance) = code_and_distance(value * quantizer.inverse, largest);
+        farthest[index] = farthest[index].max(distance);
     }
+    f32::from_bits(farthest.into_iter().fold(0, u32::max)) < tie
 }
 
 /// One quantizer for each column, laid out for vector loops.
@@ -308,48 +309,71 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// The codes of finite `values`; any code where a value is not finite.
+    /// Whether the reciprocals give the codes of `values`.
     #[inline(always)]
-    fn codes(&self, out: &mut [f32], values: &[f32]) {
+    fn is_sure(&self, values: &[f32]) -> bool {
         match self {
             Self::One(quantizer, tie) => {
                 let inverse = [quantizer.inverse; LANES];
-                let range = (*tie, quantizer.largest);
-                codes_of(out, values, range, |_| inverse, |_| *quantizer);
+                is_sure(values, (*tie, quantizer.largest), |_| inverse, |_| *quantizer)
             }
             Self::Each(columns) => {
-                let columns = columns.part(0..out.len());
+                let columns = columns.part(0..values.len());
                 let inverse = columns.inverse.as_chunks().0;
                 let range = (columns.tie, columns.largest);
-                codes_of(out, values, range, |chunk| inverse[chunk], |index| columns.at(index));
-            }
-        }
-    }
-
-    /// Calls `each(index, quantizer)` for every index below `count`.
-    #[inline(always)]
-    fn for_each(&self, count: usize, mut each: impl FnMut(usize, Quantizer)) {
-        match self {
-            // Not `for_each`, which would not be inlined into the code of the CPU level.
-            Self::One(quantizer, _) => {
-                for index in 0..count {
-                    each(index, *quantizer);
-                }
-            }
-            Self::Each(columns) => {
-                let columns = columns.part(0..count);
-                for index in 0..count {
-                    each(index, columns.at(index));
-                }
+                is_sure(values, range, |chunk| inverse[chunk], |index| columns.at(index))
             }
         }
     }
 }
 
+/// Runs `$body` for each `$index` of `$values`, with the `$quantizer` there and the `$code` of a
+/// finite value, any code of another; at most [`PIECE`] values. A macro, as closures are not
+/// always inlined into the code of the CPU level.
+macro_rules! for_each_code {
+    ($converter:expr, $values:expr, |$index:ident, $quantizer:ident, $code:ident| $body:block) => {{
+        let (converter, count): (&Converter<'_>, usize) = ($converter, $values.len());
+        let sure = converter.is_sure(&$values[..count]);
+        match (converter, sure) {
+            (Converter::One($quantizer, _), true) => {
+                for $index in 0..count {
+                    let $code = $quantizer.code_by_reciprocal($values[$index]);
+                    $body
+                }
+            }
+            (Converter::One($quantizer, _), false) => {
+                for $index in 0..count {
+                    let $code = $quantizer.code($values[$index]);
+                    $body
+                }
+            }
+            (Converter::Each(columns), true) => {
+                let columns = columns.part(0..count);
+                for $index in 0..count {
+                    let $quantizer = &columns.at($index);
+                    let $code = $quantizer.code_by_reciprocal($values[$index]);
+                    $body
+                }
+            }
+            (Converter::Each(columns), false) => {
+                let columns = columns.part(0..count);
+                for $index in 0..count {
+                    let $quantizer = &columns.at($index);
+                    let $code = $quantizer.code($values[$index]);
+                    $body
+                }
+            }
+        }
+    }};
+}
+
 /// Writes the codes of at most [`PIECE`] `values`; any code where a value is not finite.
 #[inline(always)]
-pub(crate) fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
-    converter.codes(out, values);
+fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
+    let values = &values[..out.len()];
+    for_each_code!(converter, values, |index, quantizer, code| {
+        out[index] = code;
+    });
 }
 
 for_each_level! {
@@ -357,24 +381,15 @@ for_each_level! {
     pub(crate) fn codes(out: &mut [f32], values: &[f32], converter: &Converter<'_>) = codes_body
 }
 
-/// Writes the levels nearest to at most [`PIECE`] `values`.
-#[inline(always)]
-fn convert_piece(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
-    let count = out.len();
-    let values = &values[..count];
-    let mut codes = [0.0; PIECE];
-    let codes = &mut codes[..count];
-    converter.codes(codes, values);
-    converter.for_each(count, |index, quantizer| {
-        let value = codes[index] * quantizer.step;
-        out[index] = if values[index].is_finite() { value } else { f32::NAN };
-    });
-}
-
 #[inline(always)]
 fn convert_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
     for (piece, (out, values)) in out.chunks_mut(PIECE).zip(values.chunks(PIECE)).enumerate() {
-        convert_piece(out, values, &converter.part(piece * PIECE, out.len()));
+        let values = &values[..out.len()];
+        let converter = converter.part(piece * PIECE, out.len());
+        for_each_code!(&converter, values, |index, quantizer, code| {
+            let level = code * quantizer.step;
+            out[index] = if values[index].is_finite() { level } else { f32::NAN };
+        });
     }
 }
 
@@ -386,22 +401,14 @@ for_each_level! {
 /// Sets each of at most [`PIECE`] `values` to the level nearest to it.
 #[inline(always)]
 pub(crate) fn convert_in_place_body(values: &mut [f32], converter: &Converter<'_>) {
-    let mut before = [0.0; PIECE];
-    let before = &mut before[..values.len()];
-    before.copy_from_slice(values);
-    convert_piece(values, before, converter);
-}
-
-/// Whether a converter passes the gradient at `v`, as 1 or 0; NaN where there is none.
-#[inline(always)]
-pub(crate) fn pass(v: f32, quantizer: &Quantizer) -> f32 {
-    let invalid = !v.is_finite() || quantizer.step.is_nan();
-    let inside = v.abs() <= quantizer.full_scale;
-    if invalid { f32::NAN } else { f32::from(u8::from(inside)) }
+    for_each_code!(converter, values, |index, quantizer, code| {
+        let level = code * quantizer.step;
+        values[index] = if values[index].is_finite() { level } else { f32::NAN };
+    });
 }
 
 /// Takes the gradient of at most [`PIECE`] `values` through a converter, straight through the
-/// rounding, and writes the products with the slope by the full scale:
+/// rounding, and adds the products with the slope by the full scale to `by_full_scale`:
 ///
 /// ```text
 /// ∂value/∂v = [|v| ≤ full_scale]
@@ -416,18 +423,16 @@ pub(crate) fn through(
 ) {
     let count = values.len();
     let (gradient, by_full_scale) = (&mut gradient[..count], &mut by_full_scale[..count]);
-    let mut codes = [0.0; PIECE];
-    let codes = &mut codes[..count];
-    converter.codes(codes, values);
-    converter.for_each(count, |index, quantizer| {
+    for_each_code!(converter, values, |index, quantizer, code| {
         let v = values[index];
         let inside = v.abs() <= quantizer.full_scale;
         let sign = if v < 0.0 { -1.0 } else { 1.0 };
-        let rounded = (codes[index] - v * quantizer.inverse) * (1.0 / quantizer.largest);
+        let rounded = (code - v * quantizer.inverse) * (1.0 / quantizer.largest);
         let slope = if inside && !quantizer.one_bit { rounded } else { sign };
-        // NaN where the value has no gradient.
-        let pass = pass(v, &quantizer);
-        by_full_scale[index] = gradient[index] * (slope + 0.0 * pass);
+        // Whether the gradient passes, as 1 or 0; NaN where there is none.
+        let invalid = !v.is_finite() || quantizer.step.is_nan();
+        let pass = if invalid { f32::NAN } else { f32::from(u8::from(inside)) };
+        by_full_scale[index] += gradient[index] * (slope + 0.0 * pass);
         gradient[index] *= pass;
     });
 }

@@ -29,11 +29,11 @@ pub(super) struct Gradients<'a> {
 }
 
 impl Gradients<'_> {
-    /// Sets to zero what is summed over blocks, or may have no block to be summed over.
-    pub(super) fn clear(&self) {
-        for result in
-            [&self.w, &self.bias, &self.w_full_scale, &self.y_full_scale, &self.x_full_scale]
-        {
+    /// Sets to zero what is added up, and what has no rows to come from.
+    pub(super) fn clear(&self, rows: usize) {
+        let sums = [&self.bias, &self.w_full_scale, &self.y_full_scale];
+        let products = if rows == 0 { &[&self.w][..] } else { &[] };
+        for result in sums.iter().chain(products) {
             // SAFETY: nothing else uses it yet.
             unsafe { result.slice(0, result.len()) }.fill(0.0);
         }
@@ -163,12 +163,10 @@ impl Backward<'_> {
                 self.multiply_weights(&call, range, &mut scratch);
             }
         });
-        if panel_count > 0 {
-            // SAFETY: the chunks are done.
-            let out = unsafe { gradients.x_full_scale.slice(rows.start, rows.len()) };
-            for (out, sums) in out.iter_mut().zip(sums.chunks_exact(panel_count)) {
-                *out = sums.iter().sum();
-            }
+        // SAFETY: the chunks are done.
+        let out = unsafe { gradients.x_full_scale.slice(rows.start, rows.len()) };
+        for (index, out) in out.iter_mut().enumerate() {
+            *out = sums[index * panel_count..(index + 1) * panel_count].iter().sum();
         }
     }
 
@@ -292,20 +290,19 @@ impl Backward<'_> {
             block.x_words.as_slice()
         };
         let left = Left { words, row_stride: 1, depth_stride: depth };
+        let onto = rows.start > 0;
+        let sum = if onto { Sum::Onto } else { Sum::Fresh };
         // SAFETY: ranges do not overlap, and each is computed by one chunk.
         unsafe {
             if way.kind == Kind::Float && !way.rounded {
                 let words = &bytemuck::cast_slice(&block.dz)[first..];
                 let right = Right { words, stride: columns };
-                multiply(level, way.kind, &product, left, right, rows.len(), Sum::Onto);
+                multiply(level, way.kind, &product, left, right, rows.len(), sum);
             } else {
                 self.lay_out_upstream(block, rows.len(), &range, scratch);
                 let right = Right { words: &scratch.words, stride: width };
-                let sum = if way.rounded {
-                    Sum::Scaled(&scratch.start, &scratch.scales)
-                } else {
-                    Sum::Onto
-                };
+                let Scratch { start, scales: scale, .. } = &*scratch;
+                let sum = if way.rounded { Sum::Scaled { start, scale, onto } } else { sum };
                 let words = way.kind.number(level).words(rows.len());
                 multiply(level, way.kind, &product, left, right, words, sum);
             }

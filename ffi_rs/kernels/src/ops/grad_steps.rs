@@ -42,35 +42,28 @@ fn upstream_body(
 ) {
     let count = dz.len();
     let (g, y) = (&upstream.g[..count], &upstream.y[..count]);
-    let mut seen = [0.0; PIECE];
-    let seen = &mut seen[..count];
-    seen.copy_from_slice(y);
-    if let Some(noise) = &upstream.noise {
-        add_noise(seen, noise);
-    }
-    dz.copy_from_slice(g);
-    if let Some(adc) = &upstream.adc {
-        let mut by_full_scale = [0.0; PIECE];
-        through(dz, &mut by_full_scale, seen, adc);
-        for (sum, by_full_scale) in dy_full_scale.iter_mut().zip(&by_full_scale[..count]) {
-            *sum += by_full_scale;
+    let mut buffer = [0.0; PIECE];
+    let seen = match &upstream.noise {
+        Some(Noise { coefficients, epsilon, energy }) => {
+            let (seen, epsilon) = (&mut buffer[..count], &epsilon[..count]);
+            for index in 0..count {
+                let y = y[index];
+                seen[index] = y + coefficients.sigma(y, *energy) * epsilon[index];
+            }
+            &*seen
         }
+        None => y,
+    };
+    if let Some(adc) = &upstream.adc {
+        dz.copy_from_slice(g);
+        through(dz, dy_full_scale, seen, adc);
     } else {
-        for (dz, seen) in dz.iter_mut().zip(&*seen) {
-            *dz = if seen.is_finite() { *dz } else { f32::NAN };
+        for index in 0..count {
+            dz[index] = if seen[index].is_finite() { g[index] } else { f32::NAN };
         }
     }
     if let Some(noise) = &upstream.noise {
         through_noise(dz, y, noise, sums);
-    }
-}
-
-/// `seen = seen + σ(seen) · ε`
-#[inline(always)]
-fn add_noise(seen: &mut [f32], noise: &Noise<'_>) {
-    let epsilon = &noise.epsilon[..seen.len()];
-    for (seen, epsilon) in seen.iter_mut().zip(epsilon) {
-        *seen += noise.coefficients.sigma(*seen, noise.energy) * epsilon;
     }
 }
 
@@ -152,12 +145,8 @@ fn through_weights_body(
     dw_full_scale: &mut [f32],
 ) {
     for (piece, (dw, w)) in dw.chunks_mut(PIECE).zip(w.chunks(PIECE)).enumerate() {
-        let mut by_full_scale = [0.0; PIECE];
-        through(dw, &mut by_full_scale, w, &converter.part(piece * PIECE, w.len()));
-        let sums = &mut dw_full_scale[piece * PIECE..][..w.len()];
-        for (sum, by_full_scale) in sums.iter_mut().zip(&by_full_scale) {
-            *sum += by_full_scale;
-        }
+        let sums = &mut dw_full_scale[piece * PIECE..];
+        through(dw, sums, w, &converter.part(piece * PIECE, w.len()));
     }
 }
 

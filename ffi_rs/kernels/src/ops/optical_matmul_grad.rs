@@ -236,7 +236,7 @@ impl<'a> Backward<'a> {
 
     fn run(&self, gradients: &Gradients<'_>, pool: &dyn ParFor) {
         let rows = self.sizes.rows;
-        gradients.clear();
+        gradients.clear(rows);
         let mut panels = Panels::new(self, rows);
         panels.fill(self, pool);
         let mut block = Block::new(self, rows.min(BLOCK));

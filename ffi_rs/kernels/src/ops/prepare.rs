@@ -285,9 +285,7 @@ pub(crate) fn line_of_words(
             Form::Code => codes(level, numbers, values, &converter),
         }
         if kind == Kind::Integer {
-            let mut sum = 0.0;
-            add_up(level, numbers, &mut sum);
-            total += sum as i32;
+            add_up(level, numbers, &mut total);
         }
         if kind == Kind::Brain && number == Number::F32 {
             round_to_brain(level, numbers);
@@ -300,13 +298,15 @@ pub(crate) fn line_of_words(
 }
 
 #[inline(always)]
-fn add_up_body(values: &[f32], sum: &mut f32) {
-    *sum += lane_sum(values.len(), |index| values[index]);
+fn add_up_body(codes: &[f32], sum: &mut i32) {
+    for code in codes {
+        *sum = sum.wrapping_add(integer(*code));
+    }
 }
 
 for_each_level! {
-    /// Adds Σ v, summed in 16 lanes.
-    fn add_up(values: &[f32], sum: &mut f32) = add_up_body
+    /// Adds up `codes`.
+    fn add_up(codes: &[f32], sum: &mut i32) = add_up_body
 }
 
 #[inline(always)]
