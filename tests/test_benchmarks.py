@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -27,6 +29,7 @@ from benchmarks import (  # noqa: E402
     _plot,
     _problem,
     _summary,
+    _table,
     _timing,
     _worker,
 )
@@ -62,7 +65,7 @@ def report(*rows: Any) -> dict[str, Any]:
     limits = {"threads": 1, "peak float32": 1e11, "read 65536": 1e10, "notes": {}}
     return {
         "schema": 1,
-        "machine": {"cpu": "a CPU"},
+        "machine": {"cpu": "a CPU", "family_model_stepping": "1/2/3", "cpus": 1, "versions": {}},
         "threads": [1],
         "limits": [limits],
         "rows": rows,
@@ -279,6 +282,22 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
         assert measured["results"].keys() == {"ours", "numpy"}, measured
         if measured["suite"] in ("forward", "step"):
             assert _summary.fraction_of_limit(measured, "ours") is not None
+
+
+def test_a_table_is_as_wide_as_the_terminal() -> None:
+    result = {"median": 30e-6, "min": 30e-6, "samples": 5}
+    results = {**row()["results"], "torch": result, "numpy": result}
+    notes = {"qwix": "nothing to quantize"}
+    shown = io.StringIO()
+    run = report(row(results=results, notes=notes))
+    _table.show(run, Console(file=shown, width=100))
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert sum("forward: ADC 8 bit, 1 thread, continued" in line for line in lines) == 1
+    assert any("2x3x4" in line and "20.0   ×2.00" in line for line in lines)
+    assert any("2x3x4" in line and "30.0   ×3.00" in line for line in lines)
+    assert lines.count("qwix: nothing to quantize") == 1
+    assert any("≥ 50 %" in line for line in lines)
 
 
 @pytest.mark.parametrize(
