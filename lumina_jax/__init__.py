@@ -1,6 +1,6 @@
 """Noise-aware training of photonic neural networks: optical ops for JAX, with gradients."""
 
-from . import crosstalk, drift, physics, planner
+from . import crosstalk, drift, nat, physics, planner
 from .compensation import compensate
 from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
 from .custom_vjp.optical_noise import optical_noise
@@ -38,6 +38,7 @@ __all__ = [
     "energy_report",
     "explain",
     "hello_lumina",
+    "nat",
     "optical_linear_forward",
     "optical_linear_fused",
     "optical_linear_infer",

@@ -1,0 +1,263 @@
+"""The result of an evaluation, and its file."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Value: TypeAlias = float | int | str | None
+_Rows: TypeAlias = Mapping[int, Mapping[str, NDArray[np.float64]]]
+
+_FORMAT = "lumina-evaluation"
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """Metrics at every point of a grid and for every seed, from `evaluate`.
+
+    `mean`, `std`, `min` and `max` are f64[grid], over the seeds, of the only metric; of several,
+    take one by `result["accuracy"]`. `std` is that of the seeds at hand, not an estimate from them.
+    """
+
+    axes: dict[str, tuple[Value, ...]]
+    """Values of each axis, in the order of the axes of the arrays."""
+    seeds: tuple[int, ...]
+    """Seeds of the noise."""
+    metrics: dict[str, NDArray[np.float64]]
+    """By name, f64[*grid, seeds]."""
+    params: str = ""
+    """Digest of the params."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the grid."""
+        return tuple(map(len, self.axes.values()))
+
+    @property
+    def points(self) -> int:
+        """Number of points of the grid."""
+        return math.prod(self.shape)
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Of the only metric, f64[*grid, seeds]."""
+        if len(self.metrics) != 1:
+            known = ", ".join(map(repr, self.metrics))
+            raise ValueError(f"Evaluation: there are the metrics {known}; take one by result[name]")
+        return next(iter(self.metrics.values()))
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Over the seeds."""
+        return self.values.mean(axis=-1)
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Over the seeds; NaN where a value is not finite."""
+        with np.errstate(invalid="ignore"):
+            return self.values.std(axis=-1)
+
+    @property
+    def min(self) -> NDArray[np.float64]:
+        """Over the seeds."""
+        return self.values.min(axis=-1)
+
+    @property
+    def max(self) -> NDArray[np.float64]:
+        """Over the seeds."""
+        return self.values.max(axis=-1)
+
+    def __getitem__(self, metric: str) -> Evaluation:
+        """The same with that metric alone."""
+        if metric not in self.metrics:
+            known = ", ".join(map(repr, self.metrics))
+            raise KeyError(f"Evaluation: there is no metric {metric!r}, expected one of {known}")
+        return dataclasses.replace(self, metrics={metric: self.metrics[metric]})
+
+    def select(self, **point: Value) -> Evaluation:
+        """Without the axes named, at the values given: `result.select(bits=4)`."""
+        axes, index = dict(self.axes), []
+        unknown = [name for name in point if name not in axes]
+        if unknown:
+            raise ValueError(
+                f"Evaluation.select: there is no axis {unknown[0]!r}, "
+                f"expected one of {', '.join(map(repr, axes))}"
+            )
+        for name, values in self.axes.items():
+            if name not in point:
+                index.append(slice(None))
+                continue
+            if point[name] not in values:
+                raise ValueError(
+                    f"Evaluation.select: `{name}` has no value {point[name]!r}, "
+                    f"expected one of {values}"
+                )
+            index.append(values.index(point[name]))
+            del axes[name]
+        metrics = {name: values[tuple(index)] for name, values in self.metrics.items()}
+        return dataclasses.replace(self, axes=axes, metrics=metrics)
+
+    def to_json(self, path: str | PathLike[str]) -> Path:
+        """Writes the file whole or not at all, and returns its path. NaN is null in it."""
+        rows = {
+            i: {name: self.metrics[name][index] for name in self.metrics}
+            for i, index in enumerate(np.ndindex(self.shape))
+        }
+        return save(Path(path), self, rows)
+
+    @classmethod
+    def from_json(cls, path: str | PathLike[str]) -> Self:
+        """Reads what `to_json`, or a finished evaluation as its checkpoint, has written.
+
+        Raises:
+            ValueError: the file is something else, or the evaluation is not finished.
+        """
+        found, rows = load("Evaluation.from_json", Path(path))
+        if len(rows) < found.points:
+            raise ValueError(
+                f"Evaluation.from_json: {path} holds {len(rows)} of {found.points} points; "
+                "finish it by evaluate(..., checkpoint=path)"
+            )
+        whole = found.with_rows(rows)
+        return cls(axes=whole.axes, seeds=whole.seeds, metrics=whole.metrics, params=whole.params)
+
+    def plot(self, path: str | PathLike[str] | None = None, *, x: str | None = None) -> Figure:
+        """The mean over one axis, a line for each point of the others, bands of one `std`.
+
+        Args:
+            path: file to write, such as "noise.png"; None writes none.
+            x: axis along the figure; None is the first traced one, or else the first.
+
+        Returns:
+            A matplotlib figure.
+
+        Raises:
+            ImportError: matplotlib is missing.
+            ValueError: there is no axis, or none of that name; there are more than 12 lines.
+        """
+        from ._plot import draw
+
+        figure = draw(self, x)
+        if path is not None:
+            figure.savefig(os.fspath(path), dpi=150)
+        return figure
+
+    def with_rows(self, rows: _Rows) -> Self:
+        """With the metrics of all points."""
+        metrics = {
+            name: np.stack([rows[i][name] for i in range(self.points)]).reshape(*self.shape, -1)
+            for name in rows[0]
+        }
+        return dataclasses.replace(self, metrics=metrics)
+
+
+def is_traced(values: tuple[Value, ...]) -> bool:
+    """Whether an axis is traced: its values are floats."""
+    return isinstance(values[0], float)
+
+
+def save(path: Path, result: Evaluation, rows: _Rows) -> Path:
+    """Writes what is finished, by renaming."""
+    names = list(rows[next(iter(rows))]) if rows else list(result.metrics)
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "grid": {name: list(values) for name, values in result.axes.items()},
+        "seeds": list(result.seeds),
+        "params": result.params,
+        "metrics": {
+            name: [
+                [_number_out(v) for v in rows[i][name]] if i in rows else None
+                for i in range(result.points)
+            ]
+            for name in names
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        # Files of mkstemp are for their owner alone; this one is for whom the umask says.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(document, allow_nan=False) + "\n")
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path
+
+
+def load(op: str, path: Path) -> tuple[Evaluation, dict[int, dict[str, NDArray[np.float64]]]]:
+    """The evaluation without its metrics, and what is finished of them by point."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if (document["format"], document["version"]) != (_FORMAT, _VERSION):
+            raise ValueError
+        axes = {str(name): tuple(values) for name, values in document["grid"].items()}
+        empty = Evaluation(
+            axes=axes,
+            seeds=tuple(document["seeds"]),
+            metrics={},
+            params=document["params"],
+        )
+        columns: dict[str, Any] = document["metrics"]
+        if any(len(column) != empty.points for column in columns.values()):
+            raise ValueError
+        rows = {}
+        for i in range(empty.points):
+            if any(column[i] is None for column in columns.values()) or not columns:
+                continue
+            rows[i] = {
+                name: np.array([_number_in(v) for v in column[i]])
+                for name, column in columns.items()
+            }
+            if any(row.shape != (len(empty.seeds),) for row in rows[i].values()):
+                raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{op}: {path} is no evaluation of version {_VERSION}") from None
+    return empty, rows
+
+
+def _number_out(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return float(value) if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+
+
+def _number_in(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def lines(result: Evaluation, x: str) -> list[tuple[str, Callable[[NDArray], NDArray]]]:
+    """A label for each point of the other axes, and what takes its line from an array."""
+    others = [name for name in result.axes if name != x]
+    place = list(result.axes).index(x)
+
+    def taker(chosen: tuple[int, ...]) -> Callable[[NDArray], NDArray]:
+        return lambda array: np.moveaxis(array, place, -1)[chosen]
+
+    found = []
+    for chosen in itertools.product(*(range(len(result.axes[name])) for name in others)):
+        label = ", ".join(
+            f"{name} = {result.axes[name][i]}" for name, i in zip(others, chosen, strict=True)
+        )
+        found.append((label, taker(chosen)))
+    return found

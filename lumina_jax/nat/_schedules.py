@@ -1,0 +1,144 @@
+"""Schedules: how strong the noise is at each step of the training."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from ..noise import NoiseModel
+from ..physics._arguments import count, real
+
+Schedule: TypeAlias = Callable[[ArrayLike], jax.Array]
+"""From the step, a number that may be traced, to a factor f32[] on the noise."""
+
+
+def scale_noise(noise: NoiseModel, factor: ArrayLike) -> NoiseModel:
+    """The noise with all four standard deviations times `factor`, and so all variances factor².
+
+    Traced factors do not compile anew:
+
+        level = nat.linear(0.0, 1.0, 1000)
+        noise = nat.scale_noise(noise, level(step))       inside the jitted training step
+
+    Args:
+        noise: at its full strength.
+        factor: scalar, not negative; 0 is no noise, 1 the noise as it is.
+    """
+    if not isinstance(noise, NoiseModel):
+        raise TypeError(f"scale_noise: `noise` must be a NoiseModel, got {type(noise).__name__}")
+    factor = real("scale_noise", "factor", factor, at_least=0)
+    if factor.shape != ():
+        raise ValueError(f"scale_noise: `factor` has shape {factor.shape}, expected a scalar")
+    return jax.tree.map(lambda std: std * factor, noise)
+
+
+def constant(value: float) -> Schedule:
+    """`value` at every step.
+
+    Args:
+        value: factor on the noise, not negative.
+    """
+    value = _level("constant", "value", value)
+    return lambda step: jnp.full(_step("constant", step).shape, value, jnp.float32)
+
+
+def linear(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """From `start` to `end` along a line: `start + (end - start)·clip((step - begin)/steps, 0, 1)`.
+
+    Args:
+        start: factor on the noise up to step `begin`, not negative.
+        end: factor from step `begin + steps` on, not negative.
+        steps: how long the change takes, at least 1.
+        begin: step at which it begins, not negative.
+    """
+    return _between("linear", start, end, steps, begin, lambda t: t)
+
+
+def cosine(start: float, end: float, steps: int, begin: int = 0) -> Schedule:
+    """From `start` to `end` along half a cosine, flat at both ends.
+
+        start + (end - start)·(1 - cos(π·t))/2        t = clip((step - begin)/steps, 0, 1)
+
+    Args:
+        start: factor on the noise up to step `begin`, not negative.
+        end: factor from step `begin + steps` on, not negative.
+        steps: how long the change takes, at least 1.
+        begin: step at which it begins, not negative.
+    """
+    return _between("cosine", start, end, steps, begin, lambda t: (1 - jnp.cos(math.pi * t)) / 2)
+
+
+def curriculum(stages: Sequence[tuple[int, float]]) -> Schedule:
+    """Stages of training: `curriculum([(0, 0.0), (500, 0.5), (1000, 1.0)])`.
+
+    Each pair is a step and the factor on the noise from that step on, up to the next.
+
+    Args:
+        stages: pairs whose steps grow from 0 and whose factors are not negative.
+
+    Raises:
+        TypeError, ValueError: they are not that.
+    """
+    try:
+        pairs = [(begin, value) for begin, value in stages]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"curriculum: `stages` must be pairs (step, factor), got {stages!r}"
+        ) from None
+    begins = [count("curriculum", "stages", begin, least=0) for begin, _ in pairs]
+    values = [_level("curriculum", "stages", value) for _, value in pairs]
+    if not begins or begins[0] != 0:
+        raise ValueError(f"curriculum: the first of `stages` must begin at step 0, got {pairs}")
+    if any(after <= before for before, after in itertools.pairwise(begins)):
+        raise ValueError(f"curriculum: the steps of `stages` must grow, got {begins}")
+    starts, factors = np.asarray(begins), np.asarray(values, np.float32)
+
+    def schedule(step: ArrayLike) -> jax.Array:
+        now = _step("curriculum", step)
+        passed = jnp.sum(now[..., None] >= jnp.asarray(starts, now.dtype), axis=-1)
+        return jnp.asarray(factors)[jnp.maximum(passed, 1) - 1]
+
+    return schedule
+
+
+def _between(
+    name: str,
+    start: float,
+    end: float,
+    steps: int,
+    begin: int,
+    shape: Callable[[jax.Array], jax.Array],
+) -> Schedule:
+    start, end = _level(name, "start", start), _level(name, "end", end)
+    steps, begin = count(name, "steps", steps), count(name, "begin", begin, least=0)
+
+    def schedule(step: ArrayLike) -> jax.Array:
+        now = _step(name, step)
+        # The difference of whole steps is exact; in f32 it would not be past 2^24.
+        t = jnp.clip((now - np.asarray(begin, now.dtype)).astype(jnp.float32) / steps, 0.0, 1.0)
+        part = shape(t)
+        # Exact at both ends, which start + (end - start) is not.
+        return (1 - part) * np.float32(start) + part * np.float32(end)
+
+    return schedule
+
+
+def _level(name: str, argument: str, value: float) -> float:
+    number = real(name, argument, value, at_least=0)
+    if number.shape != ():
+        raise ValueError(f"{name}: `{argument}` has shape {number.shape}, expected a scalar")
+    return float(number)
+
+
+def _step(name: str, step: ArrayLike) -> jax.Array:
+    array = jnp.asarray(step)
+    if array.dtype == np.bool_ or jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: `step` must be a number, got {array.dtype}")
+    return array
