@@ -4,9 +4,10 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lumina_kernels::{
-    Attr, Complex32, DType, Data, DataMut, Error, Fact, OPS, RayonPool, View, ViewMut,
+    Attr, Complex32, DType, Data, DataMut, Error, Fact, OPS, RayonPool, View, ViewMut, machine,
 };
 use numpy::{
     PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn,
@@ -22,7 +23,7 @@ use crate::xla::{TARGETS, abi, panic_text};
 #[pymodule]
 mod _lumina {
     #[pymodule_export]
-    use super::{call, op_names, registrations, version};
+    use super::{call, machine_peak, op_names, read_bandwidth, registrations, version};
 }
 
 /// The version of this build.
@@ -35,6 +36,30 @@ fn version() -> &'static str {
 #[pyfunction]
 fn op_names() -> Vec<&'static str> {
     OPS.iter().map(|entry| entry.name).collect()
+}
+
+/// Operations per second that the calling thread reaches at most; ValueError where it has none of
+/// these numbers: "float32", "bfloat16" or "int8".
+#[pyfunction]
+fn machine_peak(py: Python<'_>, numbers: &str, seconds: f64) -> PyResult<f64> {
+    let duration = duration(seconds)?;
+    py.detach(|| machine::peak(numbers, duration)).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "this CPU has no instructions for sums of {numbers} products"
+        ))
+    })
+}
+
+/// Bytes per second that the calling thread reads from a buffer of that size.
+#[pyfunction]
+fn read_bandwidth(py: Python<'_>, bytes: usize, seconds: f64) -> PyResult<f64> {
+    let duration = duration(seconds)?;
+    Ok(py.detach(|| machine::read_bandwidth(bytes, duration)))
+}
+
+fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| PyValueError::new_err(format!("`seconds` is {seconds}: {error}")))
 }
 
 /// Name and handler of every XLA target, for `jax.ffi.register_ffi_target`.

@@ -6,6 +6,7 @@
 mod error;
 mod float;
 mod gemm;
+pub mod machine;
 mod noise;
 mod op;
 pub mod ops;

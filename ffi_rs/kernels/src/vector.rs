@@ -208,9 +208,8 @@ mod registers {
             splat: |word: u32| _mm512_set1_epi32(word as i32),
             add: |sums, left: __m512i, right: __m512i| {
                 // The types name the same register.
-                let (left, right): (__m512bh, __m512bh) =
-                    (std::mem::transmute(left), std::mem::transmute(right));
-                _mm512_dpbf16_ps(sums, left, right)
+                let brains = |words| std::mem::transmute::<__m512i, __m512bh>(words);
+                _mm512_dpbf16_ps(sums, brains(left), brains(right))
             },
             store: |sums, to| _mm512_storeu_ps(to, sums),
         }
@@ -312,8 +311,7 @@ pub(crate) unsafe fn transpose(rows: [*const u32; 8], to: *mut u32, stride: usiz
             _mm256_shuffle_ps::<0xEE>(b, d),
         ]
     });
-    for d in 0..4 {
-        let (low, high) = (fours[0][d], fours[1][d]);
+    for (d, (low, high)) in std::iter::zip(fours[0], fours[1]).enumerate() {
         // SAFETY: the caller vouches for the room.
         unsafe {
             let (first, second) = (to.add(d * stride), to.add((d + 4) * stride));

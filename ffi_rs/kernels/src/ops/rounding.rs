@@ -54,7 +54,7 @@ for_each_level! {
 #[inline(always)]
 fn round(t: f32, inverse: f32, bits: u16) -> f32 {
     let u = (f32::from(bits) + 0.5) * (1.0 / 65536.0);
-    (t * inverse + u).floor().max(-LARGEST).min(LARGEST)
+    (t * inverse + u).floor().clamp(-LARGEST, LARGEST)
 }
 
 #[inline(always)]
