@@ -45,8 +45,14 @@ pub(crate) fn code_row(
         }
         piece(index * PIECE, converted);
     }
-    let step = chain.dac.quantizer(full_scale).step() + poison;
+    let step = poisoned(chain.dac.quantizer(full_scale).step(), poison);
     Row { step, energy: squares * step * step }
+}
+
+/// `step`, or NaN if `poison` is: the same NaN wherever it came from.
+#[inline(always)]
+fn poisoned(step: f32, poison: f32) -> f32 {
+    if poison.is_nan() { f32::NAN } else { step }
 }
 
 /// Converts row `row` of x into `out`, which is not touched where the converter is off, and returns
@@ -210,7 +216,9 @@ impl Source<'_> {
                 if self.kind == Kind::Integer {
                     let index = column - into.range.start;
                     into.start[index] = start_of(self.number, sum);
-                    add_poison(level, values, &mut into.steps[index]);
+                    let mut poison = 0.0;
+                    add_poison(level, values, &mut poison);
+                    into.steps[index] = poisoned(into.steps[index], poison);
                 }
             }
             transpose_into(level, &into, first, &lines, words, columns.len());
@@ -361,7 +369,7 @@ fn code_columns_body(into: Columns<'_, '_>, source: &Source<'_>) {
     }
     for index in 0..count {
         into.start[index] = start_of(*number, sums[index]);
-        into.steps[index] += poison[index];
+        into.steps[index] = poisoned(into.steps[index], poison[index]);
     }
 }
 
