@@ -69,7 +69,8 @@ def main() -> int:
     bars.set_xticks(places, [name.replace(" ", "\n") for name in SOURCE])
     bars.set_ylabel(f"{BITS}-bit SQNR, dB")
     bars.set_title(f"{channels} channels one linewidth apart")
-    bars.legend(frameon=False)
+    bars.set_ylim(0, 24)
+    bars.legend(frameon=False, ncols=2)
 
     spacings = (0.8, 1.5, 3.0) if options.quick else (0.6, 0.7, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
     sweep = [measure(48, 32, 1, spacing) for spacing in spacings]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from ._evaluation import Evaluation, Value, is_traced, load, save
 
 _OP = "evaluate"
 _SCALAR = "metric"
+_Rows: TypeAlias = dict[int, dict[str, NDArray[np.float64]]]
 
 
 def evaluate(
@@ -67,8 +68,8 @@ def evaluate(
         batch: points in one call of a compiled function; memory grows with it.
 
     Returns:
-        The metrics of every seed, with their mean and spread. Values that are NaN or infinite stay
-        so, with a warning that says where the first is.
+        The metrics of every seed, by name in sorted order, with their mean and spread. Values that
+        are NaN or infinite stay so, with a warning that says where the first is.
 
     Raises:
         ImportError: `progress` is True and tqdm is missing.
@@ -83,7 +84,7 @@ def evaluate(
     batch = count(_OP, "batch", batch)
     result = Evaluation(axes=axes, seeds=chosen, metrics={}, params=_fingerprint(params))
     path = None if checkpoint is None else Path(checkpoint)
-    rows: dict[int, dict[str, NDArray[np.float64]]] = {}
+    rows: _Rows = {}
     if path is not None and path.exists():
         rows = _resume(path, result)
 
@@ -91,6 +92,7 @@ def evaluate(
     with _bar(progress, result.points, len(rows)) as advance:
         for call in _calls(axes, rows, batch):
             found = metrics_of(call)
+            _same_metrics(path, rows, found)
             rows.update(found)
             advance(len(found))
             if path is not None:
@@ -160,7 +162,7 @@ def _fingerprint(params: Any) -> str:
     return digest.hexdigest()
 
 
-def _resume(path: Path, wanted: Evaluation) -> dict[int, dict[str, NDArray[np.float64]]]:
+def _resume(path: Path, wanted: Evaluation) -> _Rows:
     found, rows = load(_OP, path)
     for what, old, new in (
         ("grid", found.axes, wanted.axes),
@@ -174,6 +176,17 @@ def _resume(path: Path, wanted: Evaluation) -> dict[int, dict[str, NDArray[np.fl
                 f"{_short(new)}; remove the file or name another"
             )
     return rows
+
+
+def _same_metrics(path: Path | None, rows: _Rows, found: _Rows) -> None:
+    if not rows:
+        return
+    old, new = (list(next(iter(some.values()))) for some in (rows, found))
+    if old != new:
+        raise ValueError(
+            f"{_OP}: `fn` returned the metrics {new}, expected {old} as before"
+            + (f" in `checkpoint` {path}" if path is not None else "")
+        )
 
 
 def _short(value: Any) -> str:
@@ -215,7 +228,7 @@ def _calls(
 
 def _compiler(
     fn: Callable[..., Any], params: Any, seeds: tuple[int, ...]
-) -> Callable[[_Call], dict[int, dict[str, NDArray[np.float64]]]]:
+) -> Callable[[_Call], _Rows]:
     """A function that computes the metrics of the points of a call, f64[seeds] each."""
     keys = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
     compiled: dict[str, Any] = {}
@@ -234,7 +247,7 @@ def _compiler(
             compiled[repr(static)] = jax.jit(over_points)
         return compiled[repr(static)]
 
-    def metrics(call: _Call) -> dict[int, dict[str, NDArray[np.float64]]]:
+    def metrics(call: _Call) -> _Rows:
         indices = list(call.points)
         padded = indices + indices[-1:] * (call.width - len(indices))
         traced = {

@@ -40,7 +40,7 @@ class Evaluation:
     seeds: tuple[int, ...]
     """Seeds of the noise."""
     metrics: dict[str, NDArray[np.float64]]
-    """By name, f64[*grid, seeds]."""
+    """By name, in sorted order, f64[*grid, seeds]."""
     params: str = ""
     """Digest of the params."""
 

@@ -102,7 +102,7 @@ def curriculum(stages: Sequence[tuple[int, float]]) -> Schedule:
 
     def schedule(step: ArrayLike) -> jax.Array:
         now = _step("curriculum", step)
-        passed = jnp.sum(now[..., None] >= jnp.asarray(starts, now.dtype), axis=-1)
+        passed = jnp.searchsorted(jnp.asarray(starts, now.dtype), now, side="right")
         return jnp.asarray(factors)[jnp.maximum(passed, 1) - 1]
 
     return schedule
@@ -122,7 +122,13 @@ def _between(
     def schedule(step: ArrayLike) -> jax.Array:
         now = _step(name, step)
         # The difference of whole steps is exact; in f32 it would not be past 2^24.
-        t = jnp.clip((now - np.asarray(begin, now.dtype)).astype(jnp.float32) / steps, 0.0, 1.0)
+        passed = now - np.asarray(begin, now.dtype)
+        # XLA multiplies by the inverse of a constant, so n/n may not be 1.
+        t = jnp.where(
+            passed >= np.asarray(steps, now.dtype),
+            jnp.float32(1),
+            jnp.maximum(passed.astype(jnp.float32) / steps, 0),
+        )
         part = shape(t)
         # Exact at both ends, which start + (end - start) is not.
         return (1 - part) * np.float32(start) + part * np.float32(end)
