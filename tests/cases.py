@@ -17,7 +17,7 @@ import numpy as np
 
 import lumina_jax
 from lumina_jax import NoiseModel, OpticalSpec
-from operands import SEED, random_operands, ranges_and_noise
+from operands import EVERY_GRADIENT, SEED, random_operands, ranges_and_noise
 from oracle import Bits, is_off, levels, optical_matmul
 
 ROUNDING = 3e-6
@@ -147,7 +147,7 @@ class _Chain:
             op="optical_matmul_grad",
             label=self.label,
             operands=operands,
-            attrs={**self.attrs, "grad_precision": self.precision},
+            attrs={**self.attrs, "grad_precision": self.precision, **EVERY_GRADIENT},
             tolerance=1 / 127 if rounds else ROUNDING,
         )
 

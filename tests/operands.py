@@ -20,6 +20,8 @@ WIDTHS = [0, 1, 2, 4, 8, 16]
 """Bits of a converter that the tests combine; 0 is off."""
 
 SEED = 0x9E3779B97F4A7C15
+# Attributes of `optical_matmul_grad` that ask for all of its results.
+EVERY_GRADIENT = {"with_inputs": True, "with_ranges": True}
 NOISES = {
     "thermal": [0.3, 0, 0, 0],
     "shot": [0, 0.4, 0, 0],
@@ -154,6 +156,7 @@ def backward(
         "optical_matmul_grad", g, linear, op.x, w,
         *ranges_and_noise(op, noisy=noisy, draws=precision == "int8"),
         **bits.attrs(), transpose_weight=transpose, noisy=noisy, grad_precision=precision,
+        **EVERY_GRADIENT,
     )  # fmt: skip
     return [dx, dw.T if transpose else dw, *rest]
 

@@ -70,7 +70,7 @@ def test_xla_and_numpy_give_the_same_bits(bits, noisy):
     got = ffi_call("optical_matmul", attrs, operands, shapes(expected))
     assert_same_bits(got, expected)
 
-    attrs = matmul_attrs(bits, noisy=noisy) | {"grad_precision": "float32"}
+    attrs = matmul_attrs(bits, noisy=noisy) | {"grad_precision": "float32", **EVERY_GRADIENT}
     x, w, _, *rest = operands
     backward = [np.ones((ROWS, COLUMNS), np.float32), expected[1], x, w, *rest]
     expected = _lumina.call("optical_matmul_grad", attrs, backward)
@@ -161,6 +161,7 @@ if hasattr(os, "sched_setaffinity"):  # XLA makes one thread per core that it ma
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
 import jax, jax.numpy as jnp, numpy as np
 from lumina_jax import _native
+from operands import EVERY_GRADIENT
 
 call = jax.ffi.ffi_call("lumina.quantize.v1", jax.ShapeDtypeStruct((512, 300), jnp.float32))
 noise = jax.ffi.ffi_call("lumina.optical_noise.v1", jax.ShapeDtypeStruct((300, 512), jnp.float32))

@@ -17,6 +17,7 @@ import noise_oracle
 import oracle
 from lumina_jax.ops import optical_noise
 from operands import (
+    EVERY_GRADIENT,
     NOISES,
     SEED,
     backward,
@@ -217,7 +218,13 @@ def test_int8_has_no_bias(bits: Bits, run: Run) -> None:
     g = np.random.default_rng(7).standard_normal((300, 24)).astype(np.float32)
     exact = backward(g, forward.linear, op, bits, noisy=False, run=run)
     *others, _, rows, columns = ranges_and_noise(op, noisy=False, draws=True)
-    attrs = {**bits.attrs(), "transpose_weight": False, "noisy": False, "grad_precision": "int8"}
+    attrs = {
+        **bits.attrs(),
+        "transpose_weight": False,
+        "noisy": False,
+        "grad_precision": "int8",
+        **EVERY_GRADIENT,
+    }
 
     def draw(key: int) -> list[np.ndarray]:
         seed = np.array([[key, 2 * key + 1]], np.uint32)
@@ -267,7 +274,13 @@ def test_rows_round_by_their_ids(run: Run) -> None:
     *others, rows, columns = ranges_and_noise(op, noisy=False, draws=True)
     x_range, *others = others
     linear = np.zeros((12, 40), np.float32)
-    attrs = {**bits.attrs(), "transpose_weight": False, "noisy": False, "grad_precision": "int8"}
+    attrs = {
+        **bits.attrs(),
+        "transpose_weight": False,
+        "noisy": False,
+        "grad_precision": "int8",
+        **EVERY_GRADIENT,
+    }
 
     def dx(part: slice, ids: np.ndarray) -> np.ndarray:
         return run(

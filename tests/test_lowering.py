@@ -14,6 +14,7 @@ import pytest
 import lumina_jax
 from lumina_jax import NoiseModel, OpticalSpec
 from lumina_jax.ops import OPS
+from operands import EVERY_GRADIENT
 
 M, K, N = 6, 5, 300
 SPEC = OpticalSpec(dac_bits=8, weight_bits=8, adc_bits=8)
@@ -24,7 +25,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(("optical_matmul", {**CHAIN, "transpose_weight": t, "noisy": noisy, "with_linear": linear})
       for t in (False, True) for noisy in (False, True) for linear in (False, True)),
     *(("optical_matmul_grad",
-       {**CHAIN, "transpose_weight": t, "noisy": noisy, "grad_precision": precision})
+       {**CHAIN, "transpose_weight": t, "noisy": noisy, "grad_precision": precision, **EVERY_GRADIENT})
       for t in (False, True) for noisy in (False, True) for precision in ("float32", "int8")),
     ("optical_noise", {}),
     ("quantize", {"bits": 6}),

@@ -104,7 +104,9 @@ def test_optical_matmul(split: Split, attrs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_optical_matmul_grad(precision: str, split: Split, attrs: dict[str, Any]) -> None:
-    check_split("optical_matmul_grad", {**attrs, "grad_precision": precision}, split)
+    check_split(
+        "optical_matmul_grad", {**attrs, "grad_precision": precision, **EVERY_GRADIENT}, split
+    )
 
 
 @pytest.mark.parametrize("split", [s for s in SPLITS if "k" not in s], ids=name_of)
@@ -255,6 +257,7 @@ import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 import lumina_jax
+from operands import EVERY_GRADIENT
 
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

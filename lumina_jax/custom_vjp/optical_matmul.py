@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike
 
 from ..noise import NoiseModel
@@ -255,7 +256,16 @@ def _forward(
     )
 
 
-def _fwd(chain: _Chain, *operands: jax.Array) -> tuple[list[jax.Array], tuple[jax.Array, ...]]:
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Wanted:
+    """Which gradients are asked for, of those that cost something."""
+
+    inputs: bool
+    ranges: bool
+
+
+def _fwd(chain: _Chain, *primals: CustomVJPPrimal) -> tuple[list[jax.Array], tuple[Any, ...]]:
     if chain.grad_precision == "int8" and not chain.has_key:
         raise ValueError(
             f'{_NAME}: the gradient with `grad_precision`="int8" needs a `key`, got None; '
@@ -264,21 +274,26 @@ def _fwd(chain: _Chain, *operands: jax.Array) -> tuple[list[jax.Array], tuple[ja
         )
     # Without noise and ADC the output is what the backward pass needs to know of it.
     needs_linear = chain.with_linear or chain.noisy or chain.adc_bits > 0
+    operands = tuple(primal.value for primal in primals)
     results = _forward(chain, operands, with_linear=needs_linear)
-    x, w, bias, *others = operands
-    residuals = (results[-1], x, w, bias, *others)
-    return results if chain.with_linear else results[:1], residuals
+    wanted = _Wanted(
+        inputs=primals[0].perturbed, ranges=any(primal.perturbed for primal in primals[3:7])
+    )
+    return results if chain.with_linear else results[:1], (wanted, results[-1], *operands)
 
 
 def _bwd(
-    chain: _Chain, residuals: tuple[jax.Array, ...], cotangents: list[jax.Array]
+    chain: _Chain, residuals: tuple[Any, ...], cotangents: list[jax.Array | SymbolicZero]
 ) -> tuple[jax.Array | None, ...]:
-    linear, x, w, bias, x_range, w_range, y_range, noise, seed, rows, columns = residuals
+    wanted, linear, x, w, bias, x_range, w_range, y_range, noise, seed, rows, columns = residuals
+    if isinstance(cotangents[0], SymbolicZero):
+        return (None,) * 10
     if chain.grad_precision == "int8" and not chain.noisy:
         rows, columns = (ids(extent) for extent in linear.shape)
     gradients = OPS["optical_matmul_grad"](
         cotangents[0], linear, x, w, x_range, w_range, y_range, noise, seed, rows, columns,
         **chain.attrs, grad_precision=chain.grad_precision,
+        with_inputs=wanted.inputs, with_ranges=wanted.ranges,
     )  # fmt: skip
     operands = (x, w, bias, x_range, w_range, y_range, noise)
     return (
@@ -288,4 +303,5 @@ def _bwd(
 
 
 _differentiable = jax.custom_vjp(_primal, nondiff_argnums=(0,))
-_differentiable.defvjp(_fwd, _bwd)
+# Which operands are differentiated decides what the backward pass computes.
+_differentiable.defvjp(_fwd, _bwd, symbolic_zeros=True)

@@ -40,6 +40,9 @@ Otherwise t is dz, and f is w_q or x_q.
 
     The expectation of q · scale is t, so "int8" has no bias. Over a mesh every shard has scales and
     blocks of its own: the law is the same, the bits are not.
+
+`with_inputs` asks for dx, `with_ranges` for the gradients of the full scales and of the noise; what
+is not asked for is 0.
 """
 
 from __future__ import annotations
@@ -65,8 +68,10 @@ def _signature(
     transpose_weight: bool,
     noisy: bool,
     grad_precision: str,
+    with_inputs: bool,
+    with_ranges: bool,
 ) -> Signature:
-    del dac_bits, weight_bits, adc_bits
+    del dac_bits, weight_bits, adc_bits, with_inputs, with_ranges
     w = f32("n", "k") if transpose_weight else f32("k", "n")
     return Signature(
         {"g": f32("m", "n"), "linear": f32("m", "n"), "x": f32("m", "k"), "w": w,
@@ -96,6 +101,8 @@ def _reference(
     transpose_weight: bool,
     noisy: bool,
     grad_precision: str,
+    with_inputs: bool,
+    with_ranges: bool,
 ) -> list[jax.Array]:
     w = w.T if transpose_weight else w
     x_range, w_range = x_full_scale[:, None], w_full_scale[None, :]
@@ -140,15 +147,18 @@ def _reference(
     dx_q = dx_q + dx_by_weight_noise
     x_slope, x_by_full_scale = quantize.slopes(x, x_range, dac_bits)
     w_slope, w_by_full_scale = quantize.slopes(w, w_range, weight_bits)
-    dw = dw_q * w_slope
-    return [
-        dx_q * x_slope,
-        dw.T if transpose_weight else dw,
-        jnp.sum(dz, axis=0),
+    dx, dw = dx_q * x_slope, dw_q * w_slope
+    by_ranges = [
         _range_gradient(dx_q, x_by_full_scale, dac_bits, 1),
         _range_gradient(dw_q, w_by_full_scale, weight_bits, 0),
         _range_gradient(g, y_by_full_scale, adc_bits, 0),
         dnoise,
+    ]
+    return [
+        dx if with_inputs else jnp.zeros_like(dx),
+        dw.T if transpose_weight else dw,
+        jnp.sum(dz, axis=0),
+        *(by_ranges if with_ranges else map(jnp.zeros_like, by_ranges)),
     ]
 
 

@@ -407,11 +407,40 @@ pub(crate) fn convert_in_place_body(values: &mut [f32], converter: &Converter<'_
     });
 }
 
-/// Takes the gradient of at most [`PIECE`] `values` through a converter, straight through the
-/// rounding, and adds the products with the slope by the full scale to `by_full_scale`:
+impl Quantizer {
+    /// Whether the gradient passes at `v`, as 1 or 0; NaN where there is none.
+    #[inline(always)]
+    fn pass(&self, v: f32) -> f32 {
+        let invalid = !v.is_finite() || self.step.is_nan();
+        let inside = v.abs() <= self.full_scale;
+        if invalid { f32::NAN } else { f32::from(u8::from(inside)) }
+    }
+}
+
+/// Takes the gradient of `values` through a converter, straight through the rounding:
+/// `∂value/∂v = [|v| ≤ full_scale]`.
+#[inline(always)]
+pub(crate) fn mask(gradient: &mut [f32], values: &[f32], converter: &Converter<'_>) {
+    let values = &values[..gradient.len()];
+    match converter {
+        Converter::One(quantizer, _) => {
+            for (gradient, v) in gradient.iter_mut().zip(values) {
+                *gradient *= quantizer.pass(*v);
+            }
+        }
+        Converter::Each(columns) => {
+            let columns = columns.part(0..gradient.len());
+            for (index, (gradient, v)) in gradient.iter_mut().zip(values).enumerate() {
+                *gradient *= columns.at(index).pass(*v);
+            }
+        }
+    }
+}
+
+/// The same for at most [`PIECE`] `values`, and adds the products with the slope by the full scale
+/// to `by_full_scale`:
 ///
 /// ```text
-/// ∂value/∂v = [|v| ≤ full_scale]
 /// ∂value/∂full_scale = (code - v/step)/Q within the full scale, sign v beyond it
 /// ```
 #[inline(always)]
@@ -429,9 +458,7 @@ pub(crate) fn through(
         let sign = if v < 0.0 { -1.0 } else { 1.0 };
         let rounded = (code - v * quantizer.inverse) * (1.0 / quantizer.largest);
         let slope = if inside && !quantizer.one_bit { rounded } else { sign };
-        // Whether the gradient passes, as 1 or 0; NaN where there is none.
-        let invalid = !v.is_finite() || quantizer.step.is_nan();
-        let pass = if invalid { f32::NAN } else { f32::from(u8::from(inside)) };
+        let pass = quantizer.pass(v);
         by_full_scale[index] += gradient[index] * (slope + 0.0 * pass);
         gradient[index] *= pass;
     });

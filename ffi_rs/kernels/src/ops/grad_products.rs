@@ -29,15 +29,18 @@ pub(super) struct Gradients<'a> {
 }
 
 impl Gradients<'_> {
-    /// Sets to zero what is added up, and what has no rows to come from.
-    pub(super) fn clear(&self, rows: usize) {
-        let sums = [&self.bias, &self.w_full_scale, &self.y_full_scale];
-        let products = if rows == 0 { &[&self.w][..] } else { &[] };
-        for result in sums.iter().chain(products) {
-            // SAFETY: nothing else uses it yet.
-            unsafe { result.slice(0, result.len()) }.fill(0.0);
+    /// Sets to zero what is added up.
+    pub(super) fn clear(&self) {
+        for sums in [&self.bias, &self.w_full_scale, &self.y_full_scale, &self.x_full_scale] {
+            zero(sums);
         }
     }
+}
+
+/// Sets all of a result to zero.
+pub(super) fn zero(result: &SharedMut<'_, f32>) {
+    // SAFETY: between parallel loops nothing else uses it.
+    unsafe { result.slice(0, result.len()) }.fill(0.0);
 }
 
 /// Columns of dx that are computed together.
@@ -61,7 +64,9 @@ impl Panels {
     pub(super) fn new(backward: &Backward<'_>, rows: usize) -> Self {
         let Sizes { depth, columns, .. } = backward.sizes;
         let number = backward.dx.kind.number(backward.level);
-        let kept = rows > 0 && (number.group() > 1 || depth * columns <= FEW_WEIGHTS);
+        let kept = rows > 0
+            && backward.needs_inputs()
+            && (number.group() > 1 || depth * columns <= FEW_WEIGHTS);
         let panels = if kept { depth.div_ceil(PANEL) } else { 0 };
         let words = number.words(columns);
         let start = if backward.dx.kind == Kind::Integer { panels * PANEL } else { 0 };
@@ -145,7 +150,8 @@ impl Backward<'_> {
         let Sizes { depth, columns, .. } = self.sizes;
         let workers = pool.width();
         let row_chunk = if panels.words.is_empty() { BLOCK } else { ROW_CHUNK };
-        let (row_chunks, panel_count) = (rows.len().div_ceil(row_chunk), depth.div_ceil(PANEL));
+        let row_chunks = rows.len().div_ceil(row_chunk);
+        let panel_count = if self.needs_inputs() { depth.div_ceil(PANEL) } else { 0 };
         let width = columns.div_ceil(2 * workers).next_multiple_of(48);
         let groups = columns.div_ceil(width.max(1));
         let mut sums = vec![0.0; rows.len() * panel_count];
@@ -254,7 +260,7 @@ impl Backward<'_> {
             add_scaled(self.level, dx, values, factor);
         }
         if let Some(converter) = &converter {
-            through_inputs(self.level, dx, x, converter, sum);
+            through_inputs(self.level, dx, x, converter, self.with_ranges.then_some(sum));
         }
     }
 
@@ -313,7 +319,8 @@ impl Backward<'_> {
                 let at = row * columns + first;
                 // SAFETY: as above.
                 let dw = unsafe { gradients.w.slice(at, width) };
-                through_weights(level, dw, &self.w[at..at + width], &converter, w_full_scale);
+                let sums = self.with_ranges.then_some(&mut *w_full_scale);
+                through_weights(level, dw, &self.w[at..at + width], &converter, sums);
             }
         }
     }

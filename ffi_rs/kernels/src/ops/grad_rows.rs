@@ -91,7 +91,7 @@ impl Block {
                 // SAFETY: as above.
                 let (sums, out) =
                     unsafe { (&parts.sums.slice(index, 1)[0], gradients.noise.slice(row * 4, 4)) };
-                let noise = backward.ranges.coefficients(row);
+                let noise = backward.ranges.coefficients(row).filter(|_| backward.with_ranges);
                 out.copy_from_slice(&noise.map_or([0.0; 4], |noise| noise.gradient(sums)));
             }
         });
@@ -194,12 +194,15 @@ impl<'a> Parts<'a> {
     ) {
         let Backward { level, chain, sizes, dw, ref ranges, .. } = *backward;
         let depth = sizes.depth;
+        sums.fill(RowSums::default());
+        if dw.is_in_place() && !ranges.has_any_weight_noise() {
+            return;
+        }
         // Rows beyond the last are zero.
         scratch.x.clear();
         scratch.x.resize(GROUP * depth, 0.0);
         let integer = chain.is_integer(depth);
         for (index, (sums, step)) in sums.iter_mut().zip(steps).enumerate() {
-            *sums = RowSums::default();
             let row = start + first + index;
             let with_energy = ranges.has_weight_noise(row);
             if dw.is_in_place() && !with_energy {
@@ -260,7 +263,8 @@ impl<'a> Parts<'a> {
         scratch: &mut RowScratch,
     ) {
         let Backward { level, sizes: Sizes { columns, .. }, dx, ref ranges, .. } = *backward;
-        if dx.kind == Kind::Float && !dx.rounded {
+        // Codes take the random bits of dw with theirs.
+        if !(dx.rounded || dx.kind == Kind::Brain && backward.needs_inputs()) {
             return;
         }
         let values = &mut scratch.dz;
@@ -300,12 +304,15 @@ impl Backward<'_> {
         let (g, y) =
             (&self.g[row * columns..][..columns], &self.linear[row * columns..][..columns]);
         let energy = sums.energy;
+        let with_sums = self.with_ranges || self.ranges.has_weight_noise(row);
         let mut piece = |range: Range<usize>, noise: Option<Noise<'_>>| {
             let adc = (!self.chain.adc.is_off())
                 .then(|| Converter::Each(self.adc.columns(range.start, range.len())));
             let (g, y) = (&g[range.clone()], &y[range.clone()]);
             let part = Upstream { g, y, adc, noise };
-            upstream(self.level, &mut dz[range.clone()], &part, sums, &mut y_full_scale[range]);
+            let sums = with_sums.then_some(&mut *sums);
+            let y_full_scale = self.with_ranges.then(|| &mut y_full_scale[range.clone()]);
+            upstream(self.level, &mut dz[range], &part, sums, y_full_scale);
         };
         match self.ranges.coefficients(row) {
             Some(coefficients) => {

@@ -1,7 +1,8 @@
 //! The steps of the backward op, each over one row or a piece of it.
 
-use super::operands::Coefficients;
-use crate::quantizer::{Converter, PIECE, through};
+use super::operands::{Coefficients, sign};
+use super::optical_matmul::add_noise;
+use crate::quantizer::{Converter, PIECE, mask, through};
 use crate::simd::{for_each_level, lane_sum};
 
 /// Sums over the columns of one row, of p = h·ε/σ.
@@ -37,39 +38,48 @@ const LANES: usize = 16;
 fn upstream_body(
     dz: &mut [f32],
     upstream: &Upstream<'_>,
-    sums: &mut RowSums,
-    dy_full_scale: &mut [f32],
+    sums: Option<&mut RowSums>,
+    dy_full_scale: Option<&mut [f32]>,
 ) {
     let count = dz.len();
     let (g, y) = (&upstream.g[..count], &upstream.y[..count]);
     let mut buffer = [0.0; PIECE];
     let seen = match &upstream.noise {
         Some(Noise { coefficients, epsilon, energy }) => {
-            let (seen, epsilon) = (&mut buffer[..count], &epsilon[..count]);
-            for index in 0..count {
-                let y = y[index];
-                seen[index] = y + coefficients.sigma(y, *energy) * epsilon[index];
-            }
+            let seen = &mut buffer[..count];
+            seen.copy_from_slice(y);
+            add_noise(seen, epsilon, coefficients, *energy);
             &*seen
         }
         None => y,
     };
     if let Some(adc) = &upstream.adc {
         dz.copy_from_slice(g);
-        through(dz, dy_full_scale, seen, adc);
+        match dy_full_scale {
+            Some(sums) => through(dz, sums, seen, adc),
+            None => mask(dz, seen, adc),
+        }
     } else {
         for index in 0..count {
             dz[index] = if seen[index].is_finite() { g[index] } else { f32::NAN };
         }
     }
     if let Some(noise) = &upstream.noise {
-        through_noise(dz, y, noise, sums);
+        match (sums, noise.coefficients.only_relative()) {
+            // p·(relative²·y) of the definition, where σ is relative·|y|.
+            (None, Some(relative)) => {
+                for ((dz, y), epsilon) in dz.iter_mut().zip(y).zip(noise.epsilon) {
+                    *dz += *dz * epsilon * relative * sign(*y);
+                }
+            }
+            (sums, _) => through_noise(dz, y, noise, sums),
+        }
     }
 }
 
 /// Makes dz of h, and adds to the sums of p along the row, in 16 lanes.
 #[inline(always)]
-fn through_noise(dz: &mut [f32], y: &[f32], noise: &Noise<'_>, sums: &mut RowSums) {
+fn through_noise(dz: &mut [f32], y: &[f32], noise: &Noise<'_>, sums: Option<&mut RowSums>) {
     let Noise { coefficients, epsilon, energy } = noise;
     let step = |h: f32, y: f32, epsilon: f32| {
         let sigma = coefficients.sigma(y, *energy);
@@ -98,18 +108,20 @@ fn through_noise(dz: &mut [f32], y: &[f32], noise: &Noise<'_>, sums: &mut RowSum
         lanes[1][lane] += p * y.abs();
         lanes[2][lane] += p * (y * y);
     }
-    sums.plain += lanes[0].iter().sum::<f32>();
-    sums.magnitude += lanes[1].iter().sum::<f32>();
-    sums.square += lanes[2].iter().sum::<f32>();
+    if let Some(sums) = sums {
+        sums.plain += lanes[0].iter().sum::<f32>();
+        sums.magnitude += lanes[1].iter().sum::<f32>();
+        sums.square += lanes[2].iter().sum::<f32>();
+    }
 }
 
 for_each_level! {
-    /// Writes a piece of dz, and adds to the sums along the row and the columns.
+    /// Writes a piece of dz, and adds to the sums along the row and the columns that are wanted.
     pub(super) fn upstream(
         dz: &mut [f32],
         upstream: &Upstream<'_>,
-        sums: &mut RowSums,
-        dy_full_scale: &mut [f32],
+        sums: Option<&mut RowSums>,
+        dy_full_scale: Option<&mut [f32]>,
     ) = upstream_body
 }
 
@@ -118,8 +130,11 @@ fn through_inputs_body(
     dx: &mut [f32],
     x: &[f32],
     converter: &Converter<'_>,
-    dx_full_scale: &mut f32,
+    dx_full_scale: Option<&mut f32>,
 ) {
+    let Some(dx_full_scale) = dx_full_scale else {
+        return mask(dx, x, converter);
+    };
     for (piece, (dx, x)) in dx.chunks_mut(PIECE).zip(x.chunks(PIECE)).enumerate() {
         let mut by_full_scale = [0.0; PIECE];
         through(dx, &mut by_full_scale, x, &converter.part(piece * PIECE, x.len()));
@@ -128,12 +143,12 @@ fn through_inputs_body(
 }
 
 for_each_level! {
-    /// Applies the clip mask of x to `dx`, and adds to the gradient of its full scale.
+    /// Applies the clip mask of x to `dx`, and adds to the gradient of its full scale if wanted.
     pub(super) fn through_inputs(
         dx: &mut [f32],
         x: &[f32],
         converter: &Converter<'_>,
-        dx_full_scale: &mut f32,
+        dx_full_scale: Option<&mut f32>,
     ) = through_inputs_body
 }
 
@@ -142,8 +157,11 @@ fn through_weights_body(
     dw: &mut [f32],
     w: &[f32],
     converter: &Converter<'_>,
-    dw_full_scale: &mut [f32],
+    dw_full_scale: Option<&mut [f32]>,
 ) {
+    let Some(dw_full_scale) = dw_full_scale else {
+        return mask(dw, w, converter);
+    };
     for (piece, (dw, w)) in dw.chunks_mut(PIECE).zip(w.chunks(PIECE)).enumerate() {
         let sums = &mut dw_full_scale[piece * PIECE..];
         through(dw, sums, w, &converter.part(piece * PIECE, w.len()));
@@ -156,7 +174,7 @@ for_each_level! {
         dw: &mut [f32],
         w: &[f32],
         converter: &Converter<'_>,
-        dw_full_scale: &mut [f32],
+        dw_full_scale: Option<&mut [f32]>,
     ) = through_weights_body
 }
 

@@ -194,6 +194,11 @@ impl<'a> Ranges<'a> {
         (coefficients.as_array() != [0.0; 4]).then_some(coefficients)
     }
 
+    /// Whether the noise of some row depends on ‖x_q‖².
+    pub(crate) fn has_any_weight_noise(&self) -> bool {
+        self.noisy && self.noise.data.iter().skip(3).step_by(4).any(|weight| *weight != 0.0)
+    }
+
     /// Whether the noise of `row` depends on ‖x_q‖².
     pub(crate) fn has_weight_noise(&self, row: usize) -> bool {
         self.coefficients(row).is_some_and(|noise| noise.weight != 0.0)
@@ -271,17 +276,17 @@ impl Coefficients {
         (floor + shot * y.abs() + relative * (y * y) + weight * energy).sqrt()
     }
 
+    /// `relative`, where there is no other noise: then σ = relative · |y|.
+    #[inline(always)]
+    pub(crate) fn only_relative(&self) -> Option<f32> {
+        let others = [self.thermal, self.shot, self.weight];
+        (others == [0.0; 3]).then_some(self.relative.abs())
+    }
+
     /// ∂σ/∂y · σ
     #[inline(always)]
     pub(crate) fn sigma_by_y(&self, y: f32) -> f32 {
-        let sign = if y > 0.0 {
-            1.0
-        } else if y < 0.0 {
-            -1.0
-        } else {
-            0.0
-        };
-        0.5 * (self.shot * self.shot) * sign + self.relative * self.relative * y
+        0.5 * (self.shot * self.shot) * sign(y) + self.relative * self.relative * y
     }
 
     /// Σ p · ∂σ/∂(thermal, shot, relative, weight) · σ
@@ -294,6 +299,13 @@ impl Coefficients {
             self.weight * energy * plain,
         ]
     }
+}
+
+/// 1, -1 or 0.
+#[inline(always)]
+pub(crate) fn sign(y: f32) -> f32 {
+    let magnitude = if y == 0.0 { 0.0 } else { 1.0f32 };
+    magnitude.copysign(y)
 }
 
 /// The weights: depth × columns, or columns × depth where the chain transposes them.

@@ -314,6 +314,21 @@ struct Noise<'a> {
     energy: f32,
 }
 
+/// `y = y + σ(y)·ε`
+#[inline(always)]
+pub(super) fn add_noise(y: &mut [f32], epsilon: &[f32], noise: &Coefficients, energy: f32) {
+    let epsilon = &epsilon[..y.len()];
+    if let Some(relative) = noise.only_relative() {
+        for (y, epsilon) in y.iter_mut().zip(epsilon) {
+            *y += relative * y.abs() * epsilon;
+        }
+    } else {
+        for (y, epsilon) in y.iter_mut().zip(epsilon) {
+            *y += noise.sigma(*y, energy) * epsilon;
+        }
+    }
+}
+
 #[inline(always)]
 fn finish_piece_body(y: &mut [f32], linear: Option<&mut [f32]>, piece: &Piece<'_>) {
     let count = y.len();
@@ -335,10 +350,7 @@ fn finish_piece_body(y: &mut [f32], linear: Option<&mut [f32]>, piece: &Piece<'_
         linear.copy_from_slice(y);
     }
     if let Some(Noise { coefficients, epsilon, energy }) = &piece.noise {
-        let epsilon = &epsilon[..count];
-        for index in 0..count {
-            y[index] += coefficients.sigma(y[index], *energy) * epsilon[index];
-        }
+        add_noise(y, epsilon, coefficients, *energy);
     }
     match &piece.adc {
         Some(adc) => convert_in_place_body(y, adc),

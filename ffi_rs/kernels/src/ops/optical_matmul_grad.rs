@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Mutex;
 
-use super::grad_products::{Gradients, Panels};
+use super::grad_products::{Gradients, Panels, zero};
 use super::grad_rows::{Block, RowScratch};
 use super::operands::{Chain, Ranges, Sizes, matrix};
 use super::prepare::{Form, weight_quantizers};
@@ -37,6 +37,9 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 /// - `int8`: dz is rounded to 8-bit codes at random, without bias: for dx with one scale for each
 ///   row, for dw with one for each column of each 256 rows.
 ///
+/// `with_inputs` asks for dx, and `with_ranges` for the gradients of the full scales and of the
+/// noise; what is not asked for is zero.
+///
 /// Inputs: g f32\[M,N\], linear f32\[M,N\] (y of the forward op), then x, w and the operands from
 /// x_full_scale to columns as the forward op has them; `int8` needs every id.
 /// Outputs: dx f32\[M,K\], dw as w, dbias f32\[N\], dx_full_scale f32\[M\],
@@ -45,6 +48,8 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 pub struct OpticalMatmulGrad {
     chain: Chain,
     precision: Precision,
+    with_inputs: bool,
+    with_ranges: bool,
 }
 
 /// In which numbers the two products are computed.
@@ -108,7 +113,9 @@ impl Op for OpticalMatmulGrad {
         let precision = Precision::from_attrs(Self::NAME, attrs)?;
         let mut chain = Chain::from_attrs(Self::NAME, attrs)?;
         chain.with_ids |= precision == Precision::Int8;
-        Ok(Self { chain, precision })
+        let with_inputs = attrs.bool(Self::NAME, "with_inputs")?;
+        let with_ranges = attrs.bool(Self::NAME, "with_ranges")?;
+        Ok(Self { chain, precision, with_inputs, with_ranges })
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
@@ -197,6 +204,8 @@ pub(super) struct Backward<'a> {
     /// The step of each column of w.
     pub(super) w_steps: Vec<f32>,
     pub(super) adc: Quantizers,
+    with_inputs: bool,
+    pub(super) with_ranges: bool,
     /// dz · w_qᵀ
     pub(super) dx: Way,
     /// x_qᵀ · dz
@@ -228,15 +237,25 @@ impl<'a> Backward<'a> {
             w_steps: (0..columns).map(|column| w_quantizers.at(column).step()).collect(),
             w_quantizers,
             adc: Quantizers::new(chain.adc, adc),
+            with_inputs: op.with_inputs,
+            with_ranges: op.with_ranges,
             ranges,
             dx: Way::new(op.precision, chain.weight, columns),
             dw: Way::new(op.precision, chain.dac, BLOCK),
         })
     }
 
+    /// Whether dx is wanted, or what comes from it.
+    pub(super) fn needs_inputs(&self) -> bool {
+        self.with_inputs || self.with_ranges && !self.chain.dac.is_off()
+    }
+
     fn run(&self, gradients: &Gradients<'_>, pool: &dyn ParFor) {
         let rows = self.sizes.rows;
-        gradients.clear(rows);
+        gradients.clear();
+        if rows == 0 {
+            zero(&gradients.w);
+        }
         let mut panels = Panels::new(self, rows);
         panels.fill(self, pool);
         let mut block = Block::new(self, rows.min(BLOCK));
@@ -246,6 +265,9 @@ impl<'a> Backward<'a> {
             let range = start..rows.min(start + BLOCK);
             block.fill(self, range.clone(), gradients, &scratch, pool);
             self.multiply(&block, &panels, range, gradients, pool);
+        }
+        if !self.with_inputs {
+            zero(&gradients.x);
         }
     }
 }

@@ -95,6 +95,8 @@ pub fn attrs(
         ("noisy", Attr::Bool(noisy)),
         ("with_linear", Attr::Bool(with_linear)),
         ("grad_precision", Attr::Str("float32")),
+        ("with_inputs", Attr::Bool(true)),
+        ("with_ranges", Attr::Bool(true)),
     ]
 }
 
