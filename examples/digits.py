@@ -16,6 +16,8 @@ import optax
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from lumina_jax import nat
+
 
 class Split(NamedTuple):
     """Images f32[n, 64] with pixels from 0 to 1, and their digits i32[n]."""
@@ -87,23 +89,10 @@ class State(NamedTuple):
         return {"params": self.params, "ranges": self.ranges}
 
 
-def clip_weights(sigmas: float) -> optax.GradientTransformation:
-    """Keeps every matrix within `sigmas` of its standard deviation; last in an optax chain."""
-
-    def clip(update: jax.Array, param: jax.Array) -> jax.Array:
-        if param.ndim < 2:
-            return update
-        stepped = param + update
-        limit = sigmas * jnp.std(stepped)
-        return jnp.clip(stepped, -limit, limit) - param
-
-    return optax.stateless(lambda updates, params: jax.tree.map(clip, updates, params))
-
-
 def optimizer(steps: int, *, clip: bool) -> optax.GradientTransformation:
     """Adam whose rate falls from 3e-3 to 0 along a cosine; `clip` clips weights at 2.5 sigma."""
     adam = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
-    return optax.chain(adam, clip_weights(2.5)) if clip else adam
+    return optax.chain(adam, nat.clip_weights(sigma=2.5)) if clip else adam
 
 
 def start(model: Mlp, update: optax.GradientTransformation, key: jax.Array) -> State:
