@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lumina_jax import _lumina
+from operands import EVERY_GRADIENT
 
 ROWS, DEPTH, COLUMNS = 67, 50, 131
 
@@ -161,7 +162,6 @@ if hasattr(os, "sched_setaffinity"):  # XLA makes one thread per core that it ma
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
 import jax, jax.numpy as jnp, numpy as np
 from lumina_jax import _native
-from operands import EVERY_GRADIENT
 
 call = jax.ffi.ffi_call("lumina.quantize.v1", jax.ShapeDtypeStruct((512, 300), jnp.float32))
 noise = jax.ffi.ffi_call("lumina.optical_noise.v1", jax.ShapeDtypeStruct((300, 512), jnp.float32))

@@ -25,7 +25,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(("optical_matmul", {**CHAIN, "transpose_weight": t, "noisy": noisy, "with_linear": linear})
       for t in (False, True) for noisy in (False, True) for linear in (False, True)),
     *(("optical_matmul_grad",
-       {**CHAIN, "transpose_weight": t, "noisy": noisy, "grad_precision": precision, **EVERY_GRADIENT})
+       {**CHAIN, "transpose_weight": t, "noisy": noisy, "grad_precision": precision,
+        **EVERY_GRADIENT})
       for t in (False, True) for noisy in (False, True) for precision in ("float32", "int8")),
     ("optical_noise", {}),
     ("quantize", {"bits": 6}),

@@ -19,6 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import lumina_jax
 from lumina_jax import NoiseModel, OpticalSpec
 from lumina_jax.ops import OPS
+from operands import EVERY_GRADIENT
 
 M, K, N = 12, 16, 8
 SIZES = {"m": M, "k": K, "n": N}
@@ -257,7 +258,6 @@ import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 import lumina_jax
-from operands import EVERY_GRADIENT
 
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
