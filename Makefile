@@ -47,7 +47,7 @@ test: $(STAMP)-test runtime ## all Rust and Python tests
 	  cargo test --workspace --locked --no-fail-fast; \
 	fi
 	@echo '==> Kernel tests on lesser CPUs'
-	@for level in baseline avx2 avx512; do \
+	@for level in baseline avx2 avx2vnni avx512 avx512vnni; do \
 	  LUMINA_MAX_SIMD=$$level cargo test --quiet --locked -p lumina-kernels || exit 1; \
 	done
 	@echo '==> Python tests'

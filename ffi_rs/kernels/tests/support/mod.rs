@@ -131,3 +131,49 @@ pub fn operands(
         Tensor::U32(vec![columns], (0..columns as u32).collect()),
     ]
 }
+
+/// Coefficients of every noise.
+pub const NOISE: [f32; 4] = [0.05, 0.1, 0.2, 0.03];
+
+/// (rows, depth, columns) at and around the borders of tiles.
+pub const SIZES: [[usize; 3]; 9] = [
+    [0, 3, 5],
+    [1, 1, 1],
+    [3, 0, 4],
+    [2, 5, 0],
+    [1, 17, 300],
+    [5, 63, 31],
+    [7, 65, 33],
+    [70, 12, 257],
+    [3, 3000, 2],
+];
+
+/// The code of a finite `v`, and what one code stands for; `v` and 1 where the converter is off.
+pub fn code(v: f32, bits: i64, full_scale: f32) -> (f32, f32) {
+    if bits == 0 || bits >= 24 {
+        return (v, 1.0);
+    }
+    if bits == 1 {
+        return (if v < 0.0 { -1.0 } else { 1.0 }, full_scale);
+    }
+    let largest = ((1 << (bits - 1)) - 1) as f32;
+    let step = full_scale / largest;
+    ((v / step).round_ties_even().clamp(-largest, largest), step)
+}
+
+/// The level nearest to a finite `v`.
+pub fn quantize(v: f32, bits: i64, full_scale: f32) -> f32 {
+    let (code, step) = code(v, bits, full_scale);
+    code * step
+}
+
+/// Operands of `optical_matmul_grad` for those of `optical_matmul`, whose `linear` this is.
+pub fn grad_operands(forward: &[Tensor], linear: Tensor) -> Vec<Tensor> {
+    let shape = linear.shape().to_vec();
+    let g = Tensor::F32(shape.clone(), numbers(shape.iter().product(), 9));
+    let mut inputs = vec![g, linear];
+    inputs.extend(
+        forward.iter().enumerate().filter(|(index, _)| *index != 2).map(|(_, t)| t.clone()),
+    );
+    inputs
+}

@@ -1,0 +1,373 @@
+//! The gradient of the chain against its definition, and what must not change its bits.
+#![allow(missing_docs)]
+
+mod support;
+
+use lumina_kernels::{Attr, RayonPool, Serial};
+use proptest::prelude::*;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
+use support::{NOISE, SIZES, Tensor, attrs, code, grad_operands, operands, run};
+
+const OP: &str = "optical_matmul_grad";
+const PRECISIONS: [&str; 3] = ["float32", "bfloat16", "int8"];
+const QUIET: [f32; 4] = [0.0; 4];
+
+type Attributes = Vec<(&'static str, Attr<'static>)>;
+
+/// `attrs` with other values for some of them.
+fn with(mut attrs: Attributes, changes: &[(&'static str, Attr<'static>)]) -> Attributes {
+    for (name, value) in changes {
+        attrs.retain(|(other, _)| other != name);
+        attrs.push((name, *value));
+    }
+    attrs
+}
+
+fn precise(attrs: Attributes, precision: &'static str) -> Attributes {
+    with(attrs, &[("grad_precision", Attr::Str(precision))])
+}
+
+/// Operands of the gradient op, at the outputs of the forward op.
+fn gradient_operands(
+    size: [usize; 3],
+    bits: [i64; 3],
+    transposed: bool,
+    noise: [f32; 4],
+) -> (Attributes, Vec<Tensor>) {
+    let attrs = attrs(bits, transposed, noise != QUIET, true);
+    let inputs = operands(size, transposed, noise);
+    let linear = run("optical_matmul", &attrs, &inputs, &Serial).unwrap().remove(1);
+    (attrs, grad_operands(&inputs, linear))
+}
+
+// --- the definition, term by term ---------------------------------------------------------------
+
+/// The random bits of one element, from the seed (3, 17) of `operands`.
+fn rounding_word(row: usize, column: usize) -> u32 {
+    let mix = |state| SplitMix64::seed_from_u64(state).next_u64();
+    let seed = (3 << 32 | 17) ^ 0xD1B5_4A32_D192_ED03;
+    let base = mix(mix(mix(seed) ^ row as u64) ^ seed ^ (column / 256) as u64);
+    let (group, half, pair) = (column % 256 / 32, column % 32 / 16, column % 16);
+    let first = base.wrapping_add((4 * (pair as u64 % 8)).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut generator = Xoshiro256PlusPlus::seed_from_u64(first);
+    let output = (0..=2 * group + pair / 8).map(|_| generator.next_u64()).last().unwrap();
+    if half == 0 { (output >> 32) as u32 } else { output as u32 }
+}
+
+/// A number, and how far roundings of f32 may take it.
+#[derive(Clone, Copy, Default)]
+struct Bounded {
+    value: f64,
+    slack: f64,
+}
+
+/// f32 numbers are this far from each other, relative to them.
+const EPSILON: f64 = f32::EPSILON as f64;
+
+fn to_bfloat16(v: f64) -> f64 {
+    if v == 0.0 {
+        return v;
+    }
+    let unit = (v.abs().log2().floor() - 7.0).exp2();
+    (v / unit).round_ties_even() * unit
+}
+
+/// What becomes of numbers that share a scale before they are multiplied, from `uniform` in (0, 1).
+fn rounded(precision: &str, t: &[f64], uniform: impl Fn(usize) -> f64) -> Vec<Bounded> {
+    let peak = t.iter().fold(0.0f64, |peak, t| peak.max(t.abs()));
+    let either = |t: f64, off: f64, round: &dyn Fn(f64) -> f64| Bounded {
+        value: round(t),
+        slack: round(t + off) - round(t - off),
+    };
+    let round = |(index, t): (usize, &f64)| match precision {
+        "float32" => Bounded { value: *t, slack: t.abs() * EPSILON },
+        "bfloat16" => either(*t, t.abs() * EPSILON, &to_bfloat16),
+        _ if peak == 0.0 => Bounded::default(),
+        // t, the scale, its reciprocal, the product and the sum are rounded; none is above 128.
+        _ => {
+            let position = t / peak * 127.0 + uniform(index);
+            let code = either(position, 3.0 * 128.0 * EPSILON, &|v| v.floor().clamp(-127.0, 127.0));
+            let scale = peak / 127.0;
+            Bounded {
+                value: code.value * scale,
+                slack: (code.slack + code.value.abs() * 3.0 * EPSILON) * scale,
+            }
+        }
+    };
+    t.iter().enumerate().map(round).collect()
+}
+
+/// The sum of the products with `factor`, and how far f32 sums in any order may be from it.
+fn dot(t: &[Bounded], factor: impl Fn(usize) -> f64) -> Bounded {
+    let terms = (t.len() + 4) as f64;
+    t.iter().enumerate().fold(Bounded::default(), |sum, (index, t)| {
+        let (value, size) = (t.value * factor(index), factor(index).abs());
+        let slack = t.slack * size + value.abs() * terms * EPSILON;
+        Bounded { value: sum.value + value, slack: sum.slack + slack }
+    })
+}
+
+/// dx and dw, both row-major, of a chain without noise.
+fn oracle(
+    inputs: &[Tensor],
+    bits: [i64; 3],
+    transposed: bool,
+    precision: &str,
+) -> [Vec<Bounded>; 2] {
+    let [rows, columns] = inputs[0].shape().try_into().unwrap();
+    let depth = inputs[2].shape()[1];
+    let of = |index: usize, at: usize| inputs[index].f32()[at];
+    let w_at = |k: usize, n: usize| if transposed { n * depth + k } else { k * columns + n };
+    let short = |bits: i64| (1..=8).contains(&bits) && precision != "float32";
+    let factor = |v: f32, bits: i64, full_scale: f32| {
+        let (code, step) = code(v, bits, full_scale);
+        if short(bits) { (code, step) } else { (code * step, 1.0) }
+    };
+    // As the product takes them: bfloat16 holds codes, and rounds other numbers.
+    let taken = |v: f32| {
+        if precision == "bfloat16" { to_bfloat16(f64::from(v)) } else { f64::from(v) }
+    };
+    let x: Vec<_> =
+        (0..rows * depth).map(|at| factor(of(2, at), bits[0], of(4, at / depth))).collect();
+    let w: Vec<_> = (0..depth * columns)
+        .map(|at| factor(of(3, w_at(at / columns, at % columns)), bits[1], of(5, at % columns)))
+        .collect();
+    let x_step = |m: usize| x.get(m * depth).map_or(1.0, |(_, step)| f64::from(*step));
+    let w_step = |n: usize| w.get(n).map_or(1.0, |(_, step)| f64::from(*step));
+    let inside = |v: f32, bits: i64, full_scale: f32| bits == 0 || v.abs() <= full_scale;
+    let dz: Vec<f64> = (0..rows * columns)
+        .map(|at| {
+            let pass = inside(of(1, at), bits[2], of(6, at % columns));
+            if pass { f64::from(of(0, at)) } else { 0.0 }
+        })
+        .collect();
+    let uniform = |bits: u32| (f64::from(bits) + 0.5) / 65536.0;
+
+    let mut dx = vec![Bounded::default(); rows * depth];
+    for m in 0..rows {
+        let t: Vec<f64> = (0..columns).map(|n| dz[m * columns + n] * w_step(n)).collect();
+        let t = rounded(precision, &t, |n| uniform(rounding_word(m, n) >> 16));
+        for k in 0..depth {
+            if inside(of(2, m * depth + k), bits[0], of(4, m)) {
+                dx[m * depth + k] = dot(&t, |n| taken(w[k * columns + n].0));
+            }
+        }
+    }
+    let mut dw = vec![Bounded::default(); depth * columns];
+    for n in 0..columns {
+        for first in (0..rows).step_by(256) {
+            let block = first..rows.min(first + 256);
+            let t: Vec<f64> = block.map(|m| dz[m * columns + n] * x_step(m)).collect();
+            let t = rounded(precision, &t, |m| uniform(rounding_word(first + m, n) & 0xFFFF));
+            for k in 0..depth {
+                if inside(of(3, w_at(k, n)), bits[1], of(5, n)) {
+                    let part = dot(&t, |m| taken(x[(first + m) * depth + k].0));
+                    let sum = &mut dw[w_at(k, n)];
+                    sum.value += part.value;
+                    // Blocks are added to what is there.
+                    sum.slack += part.slack + 3.0 * EPSILON * (part.value.abs() + sum.value.abs());
+                }
+            }
+        }
+    }
+    [dx, dw]
+}
+
+#[test]
+fn follows_the_definition() {
+    // More than one block of rows; more weights than are laid out at once; a long sum over columns.
+    let sizes = SIZES.into_iter().chain([[300, 9, 35], [515, 3, 50], [2, 300, 257], [2, 3, 3000]]);
+    for size in sizes {
+        for bits in [[0, 0, 0], [8, 8, 8], [4, 12, 0], [12, 6, 0], [1, 1, 0], [8, 0, 4]] {
+            for transposed in [false, true] {
+                let (attrs, inputs) = gradient_operands(size, bits, transposed, QUIET);
+                for precision in PRECISIONS {
+                    let attrs = precise(attrs.clone(), precision);
+                    let got = run(OP, &attrs, &inputs, &Serial).unwrap();
+                    let want = oracle(&inputs, bits, transposed, precision);
+                    for (name, got, want) in [("dx", &got[0], &want[0]), ("dw", &got[1], &want[1])]
+                    {
+                        for (index, (got, want)) in got.f32().iter().zip(want).enumerate() {
+                            assert!(
+                                (f64::from(*got) - want.value).abs() <= want.slack,
+                                "{precision} {name}[{index}] {size:?} {bits:?} {transposed}: {got} \
+                                 instead of {} ± {}",
+                                want.value,
+                                want.slack,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+// --- laws ---------------------------------------------------------------------------------------
+
+#[test]
+fn the_ideal_gradient_is_that_of_a_matrix_product() {
+    for size @ [rows, depth, columns] in SIZES {
+        for transposed in [false, true] {
+            let forward = operands(size, transposed, NOISE);
+            let linear = Tensor::F32(vec![rows, columns], vec![0.5; rows * columns]);
+            let inputs = grad_operands(&forward, linear);
+            let attrs = attrs([0; 3], transposed, false, false);
+            let got = run(OP, &attrs, &inputs, &Serial).unwrap();
+            let (g, x, w) = (inputs[0].f32(), inputs[2].f32(), inputs[3].f32());
+            let at = |k, n| if transposed { n * depth + k } else { k * columns + n };
+            // f32 sums of that many products of at most 1.
+            let close = |got: f32, want: f64, terms: usize| {
+                (f64::from(got) - want).abs() <= 1.5e-7 * (terms as f64 + 1.0)
+            };
+            for m in 0..rows {
+                for k in 0..depth {
+                    let terms = (0..columns).map(|n| f64::from(g[m * columns + n] * w[at(k, n)]));
+                    assert!(close(got[0].f32()[m * depth + k], terms.sum(), columns));
+                }
+            }
+            for n in 0..columns {
+                for k in 0..depth {
+                    let terms = (0..rows).map(|m| f64::from(g[m * columns + n] * x[m * depth + k]));
+                    assert!(close(got[1].f32()[at(k, n)], terms.sum(), rows));
+                }
+                let sum = (0..rows).map(|m| f64::from(g[m * columns + n])).sum();
+                assert!(close(got[2].f32()[n], sum, rows));
+            }
+            assert!(got[3..].iter().all(|zero| zero.f32().iter().all(|v| *v == 0.0)));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn threads_give_the_same_bits(
+        rows in 1..400usize,
+        depth in 1..120usize,
+        columns in 1..300usize,
+        bits in prop::sample::select(vec![[0, 0, 8], [8, 8, 8], [4, 4, 4], [12, 0, 0], [0, 8, 0]]),
+        transposed: bool,
+        noise in prop::sample::select(vec![QUIET, NOISE, [0.0, 0.0, 0.2, 0.0]]),
+        precision in prop::sample::select(PRECISIONS.to_vec()),
+        flags: [bool; 2],
+    ) {
+        let (attrs, inputs) = gradient_operands([rows, depth, columns], bits, transposed, noise);
+        let attrs = asking(precise(attrs, precision), flags);
+        let alone = run(OP, &attrs, &inputs, &Serial).unwrap();
+        for threads in [1, 2, 7] {
+            let pool = RayonPool::new(threads).unwrap();
+            let again = run(OP, &attrs, &inputs, &pool).unwrap();
+            for (index, (one, other)) in alone.iter().zip(&again).enumerate() {
+                prop_assert_eq!(one.bits(), other.bits(), "result {} of {} threads", index, threads);
+            }
+        }
+    }
+}
+
+/// `attrs` that ask for dx or not, and for the gradients of full scales and noise or not.
+fn asking(attrs: Attributes, [inputs, ranges]: [bool; 2]) -> Attributes {
+    with(attrs, &[("with_inputs", Attr::Bool(inputs)), ("with_ranges", Attr::Bool(ranges))])
+}
+
+const DX: usize = 0;
+const DW: usize = 1;
+const DBIAS: usize = 2;
+
+#[test]
+fn what_is_not_asked_for_is_zero_and_changes_nothing_else() {
+    for size in [[0, 3, 5], [3, 0, 4], [2, 5, 0], [7, 65, 33], [300, 9, 35], [2, 300, 257]] {
+        for bits in [[0, 0, 0], [8, 8, 8], [12, 4, 0], [4, 0, 6]] {
+            for noise in [QUIET, NOISE, [0.1, 0.0, 0.2, 0.0]] {
+                for precision in PRECISIONS {
+                    let (attrs, inputs) = gradient_operands(size, bits, false, noise);
+                    let attrs = precise(attrs, precision);
+                    let every = run(OP, &attrs, &inputs, &Serial).unwrap();
+                    for flags in [[false, true], [true, false], [false, false]] {
+                        let attrs = asking(attrs.clone(), flags);
+                        let some = run(OP, &attrs, &inputs, &Serial).unwrap();
+                        for (index, (every, some)) in every.iter().zip(&some).enumerate() {
+                            let label = format!("{index} {size:?} {bits:?} {noise:?} {precision}");
+                            let asked = match index {
+                                DX => flags[0],
+                                DW | DBIAS => true,
+                                _ => flags[1],
+                            };
+                            if asked {
+                                assert_eq!(every.f32(), some.f32(), "{label} {flags:?}");
+                            } else {
+                                assert!(some.f32().iter().all(|v| *v == 0.0), "{label} {flags:?}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn relative_noise_alone_takes_a_shorter_way_to_the_same_gradient() {
+    let (attrs, inputs) = gradient_operands([70, 9, 35], [8, 8, 8], false, [0.0, 0.0, 0.2, 0.0]);
+    let every = run(OP, &attrs, &inputs, &Serial).unwrap();
+    let some = run(OP, &asking(attrs, [true, false]), &inputs, &Serial).unwrap();
+    for index in [DX, DW, DBIAS] {
+        let largest = every[index].f32().iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        for (every, some) in every[index].f32().iter().zip(some[index].f32()) {
+            // Few roundings of each of at most 70 terms.
+            assert!((every - some).abs() <= 70.0 * f32::EPSILON * largest, "{every} {some}");
+        }
+    }
+}
+
+#[test]
+fn refuses_what_it_does_not_accept() {
+    let (attrs, inputs) = gradient_operands([4, 6, 5], [8, 8, 8], false, QUIET);
+    let refusal = |attrs: &[(&'static str, Attr<'static>)], inputs: &[Tensor]| {
+        run(OP, attrs, inputs, &Serial).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refusal(&precise(attrs.clone(), "float16"), &inputs),
+        "optical_matmul_grad: `grad_precision` must be float32, bfloat16 or int8, got float16"
+    );
+    for (name, expected) in [
+        ("grad_precision", "a string"),
+        ("with_inputs", "a bool"),
+        ("with_ranges", "a bool"),
+        ("noisy", "a bool"),
+        ("adc_bits", "an integer"),
+    ] {
+        let missing: Attributes =
+            attrs.iter().filter(|(other, _)| *other != name).copied().collect();
+        assert_eq!(
+            refusal(&missing, &inputs),
+            format!("optical_matmul_grad: attribute `{name}` is missing, expected {expected}")
+        );
+    }
+    let with_input = |index: usize, tensor: Tensor| {
+        let mut inputs = inputs.clone();
+        inputs[index] = tensor;
+        inputs
+    };
+    let one_id = |index| with_input(index, Tensor::U32(vec![1], vec![0]));
+    assert!(run(OP, &attrs, &one_id(9), &Serial).is_ok());
+    let int8 = precise(attrs.clone(), "int8");
+    assert_eq!(
+        refusal(&int8, &one_id(9)),
+        "optical_matmul_grad: `rows` must be u32[4], got u32[1]"
+    );
+    assert_eq!(
+        refusal(&int8, &one_id(10)),
+        "optical_matmul_grad: `columns` must be u32[5], got u32[1]"
+    );
+    assert_eq!(
+        refusal(&attrs, &with_input(1, Tensor::F32(vec![4, 4], vec![0.0; 16]))),
+        "optical_matmul_grad: `linear` must be f32[4,5], got f32[4,4]"
+    );
+    assert_eq!(
+        refusal(&attrs, &inputs[..10]),
+        "optical_matmul_grad: expected 7 range and noise operands, got 6"
+    );
+}
