@@ -1,6 +1,8 @@
 //! Runs an op of the list on owned tensors.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod oracle;
+
 use std::collections::HashMap;
 
 use lumina_kernels::{Attr, Attrs, DType, Data, DataMut, Error, Fact, OPS, ParFor, View, ViewMut};
