@@ -359,32 +359,56 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
         sums = chain;
     }
 
-    if whole && !matches!(sum, Sum::Scaled { .. }) {
+    let scaled = match *sum {
+        Sum::Scaled { scale, onto, .. } => Some((&scale[column..column + width], onto)),
+        _ => None,
+    };
+    if whole {
         let rows: [*mut f32; R] = std::array::from_fn(|r| c_row(r).as_mut_ptr());
-        for (sums, row) in sums.into_iter().zip(rows) {
-            for (n, sums) in sums.into_iter().enumerate() {
-                // SAFETY: the rows have as many columns; the caller has the instruction set.
-                unsafe { D::store(sums, row.add(n * D::LEN)) };
-            }
-        }
+        // SAFETY: the rows and the scales have as many columns; the caller has the instruction set.
+        unsafe { store::<D, R, N>(sums, rows, scaled.map(|(scale, onto)| (scale.as_ptr(), onto))) };
         return;
     }
     let mut buffer = [[0.0f32; MOST_COLUMNS]; R];
-    for (sums, buffer) in sums.into_iter().zip(&mut buffer) {
-        for (n, sums) in sums.into_iter().enumerate() {
-            // SAFETY: the buffer has as many columns; the caller has the instruction set.
-            unsafe { D::store(sums, buffer.as_mut_ptr().add(n * D::LEN)) };
+    let rows: [*mut f32; R] = buffer.each_mut().map(|row| row.as_mut_ptr());
+    // SAFETY: the buffers have as many columns; the caller has the instruction set.
+    unsafe { store::<D, R, N>(sums, rows, None) };
+    for (r, sums) in buffer.iter().enumerate() {
+        let c_row = c_row(r);
+        match scaled {
+            Some((scale, onto)) => {
+                for ((c, sum), scale) in c_row.iter_mut().zip(sums).zip(scale) {
+                    *c = sum * scale + if onto { *c } else { 0.0 };
+                }
+            }
+            None => c_row.copy_from_slice(&sums[..width]),
         }
     }
-    for (r, buffer) in buffer.iter().enumerate() {
-        let c_row = c_row(r);
-        if let Sum::Scaled { scale, onto, .. } = sum {
-            let scale = &scale[column..column + width];
-            for ((c, sum), scale) in c_row.iter_mut().zip(buffer).zip(scale) {
-                *c = sum * scale + if *onto { *c } else { 0.0 };
+}
+
+/// Writes the sums of whole rows, times scales and added to what is there if so told.
+///
+/// # Safety
+///
+/// The rows and the scales have `N` registers of elements; the CPU has the instruction set of `D`.
+#[inline(always)]
+unsafe fn store<D: Dot, const R: usize, const N: usize>(
+    sums: [[D::Sums; N]; R],
+    rows: [*mut f32; R],
+    scaled: Option<(*const f32, bool)>,
+) {
+    for (sums, row) in sums.into_iter().zip(rows) {
+        for (n, sums) in sums.into_iter().enumerate() {
+            let at = n * D::LEN;
+            // SAFETY: as this function's.
+            unsafe {
+                match scaled {
+                    Some((scale, onto)) => {
+                        D::store_scaled(sums, scale.add(at), onto, row.add(at));
+                    }
+                    None => D::store(sums, row.add(at)),
+                }
             }
-        } else {
-            c_row.copy_from_slice(&buffer[..width]);
         }
     }
 }

@@ -33,6 +33,10 @@ pub(crate) unsafe trait Dot {
 
     /// Writes the sums as f32 to `to`, which has room for `LEN`.
     unsafe fn store(sums: Self::Sums, to: *mut f32);
+
+    /// The same, each sum times its `scale`, of which there are `LEN`; adds to what is there if
+    /// `onto`.
+    unsafe fn store_scaled(sums: Self::Sums, scale: *const f32, onto: bool, to: *mut f32);
 }
 
 macro_rules! dot {
@@ -44,7 +48,8 @@ macro_rules! dot {
             words: $load_words:expr,
             splat: $splat:expr,
             add: $add:expr,
-            store: $store:expr $(,)?
+            store: $store:expr,
+            store_scaled: $store_scaled:expr $(,)?
         }
     ) => {
         $(#[$meta])*
@@ -93,6 +98,17 @@ macro_rules! dot {
                 // SAFETY: as above, and for the elements.
                 unsafe { ($store)(sums, to) }
             }
+
+            #[inline(always)]
+            unsafe fn store_scaled(
+                sums: Self::Sums,
+                scale: *const f32,
+                onto: bool,
+                to: *mut f32,
+            ) {
+                // SAFETY: as above, and for the elements.
+                unsafe { ($store_scaled)(sums, scale, onto, to) }
+            }
         }
     };
 }
@@ -112,6 +128,11 @@ mod registers {
             splat: |word| _mm_set1_ps(f32::from_bits(word)),
             add: |sums, left, right| _mm_add_ps(_mm_mul_ps(left, right), sums),
             store: |sums, to| _mm_storeu_ps(to, sums),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = _mm_mul_ps(sums, _mm_loadu_ps(scale));
+                let before = if onto { _mm_loadu_ps(to) } else { _mm_setzero_ps() };
+                _mm_storeu_ps(to, _mm_add_ps(scaled, before));
+            },
         }
     }
 
@@ -124,6 +145,11 @@ mod registers {
             splat: |word| _mm256_set1_ps(f32::from_bits(word)),
             add: |sums, left, right| _mm256_fmadd_ps(left, right, sums),
             store: |sums, to| _mm256_storeu_ps(to, sums),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = _mm256_mul_ps(sums, _mm256_loadu_ps(scale));
+                let before = if onto { _mm256_loadu_ps(to) } else { _mm256_setzero_ps() };
+                _mm256_storeu_ps(to, _mm256_add_ps(scaled, before));
+            },
         }
     }
 
@@ -136,6 +162,11 @@ mod registers {
             splat: |word| _mm512_set1_ps(f32::from_bits(word)),
             add: |sums, left, right| _mm512_fmadd_ps(left, right, sums),
             store: |sums, to| _mm512_storeu_ps(to, sums),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = _mm512_mul_ps(sums, _mm512_loadu_ps(scale));
+                let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
+                _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
+            },
         }
     }
 
@@ -148,6 +179,11 @@ mod registers {
             splat: |word: u32| _mm_set1_epi32(word as i32),
             add: |sums, left, right| _mm_add_epi32(sums, _mm_madd_epi16(left, right)),
             store: |sums, to| _mm_storeu_ps(to, _mm_cvtepi32_ps(sums)),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_loadu_ps(scale));
+                let before = if onto { _mm_loadu_ps(to) } else { _mm_setzero_ps() };
+                _mm_storeu_ps(to, _mm_add_ps(scaled, before));
+            },
         }
     }
 
@@ -160,6 +196,11 @@ mod registers {
             splat: |word: u32| _mm256_set1_epi32(word as i32),
             add: |sums, left, right| _mm256_add_epi32(sums, _mm256_madd_epi16(left, right)),
             store: |sums, to| _mm256_storeu_ps(to, _mm256_cvtepi32_ps(sums)),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scale));
+                let before = if onto { _mm256_loadu_ps(to) } else { _mm256_setzero_ps() };
+                _mm256_storeu_ps(to, _mm256_add_ps(scaled, before));
+            },
         }
     }
 
@@ -172,6 +213,11 @@ mod registers {
             splat: |word: u32| _mm512_set1_epi32(word as i32),
             add: |sums, left, right| _mm512_add_epi32(sums, _mm512_madd_epi16(left, right)),
             store: |sums, to| _mm512_storeu_ps(to, _mm512_cvtepi32_ps(sums)),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scale));
+                let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
+                _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
+            },
         }
     }
 
@@ -184,6 +230,11 @@ mod registers {
             splat: |word: u32| _mm256_set1_epi32(word as i32),
             add: |sums, left, right| _mm256_dpbusd_avx_epi32(sums, left, right),
             store: |sums, to| _mm256_storeu_ps(to, _mm256_cvtepi32_ps(sums)),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scale));
+                let before = if onto { _mm256_loadu_ps(to) } else { _mm256_setzero_ps() };
+                _mm256_storeu_ps(to, _mm256_add_ps(scaled, before));
+            },
         }
     }
 
@@ -196,6 +247,11 @@ mod registers {
             splat: |word: u32| _mm512_set1_epi32(word as i32),
             add: |sums, left, right| _mm512_dpbusd_epi32(sums, left, right),
             store: |sums, to| _mm512_storeu_ps(to, _mm512_cvtepi32_ps(sums)),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scale));
+                let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
+                _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
+            },
         }
     }
 
@@ -212,6 +268,11 @@ mod registers {
                 _mm512_dpbf16_ps(sums, brains(left), brains(right))
             },
             store: |sums, to| _mm512_storeu_ps(to, sums),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = _mm512_mul_ps(sums, _mm512_loadu_ps(scale));
+                let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
+                _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
+            },
         }
     }
 }
@@ -231,6 +292,11 @@ mod registers {
             splat: |word| vdupq_n_f32(f32::from_bits(word)),
             add: |sums, left, right| vfmaq_f32(sums, left, right),
             store: |sums, to| vst1q_f32(to, sums),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = vmulq_f32(sums, vld1q_f32(scale));
+                let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
+                vst1q_f32(to, vaddq_f32(scaled, before));
+            },
         }
     }
 
@@ -247,6 +313,11 @@ mod registers {
                 vaddq_s32(sums, vpaddq_s32(low, high))
             },
             store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(scale));
+                let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
+                vst1q_f32(to, vaddq_f32(scaled, before));
+            },
         }
     }
 }
@@ -264,6 +335,9 @@ mod registers {
             splat: f32::from_bits,
             add: |sums: f32, left: f32, right: f32| left * right + sums,
             store: |sums, to: *mut f32| *to = sums,
+            store_scaled: |sums: f32, scale: *const f32, onto: bool, to: *mut f32| {
+                *to = sums * *scale + if onto { *to } else { 0.0 };
+            },
         }
     }
 
@@ -280,6 +354,9 @@ mod registers {
                 sums.wrapping_add(low).wrapping_add(high)
             },
             store: |sums: i32, to: *mut f32| *to = sums as f32,
+            store_scaled: |sums: i32, scale: *const f32, onto: bool, to: *mut f32| {
+                *to = sums as f32 * *scale + if onto { *to } else { 0.0 };
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use super::grad_steps::{accumulate, add_scaled, scale, through_inputs, through_w
 use super::operands::Sizes;
 use super::optical_matmul_grad::{BLOCK, Backward};
 use super::prepare::{Form, line_of_words, start_of};
-use super::rounding::{round_each, scale_of};
+use super::rounding::{raise_all, round_each, scale_of};
 use crate::ParFor;
 use crate::gemm::{Kind, Left, Number, Product, Right, Sum, multiply};
 use crate::quantizer::{Converter, convert, integer};
@@ -336,16 +336,18 @@ impl Backward<'_> {
         let (level, way, columns) = (self.level, self.dw, self.sizes.columns);
         let width = range.len();
         let number = way.kind.number(level);
-        let Scratch { words, values, start, scales, inverse } = scratch;
+        let Scratch { words, values, start, peaks, scales, inverse } = scratch;
         words.resize(number.words(rows) * width, 0);
         start.clear();
         if way.rounded {
+            peaks.clear();
+            peaks.resize(width, 0);
+            for group in block.peaks.chunks_exact(columns).take(rows.div_ceil(GROUP)) {
+                raise_all(level, peaks, &group[range.clone()]);
+            }
             scales.clear();
             inverse.clear();
-            for column in range.clone() {
-                let groups = block.peaks[column..].iter().step_by(columns);
-                let peak = groups.take(rows.div_ceil(GROUP)).max();
-                let (scale, reciprocal) = scale_of(peak.copied().unwrap_or(0));
+            for (scale, reciprocal) in peaks.iter().map(|peak| scale_of(*peak)) {
                 scales.push(scale);
                 inverse.push(reciprocal);
             }
@@ -413,6 +415,7 @@ struct Scratch {
     words: Vec<u32>,
     values: Vec<f32>,
     start: Vec<i32>,
+    peaks: Vec<u32>,
     scales: Vec<f32>,
     inverse: Vec<f32>,
 }

@@ -52,6 +52,18 @@ for_each_level! {
 }
 
 #[inline(always)]
+fn raise_all_body(peaks: &mut [u32], others: &[u32]) {
+    for (peak, other) in peaks.iter_mut().zip(others) {
+        *peak = (*peak).max(*other);
+    }
+}
+
+for_each_level! {
+    /// Raises each of `peaks` to another peak.
+    pub(super) fn raise_all(peaks: &mut [u32], others: &[u32]) = raise_all_body
+}
+
+#[inline(always)]
 fn round(t: f32, inverse: f32, bits: u16) -> f32 {
     let u = (f32::from(bits) + 0.5) * (1.0 / 65536.0);
     (t * inverse + u).floor().clamp(-LARGEST, LARGEST)
