@@ -185,10 +185,13 @@ variants! {
 }
 
 /// One call, as every tile sees it.
+#[derive(Clone, Copy)]
 struct Call<'a, 'd> {
     c: &'a Product<'a, 'd>,
     a: Left<'a>,
     b: Right<'a>,
+    /// The column of the product that is the first of `b`.
+    b_column: usize,
     depth: usize,
     sum: Sum<'a>,
 }
@@ -204,7 +207,7 @@ unsafe fn multiply_body<D: Dot, const ROWS: usize>(
     depth: usize,
     sum: Sum<'_>,
 ) {
-    let call = Call { c, a, b, depth, sum };
+    let call = Call { c, a, b, b_column: 0, depth, sum };
     let whole = c.rows - c.rows % ROWS;
     // SAFETY: as this function's.
     unsafe {
@@ -273,12 +276,41 @@ unsafe fn tiles<D: Dot, const R: usize, const N: usize>(
     end: usize,
     column: usize,
 ) -> usize {
-    for row in (first..end).step_by(R) {
-        // SAFETY: as this function's.
-        unsafe { tile::<D, R, N>(call, row, column) };
+    let Call { a, b, depth, sum, .. } = *call;
+    let copies = end - first >= R * WORTH_A_COPY && b.stride >= LONG_STRIDE;
+    let slice = if copies && D::CAN_GO_ON { SLICE.min(depth) } else { depth };
+    let width = (N * D::LEN).min(call.c.columns - column);
+    let mut copy = vec![0; if copies { slice * N * D::LEN } else { 0 }];
+    for start in (0..depth.max(1)).step_by(slice.max(1)) {
+        let mut part = *call;
+        if copies {
+            let slice = slice.min(depth - start);
+            for (d, row) in copy.chunks_exact_mut(N * D::LEN).take(slice).enumerate() {
+                row[..width].copy_from_slice(&b.words[(start + d) * b.stride + column..][..width]);
+            }
+            part = Call {
+                a: Left { words: a.words.get(start * a.depth_stride..).unwrap_or(&[]), ..a },
+                b: Right { words: &copy, stride: N * D::LEN },
+                b_column: column,
+                depth: slice,
+                sum: if start == 0 { sum } else { Sum::Onto },
+                ..part
+            };
+        }
+        for row in (first..end).step_by(R) {
+            // SAFETY: as this function's.
+            unsafe { tile::<D, R, N>(&part, row, column) };
+        }
     }
     N
 }
+
+/// Strips of rows from which on a copy of the columns that they share pays.
+const WORTH_A_COPY: usize = 8;
+/// Words between two rows of B from which on few of its lines fit into a cache at a time.
+const LONG_STRIDE: usize = 1024;
+/// Rows of B that are copied at a time.
+const SLICE: usize = 512;
 
 /// Computes the tile whose upper left corner is (`row`, `column`).
 ///
@@ -291,7 +323,8 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
     row: usize,
     column: usize,
 ) {
-    let Call { c, a, b, depth, sum } = call;
+    let Call { c, a, b, b_column, depth, sum } = call;
+    let right_column = column - b_column;
     let width = (N * D::LEN).min(c.columns - column);
     let whole = width == N * D::LEN;
     let start = c.start + row * c.stride + column;
@@ -325,7 +358,7 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
     }
 
     // Rows of B that can be read past the tile's columns; only the last ones may end there.
-    let end = column + N * D::LEN;
+    let end = right_column + N * D::LEN;
     let readable = if b.words.len() < end {
         0
     } else {
@@ -343,13 +376,13 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
             // SAFETY: `readable` rows of B and `depth` words of the rows of A exist; the caller
             // has the instruction set.
             unsafe {
-                let from = b.words.as_ptr().add(d * b.stride + column);
+                let from = b.words.as_ptr().add(d * b.stride + right_column);
                 let right = std::array::from_fn(|n| D::words(from.add(n * D::LEN)));
                 step::<D, R, N>(&mut chain, rows, d * a.depth_stride, right);
             }
         }
         for d in readable..*depth {
-            let from = padded(&b.words[d * b.stride + column..][..width]);
+            let from = padded(&b.words[d * b.stride + right_column..][..width]);
             // SAFETY: `depth` words of the rows of A exist; the caller has the instruction set.
             unsafe {
                 let right = std::array::from_fn(|n| D::words(from.as_ptr().add(n * D::LEN)));

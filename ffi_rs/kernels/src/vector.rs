@@ -10,6 +10,8 @@
 pub(crate) unsafe trait Dot {
     /// Words of a register, and sums of one.
     const LEN: usize;
+    /// Whether stored sums can be loaded and gone on with: those of floats.
+    const CAN_GO_ON: bool;
 
     /// A register of words.
     type Words: Copy;
@@ -42,7 +44,7 @@ pub(crate) unsafe trait Dot {
 macro_rules! dot {
     (
         $(#[$meta:meta])*
-        $name:ident: $len:literal words, $words:ty => $sums:ty {
+        $name:ident: $len:literal words, $words:ty => $sums:ty, $can_go_on:literal {
             zero: $zero:expr,
             sums: $load_sums:expr,
             words: $load_words:expr,
@@ -59,6 +61,7 @@ macro_rules! dot {
         #[allow(unused_unsafe, clippy::redundant_closure_call)]
         unsafe impl Dot for $name {
             const LEN: usize = $len;
+            const CAN_GO_ON: bool = $can_go_on;
 
             type Words = $words;
             type Sums = $sums;
@@ -121,7 +124,7 @@ mod registers {
 
     dot! {
         /// One f32, SSE2.
-        BaselineFloats: 4 words, __m128 => __m128 {
+        BaselineFloats: 4 words, __m128 => __m128, true {
             zero: _mm_setzero_ps(),
             sums: _mm_loadu_ps,
             words: _mm_loadu_ps,
@@ -138,7 +141,7 @@ mod registers {
 
     dot! {
         /// One f32, AVX2 and FMA.
-        Avx2Floats: 8 words, __m256 => __m256 {
+        Avx2Floats: 8 words, __m256 => __m256, true {
             zero: _mm256_setzero_ps(),
             sums: _mm256_loadu_ps,
             words: _mm256_loadu_ps,
@@ -155,7 +158,7 @@ mod registers {
 
     dot! {
         /// One f32, AVX-512.
-        Avx512Floats: 16 words, __m512 => __m512 {
+        Avx512Floats: 16 words, __m512 => __m512, true {
             zero: _mm512_setzero_ps(),
             sums: _mm512_loadu_ps,
             words: _mm512_loadu_ps,
@@ -172,7 +175,7 @@ mod registers {
 
     dot! {
         /// Two i16, SSE2.
-        BaselinePairs: 4 words, __m128i => __m128i {
+        BaselinePairs: 4 words, __m128i => __m128i, false {
             zero: _mm_setzero_si128(),
             sums: _mm_loadu_si128,
             words: _mm_loadu_si128,
@@ -189,7 +192,7 @@ mod registers {
 
     dot! {
         /// Two i16, AVX2.
-        Avx2Pairs: 8 words, __m256i => __m256i {
+        Avx2Pairs: 8 words, __m256i => __m256i, false {
             zero: _mm256_setzero_si256(),
             sums: _mm256_loadu_si256,
             words: _mm256_loadu_si256,
@@ -206,7 +209,7 @@ mod registers {
 
     dot! {
         /// Two i16, AVX-512.
-        Avx512Pairs: 16 words, __m512i => __m512i {
+        Avx512Pairs: 16 words, __m512i => __m512i, false {
             zero: _mm512_setzero_si512(),
             sums: _mm512_loadu_epi32,
             words: _mm512_loadu_epi32,
@@ -223,7 +226,7 @@ mod registers {
 
     dot! {
         /// Four bytes, u8 on the left and i8 on the right, AVX-VNNI.
-        Avx2Bytes: 8 words, __m256i => __m256i {
+        Avx2Bytes: 8 words, __m256i => __m256i, false {
             zero: _mm256_setzero_si256(),
             sums: _mm256_loadu_si256,
             words: _mm256_loadu_si256,
@@ -240,7 +243,7 @@ mod registers {
 
     dot! {
         /// Four bytes, u8 on the left and i8 on the right, AVX-512 VNNI.
-        Avx512Bytes: 16 words, __m512i => __m512i {
+        Avx512Bytes: 16 words, __m512i => __m512i, false {
             zero: _mm512_setzero_si512(),
             sums: _mm512_loadu_epi32,
             words: _mm512_loadu_epi32,
@@ -257,7 +260,7 @@ mod registers {
 
     dot! {
         /// Two bfloat16, AVX-512 BF16.
-        Avx512Brains: 16 words, __m512i => __m512 {
+        Avx512Brains: 16 words, __m512i => __m512, true {
             zero: _mm512_setzero_ps(),
             sums: _mm512_loadu_ps,
             words: _mm512_loadu_epi32,
@@ -285,7 +288,7 @@ mod registers {
 
     dot! {
         /// One f32, NEON.
-        BaselineFloats: 4 words, float32x4_t => float32x4_t {
+        BaselineFloats: 4 words, float32x4_t => float32x4_t, true {
             zero: vdupq_n_f32(0.0),
             sums: vld1q_f32,
             words: vld1q_f32,
@@ -302,7 +305,7 @@ mod registers {
 
     dot! {
         /// Two i16, NEON.
-        BaselinePairs: 4 words, int16x8_t => int32x4_t {
+        BaselinePairs: 4 words, int16x8_t => int32x4_t, false {
             zero: vdupq_n_s32(0),
             sums: vld1q_s32,
             words: vld1q_s16,
@@ -328,7 +331,7 @@ mod registers {
 
     dot! {
         /// One f32.
-        BaselineFloats: 1 words, f32 => f32 {
+        BaselineFloats: 1 words, f32 => f32, true {
             zero: 0.0,
             sums: |from: *const f32| *from,
             words: |from: *const f32| *from,
@@ -343,7 +346,7 @@ mod registers {
 
     dot! {
         /// Two i16.
-        BaselinePairs: 1 words, u32 => i32 {
+        BaselinePairs: 1 words, u32 => i32, false {
             zero: 0,
             sums: |from: *const i32| *from,
             words: |from: *const u32| *from,

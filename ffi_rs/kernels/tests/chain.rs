@@ -159,3 +159,23 @@ fn refuses_what_it_does_not_accept() {
         "optical_matmul: `dac_bits` must be in 0..=32, got 33"
     );
 }
+
+#[test]
+fn many_rows_over_wide_weights_are_those_of_few() {
+    // Enough rows, columns and depth that strips of rows share copies of the weights.
+    let [rows, depth, columns] = [80, 600, 1100];
+    for bits in [[0, 0, 0], [8, 8, 0]] {
+        let mut inputs = operands([rows, depth, columns], false, NOISE);
+        let attrs = attrs(bits, false, false, false);
+        let whole = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+        let (x, scales) = (inputs[0].f32().to_vec(), inputs[3].f32().to_vec());
+        let mut parts = Vec::new();
+        for row in (0..rows).step_by(8) {
+            inputs[0] = Tensor::F32(vec![8, depth], x[row * depth..(row + 8) * depth].to_vec());
+            inputs[3] = Tensor::F32(vec![8], scales[row..row + 8].to_vec());
+            inputs[8] = Tensor::U32(vec![8], (row as u32..row as u32 + 8).collect());
+            parts.extend(run("optical_matmul", &attrs, &inputs, &Serial).unwrap()[0].bits());
+        }
+        assert_eq!(whole[0].bits(), parts, "{bits:?}");
+    }
+}

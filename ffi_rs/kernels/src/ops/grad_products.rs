@@ -172,7 +172,9 @@ impl Backward<'_> {
         // SAFETY: the chunks are done.
         let out = unsafe { gradients.x_full_scale.slice(rows.start, rows.len()) };
         for (index, out) in out.iter_mut().enumerate() {
-            *out = sums[index * panel_count..(index + 1) * panel_count].iter().sum();
+            // Not `sum`, which is -0 where there is nothing.
+            let sums = &sums[index * panel_count..(index + 1) * panel_count];
+            *out = sums.iter().fold(0.0, |sum, part| sum + part);
         }
     }
 
@@ -385,7 +387,7 @@ impl Backward<'_> {
 fn add_starts_body(start: &mut [i32], codes: &[f32], number: Number) {
     for row in codes.chunks_exact(start.len().max(1)) {
         for (start, code) in start.iter_mut().zip(row) {
-            *start += start_of(number, integer(*code));
+            *start = start.wrapping_add(start_of(number, integer(*code)));
         }
     }
 }

@@ -120,12 +120,16 @@ impl<'a> Forward<'a> {
     }
 
     fn run(&self, out: &mut [f32], linear: &mut [f32], pool: &dyn ParFor) {
-        let Sizes { rows, columns, .. } = self.sizes;
+        let Sizes { rows, depth, columns } = self.sizes;
         if rows == 0 || columns == 0 {
             return;
         }
         let workers = pool.width();
-        let block = rows.div_ceil(4 * workers).next_multiple_of(8).min(MAX_ROWS);
+        let block = if depth * columns < MANY_WEIGHTS {
+            rows.div_ceil(4 * workers).next_multiple_of(8).min(MAX_ROWS)
+        } else {
+            rows.min(4 * MAX_ROWS)
+        };
         let blocks = rows.div_ceil(block);
         let group = columns_per_group(columns, (4 * workers).div_ceil(blocks));
         let groups = columns.div_ceil(group);
@@ -283,8 +287,10 @@ impl<'a> Forward<'a> {
     }
 }
 
-/// Most rows of a tile.
+/// Most rows of a tile, unless there are many weights.
 const MAX_ROWS: usize = 64;
+/// Weights that no cache of a core holds: better few rows of tiles than few columns.
+const MANY_WEIGHTS: usize = 1 << 18;
 
 /// Columns of a group, so that there are about `groups` of them; whole noise blocks if they are wide.
 fn columns_per_group(columns: usize, groups: usize) -> usize {

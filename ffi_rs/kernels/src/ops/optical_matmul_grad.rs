@@ -90,7 +90,7 @@ impl Way {
         let exact = if bits.is_off() { Form::Exact } else { Form::Value };
         let short = if bits.is_byte() { Form::Code } else { exact };
         // Sums of products of codes that i32 holds.
-        let fits = depth < (1 << 31) / (127 * 127);
+        let fits = u64::from(127 * bits.largest_code()) * (depth as u64) < 1 << 31;
         let (kind, form) = match precision {
             Precision::Float32 => (Kind::Float, exact),
             Precision::Bfloat16 => (Kind::Brain, short),

@@ -14,12 +14,14 @@ const LARGEST: f32 = 127.0;
 /// its reciprocal. (NaN, 0) if a number is not finite.
 pub(super) fn scale_of(peak: u32) -> (f32, f32) {
     let peak = f32::from_bits(peak);
+    let scale = peak / LARGEST;
     if !peak.is_finite() {
         (f32::NAN, 0.0)
-    } else if peak == 0.0 {
+    } else if scale < f32::MIN_POSITIVE {
+        // What is smaller is flushed to 0, and has no reciprocal.
         (0.0, 0.0)
     } else {
-        (peak / LARGEST, LARGEST / peak)
+        (scale, LARGEST / peak)
     }
 }
 
