@@ -309,6 +309,15 @@ impl<'a> Converter<'a> {
         }
     }
 
+    /// The quantizer of one column.
+    #[inline(always)]
+    fn at(&self, column: usize) -> Quantizer {
+        match self {
+            Self::One(quantizer, _) => *quantizer,
+            Self::Each(columns) => columns.at(column),
+        }
+    }
+
     /// Whether the reciprocals give the codes of `values`.
     #[inline(always)]
     fn is_sure(&self, values: &[f32]) -> bool {
@@ -367,13 +376,68 @@ macro_rules! for_each_code {
     }};
 }
 
-/// Writes the codes of at most [`PIECE`] `values`; any code where a value is not finite.
+/// Writes the codes of `values`, or the levels nearest to them, and returns whether the reciprocals
+/// gave all of them; `lanes` gives [`LANES`] reciprocals and steps.
+#[inline(always)]
+fn by_reciprocals<const LEVELS: bool>(
+    out: &mut [f32],
+    values: &[f32],
+    (tie, largest): (f32, f32),
+    lanes: impl Fn(usize) -> ([f32; LANES], [f32; LANES]),
+    at: impl Fn(usize) -> Quantizer,
+) -> bool {
+    if tie == 0.0 {
+        return false;
+    }
+    let (chunks, rest) = out.as_chunks_mut::<LANES>();
+    let (values, rest_values) = values.as_chunks::<LANES>();
+    let mut farthest = [0; LANES];
+    for (chunk, (out, values)) in chunks.iter_mut().zip(values).enumerate() {
+        let (inverse, step) = lanes(chunk);
+        for lane in 0..LANES {
+            let v = values[lane];
+            let (bits, distance) = code_and_distance(v * inverse[lane], largest);
+            let code = f32::from_bits(bits) - MAGIC;
+            farthest[lane] = farthest[lane].max(distance);
+            let level = if v.is_finite() { code * step[lane] } else { f32::NAN };
+            out[lane] = if LEVELS { level } else { code };
+        }
+    }
+    for (index, (out, value)) in rest.iter_mut().zip(rest_values).enumerate() {
+        let quantizer = at(values.len() * LANES + index);
+        *out = if LEVELS { quantizer.value(*value) } else { quantizer.code(*value) };
+    }
+    f32::from_bits(farthest.into_iter().fold(0, u32::max)) < tie
+}
+
+#[inline(always)]
+fn convert_piece<const LEVELS: bool>(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
+    let values = &values[..out.len()];
+    let sure = match converter {
+        Converter::One(quantizer, tie) => {
+            let lanes = ([quantizer.inverse; LANES], [quantizer.step; LANES]);
+            let range = (*tie, quantizer.largest);
+            by_reciprocals::<LEVELS>(out, values, range, |_| lanes, |_| *quantizer)
+        }
+        Converter::Each(columns) => {
+            let columns = columns.part(0..out.len());
+            let (inverse, step) = (columns.inverse.as_chunks().0, columns.step.as_chunks().0);
+            let range = (columns.tie, columns.largest);
+            let lanes = |chunk: usize| (inverse[chunk], step[chunk]);
+            by_reciprocals::<LEVELS>(out, values, range, lanes, |index| columns.at(index))
+        }
+    };
+    if !sure {
+        for (index, (out, value)) in out.iter_mut().zip(values).enumerate() {
+            let quantizer = converter.at(index);
+            *out = if LEVELS { quantizer.value(*value) } else { quantizer.code(*value) };
+        }
+    }
+}
+
 #[inline(always)]
 fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
-    let values = &values[..out.len()];
-    for_each_code!(converter, values, |index, quantizer, code| {
-        out[index] = code;
-    });
+    convert_piece::<false>(out, values, converter);
 }
 
 for_each_level! {
@@ -384,12 +448,7 @@ for_each_level! {
 #[inline(always)]
 fn convert_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
     for (piece, (out, values)) in out.chunks_mut(PIECE).zip(values.chunks(PIECE)).enumerate() {
-        let values = &values[..out.len()];
-        let converter = converter.part(piece * PIECE, out.len());
-        for_each_code!(&converter, values, |index, quantizer, code| {
-            let level = code * quantizer.step;
-            out[index] = if values[index].is_finite() { level } else { f32::NAN };
-        });
+        convert_piece::<true>(out, values, &converter.part(piece * PIECE, out.len()));
     }
 }
 

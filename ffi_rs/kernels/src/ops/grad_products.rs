@@ -47,6 +47,8 @@ pub(super) fn zero(result: &SharedMut<'_, f32>) {
 pub(super) const PANEL: usize = 96;
 /// Words along the depth of dx that are laid out at a time.
 const SLICE: usize = 128;
+/// Rows of dw that are computed together.
+const PART: usize = 64;
 /// Weights that are laid out once rather than for each block of rows, unless a word holds several.
 const FEW_WEIGHTS: usize = 1 << 16;
 
@@ -285,39 +287,41 @@ impl Backward<'_> {
             accumulate(level, bias, &block.bias[part.clone()]);
             accumulate(level, y_full_scale, &block.y_full_scale[part]);
         }
-        let product = Product {
-            data: &gradients.w,
-            start: first,
-            stride: columns,
-            rows: depth,
-            columns: width,
-        };
         let words = if way.is_in_place() {
             bytemuck::cast_slice(&self.x[rows.start * depth..rows.end * depth])
         } else {
             block.x_words.as_slice()
         };
-        let left = Left { words, row_stride: 1, depth_stride: depth };
         let onto = rows.start > 0;
-        let sum = if onto { Sum::Onto } else { Sum::Fresh };
-        // SAFETY: ranges do not overlap, and each is computed by one chunk.
-        unsafe {
-            if way.kind == Kind::Float && !way.rounded {
-                let words = &bytemuck::cast_slice(&block.dz)[first..];
-                let right = Right { words, stride: columns };
-                multiply(level, way.kind, &product, left, right, rows.len(), sum);
-            } else {
-                self.lay_out_upstream(block, rows.len(), &range, scratch);
-                let right = Right { words: &scratch.words, stride: width };
-                let Scratch { start, scales: scale, .. } = &*scratch;
-                let sum = if way.rounded { Sum::Scaled { start, scale, onto } } else { sum };
-                let words = way.kind.number(level).words(rows.len());
-                multiply(level, way.kind, &product, left, right, words, sum);
+        let mut sum = if onto { Sum::Onto } else { Sum::Fresh };
+        let mut right = Right { words: &[], stride: columns };
+        if way.kind == Kind::Float && !way.rounded {
+            right.words = &bytemuck::cast_slice(&block.dz)[first..];
+        } else {
+            self.lay_out_upstream(block, rows.len(), &range, scratch);
+            let Scratch { words, start, scales: scale, .. } = &*scratch;
+            right = Right { words, stride: width };
+            if way.rounded {
+                sum = Sum::Scaled { start, scale, onto };
             }
         }
-        if rows.end == all_rows && !self.chain.weight.is_off() {
-            let converter = Converter::Each(self.w_quantizers.columns(first, width));
-            for row in 0..depth {
+        let converter = Converter::Each(self.w_quantizers.columns(first, width));
+        let masked = rows.end == all_rows && !self.chain.weight.is_off();
+        // What is masked is still in the nearest cache.
+        for part in (0..depth).step_by(PART) {
+            let product = Product {
+                data: &gradients.w,
+                start: part * columns + first,
+                stride: columns,
+                rows: PART.min(depth - part),
+                columns: width,
+            };
+            let words = words.get(part..).unwrap_or(&[]);
+            let left = Left { words, row_stride: 1, depth_stride: depth };
+            let words = way.kind.number(level).words(rows.len());
+            // SAFETY: ranges do not overlap, and each is computed by one chunk.
+            unsafe { multiply(level, way.kind, &product, left, right, words, sum) };
+            for row in part..if masked { part + product.rows } else { part } {
                 let at = row * columns + first;
                 // SAFETY: as above.
                 let dw = unsafe { gradients.w.slice(at, width) };
