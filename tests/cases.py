@@ -17,7 +17,7 @@ import numpy as np
 
 import lumina_jax
 from lumina_jax import NoiseModel, OpticalSpec
-from operands import EVERY_GRADIENT, SEED, random_operands, ranges_and_noise
+from operands import SEED, random_operands, ranges_and_noise
 from oracle import Bits, is_off, levels, optical_matmul
 
 ROUNDING = 3e-6
@@ -101,6 +101,8 @@ class _Chain:
     transpose: bool = False
     compact: bool = False
     precision: str = "float32"
+    inputs: bool = True
+    ranges: bool = True
 
     @property
     def attrs(self) -> dict[str, int | bool]:
@@ -147,7 +149,12 @@ class _Chain:
             op="optical_matmul_grad",
             label=self.label,
             operands=operands,
-            attrs={**self.attrs, "grad_precision": self.precision, **EVERY_GRADIENT},
+            attrs={
+                **self.attrs,
+                "grad_precision": self.precision,
+                "with_inputs": self.inputs,
+                "with_ranges": self.ranges,
+            },
             tolerance=1 / 127 if rounds else ROUNDING,
         )
 
@@ -237,6 +244,21 @@ _PRECISIONS = [
     ]
 ]
 
+_WANTED = [
+    replace(
+        chain,
+        label=f"{chain.precision}, {chain.label}, {wanted}",
+        inputs="dx" in wanted,
+        ranges="ranges" in wanted,
+    )
+    for wanted in ("with dx", "with ranges", "dw alone")
+    for chain in [
+        _Chain(label="relative noise", bits=Bits(dac=8, weight=8, adc=8), noise="relative"),
+        _Chain(label="noisy", bits=Bits(dac=12, weight=6), noise="all", precision="bfloat16"),
+        _Chain(label="quiet", bits=Bits(dac=8, adc=6), transpose=True, precision="int8"),
+    ]
+]
+
 CASES: list[Case] = [
     _quantize("per tensor", 8, 1, 1),
     _quantize("per channel", 4, 1, 33),
@@ -248,6 +270,6 @@ CASES: list[Case] = [
     _optical_noise("across blocks", 5, 250, 300),
     _optical_noise("seed per row", 6, 17, 33, seeds=6),
     *[chain.forward(with_linear=i % 2 == 0) for i, chain in enumerate(_CHAINS)],
-    *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS)],
+    *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED)],
 ]
 """Every case of every op."""
