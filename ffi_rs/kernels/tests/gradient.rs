@@ -42,8 +42,15 @@ fn gradient_operands(
 
 #[test]
 fn follows_the_definition() {
-    // More than one block of rows; more weights than are laid out at once; a long sum over columns.
-    let sizes = SIZES.into_iter().chain([[300, 9, 35], [515, 3, 50], [2, 300, 257], [2, 3, 3000]]);
+    // More than one block of rows; more weights than are laid out at once; rows so long that tiles
+    // copy them; a long sum over columns.
+    let sizes = SIZES.into_iter().chain([
+        [300, 9, 35],
+        [515, 3, 50],
+        [2, 300, 257],
+        [9, 70, 2100],
+        [2, 3, 3000],
+    ]);
     for size in sizes {
         for bits in [[0, 0, 0], [8, 8, 8], [4, 12, 0], [12, 6, 0], [1, 1, 0], [8, 0, 4]] {
             for transposed in [false, true] {
@@ -160,7 +167,7 @@ fn what_is_not_asked_for_is_zero_and_changes_nothing_else() {
                                 _ => flags[1],
                             };
                             if asked {
-                                assert_eq!(every.f32(), some.f32(), "{label} {flags:?}");
+                                assert_eq!(every.bits(), some.bits(), "{label} {flags:?}");
                             } else {
                                 assert!(some.f32().iter().all(|v| *v == 0.0), "{label} {flags:?}");
                             }
@@ -182,6 +189,45 @@ fn relative_noise_alone_takes_a_shorter_way_to_the_same_gradient() {
         for (every, some) in every[index].f32().iter().zip(some[index].f32()) {
             // Few roundings of each of at most 70 terms.
             assert!((every - some).abs() <= 70.0 * f32::EPSILON * largest, "{every} {some}");
+        }
+    }
+}
+
+#[test]
+fn an_upstream_gradient_that_is_not_finite_shows_in_its_rows_and_columns_only() {
+    for bits in [[0, 0, 0], [8, 8, 8], [8, 0, 0], [0, 8, 0]] {
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY] {
+            let (attrs, mut inputs) = gradient_operands([270, 6, 5], bits, false, QUIET);
+            inputs[2] = Tensor::F32(vec![270, 6], vec![0.5; 270 * 6]);
+            inputs[3] = Tensor::F32(vec![6, 5], vec![0.5; 6 * 5]);
+            let Tensor::F32(_, g) = &mut inputs[0] else { unreachable!() };
+            // Several rows, so that sums of integers meet several codes of no meaning.
+            (0..16).for_each(|row| g[row * 5 + 2] = bad);
+            for precision in PRECISIONS {
+                let got = run(OP, &precise(attrs.clone(), precision), &inputs, &Serial).unwrap();
+                for (index, dx) in got[DX].f32().iter().enumerate() {
+                    assert_eq!(!dx.is_finite(), index / 6 < 16, "{precision} {bits:?} {index}");
+                }
+                for (index, dw) in got[DW].f32().iter().enumerate() {
+                    assert_eq!(!dw.is_finite(), index % 5 == 2, "{precision} {bits:?} {index}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tiny_upstream_gradients_are_rounded_to_zero_or_to_a_code() {
+    for bits in [[0, 0, 0], [8, 8, 0], [8, 0, 0], [0, 8, 0]] {
+        for tiny in [1e-35, 1.6e-36, 1.4e-36, 1e-37, 1.2e-38, 1e-39] {
+            let (attrs, mut inputs) = gradient_operands([16, 6, 5], bits, false, QUIET);
+            let Tensor::F32(_, g) = &mut inputs[0] else { unreachable!() };
+            g.iter_mut().enumerate().for_each(|(i, g)| *g = if i % 3 == 0 { 0.0 } else { tiny });
+            let got = run(OP, &precise(attrs, "int8"), &inputs, &Serial).unwrap();
+            for v in [DX, DW].into_iter().flat_map(|index| got[index].f32()) {
+                // At most 16 products with numbers of at most 1.
+                assert!(v.abs() <= 16.0 * tiny, "{tiny} {bits:?}: {v}");
+            }
         }
     }
 }
