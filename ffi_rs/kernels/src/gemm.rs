@@ -26,13 +26,13 @@ pub(crate) enum Number {
     F32,
     Bf16,
     I16,
-    /// i8 on the right; on the left u8, the integer plus [`OFFSET`].
+    /// i8 on the right; on the left the integer plus [`OFFSET`], which is u8 or i8.
     Byte,
 }
 
 /// What the instructions want added to bytes of the left factor, and so taken off by where the
-/// sums start.
-pub(crate) const OFFSET: i32 = 128;
+/// sums start: those of x86-64 take u8 there, those of AArch64 i8.
+pub(crate) const OFFSET: i32 = if cfg!(target_arch = "aarch64") { 0 } else { 128 };
 
 impl Number {
     /// Numbers of a word.
@@ -134,12 +134,14 @@ pub(crate) unsafe fn multiply(
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: every CPU has the baseline; the caller owns the product.
+    // SAFETY: a level exists only where `detect` saw its features; the caller owns the product.
     unsafe {
         match kind.number(level) {
             Number::F32 => baseline_floats(c, a, b, depth, sum),
             Number::I16 => baseline_pairs(c, a, b, depth, sum),
-            Number::Bf16 | Number::Byte => unreachable!("no such level on this CPU"),
+            #[cfg(target_arch = "aarch64")]
+            Number::Byte => neon_bytes(c, a, b, depth, sum),
+            _ => unreachable!("no such level on this CPU"),
         }
     }
 }
@@ -182,6 +184,12 @@ variants! {
     avx512_bytes = Avx512Bytes, 8;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     avx512_brains = Avx512Brains, 8;
+}
+
+#[cfg(target_arch = "aarch64")]
+variants! {
+    #[target_feature(enable = "dotprod")]
+    neon_bytes = NeonBytes, 4;
 }
 
 /// One call, as every tile sees it.

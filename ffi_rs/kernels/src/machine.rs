@@ -35,7 +35,7 @@ pub fn peak(numbers: &str, duration: Duration) -> Option<f64> {
     }
     Some(best_rate(duration, || {
         let start = Instant::now();
-        let sums = add_products(level, number);
+        let sums = add_products(level, kind);
         ((2 * sums * number.group()) as f64, start.elapsed())
     }))
 }
@@ -45,11 +45,11 @@ const ROUNDS: usize = 20_000;
 
 /// Adds products to as many registers of sums as fit beside the factors, and returns how often a
 /// word was multiplied.
-fn add_products(level: Level, number: Number) -> usize {
+fn add_products(level: Level, kind: Kind) -> usize {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a level exists only where `detect` saw its features.
     unsafe {
-        match (number, level) {
+        match (kind.number(level), level) {
             (Number::F32, Level::Baseline) => baseline_floats(),
             (Number::F32, Level::Avx2 | Level::Avx2Vnni) => avx2_floats(),
             (Number::F32, _) => avx512_floats(),
@@ -62,9 +62,15 @@ fn add_products(level: Level, number: Number) -> usize {
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: every CPU has the baseline.
+    // SAFETY: a level exists only where `detect` saw its features.
     unsafe {
-        if number == Number::F32 { baseline_floats() } else { baseline_pairs() }
+        match kind.number(level) {
+            Number::F32 => baseline_floats(),
+            Number::I16 => baseline_pairs(),
+            #[cfg(target_arch = "aarch64")]
+            Number::Byte => neon_bytes(),
+            _ => unreachable!("no such level on this CPU"),
+        }
     }
 }
 
@@ -99,6 +105,12 @@ loops! {
     avx512_bytes = Avx512Bytes, 24;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     avx512_brains = Avx512Brains, 24;
+}
+
+#[cfg(target_arch = "aarch64")]
+loops! {
+    #[target_feature(enable = "dotprod")]
+    neon_bytes = NeonBytes, 24;
 }
 
 /// # Safety

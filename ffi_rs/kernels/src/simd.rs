@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 pub(crate) enum Level {
     /// What every CPU of the target has: SSE2 on x86-64, NEON on AArch64.
     Baseline,
+    /// The same, and dotprod of AArch64: sums of 8-bit products.
+    NeonDotprod,
     /// AVX2 and FMA.
     Avx2,
     /// The same, and AVX-VNNI: sums of 8-bit products.
@@ -21,12 +23,13 @@ pub(crate) enum Level {
 }
 
 /// The levels by the names that `LUMINA_MAX_SIMD` takes, best first.
-const LEVELS: [(&str, Level); 6] = [
+const LEVELS: [(&str, Level); 7] = [
     ("avx512bf16", Level::Avx512Brain),
     ("avx512vnni", Level::Avx512Vnni),
     ("avx512", Level::Avx512),
     ("avx2vnni", Level::Avx2Vnni),
     ("avx2", Level::Avx2),
+    ("dotprod", Level::NeonDotprod),
     ("baseline", Level::Baseline),
 ];
 
@@ -49,13 +52,14 @@ impl Level {
 
     /// Whether one instruction multiplies and sums 8-bit integers.
     pub(crate) fn has_byte_products(self) -> bool {
-        matches!(self, Self::Avx2Vnni | Self::Avx512Vnni | Self::Avx512Brain)
+        matches!(self, Self::NeonDotprod | Self::Avx2Vnni | Self::Avx512Vnni | Self::Avx512Brain)
     }
 
     #[cfg(target_arch = "x86_64")]
     fn is_of_this_cpu(self) -> bool {
         match self {
             Self::Baseline => true,
+            Self::NeonDotprod => false,
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             Self::Avx2Vnni => Self::Avx2.is_of_this_cpu() && is_x86_feature_detected!("avxvnni"),
             Self::Avx512 => {
@@ -74,7 +78,16 @@ impl Level {
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn is_of_this_cpu(self) -> bool {
+        match self {
+            Self::Baseline => true,
+            Self::NeonDotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+            _ => false,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn is_of_this_cpu(self) -> bool {
         self == Self::Baseline
     }
@@ -125,7 +138,7 @@ macro_rules! for_each_level {
                     }
                     // SAFETY: these levels exist only where `detect` saw the features.
                     Level::Avx2 | Level::Avx2Vnni => unsafe { avx2($($arg),*) },
-                    Level::Baseline => $body($($arg),*),
+                    Level::Baseline | Level::NeonDotprod => $body($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]

@@ -323,6 +323,34 @@ mod registers {
             },
         }
     }
+
+    dot! {
+        /// Four i8, NEON with dotprod.
+        NeonBytes: 4 words, int8x16_t => int32x4_t, false {
+            zero: vdupq_n_s32(0),
+            sums: vld1q_s32,
+            words: vld1q_s8,
+            splat: |word: u32| vreinterpretq_s8_u32(vdupq_n_u32(word)),
+            add: |mut sums: int32x4_t, left: int8x16_t, right: int8x16_t| {
+                // The intrinsic is younger than the oldest Rust that builds this crate.
+                std::arch::asm!(
+                    ".arch_extension dotprod",
+                    "sdot {sums:v}.4s, {left:v}.16b, {right:v}.16b",
+                    sums = inout(vreg) sums,
+                    left = in(vreg) left,
+                    right = in(vreg) right,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+                sums
+            },
+            store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
+            store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+                let scaled = vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(scale));
+                let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
+                vst1q_f32(to, vaddq_f32(scaled, before));
+            },
+        }
+    }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -403,5 +431,5 @@ pub(crate) unsafe fn transpose(rows: [*const u32; 8], to: *mut u32, stride: usiz
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) unsafe fn transpose(_: [*const u32; 8], _: *mut u32, _: usize) {
-    unreachable!("only levels above the baseline transpose in registers");
+    unreachable!("only levels with AVX2 transpose in registers");
 }

@@ -172,12 +172,12 @@ pub(crate) fn transpose(
 ) {
     assert!(rows.len() <= TRANSPOSED && rows.iter().all(|row| row.len() >= depth));
     let mut done = 0;
-    if let (true, Ok(rows)) = (level > Level::Baseline, <&[&[u32]; TRANSPOSED]>::try_from(rows)) {
+    if let (true, Ok(rows)) = (level >= Level::Avx2, <&[&[u32]; TRANSPOSED]>::try_from(rows)) {
         done = depth - depth % TRANSPOSED;
         assert!(done == 0 || (done - 1) * stride + TRANSPOSED <= out.len());
         for d in (0..done).step_by(TRANSPOSED) {
             // SAFETY: every row has eight words from `d`, and `out` eight rows of eight from there;
-            // above the baseline the CPU has AVX2.
+            // from this level on the CPU has AVX2.
             unsafe {
                 vector::transpose(
                     rows.map(|row| row.as_ptr().add(d)),
