@@ -286,7 +286,8 @@ unsafe fn tiles<D: Dot, const R: usize, const N: usize>(
 ) -> usize {
     let Call { a, b, depth, sum, .. } = *call;
     let copies = end - first >= R * WORTH_A_COPY && b.stride >= LONG_STRIDE;
-    let slice = if copies && D::CAN_GO_ON { SLICE.min(depth) } else { depth };
+    let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
+    let slice = if copies && goes_on { SLICE.min(depth) } else { depth };
     let width = (N * D::LEN).min(call.c.columns - column);
     let mut copy = vec![0; if copies { slice * N * D::LEN } else { 0 }];
     for start in (0..depth.max(1)).step_by(slice.max(1)) {

@@ -46,9 +46,9 @@ pub(super) fn zero(result: &SharedMut<'_, f32>) {
 /// Columns of dx that are computed together.
 pub(super) const PANEL: usize = 96;
 /// Words along the depth of dx that are laid out at a time.
-const SLICE: usize = 128;
+const SLICE: usize = 256;
 /// Rows of dw that are computed together.
-const PART: usize = 64;
+const PART: usize = 128;
 /// Weights that are laid out once rather than for each block of rows, unless a word holds several.
 const FEW_WEIGHTS: usize = 1 << 16;
 
