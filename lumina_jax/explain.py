@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from .crosstalk import Crosstalk
 from .physics import dbm_to_w, enob_to_sinad_db, link_enob
 from .profiles import HardwareProfile
 
@@ -23,9 +26,13 @@ def explain(profile: HardwareProfile) -> str:
 
     LSB is in units of the full scale of the converter. SNR is that of a sine of full scale, in
     electrical dB; ENOB is the full-scale-sine one, `(SNR - 1.76) / 6.02`, not
-    `log2(FS / (σ·√12))`. The last line combines the stages that the layers compute:
+    `log2(FS / (σ·√12))`. The chain line combines the stages that convert and add noise:
     `1/SINAD = Σ 1/SNR`. The receiver line is what its least optical power allows,
     `physics.link_enob`.
+
+    The crosstalk line is the channel that suffers most among independent signals of equal power,
+    `SIR = C_ii² / Σ_{j≠i} C_ij²`. It is apart from the chain, as it repeats itself from readout to
+    readout and `compensate` undoes it.
     """
     bits = profile.precision
     lsb = _lsb(bits)
@@ -64,12 +71,40 @@ def explain(profile: HardwareProfile) -> str:
             snr_db=float(enob_to_sinad_db(enob)),
         )
         lines.append(_line(receiver))
+    if profile.crosstalk is not None:
+        lines += _crosstalk_lines(profile.crosstalk)
     if profile.ring_q:
         lines.append(f"rings: Q {profile.ring_q:g}, FWHM {profile.ring_fwhm_pm:g} pm")
     lines.append("ENOB = (SNR - 1.76) / 6.02, of a full-scale sine; LSB in units of full scale")
     text = "\n".join(lines)
     print(text)
     return text
+
+
+def _crosstalk_lines(crosstalk: Crosstalk) -> list[str]:
+    matrix = crosstalk.matrix
+    own = np.diagonal(matrix)
+    leaked = matrix - np.diag(own)
+    stage = _Stage(
+        name="crosstalk",
+        what=f"{crosstalk.channels} channels, worst",
+        lsb=None,
+        snr_db=_least_db(np.square(own), np.square(leaked).sum(axis=1)),
+    )
+    total = -_least_db(own, leaked.sum(axis=1))
+    condition = float(np.linalg.cond(matrix))
+    return [
+        _line(stage),
+        f"crosstalk: {total:.1f} dB of light from all other channels, condition number "
+        f"{condition:.4g}",
+    ]
+
+
+def _least_db(signal: np.ndarray, disturbance: np.ndarray) -> float:
+    """The least ratio of the two, dB; a channel that nothing disturbs has inf."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(disturbance > 0, signal / disturbance, np.inf)
+        return float(10 * np.log10(ratio.min()))
 
 
 def _line(stage: _Stage) -> str:

@@ -112,6 +112,39 @@ def test_optical_network(program: Program, trained) -> None:
         np.testing.assert_array_equal(program.run(path, x), net.apply(variables, x, True))
 
 
+@pytest.mark.parametrize(
+    "crosstalk",
+    [
+        lumina_jax.crosstalk.RingComb(channels=5, spacing=1.3),
+        lumina_jax.crosstalk.CrosstalkMatrix([[1, 0.05], [0.12, 0.9]]),
+    ],
+    ids=["comb", "matrix"],
+)
+def test_crosstalk_is_in_the_file(
+    program: Program, crosstalk: lumina_jax.crosstalk.Crosstalk
+) -> None:
+    """Buses of 5 and of 2 channels, the last of 12 inputs on a bus that is not full."""
+    net = OpticalDense(7, profile=lumina_jax.HardwareProfile(crosstalk=crosstalk))
+    keys = {"params": jax.random.key(2), "noise": jax.random.key(3)}
+    variables = net.init(keys, X, deterministic=False)
+    _, ranges = net.apply(variables, X, deterministic=False, rngs=keys, mutable=["ranges"])
+    variables = {**variables, **ranges}
+
+    def fn(x):
+        return net.apply(variables, x, deterministic=True)
+
+    want = fn(X)
+    quiet = OpticalDense(7, profile=lumina_jax.HardwareProfile())
+    assert np.abs(want - quiet.apply(variables, X, deterministic=True)).max() > 0.01
+    path = program.verified(exporter.export(fn, X, batch="batch"))
+    # Whether crosstalk is folded before or after the export may round otherwise, which the ADC
+    # can take to the neighboring code.
+    got = program.run(path, X)
+    step = np.max(np.asarray(jax.tree.leaves(ranges))) / 127
+    np.testing.assert_allclose(got, want, rtol=0, atol=1.01 * step)
+    assert np.mean(got == np.asarray(want)) > 0.9
+
+
 def test_the_noise_is_that_of_jax(program: Program, trained) -> None:
     """Same seed, same noise, to the last bit: the runtime has the kernels of training."""
     net, variables = trained

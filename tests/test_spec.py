@@ -14,6 +14,7 @@ import pytest
 
 import lumina_jax
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec, explain
+from lumina_jax.crosstalk import CrosstalkMatrix
 
 PRESETS = {
     # name: noise level, bits, drift, transmission, implied SNR in dB and ENOB
@@ -189,3 +190,21 @@ def test_explain_extremes() -> None:
     quiet = explain(HardwareProfile(noise_level=0.0, precision=1))
     assert re.search(r"^noise .* inf +inf$", quiet, re.MULTILINE)
     assert re.search(r"^ADC y +1 bits, range of y +2 +1\.8 +-?0\.00$", quiet, re.MULTILINE)
+
+
+def test_explain_crosstalk() -> None:
+    pair = CrosstalkMatrix([[1.0, 0.1, 0.0], [0.2, 0.8, 0.2], [0.0, 0.1, 1.0]])
+    text = explain(HardwareProfile(crosstalk=pair))
+    # The middle channel: 0.8² of its own over 2·0.2², and half as much light again from others.
+    assert re.search(r"^crosstalk 3 channels, worst +- +9\.0 +1\.21$", text, re.MULTILINE)
+    condition = np.linalg.cond(pair.matrix)
+    assert f"-3.0 dB of light from all other channels, condition number {condition:.4g}" in text
+    assert "crosstalk" not in explain(HardwareProfile())
+
+
+def test_explain_crosstalk_extremes() -> None:
+    alone = explain(HardwareProfile(crosstalk=CrosstalkMatrix([[1.0]])))
+    assert re.search(r"^crosstalk 1 channels, worst .* inf +inf$", alone, re.MULTILINE)
+    assert "-inf dB of light from all other channels, condition number 1" in alone
+    swapped = explain(HardwareProfile(crosstalk=CrosstalkMatrix([[0.0, 1.0], [1.0, 0.0]])))
+    assert re.search(r"^crosstalk 2 channels, worst .* -inf +-inf$", swapped, re.MULTILINE)
