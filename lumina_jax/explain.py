@@ -33,7 +33,14 @@ def explain(profile: HardwareProfile) -> str:
     The crosstalk line is the channel that suffers most among independent signals of equal power,
     `SIR = C_ii² / Σ_{j≠i} C_ij²`. It is apart from the chain, as it repeats itself from readout to
     readout and `compensate` undoes it.
+
+    Raises:
+        TypeError: `profile` is no HardwareProfile.
     """
+    if not isinstance(profile, HardwareProfile):
+        raise TypeError(
+            f"explain: `profile` is of type {type(profile).__name__}, expected a HardwareProfile"
+        )
     bits = profile.precision
     lsb = _lsb(bits)
     dac = _Stage(

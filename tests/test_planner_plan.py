@@ -19,7 +19,7 @@ import exporter
 from flax_layers import OpticalDense
 from flax_layers.nnx import OpticalDense as NnxDense
 from lumina_jax import HardwareProfile, WDMPlanner, physics
-from lumina_jax.planner import Grid, Plan, Ring, allocate
+from lumina_jax.planner import Grid, Plan, Ring, allocate, compress
 
 RING = Ring(q=2e4, fsr_m=20e-9)
 GRID = Grid(slots=4, spacing_hz=50e9)
@@ -236,6 +236,23 @@ def test_ring() -> None:
         (lambda: Grid(spacing_hz=60e9), ValueError, "Grid: `spacing_hz` is 6e+10, expected 12.5e9"),
         (lambda: planner(ring=1), TypeError, "WDMPlanner: `ring` is of type int"),
         (lambda: planner(grid=1), TypeError, "WDMPlanner: `grid` is of type int, expected a Grid"),
+        (lambda: planner(seed="x"), TypeError, "WDMPlanner: `seed` must be an int, got 'x'"),
+        (lambda: planner(seed=-1), ValueError, "WDMPlanner: `seed` must not be negative, got -1"),
+        (
+            lambda: Ring.of_profile(3, fsr_m=1e-8),
+            TypeError,
+            "Ring.of_profile: `profile` is of type int, expected a HardwareProfile",
+        ),
+        (
+            lambda: RING.tolerance_k("a"),
+            TypeError,
+            "Ring.tolerance_k: `bits` must be a number, got 'a'",
+        ),
+        (
+            lambda: compress([[0], [1, 2]], [1, 1], ring=RING, enob_target=3, receiver=None),
+            ValueError,
+            "compress: `order` is ragged, expected (2,)",
+        ),
         (lambda: planner(objective="x"), ValueError, "WDMPlanner: `objective` is 'x'"),
         (lambda: planner(power_w=0), ValueError, "WDMPlanner: `power_w` must be above 0"),
         (lambda: planner(enob_target=-1), ValueError, "WDMPlanner: `enob_target` must be above 0"),

@@ -208,3 +208,8 @@ def test_explain_crosstalk_extremes() -> None:
     assert "-inf dB of light from all other channels, condition number 1" in alone
     swapped = explain(HardwareProfile(crosstalk=CrosstalkMatrix([[0.0, 1.0], [1.0, 0.0]])))
     assert re.search(r"^crosstalk 2 channels, worst .* -inf +-inf$", swapped, re.MULTILINE)
+
+
+def test_explain_wants_a_profile() -> None:
+    with pytest.raises(TypeError, match="`profile` is of type str, expected a HardwareProfile"):
+        explain("lumina_nano_v1")  # type: ignore[arg-type]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import nonnegative
 from . import _exact, _swap
-from ._checks import Floats, Order
+from ._checks import Floats, Order, seed_of
 from ._objectives import Objective, check_objective, cost_of, influence
 
 # Orders that are searched in full: P(9, 8) is the most for 8 streams on 9 slots.
@@ -54,12 +53,7 @@ def allocate(
     """
     op = "allocate"
     check_objective(op, objective)
-    try:
-        seed = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"{op}: `seed` must be an int, got {seed!r}") from None
-    if seed < 0:
-        raise ValueError(f"{op}: `seed` must not be negative, got {seed}")
+    seed = seed_of(op, seed)
     p, x = (
         nonnegative(op, "powers", powers, expected="[n] with n >= 1"),
         nonnegative(op, "coupling", coupling, expected="[slots, slots]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ Order = NDArray[np.intp]
 
 def slots_of(op: str, order: Any, streams: int, slots: int | None = None) -> Order:
     """Distinct slot numbers, one per stream and below `slots`, as integers."""
-    given = np.asarray(order)
+    try:
+        given = np.asarray(order)
+    except ValueError:
+        raise ValueError(f"{op}: `order` is ragged, expected ({streams},)") from None
     if given.dtype.kind not in "iu":
         raise TypeError(f"{op}: `order` is of type {given.dtype}, expected integers")
     if given.shape != (streams,):
@@ -23,3 +27,14 @@ def slots_of(op: str, order: Any, streams: int, slots: int | None = None) -> Ord
     if slots is not None and given.max() >= slots:
         raise ValueError(f"{op}: `order` names slot {given.max()}, expected less than {slots}")
     return given.astype(np.intp)
+
+
+def seed_of(op: str, seed: Any) -> int:
+    """A seed, an int that is not negative."""
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"{op}: `seed` must be an int, got {seed!r}") from None
+    if number < 0:
+        raise ValueError(f"{op}: `seed` must not be negative, got {number}")
+    return number

@@ -51,6 +51,11 @@ class Ring:
     @classmethod
     def of_profile(cls, profile: HardwareProfile, *, fsr_m: float) -> Ring:
         """The ring of a profile, which has no free spectral range; ValueError without `ring_q`."""
+        if not isinstance(profile, HardwareProfile):
+            raise TypeError(
+                f"Ring.of_profile: `profile` is of type {type(profile).__name__}, "
+                "expected a HardwareProfile"
+            )
         if not profile.ring_q:
             raise ValueError(f"Ring.of_profile: `profile` {profile.name!r} has no `ring_q`")
         return cls(q=profile.ring_q, fsr_m=fsr_m, wavelength_m=1e-9 * profile.wavelength_nm)
@@ -91,6 +96,7 @@ class Ring:
 
         On the steepest point of a Lorentzian, where a weight moves most; to first order.
         """
+        bits = number("Ring.tolerance_k", "bits", bits)
         return 2.0 ** -(bits + 1) * self.fwhm_m / LORENTZIAN_SLOPE / self.drift_m_per_k
 
 

@@ -12,7 +12,7 @@ from .._checks import number
 from ..physics import Receiver
 from . import _streams
 from ._allocate import allocate
-from ._checks import Floats
+from ._checks import Floats, seed_of
 from ._compress import check_receiver, check_ring, stream_enob
 from ._objectives import Objective, check_objective
 from ._plan import Bus, Plan, Stream
@@ -73,7 +73,7 @@ class WDMPlanner:
         self.receiver = receiver
         self.power_w = number(_OP, "power_w", power_w, above=0)
         self.enob_target = enob_target
-        self.seed = seed
+        self.seed = seed_of(_OP, seed)
 
     def optimize_allocation(
         self, model_graph: Any, batches: Iterable[ArrayLike] | None = None
