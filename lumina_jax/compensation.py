@@ -189,7 +189,10 @@ def _fed_back(target: _Floats, c: _Floats, step: _Floats, top: int) -> _Floats:
 
 
 def _weights(w: Any) -> _Floats:
-    array = np.asarray(w)
+    try:
+        array = np.asarray(w)
+    except ValueError:
+        raise ValueError(f"{_OP}: `w` is ragged, expected [K, N]") from None
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{_OP}: `w` is of type {array.dtype}, expected real numbers")
     if array.ndim != 2 or not array.size:

@@ -324,3 +324,16 @@ def test_bad_operands_of_the_maps() -> None:
         q.dequantize(np.zeros(48, np.int8), params)
     with pytest.raises(TypeError, match="`codes` is float32, expected integers"):
         q.dequantize(W, params)
+
+
+def test_params_of_another_type() -> None:
+    q = lumina_jax.WeightQuantizer()
+    with pytest.raises(TypeError, match="quantize: `params` is of type int, expected a Quant"):
+        q.quantize(np.ones(3, np.float32), 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="dequantize: `params` is of type NoneType"):
+        q.dequantize(np.ones(3, np.int8), None)  # type: ignore[arg-type]
+
+
+def test_ragged_weights_of_a_compensation() -> None:
+    with pytest.raises(ValueError, match="compensate: `w` is ragged"):
+        lumina_jax.compensate([[1.0, 2.0], [3.0]], np.eye(2))  # type: ignore[arg-type]

@@ -236,6 +236,10 @@ def _squared_error(row: NDArray[np.float32], uniform: Uniform) -> float:
 
 
 def _check_channels(op: str, name: str, shape: tuple[int, ...], params: QuantizerParams) -> None:
+    if not isinstance(params, QuantizerParams):
+        raise TypeError(
+            f"{op}: `params` is of type {type(params).__name__}, expected a QuantizerParams"
+        )
     if params.axis is None:
         return
     channels = params.scale.shape[0]
