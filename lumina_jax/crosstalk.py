@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ._checks import nonnegative
 from .custom_vjp._arguments import absmax
 from .custom_vjp.quantize import quantize
+from .physics._arguments import numeric
 from .spec import OpticalSpec, op_bits
 
 
@@ -170,9 +171,9 @@ def fold(w: ArrayLike, crosstalk: Crosstalk | ArrayLike) -> jax.Array:
 
     Raises:
         TypeError: `w` is not float32, or `crosstalk` is not of real numbers.
-        ValueError: a shape does not fit.
+        ValueError: an array is ragged, or a shape does not fit.
     """
-    w = jnp.asarray(w)
+    w = numeric("fold", "w", w, "float32")
     if w.dtype != np.float32:
         raise TypeError(f"fold: `w` must be float32, got {w.dtype}")
     if w.ndim != 2:

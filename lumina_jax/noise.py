@@ -89,10 +89,14 @@ class NoiseModel:
             weight_norm: ‖w_n‖, unit of w, above 0; needed for "homodyne", which alone takes it.
 
         Raises:
-            TypeError, ValueError: an argument is not a number, is out of its range, or does not
-                belong to that kind of detection.
+            TypeError, ValueError: `receiver` is no Receiver; another argument is not a number, is
+                out of its range, or does not belong to that kind of detection.
         """
         name = "NoiseModel.from_receiver"
+        if not isinstance(receiver, Receiver):
+            raise TypeError(
+                f"{name}: `receiver` is of type {type(receiver).__name__}, expected a Receiver"
+            )
         if detection not in ("direct", "balanced", "homodyne"):
             raise ValueError(
                 f"{name}: `detection` must be direct, balanced or homodyne, got {detection!r}"

@@ -278,6 +278,13 @@ NAN = float("nan")
         ),
         (lambda: NearestNeighbor(channels=2, coupling="x"), TypeError, "`coupling` must be a num"),
         (lambda: fold(np.ones((2, 2), int), np.eye(2)), TypeError, "fold: `w` must be float32"),
+        (
+            lambda: fold([[1.0, 2.0], [3.0]], np.eye(2)),
+            ValueError,
+            "fold: `w` must be a rectangular array, got rows of unequal length",
+        ),
+        (lambda: fold([["a"]], np.eye(1)), TypeError, "fold: `w` must be float32, got [['a']]"),
+        (lambda: fold(None, np.eye(1)), TypeError, "fold: `w` must be float32, got None"),
         (lambda: fold(np.ones(2, "f4"), np.eye(2)), ValueError, "fold: `w` has shape (2,)"),
         (
             lambda: fold(np.ones((2, 2), "f4"), jnp.ones((2, 3))),

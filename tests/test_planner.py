@@ -221,6 +221,25 @@ EYE = np.eye(2)
         (([1, 2], EYE, "sum"), ValueError, "`objective` is 'sum', expected one of 'snr'"),
         (([1, 2], EYE, "snr", 0.5), TypeError, "`seed` must be an int, got 0.5"),
         (([1, 2], EYE, "snr", -1), ValueError, "`seed` must not be negative, got -1"),
+        (
+            ([1.0, 1e200, 1e-200], np.ones((3, 3))),
+            ValueError,
+            "allocate: `powers` of streams 2 and 1 are too far apart, got 1e-200 and 1e+200, "
+            "expected ratios that f64 holds",
+        ),
+        (([5e-324, 1], EYE, "max"), ValueError, "`powers` of streams 0 and 1 are too far apart"),
+        (
+            ([1, 1e200], 1e200 * (1 - EYE)),
+            ValueError,
+            "`coupling` must be smaller for these `powers`, whose cost f64 does not hold, "
+            "got 1e+200",
+        ),
+        (
+            ([1e200, 1e200], EYE, "product"),
+            ValueError,
+            "`powers` must be smaller for objective 'product', whose cost f64 does not hold, "
+            "got 1e+200",
+        ),
     ],
 )
 def test_bad_allocation(arguments: Any, error: type[Exception], message: str) -> None:
@@ -279,6 +298,42 @@ def test_effective_bits() -> None:
     np.testing.assert_allclose(both, (-20 * np.log10(leaked) - 1.76) / 6.02)
 
 
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"powers": [1, -2]}, ValueError, "stream_enob: `powers` must not be negative, got -2"),
+        ({"powers": [1, 0]}, ValueError, "`powers` must be above 0, got 0"),
+        ({"powers": [1, NAN]}, ValueError, "`powers` has NaN or infinite values"),
+        ({"powers": [[1, 2]]}, ValueError, "`powers` has shape (1, 2), expected [n] with n >= 1"),
+        ({"powers": ["a"]}, TypeError, "`powers` is of type <U1, expected real numbers"),
+        ({"powers": [1e-200, 1]}, ValueError, "`powers` of streams 0 and 1 are too far apart"),
+        ({"coupling": [[1, 2]]}, ValueError, "`coupling` has shape (1, 2), expected [slots, slots"),
+        ({"coupling": -EYE}, ValueError, "`coupling` must not be negative, got -1"),
+        ({"order": [0]}, ValueError, "`order` has shape (1,), expected (2,)"),
+        ({"order": [0, 2]}, ValueError, "`order` names slot 2, expected less than 2"),
+        ({"receiver": 3}, TypeError, "`receiver` is of type int, expected a Receiver or None"),
+    ],
+)
+def test_bad_effective_bits(changes: dict[str, Any], error: type[Exception], message: str) -> None:
+    arguments = {"powers": [1, 2], "coupling": EYE, "order": [0, 1], "receiver": None}
+    with pytest.raises(error, match=re.escape(message)):
+        stream_enob(**arguments | changes)
+
+
+@pytest.mark.parametrize(
+    ("detuning", "error", "message"),
+    [
+        ("a", TypeError, "Ring.transmission: `detuning` is of type <U1, expected real numbers"),
+        (None, TypeError, "`detuning` is of type object, expected real numbers"),
+        ([[1], [2, 3]], ValueError, "`detuning` is ragged, expected rows of equal length"),
+        ([0, NAN], ValueError, "`detuning` has NaN or infinite values, expected finite ones"),
+    ],
+)
+def test_bad_detuning(detuning: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        RING.transmission(detuning)
+
+
 def test_baud_rate_is_a_lower_limit() -> None:
     arguments: dict[str, Any] = {"ring": RING, "enob_target": 0.5, "receiver": None}
     assert compress([0], [1.0], **arguments) == 0.0
@@ -325,6 +380,7 @@ def test_what_limits(changes: dict[str, Any], limit: str, message: str) -> None:
         ({"order": [0.0, 1.0]}, TypeError, "`order` is of type float64, expected integers"),
         ({"powers": [1, 0]}, ValueError, "compress: `powers` must be above 0, got 0"),
         ({"powers": [1, -2]}, ValueError, "`powers` must not be negative, got -2"),
+        ({"powers": [1e-200, 1]}, ValueError, "compress: `powers` of streams 0 and 1 are too far"),
         ({"ring": 3}, TypeError, "`ring` is of type int, expected a Ring"),
         ({"receiver": 3}, TypeError, "`receiver` is of type int, expected a Receiver or None"),
         ({"enob_target": 0}, ValueError, "`enob_target` must be above 0, got 0"),

@@ -294,6 +294,13 @@ def broken(value: float) -> np.ndarray:
             ValueError,
             "`estimator` has seen no signal",
         ),
+        (lambda: WeightQuantizer(affine=3), TypeError, "`affine` must be a bool, got 3"),
+        (
+            lambda: bits_for_snr("x"),  # type: ignore[arg-type]
+            TypeError,
+            "bits_for_snr: `snr_db` must be a number, got 'x'",
+        ),
+        (lambda: bits_for_snr(None), TypeError, "`snr_db` must be a number, got None"),
         (lambda: bits_for_snr(math.nan), ValueError, "`snr_db` must be a number, got nan"),
         (lambda: bits_for_snr(20, loss_db=0), ValueError, "`loss_db` must be positive, got 0"),
         (lambda: bits_for_power(1, rate_hz=-1), ValueError, "`rate_hz` must be positive, got -1"),

@@ -270,6 +270,18 @@ ONE = layers([1.0], [10])
         (lambda: layers([np.nan], [10]), ValueError, "`gain` must be finite, got nan"),
         (lambda: layers([1.0], [0]), ValueError, "`size` must be from 1 to"),
         (lambda: layers([1.0], [1], distortion=()), ValueError, "`distortion` has 0 entries"),
+        (
+            lambda: layers([1.0], [1], distortion=None),
+            TypeError,
+            "LayerSensitivity '.*': `distortion` is of type NoneType, expected a tuple of numbers",
+        ),
+        (lambda: layers([1.0], [1], distortion=0.5), TypeError, "`distortion` is of type float"),
+        (lambda: layers([1.0], [1], distortion="ab"), TypeError, "`distortion` is of type str"),
+        (
+            lambda: layers([1.0], [1], distortion=(0.5, "a")),
+            TypeError,
+            "`distortion` must be a number, got 'a'",
+        ),
     ],
 )
 def test_bad_input(call: Any, error: type[Exception], message: str) -> None:

@@ -212,6 +212,13 @@ def test_errors(options: dict[str, Any], error: type[Exception], message: str) -
         NoiseModel.from_receiver(RECEIVER, **arguments)
 
 
+@pytest.mark.parametrize("receiver", [3, None])
+def test_no_receiver(receiver: Any) -> None:
+    message = f"`receiver` is of type {type(receiver).__name__}, expected a Receiver"
+    with pytest.raises(TypeError, match=f"NoiseModel.from_receiver: {message}"):
+        NoiseModel.from_receiver(receiver, power_w=1e-3, y_full_scale=1.0)
+
+
 def test_scaled_error() -> None:
     with pytest.raises(ValueError, match=r"NoiseModel.scaled: `factor` must be above 0, got 0\.0"):
         NoiseModel(thermal=1.0).scaled(0.0)

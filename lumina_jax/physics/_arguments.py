@@ -36,16 +36,7 @@ def real(
         TypeError: it is not made of real numbers.
         ValueError: a known value is not finite or is out of the range, or rows differ in length.
     """
-    if value is None or isinstance(value, str | bytes | bool):
-        raise TypeError(f"{function}: `{name}` must be a real number, got {value!r}")
-    try:
-        array = jnp.asarray(value)
-    except TypeError:
-        message = f"{function}: `{name}` must be a real number, got {value!r}"
-        raise TypeError(message) from None
-    except ValueError:
-        message = f"{function}: `{name}` must be a rectangular array, got rows of unequal length"
-        raise ValueError(message) from None
+    array = numeric(function, name, value, "a real number")
     if jnp.issubdtype(array.dtype, jnp.integer):
         array = array.astype(jnp.result_type(float))
     elif not jnp.issubdtype(array.dtype, jnp.floating):
@@ -69,6 +60,42 @@ def real(
         if not holds:
             got = known if known.size <= 8 else f"values from {known.min()} to {known.max()}"
             raise ValueError(f"{function}: `{name}` must {rule}, got {got}")
+    return array
+
+
+def numeric(function: str, name: str, value: Any, expected: str) -> jax.Array:
+    """`value` as an array.
+
+    Raises:
+        TypeError: it is no array of numbers, but should be `expected`.
+        ValueError: rows differ in length.
+    """
+    # JAX would take a string in a list for the name of a dtype.
+    leaves = jax.tree.leaves(value, is_leaf=lambda leaf: leaf is None)
+    if isinstance(value, bool) or any(
+        leaf is None or isinstance(leaf, str | bytes) for leaf in leaves
+    ):
+        raise TypeError(f"{function}: `{name}` must be {expected}, got {value!r}")
+    try:
+        return jnp.asarray(value)
+    except TypeError:
+        message = f"{function}: `{name}` must be {expected}, got {value!r}"
+        raise TypeError(message) from None
+    except ValueError:
+        message = f"{function}: `{name}` must be a rectangular array, got rows of unequal length"
+        raise ValueError(message) from None
+
+
+def complex_matrix(function: str, name: str, value: Any) -> jax.Array:
+    """`value` as an array of numbers, real or complex.
+
+    Raises:
+        TypeError: it is not made of numbers.
+        ValueError: rows differ in length.
+    """
+    array = numeric(function, name, value, "a matrix of numbers")
+    if not jnp.issubdtype(array.dtype, jnp.number):
+        raise TypeError(f"{function}: `{name}` must be a matrix of numbers, got {array.dtype}")
     return array
 
 

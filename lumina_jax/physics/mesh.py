@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from ._arguments import real
+from ._arguments import complex_matrix, real
 
 
 def mzi(
@@ -108,8 +108,13 @@ def fidelity(target: ArrayLike, actual: ArrayLike) -> jax.Array:
     Args:
         target: U, c64[..., N, N].
         actual: V, c64[..., N, N].
+
+    Raises:
+        TypeError: a matrix is not of numbers.
+        ValueError: one is ragged or not square, or the shapes differ.
     """
-    u, v = jnp.asarray(target), jnp.asarray(actual)
+    u = complex_matrix("fidelity", "target", target)
+    v = complex_matrix("fidelity", "actual", actual)
     if u.ndim < 2 or u.shape != v.shape or u.shape[-1] != u.shape[-2]:
         raise ValueError(
             f"fidelity: `actual` has shape {v.shape}, expected that of `target`, square: {u.shape}"

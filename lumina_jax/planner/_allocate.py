@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._checks import nonnegative
 from . import _exact, _swap
 from ._checks import Floats, Order, seed_of
-from ._objectives import Objective, check_objective, cost_of, influence
+from ._objectives import Objective, check_cost, check_objective, cost_of, influence
 
 # Orders that are searched in full: P(9, 8) is the most for 8 streams on 9 slots.
 _SEARCHED = 400_000
@@ -49,7 +49,8 @@ def allocate(
     Raises:
         TypeError: an array is not of real numbers, or `seed` is no int.
         ValueError: an array is ragged, has another shape, NaN or negative values; there are fewer
-            slots than streams; `objective` is unknown; `seed` is negative.
+            slots than streams; `objective` is unknown; `seed` is negative; powers are so far apart,
+            or so large, that f64 does not hold J.
     """
     op = "allocate"
     check_objective(op, objective)
@@ -65,6 +66,7 @@ def allocate(
         )
     np.fill_diagonal(x, 0.0)
     weights = influence(op, p, objective)
+    check_cost(op, p, weights, x, objective)
     order = _order(p, x, weights, objective, seed)
     return order, cost_of(weights, x, order, worst=objective == "max")
 

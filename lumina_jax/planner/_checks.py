@@ -29,6 +29,30 @@ def slots_of(op: str, order: Any, streams: int, slots: int | None = None) -> Ord
     return given.astype(np.intp)
 
 
+def reals(op: str, name: str, value: Any) -> Floats:
+    """Finite reals of any shape in f64."""
+    try:
+        given = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{op}: `{name}` is ragged, expected rows of equal length") from None
+    if given.dtype.kind not in "fiu":
+        raise TypeError(f"{op}: `{name}` is of type {given.dtype}, expected real numbers")
+    floats = given.astype(np.float64)
+    if not np.isfinite(floats).all():
+        raise ValueError(f"{op}: `{name}` has NaN or infinite values, expected finite ones")
+    return floats
+
+
+def check_ratios(op: str, powers: Floats, found: Any) -> None:
+    """Raises ValueError where what was `found` from ratios of the powers is beyond f64."""
+    if not np.isfinite(found).all():
+        low, high = int(powers.argmin()), int(powers.argmax())
+        raise ValueError(
+            f"{op}: `powers` of streams {low} and {high} are too far apart, got "
+            f"{powers[low]:g} and {powers[high]:g}, expected ratios that f64 holds"
+        )
+
+
 def seed_of(op: str, seed: Any) -> int:
     """A seed, an int that is not negative."""
     try:

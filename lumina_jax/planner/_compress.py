@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._checks import nonnegative, number
 from ..physics import Receiver
-from ._checks import Floats, Order, slots_of
+from ._checks import Floats, check_ratios, slots_of
 from ._ring import Ring
 
 # The first spacing that suffices is bracketed on this many, evenly spaced in the logarithm, which
@@ -31,7 +31,7 @@ class CompressionError(ValueError):
 
 
 def stream_enob(
-    powers: Floats, coupling: Floats, order: Order, receiver: Receiver | None
+    powers: ArrayLike, coupling: ArrayLike, order: ArrayLike, receiver: Receiver | None
 ) -> Floats:
     """Effective bits of each stream, f64[n], with the crosstalk and the noise of the receiver.
 
@@ -40,14 +40,24 @@ def stream_enob(
     The full-scale-sine ENOB. Crosstalk of independent signals adds as current squared.
 
     Args:
-        powers: p f64[n] at the detector, W; above 0.
-        coupling: X f64[slots, slots].
-        order: slot of each stream.
+        powers: p f[n], mean optical power of each stream at the detector, W; above 0.
+        coupling: X f[slots, slots], not negative; the diagonal is not read.
+        order: i[n], slot of each stream.
         receiver: whose SNR at p_i counts; None is one without noise.
+
+    Raises:
+        TypeError: an array is not of numbers, or `receiver` is no Receiver.
+        ValueError: an array is ragged, has another shape, NaN or negative values; a slot is named
+            twice or not in `coupling`; powers are so far apart that f64 does not hold the ratio.
     """
-    leaked = powers[None, :] / powers[:, None] * coupling[np.ix_(order, order)]
-    np.fill_diagonal(leaked, 0.0)
-    return _enob(_receiver_noise(powers, receiver) + np.sum(np.square(leaked), axis=1))
+    op = "stream_enob"
+    p = _positive(op, powers)
+    x = nonnegative(op, "coupling", coupling, expected="[slots, slots]")
+    slots = slots_of(op, order, len(p), len(x))
+    check_receiver(op, receiver)
+    np.fill_diagonal(x, 0.0)
+    leaked = _ratios(op, p) * np.square(x[np.ix_(slots, slots)])
+    return _enob(_receiver_noise(p, receiver) + np.sum(leaked, axis=1))
 
 
 def compress(
@@ -91,9 +101,7 @@ def compress(
         TypeError, ValueError: an argument is of the wrong type, shape or range.
     """
     op = "compress"
-    p = nonnegative(op, "powers", powers, expected="[n] with n >= 1")
-    if p.min() <= 0:
-        raise ValueError(f"{op}: `powers` must be above 0, got {p.min():g}")
+    p = _positive(op, powers)
     slots = slots_of(op, order, len(p))
     check_ring(op, ring)
     target = number(op, "enob_target", enob_target, above=0)
@@ -131,7 +139,7 @@ def compress(
         return closest
 
     # Channels at the same distance leak alike: what each stream has at distance 1, 2, … .
-    ratio = np.square(p[None, :] / p[:, None])
+    ratio = _ratios(op, p)
     distance = np.abs(np.subtract.outer(slots, slots))
     leak = np.zeros((len(p), span))
     np.add.at(leak, (np.arange(len(p))[:, None], distance), ratio)
@@ -187,6 +195,21 @@ def check_receiver(op: str, receiver: Any) -> None:
         raise TypeError(
             f"{op}: `receiver` is of type {type(receiver).__name__}, expected a Receiver or None"
         )
+
+
+def _positive(op: str, powers: ArrayLike) -> Floats:
+    p = nonnegative(op, "powers", powers, expected="[n] with n >= 1")
+    if p.min() <= 0:
+        raise ValueError(f"{op}: `powers` must be above 0, got {p.min():g}")
+    return p
+
+
+def _ratios(op: str, powers: Floats) -> Floats:
+    """(p_j/p_i)², f64[n, n], finite."""
+    with np.errstate(over="ignore"):
+        ratios = np.square(powers[None, :] / powers[:, None])
+    check_ratios(op, powers, ratios.sum())
+    return ratios
 
 
 def _receiver_noise(powers: Floats, receiver: Receiver | None) -> Floats:

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ._checks import Floats, Order
+from ._checks import Floats, Order, check_ratios
 
 Objective: TypeAlias = Literal["snr", "max", "product", "total"]
 
@@ -39,13 +39,37 @@ def influence(op: str, powers: Floats, objective: Objective) -> Floats:
             raise ValueError(
                 f"{op}: `powers` must be above 0 for objective {objective!r}, got {powers.min():g}"
             )
-        weights = powers[None, :] / powers[:, None]
+        with np.errstate(over="ignore"):
+            weights = powers[None, :] / powers[:, None]
     elif objective == "product":
-        weights = powers[None, :] * powers[:, None]
+        with np.errstate(over="ignore"):
+            weights = powers[None, :] * powers[:, None]
     else:
         weights = np.broadcast_to(powers, (len(powers), len(powers))).copy()
     np.fill_diagonal(weights, 0.0)
     return weights
+
+
+def check_cost(
+    op: str, powers: Floats, weights: Floats, coupling: Floats, objective: Objective
+) -> None:
+    """Raises ValueError where even an upper bound of J is beyond f64."""
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if objective in ("snr", "max"):
+        check_ratios(op, powers, total)
+    elif not np.isfinite(total):
+        raise ValueError(
+            f"{op}: `powers` must be smaller for objective {objective!r}, whose cost f64 does not "
+            f"hold, got {powers.max():g}"
+        )
+    with np.errstate(over="ignore"):
+        bound = total * coupling.max()
+    if not np.isfinite(bound):
+        raise ValueError(
+            f"{op}: `coupling` must be smaller for these `powers`, whose cost f64 does not hold, "
+            f"got {coupling.max():g}"
+        )
 
 
 def received(weights: Floats, coupling: Floats, order: Order) -> Floats:

@@ -11,7 +11,7 @@ from .._checks import nonnegative, number
 from ..crosstalk import ring_transmission
 from ..physics import ITU_ANCHOR_HZ, LORENTZIAN_SLOPE, SILICON_DRIFT_M_PER_K
 from ..profiles import HardwareProfile
-from ._checks import Floats
+from ._checks import Floats, reals
 
 _LIGHT_SPEED = 299792458.0
 _ITU_SPACINGS_HZ = (12.5e9, 25e9, 50e9, 100e9)
@@ -81,8 +81,12 @@ class Ring:
         return self.finesse * self.fwhm_hz
 
     def transmission(self, detuning: ArrayLike) -> Floats:
-        """X of a detuning in linewidths: drop transmission over its peak, 0 to 1."""
-        return np.asarray(ring_transmission(np.asarray(detuning, np.float64), self.finesse))
+        """X of a detuning in linewidths: drop transmission over its peak, 0 to 1.
+
+        TypeError or ValueError where the detuning is not of finite real numbers.
+        """
+        widths = reals("Ring.transmission", "detuning", detuning)
+        return np.asarray(ring_transmission(widths, self.finesse))
 
     def coupling(self, frequencies_hz: ArrayLike) -> Floats:
         """X between rings tuned to these frequencies, f64[n, n]; symmetric, 1 on the diagonal."""

@@ -67,6 +67,13 @@ class LayerSensitivity:
         resolution(op, "size", self.size, most=2**62)
         for name in ("gain", "variance", "floor"):
             number(op, name, getattr(self, name), least=0.0)
+        given = self.distortion
+        if isinstance(given, str | bytes) or not (
+            isinstance(given, Sequence) or np.ndim(given) == 1
+        ):
+            raise TypeError(
+                f"{op}: `distortion` is of type {type(given).__name__}, expected a tuple of numbers"
+            )
         if not 1 <= len(self.distortion) <= MAX_BITS:
             raise ValueError(
                 f"{op}: `distortion` has {len(self.distortion)} entries, expected 1 to {MAX_BITS}"

@@ -61,11 +61,22 @@ def bits_for_snr(snr_db: float, *, loss_db: float = 1.0) -> int:
 
     Returns:
         From 1 to 16.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: `snr_db` is NaN, or `loss_db` is not positive or not finite.
     """
-    if math.isnan(snr_db):
-        raise ValueError("bits_for_snr: `snr_db` must be a number, got nan")
-    if not number("bits_for_snr", "loss_db", loss_db) > 0:
-        raise ValueError(f"bits_for_snr: `loss_db` must be positive, got {loss_db}")
+    op = "bits_for_snr"
+    try:
+        infinite = not math.isfinite(snr_db)
+    except TypeError:
+        infinite = False
+    if not infinite:
+        snr_db = number(op, "snr_db", snr_db)
+    elif math.isnan(snr_db):
+        raise ValueError(f"{op}: `snr_db` must be a number, got nan")
+    if not number(op, "loss_db", loss_db) > 0:
+        raise ValueError(f"{op}: `loss_db` must be positive, got {loss_db}")
     enob = (snr_db - 1.76) / 6.02
     margin = 0.5 * math.log2(1 / (10 ** ((loss_db + _TOLERANCE_DB) / 10) - 1))
     return math.ceil(min(max(enob + margin, 1.0), float(MAX_BITS)))

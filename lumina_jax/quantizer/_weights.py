@@ -75,6 +75,8 @@ class WeightQuantizer:
         if self.method not in get_args(Method):
             known = ", ".join(map(repr, get_args(Method)))
             raise ValueError(f"{op}: `method` is {self.method!r}, expected one of {known}")
+        if not isinstance(self.affine, bool | np.bool_):
+            raise TypeError(f"{op}: `affine` must be a bool, got {self.affine!r}")
         for name in ("percentile", "loss_db", "energy_per_step_fj", "rate_hz"):
             if not number(op, name, getattr(self, name)) > 0:
                 raise ValueError(f"{op}: `{name}` must be positive, got {getattr(self, name)}")
