@@ -33,16 +33,17 @@ pub(crate) struct Sizes {
 
 impl Chain {
     pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
-        let noisy = attrs.bool(op, "noisy")?;
-        Ok(Self {
+        let mut chain = Self {
             op,
             dac: Bits::from_attrs(op, attrs, "dac_bits")?,
             weight: Bits::from_attrs(op, attrs, "weight_bits")?,
             adc: Bits::from_attrs(op, attrs, "adc_bits")?,
             transpose_weight: attrs.bool(op, "transpose_weight")?,
-            noisy,
-            with_ids: noisy,
-        })
+            noisy: attrs.bool(op, "noisy")?,
+            with_ids: false,
+        };
+        chain.with_ids = chain.noisy;
+        Ok(chain)
     }
 
     /// Whether the products are summed as integers, which i32 must hold.
