@@ -124,6 +124,8 @@ def test_compensation_inverts_crosstalk() -> None:
          "fidelity: `target` must be a matrix of numbers, got [['a']]"),
         (lambda: physics.fidelity(np.eye(2), np.eye(2) > 0), TypeError,
          "fidelity: `actual` must be a matrix of numbers, got bool"),
+        (lambda: physics.fidelity(np.full((2, 2), np.nan), np.eye(2)), ValueError,
+         "fidelity: `target` must be finite, got NaN or infinity"),
         (lambda: physics.fidelity(np.eye(2), [[1.0, 0.0], [1.0]]), ValueError,
          "fidelity: `actual` must be a rectangular array, got rows of unequal length"),
         (lambda: physics.thermal_crosstalk(0.0, 0.1, 1e-4), ValueError,

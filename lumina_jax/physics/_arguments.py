@@ -87,15 +87,18 @@ def numeric(function: str, name: str, value: Any, expected: str) -> jax.Array:
 
 
 def complex_matrix(function: str, name: str, value: Any) -> jax.Array:
-    """`value` as an array of numbers, real or complex.
+    """`value` as an array of numbers, real or complex; traced values are trusted.
 
     Raises:
         TypeError: it is not made of numbers.
-        ValueError: rows differ in length.
+        ValueError: a known value is not finite, or rows differ in length.
     """
     array = numeric(function, name, value, "a matrix of numbers")
     if not jnp.issubdtype(array.dtype, jnp.number):
         raise TypeError(f"{function}: `{name}` must be a matrix of numbers, got {array.dtype}")
+    known = not isinstance(array, Tracer) and array.is_fully_addressable
+    if known and not np.all(np.isfinite(np.asarray(array))):
+        raise ValueError(f"{function}: `{name}` must be finite, got NaN or infinity")
     return array
 
 
