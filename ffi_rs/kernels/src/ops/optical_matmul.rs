@@ -323,15 +323,8 @@ struct Noise<'a> {
 /// `y = y + σ(y)·ε`
 #[inline(always)]
 pub(super) fn add_noise(y: &mut [f32], epsilon: &[f32], noise: &Coefficients, energy: f32) {
-    let epsilon = &epsilon[..y.len()];
-    if let Some(relative) = noise.only_relative() {
-        for (y, epsilon) in y.iter_mut().zip(epsilon) {
-            *y += relative * y.abs() * epsilon;
-        }
-    } else {
-        for (y, epsilon) in y.iter_mut().zip(epsilon) {
-            *y += noise.sigma(*y, energy) * epsilon;
-        }
+    for (y, epsilon) in y.iter_mut().zip(epsilon) {
+        *y += noise.sigma(*y, energy) * epsilon;
     }
 }
 

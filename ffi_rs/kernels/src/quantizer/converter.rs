@@ -3,7 +3,7 @@
 //! Codes are those of the division `v / step`. The reciprocal of the step gives the same ones unless
 //! the ratio is near a tie, which a pass over the values finds out; only then is divided.
 
-use super::{Bits, Columns, MAGIC, Quantizer, code_and_distance};
+use super::{Bits, Columns, Quantizer, code_and_distance, code_of_bits};
 use crate::simd::for_each_level;
 
 /// Values that are converted at a time: what a second, exact pass may have to repeat.
@@ -151,7 +151,7 @@ fn by_reciprocals<const LEVELS: bool>(
         for lane in 0..LANES {
             let v = values[lane];
             let (bits, distance) = code_and_distance(v * inverse[lane], largest);
-            let code = f32::from_bits(bits) - MAGIC;
+            let code = code_of_bits(bits, v);
             farthest[lane] = farthest[lane].max(distance);
             let level = if v.is_finite() { code * step[lane] } else { f32::NAN };
             out[lane] = if LEVELS { level } else { code };

@@ -99,6 +99,12 @@ pub(crate) fn integer(code: f32) -> i32 {
     integer_of_bits((code + MAGIC).to_bits())
 }
 
+/// The code in the bits of its sum with [`MAGIC`], of a finite `v`: where it is zero, of its sign.
+#[inline(always)]
+fn code_of_bits(bits: u32, v: f32) -> f32 {
+    (f32::from_bits(bits) - MAGIC).copysign(v)
+}
+
 /// The integer in the bits of its sum with [`MAGIC`].
 #[inline(always)]
 pub(crate) fn integer_of_bits(bits: u32) -> i32 {
@@ -118,8 +124,7 @@ impl Quantizer {
         if self.one_bit {
             if v < 0.0 { -1.0 } else { 1.0 }
         } else {
-            // Adding 0 leaves no negative zero, as adding and taking off MAGIC does not.
-            (v / self.divisor).round_ties_even().max(-self.largest).min(self.largest) + 0.0
+            (v / self.divisor).round_ties_even().max(-self.largest).min(self.largest)
         }
     }
 
@@ -132,7 +137,7 @@ impl Quantizer {
     #[inline(always)]
     fn code_by_reciprocal(&self, v: f32) -> f32 {
         let (bits, _) = code_and_distance(v * self.inverse, self.largest);
-        f32::from_bits(bits) - MAGIC
+        code_of_bits(bits, v)
     }
 
     /// The level nearest to `v`.
