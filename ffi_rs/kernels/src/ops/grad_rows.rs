@@ -195,7 +195,8 @@ impl<'a> Parts<'a> {
         let Backward { level, chain, sizes, dw, ref ranges, .. } = *backward;
         let depth = sizes.depth;
         sums.fill(RowSums::default());
-        if dw.is_in_place() && !ranges.has_any_weight_noise() {
+        let mut rows = start + first..start + first + sums.len();
+        if dw.is_in_place() && !rows.any(|row| ranges.has_weight_noise(row)) {
             return;
         }
         // Rows beyond the last are zero.

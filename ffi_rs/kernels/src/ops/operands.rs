@@ -195,11 +195,6 @@ impl<'a> Ranges<'a> {
         (coefficients.as_array() != [0.0; 4]).then_some(coefficients)
     }
 
-    /// Whether the noise of some row depends on ‖x_q‖².
-    pub(crate) fn has_any_weight_noise(&self) -> bool {
-        self.noisy && self.noise.data.iter().skip(3).step_by(4).any(|weight| *weight != 0.0)
-    }
-
     /// Whether the noise of `row` depends on ‖x_q‖².
     pub(crate) fn has_weight_noise(&self, row: usize) -> bool {
         self.coefficients(row).is_some_and(|noise| noise.weight != 0.0)
