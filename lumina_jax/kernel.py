@@ -144,7 +144,7 @@ def _linear(
         "adc_bits": bits if bits < _ADC_OFF else 0,
         "transpose_weight": True,
         "noisy": noisy,
-        "with_linear": False,
+        "residual": "none",
     }
     off = np.zeros(1, np.float32)
     noise = np.array([[0.0, 0.0, noise_std, 0.0]], np.float32)

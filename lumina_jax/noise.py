@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import jax
+import numpy as np
 from jax.typing import ArrayLike
 
 from .physics import Receiver, relative_intensity_noise
@@ -23,6 +24,8 @@ class NoiseModel:
 
     A pytree: the fields are Python numbers or scalar arrays, and may be traced, so that a noise
     schedule does not compile anew and each field has a gradient. None of them may be negative.
+
+    Where `weight` is the number 0, not an array, the backward pass need not draw the noise again.
     """
 
     relative: float | jax.Array = 0.0
@@ -38,13 +41,14 @@ class NoiseModel:
         """The same noise where y is counted in other units, `factor`·y; factor above 0.
 
         thermal·factor, shot·√factor; relative stays; weight·factor, as w is counted in y per x.
+        The number 0 stays that number.
         """
         factor = real("NoiseModel.scaled", "factor", factor, above=0)
         return NoiseModel(
             relative=self.relative,
-            shot=self.shot * root(factor),
-            thermal=self.thermal * factor,
-            weight=self.weight * factor,
+            shot=times(self.shot, root(factor)),
+            thermal=times(self.thermal, factor),
+            weight=times(self.weight, factor),
         )
 
     @classmethod
@@ -123,3 +127,13 @@ class NoiseModel:
         share = real(name, "light", 1.0 if light is None else light, at_least=0)
         lit = receiver.shot_noise(power * share)
         return cls(relative=relative, thermal=root(lit**2 + dark**2) * per_ampere)
+
+
+def is_known_zero(std: Any) -> bool:
+    """Whether a field of a `NoiseModel` is the number 0, which is known when tracing."""
+    return isinstance(std, int | float | np.number) and bool(std == 0)
+
+
+def times(std: float | jax.Array, factor: jax.Array) -> float | jax.Array:
+    """A field of a `NoiseModel` times a factor; the number 0 stays that number."""
+    return std if is_known_zero(std) else std * factor

@@ -100,6 +100,7 @@ class _Chain:
     noise: str | None = None
     transpose: bool = False
     compact: bool = False
+    residual: str = "linear"
     precision: str = "float32"
     inputs: bool = True
     ranges: bool = True
@@ -120,7 +121,7 @@ class _Chain:
         noisy = self.noise is not None
         return op, w, ranges_and_noise(op, noisy=noisy, compact=self.compact, draws=draws)
 
-    def forward(self, *, with_linear: bool) -> Case:
+    def forward(self) -> Case:
         def operands() -> list[np.ndarray]:
             op, w, others = self._sample()
             return [op.x, w, op.bias[:1] if self.compact else op.bias, *others]
@@ -130,7 +131,7 @@ class _Chain:
             op="optical_matmul",
             label=self.label,
             operands=operands,
-            attrs={**self.attrs, "with_linear": with_linear},
+            attrs={**self.attrs, "residual": self.residual},
             tolerance=0.0 if exact else ROUNDING,
             gradient=None if self.transpose else self._gradient,
         )
@@ -138,9 +139,13 @@ class _Chain:
     def backward(self) -> Case:
         def operands() -> list[np.ndarray]:
             op, w, others = self._sample(draws=self.precision == "int8")
-            linear = optical_matmul(op, self.bits, noisy=self.noise is not None).linear
-            g = np.random.default_rng(1).normal(0, 1, linear.shape).astype(np.float32)
-            return [g, linear, op.x, w, *others]
+            saved = optical_matmul(op, self.bits, noisy=self.noise is not None).linear
+            rng = np.random.default_rng(1)
+            g = rng.normal(0, 1, saved.shape).astype(np.float32)
+            if self.residual == "slope":
+                slope = rng.normal(1, 0.2, saved.shape) * (rng.random(saved.shape) < 0.8)
+                saved = slope.astype(np.float32)
+            return [g, saved, op.x, w, *others]
 
         # Kernel and reference agree on dz to the bit without noise. With it they are apart by the
         # rounding of ε, which may send one value to the next step, at most 1/127 of the largest.
@@ -151,6 +156,7 @@ class _Chain:
             operands=operands,
             attrs={
                 **self.attrs,
+                "residual": self.residual,
                 "grad_precision": self.precision,
                 "with_inputs": self.inputs,
                 "with_ranges": self.ranges,
@@ -168,7 +174,7 @@ class _Chain:
         key = jax.random.wrap_key_data(jnp.array([SEED >> 32, SEED & 0xFFFFFFFF], jnp.uint32))
 
         def function(
-            x: jax.Array, w: jax.Array, bias: jax.Array, ranges: Any, noise: jax.Array
+            x: jax.Array, w: jax.Array, bias: jax.Array, ranges: Any, noise: Any
         ) -> jax.Array:
             x_range, w_range, y_range = ranges
             thermal, shot, relative, weight = noise
@@ -179,7 +185,7 @@ class _Chain:
             )  # fmt: skip
 
         def model(
-            x: jax.Array, w: jax.Array, bias: jax.Array, ranges: Any, noise: jax.Array
+            x: jax.Array, w: jax.Array, bias: jax.Array, ranges: Any, noise: Any
         ) -> jax.Array:
             x_range, w_range, y_range = ranges
             x_q = converter(x, jnp.broadcast_to(x_range, x.shape), bits.dac)
@@ -196,6 +202,13 @@ class _Chain:
         # Parameters away from 0, where the derivative of the square root is no number.
         noise = np.float32([0.3, 0.2, 0.15, 0.05])
         ranges = (np.float32(1.7), op.w_full_scale, op.y_full_scale)
+        if self.residual == "slope":
+            noise[3] = 0
+            return Gradient(
+                function=lambda x, w, bias: function(x, w, bias, ranges, noise),
+                model=lambda x, w, bias: model(x, w, bias, ranges, noise),
+                arguments=(op.x, op.w, op.bias),
+            )
         return Gradient(
             function=function, model=model, arguments=(op.x, op.w, op.bias, ranges, noise)
         )
@@ -259,6 +272,25 @@ _WANTED = [
     ]
 ]
 
+_SLOPES = [
+    replace(
+        chain,
+        label=f"slope, {precision}, {chain.label}",
+        residual="slope",
+        precision=precision,
+        ranges=False,
+    )
+    for precision in ("float32", "bfloat16", "int8")
+    for chain in [
+        _Chain(label="ideal", bits=Bits()),
+        _Chain(label="integer", bits=Bits(dac=8, weight=8), shape=(270, 9, 35)),
+        _Chain(label="float", bits=Bits(dac=12, weight=9), transpose=True),
+        _Chain(label="without dx", bits=Bits(dac=4), inputs=False),
+        _Chain(label="scalars", bits=Bits(dac=6, weight=6), compact=True),
+        _Chain(label="no rows", bits=Bits(dac=8, weight=8), shape=(0, 3, 4)),
+    ]
+]
+
 CASES: list[Case] = [
     _quantize("per tensor", 8, 1, 1),
     _quantize("per channel", 4, 1, 33),
@@ -269,7 +301,14 @@ CASES: list[Case] = [
     _optical_noise("one block", 4, 0, 40),
     _optical_noise("across blocks", 5, 250, 300),
     _optical_noise("seed per row", 6, 17, 33, seeds=6),
-    *[chain.forward(with_linear=i % 2 == 0) for i, chain in enumerate(_CHAINS)],
-    *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED)],
+    *[
+        replace(chain, residual="none" if i % 2 else "linear").forward()
+        for i, chain in enumerate(_CHAINS)
+    ],
+    *[
+        replace(chain, label=f"slope, {chain.label}", residual="slope").forward()
+        for chain in _CHAINS
+    ],
+    *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES)],
 ]
 """Every case of every op."""

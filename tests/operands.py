@@ -127,36 +127,49 @@ def ranges_and_noise(
 
 
 def forward(
-    op: Operands, bits: Bits, *, noisy: bool, transpose: bool = False, compact: bool = False
+    op: Operands,
+    bits: Bits,
+    *,
+    noisy: bool,
+    transpose: bool = False,
+    compact: bool = False,
+    residual: str = "linear",
+    run: Callable[..., list[np.ndarray]] = call,
 ) -> tuple[Array, Array]:
-    """`(out, linear)` of the kernel."""
+    """`(out, linear)`, or `(out, slope)`."""
     w = np.ascontiguousarray(op.w.T) if transpose else op.w
     bias = op.bias[:1] if compact and op.w.shape[1] else op.bias
-    out, linear = call(
+    out, saved = run(
         "optical_matmul", op.x, w, bias, *ranges_and_noise(op, noisy=noisy, compact=compact),
-        **bits.attrs(), transpose_weight=transpose, noisy=noisy, with_linear=True,
+        **bits.attrs(), transpose_weight=transpose, noisy=noisy, residual=residual,
     )  # fmt: skip
-    return out, linear
+    return out, saved
 
 
 def backward(
     g: Array,
-    linear: Array,
+    saved: Array,
     op: Operands,
     bits: Bits,
     *,
     noisy: bool,
     transpose: bool = False,
     precision: str = "float32",
+    residual: str = "linear",
     run: Callable[..., list[np.ndarray]] = call,
 ) -> list[Array]:
-    """dx, dw f32[k, n], dbias and the gradients of the full scales and of the noise."""
+    """dx, dw f32[k, n], dbias and the gradients of the full scales and of the noise.
+
+    `saved` is the `residual` of the forward op; from the slope the last gradients are 0.
+    """
+    if residual == "slope":
+        bits, noisy = replace(bits, adc=0), False
     w = np.ascontiguousarray(op.w.T) if transpose else op.w
     dx, dw, *rest = run(
-        "optical_matmul_grad", g, linear, op.x, w,
+        "optical_matmul_grad", g, saved, op.x, w,
         *ranges_and_noise(op, noisy=noisy, draws=precision == "int8"),
-        **bits.attrs(), transpose_weight=transpose, noisy=noisy, grad_precision=precision,
-        **EVERY_GRADIENT,
+        **bits.attrs(), transpose_weight=transpose, noisy=noisy, residual=residual,
+        grad_precision=precision, with_inputs=True, with_ranges=residual == "linear",
     )  # fmt: skip
     return [dx, dw.T if transpose else dw, *rest]
 

@@ -64,14 +64,17 @@ def assert_same_bits(got, expected):
 
 @pytest.mark.parametrize("bits", [0, 1, 4, 8, 16])
 @pytest.mark.parametrize("noisy", [False, True])
-def test_xla_and_numpy_give_the_same_bits(bits, noisy):
+@pytest.mark.parametrize("residual", ["linear", "slope"])
+def test_xla_and_numpy_give_the_same_bits(bits, noisy, residual):
     operands = matmul_operands(np.random.default_rng(bits))
-    attrs = matmul_attrs(bits, noisy=noisy) | {"with_linear": True}
+    attrs = matmul_attrs(bits, noisy=noisy) | {"residual": residual}
     expected = _lumina.call("optical_matmul", attrs, operands)
     got = ffi_call("optical_matmul", attrs, operands, shapes(expected))
     assert_same_bits(got, expected)
 
-    attrs = matmul_attrs(bits, noisy=noisy) | {"grad_precision": "float32", **EVERY_GRADIENT}
+    attrs |= {"grad_precision": "float32", **EVERY_GRADIENT}
+    if residual == "slope":
+        attrs |= {"noisy": False, "adc_bits": 0, "with_ranges": False}
     x, w, _, *rest = operands
     backward = [np.ones((ROWS, COLUMNS), np.float32), expected[1], x, w, *rest]
     expected = _lumina.call("optical_matmul_grad", attrs, backward)

@@ -222,6 +222,7 @@ def test_int8_has_no_bias(bits: Bits, run: Run) -> None:
         **bits.attrs(),
         "transpose_weight": False,
         "noisy": False,
+        "residual": "linear",
         "grad_precision": "int8",
         **EVERY_GRADIENT,
     }
@@ -278,6 +279,7 @@ def test_rows_round_by_their_ids(run: Run) -> None:
         **bits.attrs(),
         "transpose_weight": False,
         "noisy": False,
+        "residual": "linear",
         "grad_precision": "int8",
         **EVERY_GRADIENT,
     }

@@ -21,6 +21,7 @@ import grad_oracle
 import lumina_jax
 import oracle
 from flax_layers import OpticalDense, nnx
+from jaxprs import equations
 from lumina_jax import NoiseModel, OpticalSpec
 from operands import SEED, random_operands
 from oracle import Bits
@@ -119,18 +120,6 @@ def test_only_the_gradient_has_the_attribute(precision: str) -> None:
     assert (back[0], back[1]["grad_precision"]) == ("optical_matmul_grad", precision)
     ids = [(12,), (33,)] if precision == "int8" else [(1,), (1,)]
     assert back[2][-2:] == ids
-
-
-def equations(jaxpr: Any) -> list[tuple[str, dict[str, Any], list[tuple[int, ...]]]]:
-    """Name, parameters and operand shapes of each equation, also of those inside."""
-    found = []
-    for equation in jaxpr.eqns:
-        inner = [p.jaxpr for p in equation.params.values() if hasattr(p, "jaxpr")]
-        found += [e for p in inner for e in equations(getattr(p, "jaxpr", p))]
-        if not inner:
-            shapes = [v.aval.shape for v in equation.invars]
-            found.append((equation.primitive.name, dict(equation.params), shapes))
-    return found
 
 
 @precisions

@@ -22,12 +22,17 @@ NOISE = NoiseModel(relative=0.1, shot=0.1, thermal=0.05, weight=0.02)
 
 CHAIN = {"dac_bits": 6, "weight_bits": 6, "adc_bits": 6}
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *(("optical_matmul", {**CHAIN, "transpose_weight": t, "noisy": noisy, "with_linear": linear})
-      for t in (False, True) for noisy in (False, True) for linear in (False, True)),
+    *(("optical_matmul", {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": residual})
+      for t in (False, True) for noisy in (False, True)
+      for residual in ("none", "linear", "slope")),
     *(("optical_matmul_grad",
-       {**CHAIN, "transpose_weight": t, "noisy": noisy, "grad_precision": precision,
-        **EVERY_GRADIENT})
+       {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": "linear",
+        "grad_precision": precision, **EVERY_GRADIENT})
       for t in (False, True) for noisy in (False, True) for precision in ("float32", "int8")),
+    *(("optical_matmul_grad",
+       {**CHAIN, "adc_bits": 0, "transpose_weight": t, "noisy": False, "residual": "slope",
+        "grad_precision": precision, "with_inputs": True, "with_ranges": False})
+      for t in (False, True) for precision in ("float32", "int8")),
     ("optical_noise", {}),
     ("quantize", {"bits": 6}),
 ]  # fmt: skip
@@ -118,7 +123,7 @@ def targets(f: Callable[..., Any], *a: Any) -> list[str]:
 
 def test_cpu_calls_the_kernels() -> None:
     a = arguments()
-    # Only a backward pass keeps the signal before the noise.
+    # Only a backward pass keeps what it needs of the signal before the noise.
     assert targets(layer, *a) == ["optical_matmul: 1"]
     assert targets(jax.grad(lambda *a: layer(*a).sum()), *a) == [
         "optical_matmul: 2",
@@ -136,10 +141,11 @@ def test_without_noise_and_adc_the_output_is_kept_instead() -> None:
     assert targets(jax.grad(f), w) == ["optical_matmul: 1", "optical_matmul_grad: 7"]
 
 
-def test_attributes_reach_xla_as_i32_and_bool() -> None:
+def test_attributes_reach_xla_as_i32_bool_and_string() -> None:
     text = jax.jit(layer).lower(*arguments()).as_text()
     assert "dac_bits = 8 : i32" in text
     assert "noisy = true" in text
+    assert 'residual = "none"' in text
 
 
 def test_no_new_trace_for_new_numbers() -> None:

@@ -97,17 +97,23 @@ MATMUL: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("attrs", MATMUL.values(), ids=MATMUL)
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
-def test_optical_matmul(split: Split, attrs: dict[str, Any]) -> None:
-    check_split("optical_matmul", {**attrs, "with_linear": True}, split)
+@pytest.mark.parametrize("residual", ["linear", "slope"])
+def test_optical_matmul(residual: str, split: Split, attrs: dict[str, Any]) -> None:
+    check_split("optical_matmul", {**attrs, "residual": residual}, split)
 
 
 @pytest.mark.parametrize("attrs", MATMUL.values(), ids=MATMUL)
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_optical_matmul_grad(precision: str, split: Split, attrs: dict[str, Any]) -> None:
-    check_split(
-        "optical_matmul_grad", {**attrs, "grad_precision": precision, **EVERY_GRADIENT}, split
-    )
+    attrs = {**attrs, "residual": "linear", "grad_precision": precision, **EVERY_GRADIENT}
+    check_split("optical_matmul_grad", attrs, split)
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=name_of)
+def test_optical_matmul_grad_of_the_slope(split: Split) -> None:
+    attrs = {**MATMUL["quiet"], "residual": "slope", "grad_precision": "float32"}
+    check_split("optical_matmul_grad", {**attrs, "with_inputs": True, "with_ranges": False}, split)
 
 
 @pytest.mark.parametrize("split", [s for s in SPLITS if "k" not in s], ids=name_of)
@@ -118,13 +124,17 @@ def test_ops_by_element(split: Split) -> None:
 
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
 def test_adc_codes(split: Split) -> None:
-    attrs = {**MATMUL["noisy"], "adc_bits": 6, "with_linear": False}
+    attrs = {**MATMUL["noisy"], "adc_bits": 6, "residual": "slope"}
     mesh, (x, w, *others) = mesh_of(), operands_of("optical_matmul", attrs)
     step = np.asarray(others[3]) / 31
-    call = jax.jit(lambda *a: OPS["optical_matmul"](*a, **attrs)[0])
-    got = call(put(mesh, x, split.get("m"), split.get("k")),
-               put(mesh, w, split.get("n"), split.get("k")), *others)  # fmt: skip
-    codes = np.rint((np.asarray(got) - np.asarray(call(x, w, *others))) / step)
+    call = jax.jit(lambda *a: OPS["optical_matmul"](*a, **attrs))
+    got, slope = call(put(mesh, x, split.get("m"), split.get("k")),
+                      put(mesh, w, split.get("n"), split.get("k")), *others)  # fmt: skip
+    expected, expected_slope = call(x, w, *others)
+    clipped = np.asarray(expected_slope) == 0
+    assert clipped.any()
+    np.testing.assert_array_equal(np.asarray(slope) == 0, clipped)
+    codes = np.rint((np.asarray(got) - np.asarray(expected)) / step)
     if "k" in split:
         # Another order of a sum moves an output over a threshold now and then.
         assert np.abs(codes).max() <= 1
@@ -134,7 +144,7 @@ def test_adc_codes(split: Split) -> None:
 
 
 def test_extents_of_one_are_not_split() -> None:
-    attrs = {**MATMUL["noisy"], "with_linear": True}
+    attrs = {**MATMUL["noisy"], "residual": "linear"}
     operands = operands_of("optical_matmul", attrs)
     # Broadcast everything that may be: full scales, noise, seed.
     operands[2:8] = [operand[:1] for operand in operands[2:8]]

@@ -12,7 +12,7 @@ import numpy as np
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike
 
-from ..noise import NoiseModel
+from ..noise import NoiseModel, is_known_zero
 from ..ops import OPS
 from ..ops._op import vary_together
 from ..spec import OpticalSpec, op_bits
@@ -127,6 +127,7 @@ def _apply(
         weight_bits=op_bits(spec.weight_bits),
         adc_bits=op_bits(spec.adc_bits),
         noisy=noise is not None,
+        weight_noise=isinstance(noise, NoiseModel) and not is_known_zero(noise.weight),
         with_linear=with_linear,
         grad_precision=spec.grad_precision,
         has_key=key is not None,
@@ -224,6 +225,8 @@ class _Chain:
     weight_bits: int
     adc_bits: int
     noisy: bool
+    weight_noise: bool
+    """False where it is known when tracing that there is none."""
     with_linear: bool
     grad_precision: str
     has_key: bool
@@ -239,21 +242,27 @@ class _Chain:
             "noisy": self.noisy,
         }
 
+    def residual(self, wanted: _Wanted) -> str:
+        """What the forward op saves for the gradients that are wanted."""
+        if self.with_linear:
+            return "linear"
+        if not (self.noisy or self.adc_bits):
+            # The output is what the backward pass needs to know of y.
+            return "none"
+        # Ranges, noise and the power of x take other factors from y than its slope.
+        return "linear" if wanted.ranges or self.weight_noise else "slope"
+
 
 def _primal(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
-    return _forward(chain, operands, with_linear=chain.with_linear)
+    return _forward(chain, operands, residual="linear" if chain.with_linear else "none")
 
 
-def _forward(
-    chain: _Chain, operands: tuple[jax.Array, ...], *, with_linear: bool
-) -> list[jax.Array]:
+def _forward(chain: _Chain, operands: tuple[jax.Array, ...], *, residual: str) -> list[jax.Array]:
     *others, seed, rows, columns = operands
     if not chain.noisy:
         # A seed that only the gradient draws from is no part of the forward program.
         seed = jnp.zeros_like(seed)
-    return OPS["optical_matmul"](
-        *others, seed, rows, columns, **chain.attrs, with_linear=with_linear
-    )
+    return OPS["optical_matmul"](*others, seed, rows, columns, **chain.attrs, residual=residual)
 
 
 @jax.tree_util.register_static
@@ -272,27 +281,28 @@ def _fwd(chain: _Chain, *primals: CustomVJPPrimal) -> tuple[list[jax.Array], tup
             f"pass key=jax.random.key(seed) (to a layer: the stream `noise`), or take another "
             f"precision"
         )
-    # Without noise and ADC the output is what the backward pass needs to know of it.
-    needs_linear = chain.with_linear or chain.noisy or chain.adc_bits > 0
     operands = tuple(primal.value for primal in primals)
-    results = _forward(chain, operands, with_linear=needs_linear)
     wanted = _Wanted(
         inputs=primals[0].perturbed, ranges=any(primal.perturbed for primal in primals[3:7])
     )
+    results = _forward(chain, operands, residual=chain.residual(wanted))
     return results if chain.with_linear else results[:1], (wanted, results[-1], *operands)
 
 
 def _bwd(
     chain: _Chain, residuals: tuple[Any, ...], cotangents: list[jax.Array | SymbolicZero]
 ) -> tuple[jax.Array | None, ...]:
-    wanted, linear, x, w, bias, x_range, w_range, y_range, noise, seed, rows, columns = residuals
+    wanted, saved, x, w, bias, x_range, w_range, y_range, noise, seed, rows, columns = residuals
     if isinstance(cotangents[0], SymbolicZero):
         return (None,) * 10
     if chain.grad_precision == "int8" and not chain.noisy:
-        rows, columns = (ids(extent) for extent in linear.shape)
+        rows, columns = (ids(extent) for extent in saved.shape)
+    attrs = {**chain.attrs, "residual": "linear"}
+    if chain.residual(wanted) == "slope":
+        attrs |= {"residual": "slope", "noisy": False, "adc_bits": 0}
     gradients = OPS["optical_matmul_grad"](
-        cotangents[0], linear, x, w, x_range, w_range, y_range, noise, seed, rows, columns,
-        **chain.attrs, grad_precision=chain.grad_precision,
+        cotangents[0], saved, x, w, x_range, w_range, y_range, noise, seed, rows, columns,
+        **attrs, grad_precision=chain.grad_precision,
         with_inputs=wanted.inputs, with_ranges=wanted.ranges,
     )  # fmt: skip
     operands = (x, w, bias, x_range, w_range, y_range, noise)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..noise import NoiseModel
+from ..noise import NoiseModel, times
 from ..physics._arguments import count, real
 
 Schedule: TypeAlias = Callable[[ArrayLike], jax.Array]
@@ -30,13 +30,16 @@ def scale_noise(noise: NoiseModel, factor: ArrayLike) -> NoiseModel:
     Args:
         noise: at its full strength.
         factor: scalar, not negative; 0 is no noise, 1 the noise as it is.
+
+    Returns:
+        The noise; a field that is the number 0 stays that number.
     """
     if not isinstance(noise, NoiseModel):
         raise TypeError(f"scale_noise: `noise` must be a NoiseModel, got {type(noise).__name__}")
     factor = real("scale_noise", "factor", factor, at_least=0)
     if factor.shape != ():
         raise ValueError(f"scale_noise: `factor` has shape {factor.shape}, expected a scalar")
-    return jax.tree.map(lambda std: std * factor, noise)
+    return jax.tree.map(lambda std: times(std, factor), noise)
 
 
 def constant(value: float) -> Schedule:

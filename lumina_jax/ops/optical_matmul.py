@@ -4,6 +4,14 @@
     σ²  = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²        out = ADC(y + σ·ε)
 
 Where both DACs have at most 8 bits the products are summed as integers, and so exactly.
+
+`residual` says what else there is for the backward pass: "none", or "linear": y, or "slope", which
+is ∂out/∂y, straight through the ADC and through the noise:
+
+    slope = [y'] · (1 + ε·(shot²·sign(y)/2 + relative²·y)/σ)        y' = y + σ·ε
+
+with [y'] the mask of the ADC, 1 within its full scale and 0 beyond it. The term of ε is 0 where
+σ = 0, and the slope is NaN where y' is not finite or its converted value is NaN.
 """
 
 from __future__ import annotations
@@ -47,6 +55,31 @@ def before_adc(y: jax.Array, sigma: jax.Array | None, eps: jax.Array | None) -> 
     return jnp.where(jnp.isfinite(noisy), noisy, np.float32(np.nan))
 
 
+def slopes(
+    y: jax.Array,
+    sigma: jax.Array | None,
+    eps: jax.Array | None,
+    noise: jax.Array,
+    y_full_scale: jax.Array,
+    adc_bits: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`(∂out/∂y, [y'] · ε/σ, ∂out/∂y_full_scale)`, all f32[m, n].
+
+    The first is the slope, and NaN where y' is not finite or its converted value is NaN. The second
+    is 0 where σ = 0 and without noise.
+    """
+    before = before_adc(y, sigma, eps)
+    inside, by_full_scale = quantize.slopes(before, y_full_scale[None, :], adc_bits)
+    inside = jnp.where(jnp.isnan(before), np.float32(np.nan), inside)
+    if sigma is None or eps is None:
+        return inside, jnp.zeros_like(y), by_full_scale
+    is_zero = sigma == 0
+    pull = inside * jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
+    shot, relative = noise[:, 1:2], noise[:, 2:3]
+    by_y = shot * shot * jnp.sign(y) / 2 + relative * relative * y
+    return inside + pull * by_y, pull, by_full_scale
+
+
 def _signature(
     *,
     dac_bits: int,
@@ -54,9 +87,13 @@ def _signature(
     adc_bits: int,
     transpose_weight: bool,
     noisy: bool,
-    with_linear: bool,
+    residual: str,
 ) -> Signature:
     del dac_bits, weight_bits, adc_bits
+    if residual not in ("none", "linear", "slope"):
+        raise ValueError(
+            f"optical_matmul: `residual` must be none, linear or slope, got {residual}"
+        )
     return Signature(
         {
             "x": f32("m", "k"),
@@ -64,7 +101,7 @@ def _signature(
             "bias": f32("n?"),
             **chain_operands(draws=noisy),
         },
-        (f32("m", "n"),) * (2 if with_linear else 1),
+        (f32("m", "n"),) * (1 if residual == "none" else 2),
     )
 
 
@@ -85,7 +122,7 @@ def _reference(
     adc_bits: int,
     transpose_weight: bool,
     noisy: bool,
-    with_linear: bool,
+    residual: str,
 ) -> list[jax.Array]:
     w = w.T if transpose_weight else w
     x_range, w_range = x_full_scale[:, None], w_full_scale[None, :]
@@ -101,7 +138,25 @@ def _reference(
         sigma = jnp.sqrt(variance(y, jnp.sum(x_q * x_q, axis=1, keepdims=True), noise))
         eps = optical_noise.normals(seed, rows, columns)
     out = quantize.quantized(before_adc(y, sigma, eps), y_full_scale[None, :], adc_bits)
-    return [out, y] if with_linear else [out]
+    return [out, *_residual(residual, y, sigma, eps, noise, y_full_scale, adc_bits)]
+
+
+def _residual(
+    residual: str,
+    y: jax.Array,
+    sigma: jax.Array | None,
+    eps: jax.Array | None,
+    noise: jax.Array,
+    y_full_scale: jax.Array,
+    adc_bits: int,
+) -> list[jax.Array]:
+    match residual:
+        case "none":
+            return []
+        case "linear":
+            return [y]
+        case _:
+            return [slopes(y, sigma, eps, noise, y_full_scale, adc_bits)[0]]
 
 
 def _is_integer(depth: int, dac_bits: int, weight_bits: int) -> bool:
@@ -137,13 +192,14 @@ def _local(
     x_full_scale: jax.Array,
     w_full_scale: jax.Array,
     y_full_scale: jax.Array,
-    *noise_and_ids: jax.Array,
+    noise: jax.Array,
+    *ids: jax.Array,
     dac_bits: int,
     weight_bits: int,
     adc_bits: int,
     transpose_weight: bool,
     noisy: bool,
-    with_linear: bool,
+    residual: str,
 ) -> list[jax.Array]:
     ranges = (x_full_scale, w_full_scale, y_full_scale)
     attrs = {
@@ -153,24 +209,23 @@ def _local(
     }
     if "k" not in axes:
         return op(
-            x, w, bias, *ranges, *noise_and_ids,
-            adc_bits=adc_bits, noisy=noisy, with_linear=with_linear, **attrs,
+            x, w, bias, *ranges, noise, *ids,
+            adc_bits=adc_bits, noisy=noisy, residual=residual, **attrs,
         )  # fmt: skip
     # Every shard has part of each sum: what comes after the sums waits for all of them.
     _, share = op(
-        x, w, jnp.zeros_like(bias), *ranges, *noise_and_ids,
-        adc_bits=0, noisy=False, with_linear=True, **attrs,
+        x, w, jnp.zeros_like(bias), *ranges, noise, *ids,
+        adc_bits=0, noisy=False, residual="linear", **attrs,
     )  # fmt: skip
     y = jax.lax.psum(share, axes["k"]) + bias[None, :]
     sigma = eps = None
     if noisy:
-        noise, seed, rows, columns = noise_and_ids
         (x_q,) = quantize.op(x, x_full_scale[:, None], bits=dac_bits)
         power = jax.lax.psum(jnp.sum(x_q * x_q, axis=1, keepdims=True), axes["k"])
         sigma = jnp.sqrt(variance(y, power, noise))
-        (eps,) = optical_noise.op(seed, rows, columns)
+        (eps,) = optical_noise.op(*ids)
     (out,) = quantize.op(before_adc(y, sigma, eps), y_full_scale[None, :], bits=adc_bits)
-    return [out, y] if with_linear else [out]
+    return [out, *_residual(residual, y, sigma, eps, noise, y_full_scale, adc_bits)]
 
 
 op = define("optical_matmul", signature=_signature, reference=_reference, local=_local)

@@ -1,7 +1,7 @@
 """The gradient of the signal chain, straight through the converters and through the noise.
 
-With y the output before noise (`linear`), y' after it, and [·] the mask of a converter (1 within
-its full scale, 0 beyond it):
+With y the output before noise, y' after it, and [·] the mask of a converter (1 within its full
+scale, 0 beyond it):
 
     pull  = g · [y'] · ε/σ                              0 where σ = 0
     dz    = g · [y'] + pull · (shot²·sign(y)/2 + relative²·y)
@@ -11,8 +11,15 @@ its full scale, 0 beyond it):
     drelative = relative · Σ_n pull·y²                  dweight = weight · ‖x_q‖² · Σ_n pull
 
 and the gradient of a full scale is the sum of the upstream gradient times the second slope of
-`quantize.slopes`. Gradients are per row or per column even where the operand was broadcast; ε is
-drawn again from the seed. An output that is not finite makes its dz NaN.
+`quantize.slopes`. Gradients are per row or per column even where the operand was broadcast. An
+output that is not finite makes its dz NaN.
+
+The attribute `residual` says what the forward op has saved:
+
+    linear     y; ε is drawn again from the seed
+    slope      ∂out/∂y, and dz = g · slope. Noise and ADC are in it, so `noisy` is False, `adc_bits`
+               is 0, and what needs pull, the gradients of ranges and noise, cannot be asked for.
+               Nor is weight noise in dx.
 
 The attribute `grad_precision` says how the products dz · w_qᵀ and x_qᵀ · dz are computed; all else
 is float32. Where a converter has at most 8 bits its values are integer codes times a step, and the
@@ -57,7 +64,7 @@ from . import _gradient_products, optical_noise, quantize
 from ._op import define
 from ._partition import Axes
 from ._signature import Signature, f32
-from .optical_matmul import before_adc, chain_operands, variance
+from .optical_matmul import chain_operands, slopes, variance
 
 
 def _signature(
@@ -67,14 +74,28 @@ def _signature(
     adc_bits: int,
     transpose_weight: bool,
     noisy: bool,
+    residual: str,
     grad_precision: str,
     with_inputs: bool,
     with_ranges: bool,
 ) -> Signature:
-    del dac_bits, weight_bits, adc_bits, with_inputs, with_ranges
+    del dac_bits, weight_bits, with_inputs
+    if residual not in ("linear", "slope"):
+        raise ValueError(f"optical_matmul_grad: `residual` must be linear or slope, got {residual}")
+    if residual == "slope":
+        for name, got, expected in (
+            ("noisy", noisy, False),
+            ("adc_bits", adc_bits, 0),
+            ("with_ranges", with_ranges, False),
+        ):
+            if got != expected:
+                raise ValueError(
+                    f'optical_matmul_grad: with `residual`="slope" `{name}` must be {expected}, '
+                    f"got {got}"
+                )
     w = f32("n", "k") if transpose_weight else f32("k", "n")
     return Signature(
-        {"g": f32("m", "n"), "linear": f32("m", "n"), "x": f32("m", "k"), "w": w,
+        {"g": f32("m", "n"), "saved": f32("m", "n"), "x": f32("m", "k"), "w": w,
          **chain_operands(draws=noisy or grad_precision == "int8")},
         (f32("m", "k"), w, f32("n"), f32("m"), f32("n"), f32("n"), f32("m", 4)),
         # σ holds ‖x_q‖², which no shard of the depth knows.
@@ -84,7 +105,7 @@ def _signature(
 
 def _reference(
     g: jax.Array,
-    linear: jax.Array,
+    saved: jax.Array,
     x: jax.Array,
     w: jax.Array,
     x_full_scale: jax.Array,
@@ -100,6 +121,7 @@ def _reference(
     adc_bits: int,
     transpose_weight: bool,
     noisy: bool,
+    residual: str,
     grad_precision: str,
     with_inputs: bool,
     with_ranges: bool,
@@ -112,28 +134,28 @@ def _reference(
     power = jnp.sum(x_q * x_q, axis=1, keepdims=True)
     thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
 
-    sigma = eps = None
-    if noisy:
-        sigma = jnp.sqrt(variance(linear, power, noise))
-        eps = optical_noise.normals(seed, rows, columns)
-    before = before_adc(linear, sigma, eps)
-    y_slope, y_by_full_scale = quantize.slopes(before, y_full_scale[None, :], adc_bits)
-    dz = jnp.where(jnp.isnan(before), np.float32(np.nan), g * y_slope)
     dx_by_weight_noise = np.float32(0)
     dnoise = jnp.zeros((g.shape[0], 4), np.float32)
-    if sigma is not None and eps is not None:
-        is_zero = sigma == 0
-        pull = dz * jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
-        row_pull = jnp.sum(pull, axis=1, keepdims=True)
-        dz = dz + pull * (shot * shot * jnp.sign(linear) / 2 + relative * relative * linear)
-        dx_by_weight_noise = x_q * (weight * weight) * row_pull
-        by_parameter = [
-            thermal * row_pull,
-            shot * jnp.sum(pull * jnp.abs(linear), axis=1, keepdims=True),
-            relative * jnp.sum(pull * linear * linear, axis=1, keepdims=True),
-            weight * power * row_pull,
-        ]
-        dnoise = jnp.concatenate(by_parameter, axis=1)
+    if residual == "slope":
+        slope, y_by_full_scale = saved, jnp.zeros_like(saved)
+    else:
+        sigma = eps = None
+        if noisy:
+            sigma = jnp.sqrt(variance(saved, power, noise))
+            eps = optical_noise.normals(seed, rows, columns)
+        slope, pull, y_by_full_scale = slopes(saved, sigma, eps, noise, y_full_scale, adc_bits)
+        if noisy:
+            pull = g * pull
+            row_pull = jnp.sum(pull, axis=1, keepdims=True)
+            dx_by_weight_noise = x_q * (weight * weight) * row_pull
+            by_parameter = [
+                thermal * row_pull,
+                shot * jnp.sum(pull * jnp.abs(saved), axis=1, keepdims=True),
+                relative * jnp.sum(pull * saved * saved, axis=1, keepdims=True),
+                weight * power * row_pull,
+            ]
+            dnoise = jnp.concatenate(by_parameter, axis=1)
+    dz = g * slope
 
     match grad_precision:
         case "float32":

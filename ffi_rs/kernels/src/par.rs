@@ -1,5 +1,7 @@
 //! Parallel loops over chunks, whichever thread pool runs them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::float::FlushDenormals;
 
 /// Runs independent chunks of work, on as many threads as it has.
@@ -11,7 +13,8 @@ pub trait ParFor: Sync {
     fn width(&self) -> usize;
 
     /// Calls `task(chunk, worker)` once for each `chunk < chunks`, and returns when all are done.
-    /// At any time, at most one call runs with a given `worker < width()`.
+    /// At any time, at most one call runs with a given `worker < width()`. Chunks start in order,
+    /// so one may wait for those before it.
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync));
 }
 
@@ -61,11 +64,76 @@ impl ParFor for RayonPool {
     }
 
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        use rayon::prelude::*;
-        self.pool.install(|| {
-            (0..chunks).into_par_iter().with_max_len(1).for_each(|chunk| {
-                task(chunk, rayon::current_thread_index().unwrap_or(0));
-            });
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let worker = rayon::current_thread_index().expect("a thread of the pool");
+            while let Some(chunk) = take(&next, chunks) {
+                task(chunk, worker);
+            }
+        };
+        self.pool.scope(|scope| {
+            for _ in 1..self.width().min(chunks) {
+                scope.spawn(|_| work());
+            }
+            work();
         });
     }
 }
+
+/// The next chunk that nobody has taken, if there is one.
+pub fn take(next: &AtomicUsize, chunks: usize) -> Option<usize> {
+    let chunk = next.fetch_add(1, Ordering::Relaxed);
+    (chunk < chunks).then_some(chunk)
+}
+
+/// Runs stages of chunks in one parallel loop: `task(stage, chunk, worker)` for each of the
+/// `stages[stage]` chunks starts when all chunks of the stages before are done.
+///
+/// A loop for each stage would wake the other threads anew, which takes longer than a short stage.
+pub(crate) fn run_stages(
+    pool: &dyn ParFor,
+    stages: &[usize],
+    task: &(dyn Fn(usize, usize, usize) + Sync),
+) {
+    let mut starts = Vec::with_capacity(stages.len());
+    let mut chunks = 0;
+    for count in stages {
+        starts.push(chunks);
+        chunks += count;
+    }
+    let finished = AtomicUsize::new(0);
+    pool.run(chunks, &|chunk, worker| {
+        // Empty stages start where the next one does.
+        let stage = starts.partition_point(|start| *start <= chunk) - 1;
+        let start = starts[stage];
+        // Those are running, or done: chunks start in order.
+        wait_until(|| finished.load(Ordering::Acquire) >= start);
+        let _done = Finish(&finished);
+        task(stage, chunk - start, worker);
+    });
+}
+
+/// Counts a chunk as finished, also if it panics: nobody is to wait for it any more.
+struct Finish<'a>(&'a AtomicUsize);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Waits for what another thread is about to do: awake at first, then leaving the CPU to others.
+fn wait_until(mut done: impl FnMut() -> bool) {
+    for _ in 0..SPINS {
+        if done() {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+    while !done() {
+        std::thread::yield_now();
+    }
+}
+
+/// Some tens of microseconds: as long as a thread takes to wake up.
+pub const SPINS: usize = 1000;

@@ -1,6 +1,8 @@
-//! Output buffers that several chunks write at once.
+//! Buffers that several chunks write at once.
 
+use std::cell::UnsafeCell;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A mutable slice of which each chunk of a parallel loop takes its own pieces.
 pub(crate) struct SharedMut<'a, T> {
@@ -34,5 +36,69 @@ impl<'a, T> SharedMut<'a, T> {
         // SAFETY: within the buffer, which is borrowed for 'a, and disjoint from every other live
         // slice by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+}
+
+/// A buffer of which chunks of one stage write their own pieces, and those of later stages read.
+#[derive(Default)]
+pub(crate) struct Staged<T> {
+    data: Box<[UnsafeCell<T>]>,
+}
+
+// SAFETY: who writes and who reads is the contract of `write` and `read`; values are handed from
+// thread to thread as by `&[T]` and `&mut [T]`.
+unsafe impl<T: Send + Sync> Sync for Staged<T> {}
+
+impl<T: Clone> Staged<T> {
+    /// `len` times `value`.
+    pub(crate) fn new(value: T, len: usize) -> Self {
+        vec![value; len].into()
+    }
+}
+
+impl<T> From<Vec<T>> for Staged<T> {
+    fn from(data: Vec<T>) -> Self {
+        let data = Box::into_raw(data.into_boxed_slice()) as *mut [UnsafeCell<T>];
+        // SAFETY: a cell has the layout of what it holds.
+        Self { data: unsafe { Box::from_raw(data) } }
+    }
+}
+
+impl<T> Staged<T> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// The elements `start .. start + len`, to write.
+    ///
+    /// # Safety
+    ///
+    /// Nothing else uses these elements meanwhile.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn write(&self, start: usize, len: usize) -> &mut [T] {
+        let cells = &self.data[start..][..len];
+        // SAFETY: cells may be written through a shared reference; nothing else uses them.
+        unsafe { std::slice::from_raw_parts_mut(cells.as_ptr() as *mut T, len) }
+    }
+
+    /// The elements of `range`, to read.
+    ///
+    /// # Safety
+    ///
+    /// Nothing writes these elements meanwhile.
+    pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
+        let cells = &self.data[range];
+        // SAFETY: nothing writes them.
+        unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) }
+    }
+
+    /// All elements, to read.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::read`].
+    pub(crate) unsafe fn all(&self) -> &[T] {
+        // SAFETY: as this function's.
+        unsafe { self.read(0..self.data.len()) }
     }
 }

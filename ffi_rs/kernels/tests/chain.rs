@@ -35,7 +35,7 @@ fn follows_the_definition() {
         {
             for transposed in [false, true] {
                 let inputs = operands(size, transposed, NOISE);
-                let attrs = attrs(bits, transposed, false, true);
+                let attrs = attrs(bits, transposed, false, "linear");
                 let got = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
                 let want = oracle(&inputs, bits, transposed);
                 for (index, (linear, want)) in got[1].f32().iter().zip(want).enumerate() {
@@ -66,7 +66,7 @@ fn integer_sums_are_exact() {
     inputs[2] = Tensor::F32(vec![1], vec![0.0]);
     inputs[3] = Tensor::F32(vec![1], vec![127.0]);
     inputs[4] = Tensor::F32(vec![1], vec![127.0]);
-    let got = run("optical_matmul", &attrs([8, 8, 0], false, false, false), &inputs, &Serial);
+    let got = run("optical_matmul", &attrs([8, 8, 0], false, false, "none"), &inputs, &Serial);
     let half = 127 * depth as i64 / 2;
     assert_eq!(got.unwrap()[0].f32(), [(half * 253) as f32; 6]);
 }
@@ -80,7 +80,7 @@ fn a_value_that_is_not_finite_shows_in_its_row_and_column_only() {
             x[6 + 2] = bad;
             let Tensor::F32(_, w) = &mut inputs[1] else { unreachable!() };
             w[3 * 5 + 4] = bad;
-            let attrs = attrs(bits, false, true, false);
+            let attrs = attrs(bits, false, true, "none");
             let got = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
             for (index, value) in got[0].f32().iter().enumerate() {
                 assert_eq!(value.is_nan(), index / 5 == 1 || index % 5 == 4, "{bits:?} {index}");
@@ -99,18 +99,20 @@ proptest! {
         columns in 1..300usize,
         bits in prop::sample::select(vec![[0, 0, 8], [8, 8, 8], [4, 4, 4], [12, 0, 0]]),
         transposed: bool,
+        residual in prop::sample::select(vec!["linear", "slope"]),
         cut in 0..150usize,
     ) {
         let inputs = operands([rows, depth, columns], transposed, NOISE);
-        let attrs = attrs(bits, transposed, true, true);
+        let attrs = attrs(bits, transposed, true, residual);
         let whole = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
         for threads in [1, 2, 7] {
             let pool = RayonPool::new(threads).unwrap();
             let again = run("optical_matmul", &attrs, &inputs, &pool).unwrap();
             prop_assert_eq!(whole[0].bits(), again[0].bits());
+            prop_assert_eq!(whole[1].bits(), again[1].bits());
         }
         let cut = cut % rows;
-        let mut parts = Vec::new();
+        let mut parts = [Vec::new(), Vec::new()];
         for range in [0..cut, cut..rows] {
             let mut inputs = inputs.clone();
             let x = inputs[0].f32()[range.start * depth..range.end * depth].to_vec();
@@ -118,16 +120,17 @@ proptest! {
             inputs[3] = Tensor::F32(vec![range.len()], inputs[3].f32()[range.clone()].to_vec());
             let ids = range.clone().map(|row| row as u32).collect();
             inputs[8] = Tensor::U32(vec![range.len()], ids);
-            parts.extend(run("optical_matmul", &attrs, &inputs, &Serial).unwrap()[0].bits());
+            let part = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+            parts.iter_mut().zip(part).for_each(|(all, part)| all.extend(part.bits()));
         }
-        prop_assert_eq!(whole[0].bits(), parts);
+        prop_assert_eq!(parts, [whole[0].bits(), whole[1].bits()]);
     }
 }
 
 #[test]
 fn refuses_what_it_does_not_accept() {
     let good = operands([4, 6, 5], false, NOISE);
-    let noisy = attrs([8, 8, 8], false, true, false);
+    let noisy = attrs([8, 8, 8], false, true, "none");
     let refuse = |index: usize, tensor: Tensor, expected: &str| {
         let mut inputs = good.clone();
         inputs[index] = tensor;
@@ -153,10 +156,15 @@ fn refuses_what_it_does_not_accept() {
         error.to_string(),
         "optical_matmul: attribute `dac_bits` is missing, expected an integer"
     );
-    let error = run("optical_matmul", &attrs([33, 0, 0], false, false, false), &good, &Serial);
+    let error = run("optical_matmul", &attrs([33, 0, 0], false, false, "none"), &good, &Serial);
     assert_eq!(
         error.unwrap_err().to_string(),
         "optical_matmul: `dac_bits` must be in 0..=32, got 33"
+    );
+    let error = run("optical_matmul", &attrs([0; 3], false, false, "both"), &good, &Serial);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "optical_matmul: `residual` must be none, linear or slope, got both"
     );
 }
 
@@ -166,7 +174,7 @@ fn many_rows_over_wide_weights_are_those_of_few() {
     let [rows, depth, columns] = [80, 600, 1100];
     for bits in [[0, 0, 0], [8, 8, 0]] {
         let mut inputs = operands([rows, depth, columns], false, NOISE);
-        let attrs = attrs(bits, false, false, false);
+        let attrs = attrs(bits, false, false, "none");
         let whole = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
         let (x, scales) = (inputs[0].f32().to_vec(), inputs[3].f32().to_vec());
         let mut parts = Vec::new();

@@ -34,7 +34,7 @@ fn gradient_operands(
     transposed: bool,
     noise: [f32; 4],
 ) -> (Attributes, Vec<Tensor>) {
-    let attrs = attrs(bits, transposed, noise != QUIET, true);
+    let attrs = attrs(bits, transposed, noise != QUIET, "linear");
     let inputs = operands(size, transposed, noise);
     let linear = run("optical_matmul", &attrs, &inputs, &Serial).unwrap().remove(1);
     (attrs, grad_operands(&inputs, linear))
@@ -84,7 +84,7 @@ fn the_ideal_gradient_is_that_of_a_matrix_product() {
             let forward = operands(size, transposed, NOISE);
             let linear = Tensor::F32(vec![rows, columns], vec![0.5; rows * columns]);
             let inputs = grad_operands(&forward, linear);
-            let attrs = attrs([0; 3], transposed, false, false);
+            let attrs = attrs([0; 3], transposed, false, "linear");
             let got = run(OP, &attrs, &inputs, &Serial).unwrap();
             let (g, x, w) = (inputs[0].f32(), inputs[2].f32(), inputs[3].f32());
             let at = |k, n| if transposed { n * depth + k } else { k * columns + n };
@@ -180,15 +180,27 @@ fn what_is_not_asked_for_is_zero_and_changes_nothing_else() {
 }
 
 #[test]
-fn relative_noise_alone_takes_a_shorter_way_to_the_same_gradient() {
-    let (attrs, inputs) = gradient_operands([70, 9, 35], [8, 8, 8], false, [0.0, 0.0, 0.2, 0.0]);
-    let every = run(OP, &attrs, &inputs, &Serial).unwrap();
-    let some = run(OP, &asking(attrs, [true, false]), &inputs, &Serial).unwrap();
-    for index in [DX, DW, DBIAS] {
-        let largest = every[index].f32().iter().fold(0.0f32, |most, v| most.max(v.abs()));
-        for (every, some) in every[index].f32().iter().zip(some[index].f32()) {
-            // Few roundings of each of at most 70 terms.
-            assert!((every - some).abs() <= 70.0 * f32::EPSILON * largest, "{every} {some}");
+fn the_slope_is_all_that_the_products_need() {
+    // Without weight noise, whose gradient by x is no product with w.
+    for noise in [QUIET, [0.0, 0.0, 0.2, 0.0], [0.05, 0.1, 0.2, 0.0], [0.05, 0.0, 0.0, 0.0]] {
+        for bits in [[0, 0, 0], [0, 0, 8], [8, 8, 8], [12, 4, 6]] {
+            let (attrs, mut inputs) = gradient_operands([300, 9, 35], bits, false, noise);
+            let attrs = asking(attrs, [true, false]);
+            let expected = run(OP, &attrs, &inputs, &Serial).unwrap();
+            let slope = with(attrs, &[("residual", Attr::Str("slope"))]);
+            let forward = operands([300, 9, 35], false, noise);
+            inputs[1] = run("optical_matmul", &slope, &forward, &Serial).unwrap().remove(1);
+            let slope = with(slope, &[("noisy", Attr::Bool(false)), ("adc_bits", Attr::Int(0))]);
+            let got = run(OP, &slope, &inputs, &Serial).unwrap();
+            for index in [DX, DW, DBIAS] {
+                let (expected, got) = (expected[index].f32(), got[index].f32());
+                let largest = expected.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+                for (expected, got) in expected.iter().zip(got) {
+                    // Few roundings of each of at most 300 terms.
+                    let slack = 300.0 * f32::EPSILON * largest;
+                    assert!((expected - got).abs() <= slack, "{noise:?} {bits:?} {index}");
+                }
+            }
         }
     }
 }
@@ -244,6 +256,7 @@ fn refuses_what_it_does_not_accept() {
     );
     for (name, expected) in [
         ("grad_precision", "a string"),
+        ("residual", "a string"),
         ("with_inputs", "a bool"),
         ("with_ranges", "a bool"),
         ("noisy", "a bool"),
@@ -255,6 +268,16 @@ fn refuses_what_it_does_not_accept() {
             refusal(&missing, &inputs),
             format!("optical_matmul_grad: attribute `{name}` is missing, expected {expected}")
         );
+    }
+    for (change, expected) in [
+        (("residual", Attr::Str("none")), "`residual` must be linear or slope, got none"),
+        (("noisy", Attr::Bool(true)), "with `residual` slope `noisy` must be false, got true"),
+        (("adc_bits", Attr::Int(8)), "with `residual` slope `adc_bits` must be 0, got 8"),
+        (("with_ranges", Attr::Bool(true)), "with `residual` slope `with_ranges` must be false, got true"),
+    ] {
+        let slope = with(asking(attrs.clone(), [true, false]), &[("adc_bits", Attr::Int(0))]);
+        let slope = with(with(slope, &[("residual", Attr::Str("slope"))]), &[change]);
+        assert_eq!(refusal(&slope, &inputs), format!("optical_matmul_grad: {expected}"));
     }
     let with_input = |index: usize, tensor: Tensor| {
         let mut inputs = inputs.clone();
@@ -274,7 +297,7 @@ fn refuses_what_it_does_not_accept() {
     );
     assert_eq!(
         refusal(&attrs, &with_input(1, Tensor::F32(vec![4, 4], vec![0.0; 16]))),
-        "optical_matmul_grad: `linear` must be f32[4,5], got f32[4,4]"
+        "optical_matmul_grad: `saved` must be f32[4,5], got f32[4,4]"
     );
     assert_eq!(
         refusal(&attrs, &inputs[..10]),

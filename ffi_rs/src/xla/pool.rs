@@ -11,9 +11,10 @@ use std::mem::{offset_of, size_of, transmute};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Thread};
 
-use lumina_kernels::{FlushDenormals, ParFor, Serial};
+use lumina_kernels::{FlushDenormals, ParFor, SPINS, Serial, take};
 
 use super::abi;
 
@@ -92,17 +93,15 @@ struct Job {
     chunks: usize,
     /// The next chunk that nobody has started.
     next: AtomicUsize,
+    /// Chunks that are done.
+    finished: AtomicUsize,
     /// The last worker number that was given away. The caller has 0.
     workers: AtomicUsize,
     /// Dangling once the loop is over: only for the owner of an unfinished chunk.
     task: *const (dyn Fn(usize, usize) + Sync),
-    progress: Mutex<Progress>,
-    finished: Condvar,
-}
-
-struct Progress {
-    unfinished: usize,
-    panic: Option<Box<dyn Any + Send>>,
+    /// The first panic of a chunk.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    caller: Thread,
 }
 
 // SAFETY: `task` is `Sync`, and is called only while the loop that borrows it waits.
@@ -119,50 +118,45 @@ impl Job {
         Self {
             chunks,
             next: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             task,
-            progress: Mutex::new(Progress { unfinished: chunks, panic: None }),
-            finished: Condvar::new(),
+            panic: Mutex::new(None),
+            caller: thread::current(),
         }
     }
 
     /// Takes chunks until there are none. A panic ends one chunk; the caller raises it later.
     fn work(&self, worker: usize) {
         let mut done = 0;
-        let mut panic = None;
-        loop {
-            let chunk = self.next.fetch_add(1, Ordering::Relaxed);
-            if chunk >= self.chunks {
-                break;
-            }
+        while let Some(chunk) = take(&self.next, self.chunks) {
             // SAFETY: the loop that borrows `task` waits until `chunk` too is finished.
             let task = unsafe { &*self.task };
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(chunk, worker))) {
+                let mut panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
                 panic.get_or_insert(payload);
             }
             done += 1;
         }
-        if done > 0 {
-            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-            progress.unfinished -= done;
-            if let Some(payload) = panic {
-                progress.panic.get_or_insert(payload);
-            }
-            if progress.unfinished == 0 {
-                self.finished.notify_one();
-            }
+        if done > 0 && self.finished.fetch_add(done, Ordering::Release) + done == self.chunks {
+            self.caller.unpark();
         }
     }
 
-    /// Blocks until every chunk is finished, then raises the first panic.
+    /// Waits until every chunk is finished, then raises the first panic.
     fn wait(&self) {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut progress = self
-            .finished
-            .wait_while(progress, |progress| progress.unfinished > 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        let panic = progress.panic.take();
-        drop(progress);
+        let is_done = || self.finished.load(Ordering::Acquire) == self.chunks;
+        // What is left is one chunk of each helper: shorter, mostly, than it takes to wake up.
+        for _ in 0..SPINS {
+            if is_done() {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        while !is_done() {
+            thread::park();
+        }
+        let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(payload) = panic {
             resume_unwind(payload);
         }

@@ -38,6 +38,7 @@ impl lumina_kernels::Attrs for Constants {
         Some(match name {
             "dac_bits" | "weight_bits" | "adc_bits" => Attr::Int(8),
             "noisy" => Attr::Bool(true),
+            "residual" => Attr::Str("none"),
             _ => Attr::Bool(false),
         })
     }
@@ -61,7 +62,7 @@ fn a_node_is_the_kernel_bit_for_bit() {
         ("adc_bits", int(8)),
         ("transpose_weight", flag(false)),
         ("noisy", flag(true)),
-        ("with_linear", flag(false)),
+        ("residual", text("none")),
     ];
     let operands: Vec<&Tensor> = operands.iter().collect();
     check("optical_matmul", &attrs, &operands, &f32s(&shape, &expected));

@@ -1,18 +1,16 @@
 //! The two products of the backward op, and what comes after them.
 
 use std::ops::Range;
-use std::sync::Mutex;
 
-use super::grad_rows::{Block, GROUP};
+use super::grad_rows::Block;
 use super::grad_steps::{accumulate, add_scaled, scale, through_inputs, through_weights};
 use super::operands::Sizes;
 use super::optical_matmul_grad::{BLOCK, Backward};
 use super::prepare::{Form, line_of_words, start_of};
 use super::rounding::{raise_all, round_each, scale_of};
-use crate::ParFor;
 use crate::gemm::{Kind, Left, Number, Product, Right, Sum, multiply};
 use crate::quantizer::{Converter, convert, integer};
-use crate::shared::SharedMut;
+use crate::shared::{SharedMut, Staged};
 use crate::simd::for_each_level;
 use crate::words::{MAX_GROUP, Side, TRANSPOSED, interleave, round_to_brain, transpose};
 
@@ -54,11 +52,13 @@ const FEW_WEIGHTS: usize = 1 << 16;
 
 /// w as the right factor of dx: words\[words of columns, PANEL\] for each panel.
 pub(super) struct Panels {
-    words: Vec<u32>,
+    /// Empty where each part of dx lays out its own.
+    words: Staged<u32>,
     /// Where integer sums start, by panel.
-    start: Vec<i32>,
-    /// Words along the depth.
-    depth: usize,
+    start: Staged<i32>,
+    /// Words of a panel, and integers of one.
+    size: (usize, usize),
+    count: usize,
 }
 
 impl Panels {
@@ -69,33 +69,84 @@ impl Panels {
         let kept = rows > 0
             && backward.needs_inputs()
             && (number.group() > 1 || depth * columns <= FEW_WEIGHTS);
-        let panels = if kept { depth.div_ceil(PANEL) } else { 0 };
-        let words = number.words(columns);
-        let start = if backward.dx.kind == Kind::Integer { panels * PANEL } else { 0 };
-        Self { words: vec![0; panels * words * PANEL], start: vec![0; start], depth: words }
+        let count = if kept { depth.div_ceil(PANEL) } else { 0 };
+        let integers = if backward.dx.kind == Kind::Integer { PANEL } else { 0 };
+        let size = (number.words(columns) * PANEL, integers);
+        let words = Staged::new(0, count * size.0);
+        let count = if words.is_empty() { 0 } else { count };
+        Self { words, start: Staged::new(0, count * size.1), size, count }
     }
 
-    pub(super) fn fill(&mut self, backward: &Backward<'_>, pool: &dyn ParFor) {
+    /// Chunks to fill.
+    pub(super) fn chunks(&self) -> usize {
+        self.count
+    }
+
+    /// Fills one panel.
+    ///
+    /// # Safety
+    ///
+    /// Nothing else uses the panel meanwhile.
+    pub(super) unsafe fn fill(&self, backward: &Backward<'_>, panel: usize) {
         let Sizes { depth, columns, .. } = backward.sizes;
-        if self.words.is_empty() {
-            return;
-        }
-        let size = self.depth * PANEL;
-        let starts = if self.start.is_empty() { 0 } else { PANEL };
-        let (words, start) = (SharedMut::new(&mut self.words), SharedMut::new(&mut self.start));
-        pool.run(depth.div_ceil(PANEL), &|panel, _| {
-            // SAFETY: panels do not overlap, and each is filled by one chunk.
-            let (words, start) =
-                unsafe { (words.slice(panel * size, size), start.slice(panel * starts, starts)) };
-            let range = panel * PANEL..depth.min((panel + 1) * PANEL);
-            backward.lay_out_weights(words, start, range, 0..columns);
-        });
+        let (size, starts) = self.size;
+        // SAFETY: panels do not overlap.
+        let (words, start) = unsafe {
+            (self.words.write(panel * size, size), self.start.write(panel * starts, starts))
+        };
+        let range = panel * PANEL..depth.min((panel + 1) * PANEL);
+        backward.lay_out_weights(words, start, range, 0..columns);
     }
 
-    fn get(&self, panel: usize) -> Option<(&[u32], &[i32])> {
-        let size = self.depth * PANEL;
-        let words = self.words.get(panel * size..(panel + 1) * size).filter(|_| size > 0)?;
-        Some((words, self.start.get(panel * PANEL..(panel + 1) * PANEL).unwrap_or(&[])))
+    /// A panel, if they are kept.
+    ///
+    /// # Safety
+    ///
+    /// It is filled.
+    unsafe fn get(&self, panel: usize) -> Option<(&[u32], &[i32])> {
+        let (size, starts) = self.size;
+        // SAFETY: as this function's.
+        (self.count > 0).then(|| unsafe {
+            (
+                self.words.read(panel * size..(panel + 1) * size),
+                self.start.read(panel * starts..(panel + 1) * starts),
+            )
+        })
+    }
+}
+
+/// How the products of a block of rows are cut into chunks.
+pub(super) struct Plan {
+    /// Columns of dw that are computed together, and how often.
+    width: usize,
+    groups: usize,
+    /// Rows of dx that are computed together, and how often.
+    rows: usize,
+    parts: usize,
+    panels: usize,
+}
+
+impl Plan {
+    pub(super) fn new(
+        backward: &Backward<'_>,
+        panels: &Panels,
+        rows: usize,
+        workers: usize,
+    ) -> Self {
+        let columns = backward.sizes.columns;
+        let width = columns.div_ceil(2 * workers).next_multiple_of(48);
+        let part = if panels.count == 0 { BLOCK } else { ROW_CHUNK };
+        Self {
+            width,
+            groups: columns.div_ceil(width.max(1)),
+            rows: part,
+            parts: rows.div_ceil(part),
+            panels: if backward.needs_inputs() { backward.panels() } else { 0 },
+        }
+    }
+
+    pub(super) fn chunks(&self) -> usize {
+        self.groups + self.parts * self.panels
     }
 }
 
@@ -140,64 +191,80 @@ impl Backward<'_> {
         }
     }
 
-    /// Multiplies the rows `rows` of the call, which `block` holds.
-    pub(super) fn multiply(
+    /// Panels of dx.
+    pub(super) fn panels(&self) -> usize {
+        self.sizes.depth.div_ceil(PANEL)
+    }
+
+    /// Computes a chunk of the products of the rows `rows` of the call, which are in the block.
+    ///
+    /// # Safety
+    ///
+    /// The block and the panels are filled; nothing else uses the part of dw or dx meanwhile.
+    pub(super) unsafe fn multiply(
         &self,
-        block: &Block,
-        panels: &Panels,
+        call: &Call<'_>,
+        plan: &Plan,
         rows: Range<usize>,
-        gradients: &Gradients<'_>,
-        pool: &dyn ParFor,
+        chunk: usize,
+        scratch: &mut ProductScratch,
     ) {
-        let Sizes { depth, columns, .. } = self.sizes;
-        let workers = pool.width();
-        let row_chunk = if panels.words.is_empty() { BLOCK } else { ROW_CHUNK };
-        let row_chunks = rows.len().div_ceil(row_chunk);
-        let panel_count = if self.needs_inputs() { depth.div_ceil(PANEL) } else { 0 };
-        let width = columns.div_ceil(2 * workers).next_multiple_of(48);
-        let groups = columns.div_ceil(width.max(1));
-        let mut sums = vec![0.0; rows.len() * panel_count];
-        let call =
-            Call { block, panels, rows: rows.clone(), gradients, sums: SharedMut::new(&mut sums) };
-        let scratch: Vec<_> = (0..workers).map(|_| Mutex::new(Scratch::default())).collect();
-        pool.run(groups + row_chunks * panel_count, &|chunk, worker| {
-            let mut scratch = scratch[worker].lock().expect("no chunk panicked");
-            if let Some(chunk) = chunk.checked_sub(groups) {
-                let (row, panel) = (chunk / panel_count * row_chunk, chunk % panel_count);
-                let part = row..rows.len().min(row + row_chunk);
-                self.multiply_inputs(&call, part, panel, &mut scratch);
+        // SAFETY: as this function's.
+        unsafe {
+            if let Some(chunk) = chunk.checked_sub(plan.groups) {
+                let row = chunk / plan.panels * plan.rows;
+                let part = row..rows.len().min(row + plan.rows);
+                self.multiply_inputs(call, rows, part, chunk % plan.panels, scratch);
             } else {
-                let range = chunk * width..columns.min((chunk + 1) * width);
-                self.multiply_weights(&call, range, &mut scratch);
+                let range = chunk * plan.width..self.sizes.columns.min((chunk + 1) * plan.width);
+                self.multiply_weights(call, rows, range, scratch);
             }
-        });
-        // SAFETY: the chunks are done.
-        let out = unsafe { gradients.x_full_scale.slice(rows.start, rows.len()) };
+        }
+    }
+
+    /// Adds up the gradients of the rows' full scales.
+    ///
+    /// # Safety
+    ///
+    /// All chunks of the rows are computed.
+    pub(super) unsafe fn add_up(&self, call: &Call<'_>, rows: Range<usize>) {
+        let panels = self.panels();
+        // SAFETY: as this function's.
+        let (out, sums) = unsafe {
+            let out = call.gradients.x_full_scale.slice(rows.start, rows.len());
+            (out, call.block.x_full_scale.read(0..rows.len() * panels))
+        };
         for (index, out) in out.iter_mut().enumerate() {
             // Not `sum`, which is -0 where there is nothing.
-            let sums = &sums[index * panel_count..(index + 1) * panel_count];
-            *out = sums.iter().fold(0.0, |sum, part| sum + part);
+            *out = sums[index * panels..][..panels].iter().fold(0.0, |sum, part| sum + part);
         }
     }
 
     /// dx of rows `part` of the block and the columns of one panel.
-    fn multiply_inputs(
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::multiply`].
+    unsafe fn multiply_inputs(
         &self,
         call: &Call<'_>,
+        rows: Range<usize>,
         part: Range<usize>,
         panel: usize,
-        scratch: &mut Scratch,
+        scratch: &mut ProductScratch,
     ) {
-        let Call { block, panels, rows, gradients, sums } = call;
+        let Call { block, panels, gradients } = call;
         let (level, way) = (self.level, self.dx);
         let Sizes { depth, columns, .. } = self.sizes;
         let number = way.kind.number(level);
         let range = panel * PANEL..depth.min((panel + 1) * PANEL);
         let stride = number.words(columns);
-        let words = if block.dz_words.is_empty() {
-            bytemuck::cast_slice(&block.dz)
-        } else {
-            block.dz_words.as_slice()
+        // SAFETY: the block is filled.
+        let words = unsafe {
+            match block.dz_words.all() {
+                [] => bytemuck::cast_slice(block.dz.all()),
+                words => words,
+            }
         };
         let left = |word: usize| Left {
             words: words.get(part.start * stride + word..).unwrap_or(&[]),
@@ -229,24 +296,35 @@ impl Backward<'_> {
                 }
             }
         }
-        let panel_count = depth.div_ceil(PANEL);
         for index in part {
             let row = rows.start + index;
-            // SAFETY: as above.
-            let (dx, sum) = unsafe {
-                let dx = gradients.x.slice(row * depth + range.start, range.len());
-                (dx, &mut sums.slice(index * panel_count + panel, 1)[0])
+            // SAFETY: as above, and the block is filled.
+            let (dx, sums, scales, sum) = unsafe {
+                let sum = self.with_ranges.then(|| index * self.panels() + panel);
+                (
+                    gradients.x.slice(row * depth + range.start, range.len()),
+                    block.sums.read(index..index + 1),
+                    block.dz_scale.read(index..index + 1),
+                    sum.map(|at| &mut block.x_full_scale.write(at, 1)[0]),
+                )
             };
             if way.rounded {
-                scale(level, dx, block.dz_scale[index]);
+                scale(level, dx, scales[0]);
             }
             let x = &self.x[row * depth..][range.clone()];
-            self.finish_inputs(dx, x, row, block.sums[index].plain, sum);
+            self.finish_inputs(dx, x, row, sums[0].plain, sum);
         }
     }
 
     /// Adds to dx what σ's dependence on ‖x_q‖² gives, and takes it through the DAC.
-    fn finish_inputs(&self, dx: &mut [f32], x: &[f32], row: usize, pull: f32, sum: &mut f32) {
+    fn finish_inputs(
+        &self,
+        dx: &mut [f32],
+        x: &[f32],
+        row: usize,
+        pull: f32,
+        dx_full_scale: Option<&mut f32>,
+    ) {
         let full_scale = self.ranges.x_full_scale.get(row);
         let converter =
             (!self.chain.dac.is_off()).then(|| Converter::one(self.chain.dac, full_scale));
@@ -264,13 +342,23 @@ impl Backward<'_> {
             add_scaled(self.level, dx, values, factor);
         }
         if let Some(converter) = &converter {
-            through_inputs(self.level, dx, x, converter, self.with_ranges.then_some(sum));
+            through_inputs(self.level, dx, x, converter, dx_full_scale);
         }
     }
 
     /// dw of some columns, and what is summed along them.
-    fn multiply_weights(&self, call: &Call<'_>, range: Range<usize>, scratch: &mut Scratch) {
-        let Call { block, rows, gradients, .. } = call;
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::multiply`].
+    unsafe fn multiply_weights(
+        &self,
+        call: &Call<'_>,
+        rows: Range<usize>,
+        range: Range<usize>,
+        scratch: &mut ProductScratch,
+    ) {
+        let Call { block, gradients, .. } = call;
         let (level, way) = (self.level, self.dw);
         let Sizes { rows: all_rows, depth, columns } = self.sizes;
         let (first, width) = (range.start, range.len());
@@ -282,24 +370,32 @@ impl Backward<'_> {
                 gradients.w_full_scale.slice(first, width),
             )
         };
-        for group in 0..rows.len().div_ceil(GROUP) {
+        for group in 0..Block::chunks(rows.len()) {
             let part = group * columns + first..group * columns + first + width;
-            accumulate(level, bias, &block.bias[part.clone()]);
-            accumulate(level, y_full_scale, &block.y_full_scale[part]);
+            // SAFETY: the block is filled.
+            unsafe {
+                accumulate(level, bias, block.bias.read(part.clone()));
+                if self.with_ranges {
+                    accumulate(level, y_full_scale, block.y_full_scale.read(part));
+                }
+            }
         }
         let words = if way.is_in_place() {
             bytemuck::cast_slice(&self.x[rows.start * depth..rows.end * depth])
         } else {
-            block.x_words.as_slice()
+            // SAFETY: as above.
+            unsafe { block.x_words.all() }
         };
         let onto = rows.start > 0;
         let mut sum = if onto { Sum::Onto } else { Sum::Fresh };
         let mut right = Right { words: &[], stride: columns };
         if way.kind == Kind::Float && !way.rounded {
-            right.words = &bytemuck::cast_slice(&block.dz)[first..];
+            // SAFETY: as above.
+            right.words = &bytemuck::cast_slice(unsafe { block.dz.all() })[first..];
         } else {
-            self.lay_out_upstream(block, rows.len(), &range, scratch);
-            let Scratch { words, start, scales: scale, .. } = &*scratch;
+            // SAFETY: as above.
+            unsafe { self.lay_out_upstream(block, rows.len(), &range, scratch) };
+            let ProductScratch { words, start, scales: scale, .. } = &*scratch;
             right = Right { words, stride: width };
             if way.rounded {
                 sum = Sum::Scaled { start, scale, onto };
@@ -332,23 +428,31 @@ impl Backward<'_> {
     }
 
     /// Writes some columns of dz as the right factor of dw, with their scales and starts.
-    fn lay_out_upstream(
+    ///
+    /// # Safety
+    ///
+    /// The block is filled.
+    unsafe fn lay_out_upstream(
         &self,
         block: &Block,
         rows: usize,
         range: &Range<usize>,
-        scratch: &mut Scratch,
+        scratch: &mut ProductScratch,
     ) {
         let (level, way, columns) = (self.level, self.dw, self.sizes.columns);
+        // SAFETY: as this function's.
+        let (all_dz, x_steps, bits, all_peaks) = unsafe {
+            (block.dz.all(), block.x_steps.all(), block.bits.all(), block.peaks.all())
+        };
         let width = range.len();
         let number = way.kind.number(level);
-        let Scratch { words, values, start, peaks, scales, inverse } = scratch;
+        let ProductScratch { words, values, start, peaks, scales, inverse } = scratch;
         words.resize(number.words(rows) * width, 0);
         start.clear();
         if way.rounded {
             peaks.clear();
             peaks.resize(width, 0);
-            for group in block.peaks.chunks_exact(columns).take(rows.div_ceil(GROUP)) {
+            for group in all_peaks.chunks_exact(columns).take(Block::chunks(rows)) {
                 raise_all(level, peaks, &group[range.clone()]);
             }
             scales.clear();
@@ -367,11 +471,11 @@ impl Backward<'_> {
             let first = word * number.group();
             for index in first..rows.min(first + number.group()) {
                 let at = index * columns + range.start;
-                let dz = &block.dz[at..at + width];
+                let dz = &all_dz[at..at + width];
                 let out = &mut values[(index - first) * width..][..width];
-                let step = if way.form == Form::Code { block.x_steps[index] } else { 1.0 };
+                let step = if way.form == Form::Code { x_steps[index] } else { 1.0 };
                 if way.rounded {
-                    round_each(level, out, dz, step, inverse, &block.bits[at..at + width]);
+                    round_each(level, out, dz, step, inverse, &bits[at..at + width]);
                 } else {
                     out.copy_from_slice(dz);
                     scale(level, out, step);
@@ -404,20 +508,16 @@ for_each_level! {
 /// Rows of dx that one chunk computes, where panels are kept.
 const ROW_CHUNK: usize = 64;
 
-/// One block, as every chunk sees it.
-struct Call<'a> {
-    block: &'a Block,
-    panels: &'a Panels,
-    /// Of the call.
-    rows: Range<usize>,
-    gradients: &'a Gradients<'a>,
-    /// By row and panel of dx: part of the gradient of x_full_scale.
-    sums: SharedMut<'a, f32>,
+/// One call, as every chunk of its products sees it.
+pub(super) struct Call<'a> {
+    pub(super) block: &'a Block,
+    pub(super) panels: &'a Panels,
+    pub(super) gradients: &'a Gradients<'a>,
 }
 
-/// What one worker needs for its chunks.
+/// What one worker needs for its products.
 #[derive(Default)]
-struct Scratch {
+pub(super) struct ProductScratch {
     words: Vec<u32>,
     values: Vec<f32>,
     start: Vec<i32>,

@@ -1,18 +1,18 @@
 //! What the backward op makes of each row before it multiplies: dz, and x once more.
 
 use std::ops::Range;
-use std::sync::Mutex;
 
 use super::grad_products::Gradients;
-use super::grad_steps::{Noise, RowSums, Upstream, accumulate, scale, scale_each, upstream};
-use super::operands::Sizes;
+use super::grad_steps::{RowSums, Upstream, accumulate, multiply_each, scale, scale_each, upstream};
+use super::operands::{Residual, Sizes};
+use super::optical_matmul::Noise;
 use super::optical_matmul_grad::Backward;
 use super::prepare::{Form, code_row, convert_row};
 use super::rounding::{raise, raise_each, round_row, scale_of};
-use crate::ParFor;
 use crate::gemm::Kind;
+use crate::noise;
 use crate::quantizer::{Converter, PIECE};
-use crate::shared::SharedMut;
+use crate::shared::Staged;
 use crate::words::{MAX_GROUP, Side, interleave, narrow, round_to_brain};
 
 /// Rows that one chunk computes, whatever the number of threads: sums over them come first.
@@ -22,109 +22,92 @@ pub(super) const GROUP: usize = 8;
 #[derive(Default)]
 pub(super) struct Block {
     /// f32\[rows, columns\]
-    pub(super) dz: Vec<f32>,
+    pub(super) dz: Staged<f32>,
     /// dz as the left factor of dx, words\[rows, words of columns\]; empty where that is `dz`.
-    pub(super) dz_words: Vec<u32>,
+    pub(super) dz_words: Staged<u32>,
     /// What one code of a row of `dz_words` stands for.
-    pub(super) dz_scale: Vec<f32>,
+    pub(super) dz_scale: Staged<f32>,
     /// Random bits that round dz for dw, \[rows, columns\].
-    pub(super) bits: Vec<u16>,
+    pub(super) bits: Staged<u16>,
     /// x as the left factor of dw, words\[words of rows, depth\]; empty where that is x itself.
-    pub(super) x_words: Vec<u32>,
+    pub(super) x_words: Staged<u32>,
     /// The step of each row of x.
-    pub(super) x_steps: Vec<f32>,
-    pub(super) sums: Vec<RowSums>,
+    pub(super) x_steps: Staged<f32>,
+    pub(super) sums: Staged<RowSums>,
     /// By group of rows and column: Σ dz, Σ g·∂out/∂y_full_scale, and the largest |dz · step of x|.
-    pub(super) bias: Vec<f32>,
-    pub(super) y_full_scale: Vec<f32>,
-    pub(super) peaks: Vec<u32>,
+    pub(super) bias: Staged<f32>,
+    pub(super) y_full_scale: Staged<f32>,
+    pub(super) peaks: Staged<u32>,
+    /// By row and panel of dx: part of the gradient of x_full_scale.
+    pub(super) x_full_scale: Staged<f32>,
 }
 
 /// What one worker needs for its rows.
-#[derive(Default)]
 pub(super) struct RowScratch {
     x: Vec<f32>,
     dz: Vec<f32>,
+    epsilon: [f32; noise::BLOCK],
+}
+
+impl Default for RowScratch {
+    fn default() -> Self {
+        Self { x: Vec::new(), dz: Vec::new(), epsilon: [0.0; noise::BLOCK] }
+    }
 }
 
 impl Block {
     /// Room for `rows` rows.
     pub(super) fn new(backward: &Backward<'_>, rows: usize) -> Self {
         let Backward { level, sizes: Sizes { depth, columns, .. }, dx, dw, .. } = *backward;
-        let groups = rows.div_ceil(GROUP);
+        let groups = Self::chunks(rows);
         let when = |needed: bool, count: usize| if needed { count } else { 0 };
         let converted = dx.kind != Kind::Float || dx.rounded;
         let words = dx.kind.number(level).words(columns);
         let x_words = dw.kind.number(level).words(rows) * depth;
         Self {
-            dz: vec![0.0; rows * columns],
-            dz_words: vec![0; when(converted, rows * words)],
-            dz_scale: vec![0.0; rows],
-            bits: vec![0; when(dw.rounded, rows * columns)],
-            x_words: vec![0; when(!dw.is_in_place(), x_words)],
-            x_steps: vec![1.0; rows],
-            sums: vec![RowSums::default(); rows],
-            bias: vec![0.0; groups * columns],
-            y_full_scale: vec![0.0; groups * columns],
-            peaks: vec![0; when(dw.rounded, groups * columns)],
+            dz: Staged::new(0.0, rows * columns),
+            dz_words: Staged::new(0, when(converted, rows * words)),
+            dz_scale: Staged::new(0.0, rows),
+            bits: Staged::new(0, when(dw.rounded, rows * columns)),
+            x_words: Staged::new(0, when(!dw.is_in_place(), x_words)),
+            x_steps: Staged::new(1.0, rows),
+            sums: Staged::new(RowSums::default(), rows),
+            bias: Staged::new(0.0, groups * columns),
+            y_full_scale: Staged::new(0.0, when(backward.with_ranges, groups * columns)),
+            peaks: Staged::new(0, when(dw.rounded, groups * columns)),
+            x_full_scale: Staged::new(0.0, rows * panel_count(backward)),
         }
     }
 
-    /// Computes the rows `rows` of the call, and what is summed along them.
-    pub(super) fn fill(
-        &mut self,
+    /// Chunks of `rows` rows to fill.
+    pub(super) fn chunks(rows: usize) -> usize {
+        rows.div_ceil(GROUP)
+    }
+
+    /// Computes a chunk of the block, which holds the rows `rows` of the call.
+    ///
+    /// # Safety
+    ///
+    /// Nothing else uses this chunk of the block and of the gradient of the noise meanwhile.
+    pub(super) unsafe fn fill(
+        &self,
         backward: &Backward<'_>,
         rows: Range<usize>,
+        chunk: usize,
         gradients: &Gradients<'_>,
-        scratch: &[Mutex<RowScratch>],
-        pool: &dyn ParFor,
+        scratch: &mut RowScratch,
     ) {
-        let parts = Parts::new(self);
-        pool.run(rows.len().div_ceil(GROUP), &|chunk, worker| {
-            let mut scratch = scratch[worker].lock().expect("no chunk panicked");
-            let first = chunk * GROUP;
-            let count = GROUP.min(rows.len() - first);
-            // SAFETY: groups do not overlap, and each is computed by one chunk.
-            unsafe { parts.fill_group(backward, rows.start, first, count, &mut scratch) };
-            for index in first..first + count {
-                let row = rows.start + index;
-                // SAFETY: as above.
-                let (sums, out) =
-                    unsafe { (&parts.sums.slice(index, 1)[0], gradients.noise.slice(row * 4, 4)) };
+        let first = chunk * GROUP;
+        let count = GROUP.min(rows.len() - first);
+        // SAFETY: as this function's.
+        unsafe {
+            self.fill_group(backward, rows.start, first, count, scratch);
+            let sums = self.sums.read(first..first + count);
+            for (row, sums) in (rows.start + first..).zip(sums) {
                 let noise = backward.ranges.coefficients(row).filter(|_| backward.with_ranges);
-                out.copy_from_slice(&noise.map_or([0.0; 4], |noise| noise.gradient(sums)));
+                let gradient = noise.map_or([0.0; 4], |noise| noise.gradient(sums));
+                gradients.noise.slice(row * 4, 4).copy_from_slice(&gradient);
             }
-        });
-    }
-}
-
-/// The parts of a block, for chunks to write.
-struct Parts<'a> {
-    dz: SharedMut<'a, f32>,
-    dz_words: SharedMut<'a, u32>,
-    dz_scale: SharedMut<'a, f32>,
-    bits: SharedMut<'a, u16>,
-    x_words: SharedMut<'a, u32>,
-    x_steps: SharedMut<'a, f32>,
-    sums: SharedMut<'a, RowSums>,
-    bias: SharedMut<'a, f32>,
-    y_full_scale: SharedMut<'a, f32>,
-    peaks: SharedMut<'a, u32>,
-}
-
-impl<'a> Parts<'a> {
-    fn new(block: &'a mut Block) -> Self {
-        Self {
-            dz: SharedMut::new(&mut block.dz),
-            dz_words: SharedMut::new(&mut block.dz_words),
-            dz_scale: SharedMut::new(&mut block.dz_scale),
-            bits: SharedMut::new(&mut block.bits),
-            x_words: SharedMut::new(&mut block.x_words),
-            x_steps: SharedMut::new(&mut block.x_steps),
-            sums: SharedMut::new(&mut block.sums),
-            bias: SharedMut::new(&mut block.bias),
-            y_full_scale: SharedMut::new(&mut block.y_full_scale),
-            peaks: SharedMut::new(&mut block.peaks),
         }
     }
 
@@ -146,10 +129,14 @@ impl<'a> Parts<'a> {
         // SAFETY: as this function's.
         let (bias, y_full_scale, sums, x_steps) = unsafe {
             (
-                self.bias.slice(group * columns, columns),
-                self.y_full_scale.slice(group * columns, columns),
-                self.sums.slice(first, count),
-                self.x_steps.slice(first, count),
+                self.bias.write(group * columns, columns),
+                if backward.with_ranges {
+                    self.y_full_scale.write(group * columns, columns)
+                } else {
+                    &mut []
+                },
+                self.sums.write(first, count),
+                self.x_steps.write(first, count),
             )
         };
         // SAFETY: as this function's.
@@ -158,7 +145,7 @@ impl<'a> Parts<'a> {
         y_full_scale.fill(0.0);
         let peaks = if dw.rounded {
             // SAFETY: as this function's.
-            unsafe { self.peaks.slice(group * columns, columns) }
+            unsafe { self.peaks.write(group * columns, columns) }
         } else {
             &mut []
         };
@@ -166,8 +153,8 @@ impl<'a> Parts<'a> {
         for index in 0..count {
             let row = start + first + index;
             // SAFETY: as this function's.
-            let dz = unsafe { self.dz.slice((first + index) * columns, columns) };
-            backward.fill_dz(dz, row, &mut sums[index], y_full_scale);
+            let dz = unsafe { self.dz.write((first + index) * columns, columns) };
+            backward.fill_dz(dz, row, &mut sums[index], y_full_scale, &mut scratch.epsilon);
             accumulate(level, bias, dz);
             if dw.rounded {
                 let step = if dw.form == Form::Code { x_steps[index] } else { 1.0 };
@@ -245,7 +232,7 @@ impl<'a> Parts<'a> {
                 *row = &scratch.x[at * depth..][..depth];
             }
             // SAFETY: as this function's.
-            let out = unsafe { self.x_words.slice((number.words(first) + word) * depth, depth) };
+            let out = unsafe { self.x_words.write((number.words(first) + word) * depth, depth) };
             interleave(level, out, rows, number, Side::Left);
         }
     }
@@ -280,8 +267,8 @@ impl<'a> Parts<'a> {
             let (scale, inverse) = scale_of(peak);
             // SAFETY: as this function's.
             let bits = unsafe {
-                self.dz_scale.slice(index, 1)[0] = scale;
-                self.bits.slice(index * columns, columns)
+                self.dz_scale.write(index, 1)[0] = scale;
+                self.bits.write(index * columns, columns)
             };
             ranges.rounding_pieces(level, row, 0..columns, |start, words| {
                 let range = start..start + words.len();
@@ -293,23 +280,38 @@ impl<'a> Parts<'a> {
         let number = dx.kind.number(level);
         let words = number.words(columns);
         // SAFETY: as this function's.
-        let out = unsafe { self.dz_words.slice(index * words, words) };
+        let out = unsafe { self.dz_words.write(index * words, words) };
         narrow(level, out, values, number, Side::Left);
     }
 }
 
+/// Panels of dx whose parts of the gradient of x_full_scale are kept.
+fn panel_count(backward: &Backward<'_>) -> usize {
+    if backward.with_ranges { backward.panels() } else { 0 }
+}
+
 impl Backward<'_> {
     /// Writes row `row` of dz, and adds to the sums along the row and the columns.
-    fn fill_dz(&self, dz: &mut [f32], row: usize, sums: &mut RowSums, y_full_scale: &mut [f32]) {
+    fn fill_dz(
+        &self,
+        dz: &mut [f32],
+        row: usize,
+        sums: &mut RowSums,
+        y_full_scale: &mut [f32],
+        epsilon: &mut [f32; noise::BLOCK],
+    ) {
         let columns = self.sizes.columns;
-        let (g, y) =
-            (&self.g[row * columns..][..columns], &self.linear[row * columns..][..columns]);
+        let (g, saved) =
+            (&self.g[row * columns..][..columns], &self.saved[row * columns..][..columns]);
+        if self.residual == Residual::Slope {
+            return multiply_each(self.level, dz, g, saved);
+        }
         let energy = sums.energy;
         let with_sums = self.with_ranges || self.ranges.has_weight_noise(row);
         let mut piece = |range: Range<usize>, noise: Option<Noise<'_>>| {
             let adc = (!self.chain.adc.is_off())
                 .then(|| Converter::Each(self.adc.columns(range.start, range.len())));
-            let (g, y) = (&g[range.clone()], &y[range.clone()]);
+            let (g, y) = (&g[range.clone()], &saved[range.clone()]);
             let part = Upstream { g, y, adc, noise };
             let sums = with_sums.then_some(&mut *sums);
             let y_full_scale = self.with_ranges.then(|| &mut y_full_scale[range.clone()]);
@@ -317,7 +319,7 @@ impl Backward<'_> {
         };
         match self.ranges.coefficients(row) {
             Some(coefficients) => {
-                self.ranges.noise_pieces(self.level, row, 0..columns, |start, epsilon| {
+                self.ranges.noise_pieces(self.level, row, 0..columns, epsilon, |start, epsilon| {
                     let noise = Noise { coefficients, epsilon, energy };
                     piece(start..start + epsilon.len(), Some(noise));
                 });

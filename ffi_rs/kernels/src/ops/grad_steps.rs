@@ -1,7 +1,6 @@
 //! The steps of the backward op, each over one row or a piece of it.
 
-use super::operands::{Coefficients, sign};
-use super::optical_matmul::add_noise;
+use super::optical_matmul::{Noise, mask_invalid};
 use crate::quantizer::{Converter, PIECE, mask, through};
 use crate::simd::{for_each_level, lane_sum};
 
@@ -26,12 +25,6 @@ pub(super) struct Upstream<'a> {
     pub(super) noise: Option<Noise<'a>>,
 }
 
-pub(super) struct Noise<'a> {
-    pub(super) coefficients: Coefficients,
-    pub(super) epsilon: &'a [f32],
-    pub(super) energy: f32,
-}
-
 const LANES: usize = 16;
 
 #[inline(always)]
@@ -45,35 +38,21 @@ fn upstream_body(
     let (g, y) = (&upstream.g[..count], &upstream.y[..count]);
     let mut buffer = [0.0; PIECE];
     let seen = match &upstream.noise {
-        Some(Noise { coefficients, epsilon, energy }) => {
+        Some(noise) => {
             let seen = &mut buffer[..count];
-            seen.copy_from_slice(y);
-            add_noise(seen, epsilon, coefficients, *energy);
+            noise.add(seen, y);
             &*seen
         }
         None => y,
     };
-    if let Some(adc) = &upstream.adc {
-        dz.copy_from_slice(g);
-        match dy_full_scale {
-            Some(sums) => through(dz, sums, seen, adc),
-            None => mask(dz, seen, adc),
-        }
-    } else {
-        for index in 0..count {
-            dz[index] = if seen[index].is_finite() { g[index] } else { f32::NAN };
-        }
+    dz.copy_from_slice(g);
+    match (&upstream.adc, dy_full_scale) {
+        (Some(adc), Some(sums)) => through(dz, sums, seen, adc),
+        (Some(adc), None) => mask(dz, seen, adc),
+        (None, _) => mask_invalid(dz, seen),
     }
     if let Some(noise) = &upstream.noise {
-        match (sums, noise.coefficients.only_relative()) {
-            // p·(relative²·y) of the definition, where σ is relative·|y|.
-            (None, Some(relative)) => {
-                for ((dz, y), epsilon) in dz.iter_mut().zip(y).zip(noise.epsilon) {
-                    *dz += *dz * epsilon * relative * sign(*y);
-                }
-            }
-            (sums, _) => through_noise(dz, y, noise, sums),
-        }
+        through_noise(dz, y, noise, sums);
     }
 }
 
@@ -176,6 +155,18 @@ for_each_level! {
         converter: &Converter<'_>,
         dw_full_scale: Option<&mut [f32]>,
     ) = through_weights_body
+}
+
+#[inline(always)]
+fn multiply_each_body(out: &mut [f32], left: &[f32], right: &[f32]) {
+    for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
+        *out = left * right;
+    }
+}
+
+for_each_level! {
+    /// `out = left · right`, element by element.
+    pub(super) fn multiply_each(out: &mut [f32], left: &[f32], right: &[f32]) = multiply_each_body
 }
 
 #[inline(always)]

@@ -95,6 +95,30 @@ impl Chain {
     }
 }
 
+/// What the forward op hands on to the backward op, f32\[M,N\].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Residual {
+    /// y, from which noise and ADC are gone through again.
+    Linear,
+    /// What the upstream gradient is multiplied by on its way through ADC and noise.
+    Slope,
+}
+
+impl Residual {
+    /// From attribute `residual`; None is "none".
+    pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Option<Self>, Error> {
+        match attrs.str(op, "residual")? {
+            "none" => Ok(None),
+            "linear" => Ok(Some(Self::Linear)),
+            "slope" => Ok(Some(Self::Slope)),
+            other => Err(Error::invalid(
+                op,
+                format!("`residual` must be none, linear or slope, got {other}"),
+            )),
+        }
+    }
+}
+
 /// The two extents of a matrix of f32.
 pub(crate) fn matrix<'a>(
     op: &'static str,
@@ -201,16 +225,17 @@ impl<'a> Ranges<'a> {
     }
 
     /// Calls `piece(start, ε)` for consecutive pieces of `columns` that noise blocks cut.
+    /// `epsilon` has room for a block.
     #[inline(always)]
     pub(crate) fn noise_pieces(
         &self,
         level: Level,
         row: usize,
         columns: Range<usize>,
+        epsilon: &mut [f32; noise::BLOCK],
         mut piece: impl FnMut(usize, &[f32]),
     ) {
         let seed = seed_of(self.seed.row(row));
-        let mut epsilon = [0.0; noise::BLOCK];
         self.blocks(columns, |column, id, width| {
             noise::fill(level, &mut epsilon[..width], seed, self.row_ids.get(row), id);
             piece(column, &epsilon[..width]);
@@ -283,6 +308,13 @@ impl Coefficients {
     #[inline(always)]
     pub(crate) fn sigma_by_y(&self, y: f32) -> f32 {
         0.5 * (self.shot * self.shot) * sign(y) + self.relative * self.relative * y
+    }
+
+    /// `∂(y + σ·ε)/∂y`, where σ is `sigma`.
+    #[inline(always)]
+    pub(crate) fn slope(&self, y: f32, epsilon: f32, sigma: f32) -> f32 {
+        let ratio = if sigma == 0.0 { 0.0 } else { epsilon / sigma };
+        1.0 + ratio * self.sigma_by_y(y)
     }
 
     /// Σ p · ∂σ/∂(thermal, shot, relative, weight) · σ

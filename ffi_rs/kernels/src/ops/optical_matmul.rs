@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::operands::{Chain, Coefficients, Ranges, Sizes, Weights, extents};
-use super::prepare::{Factor, Row, code_row, convert_row, forward_weights, weight_quantizers};
+use super::operands::{Chain, Coefficients, Ranges, Residual, Sizes, Weights, extents, sign};
+use super::prepare::{Factor, Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Kind, Left, Product, Sum, multiply};
 use crate::noise;
-use crate::quantizer::{Converter, PIECE, Quantizers, convert_in_place_body};
-use crate::shared::SharedMut;
+use crate::par::run_stages;
+use crate::quantizer::{Converter, PIECE, Quantizers, convert_body, mask};
+use crate::shared::{SharedMut, Staged};
 use crate::simd::{Level, for_each_level};
 use crate::words::{Side, narrow};
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
@@ -18,17 +19,19 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 /// ```text
 /// x_q = DAC(x)                 w_q = DAC(w)                y = x_q · w_q + bias
 /// σ²  = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²         out = ADC(y + σ·ε)
+///
+/// slope = [|y + σ·ε| ≤ y_full_scale] · (1 + ε · (shot²·sign(y)/2 + relative²·y)/σ)
 /// ```
 ///
 /// Inputs: x f32\[M,K\], w f32\[K,N\] (or \[N,K\] with `transpose_weight`), bias f32\[1|N\],
 /// x_full_scale f32\[1|M\], w_full_scale f32\[1|N\], y_full_scale f32\[1|N\],
 /// noise f32\[1|M,4\] (thermal, shot, relative, weight), seed u32\[1|M,2\] (high word first),
 /// rows u32\[1|M\], columns u32\[1|N\] (global ids, consecutive from the first).
-/// Outputs: out f32\[M,N\] and, with `with_linear`, y f32\[M,N\].
+/// Outputs: out f32\[M,N\] and, with `residual` "linear" or "slope", y or slope f32\[M,N\].
 #[derive(Debug)]
 pub struct OpticalMatmul {
     chain: Chain,
-    with_linear: bool,
+    residual: Option<Residual>,
 }
 
 impl Op for OpticalMatmul {
@@ -37,7 +40,7 @@ impl Op for OpticalMatmul {
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
         Ok(Self {
             chain: Chain::from_attrs(Self::NAME, attrs)?,
-            with_linear: attrs.bool(Self::NAME, "with_linear")?,
+            residual: Residual::from_attrs(Self::NAME, attrs)?,
         })
     }
 
@@ -49,7 +52,7 @@ impl Op for OpticalMatmul {
         extents(Self::NAME, "bias", bias, DType::F32, &[&[1, sizes.columns]])?;
         self.chain.check_ranges_and_noise(ranges, sizes)?;
         let out = Fact::new(DType::F32, [sizes.rows, sizes.columns]);
-        Ok(if self.with_linear { vec![out.clone(), out] } else { vec![out] })
+        Ok(vec![out; if self.residual.is_some() { 2 } else { 1 }])
     }
 
     fn run(
@@ -59,12 +62,12 @@ impl Op for OpticalMatmul {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         let sizes = self.chain.sizes(&inputs[0].fact(), &inputs[1].fact())?;
-        let (out, linear) = outputs.split_first_mut().expect("one output or two");
-        let linear = match linear {
-            [linear] => linear.data_mut()?,
+        let (out, residual) = outputs.split_first_mut().expect("one output or two");
+        let residual = match residual {
+            [residual] => residual.data_mut()?,
             _ => &mut [],
         };
-        Forward::new(self, inputs, sizes, pool)?.run(out.data_mut()?, linear, pool);
+        Forward::new(self, inputs, sizes)?.run(out.data_mut()?, residual, pool);
         Ok(())
     }
 }
@@ -73,7 +76,7 @@ impl Op for OpticalMatmul {
 struct Forward<'a> {
     level: Level,
     chain: &'a Chain,
-    with_linear: bool,
+    residual: Option<Residual>,
     sizes: Sizes,
     x: &'a [f32],
     weights: Factor<'a>,
@@ -91,12 +94,7 @@ struct Inputs {
 }
 
 impl<'a> Forward<'a> {
-    fn new(
-        op: &'a OpticalMatmul,
-        inputs: &[View<'a>],
-        sizes: Sizes,
-        pool: &dyn ParFor,
-    ) -> Result<Self, Error> {
+    fn new(op: &'a OpticalMatmul, inputs: &[View<'a>], sizes: Sizes) -> Result<Self, Error> {
         let level = Level::detect();
         let chain = &op.chain;
         let bias: &[f32] = inputs[2].data()?;
@@ -108,10 +106,10 @@ impl<'a> Forward<'a> {
         Ok(Self {
             level,
             chain,
-            with_linear: op.with_linear,
+            residual: op.residual,
             sizes,
             x: inputs[0].data()?,
-            weights: forward_weights(level, &weights, &quantizers, chain, kind, pool),
+            weights: Factor::new(level, weights, quantizers, chain, kind),
             kind,
             bias: if bias.len() == 1 { vec![bias[0]; sizes.columns] } else { bias.to_vec() },
             adc: Quantizers::new(chain.adc, adc),
@@ -119,7 +117,7 @@ impl<'a> Forward<'a> {
         })
     }
 
-    fn run(&self, out: &mut [f32], linear: &mut [f32], pool: &dyn ParFor) {
+    fn run(&self, out: &mut [f32], residual: &mut [f32], pool: &dyn ParFor) {
         let Sizes { rows, depth, columns } = self.sizes;
         if rows == 0 || columns == 0 {
             return;
@@ -134,21 +132,42 @@ impl<'a> Forward<'a> {
         let group = columns_per_group(columns, (4 * workers).div_ceil(blocks));
         let groups = columns.div_ceil(group);
         // Several groups share converted rows; one converts its own, of which there are few.
-        let shared = if groups > 1 { self.convert_all(pool) } else { Inputs::default() };
+        let shared_rows = if groups > 1 { rows } else { 0 };
+        let words = self.words();
+        let shared = (
+            Staged::new(0, shared_rows * words),
+            Staged::new(Row::default(), shared_rows),
+        );
         let scratch: Vec<_> = (0..workers).map(|_| Mutex::new(Inputs::default())).collect();
-        let (out, linear) = (SharedMut::new(out), SharedMut::new(linear));
-        pool.run(blocks * groups, &|chunk, worker| {
-            let (row, column) = (chunk / groups * block, chunk % groups * group);
-            let tile = Tile {
-                rows: row..rows.min(row + block),
-                columns: column..columns.min(column + group),
-            };
-            if groups > 1 {
-                self.tile(&tile, &shared, tile.rows.start, &out, &linear);
-            } else {
-                let mut inputs = scratch[worker].lock().expect("no chunk panicked");
-                self.convert(&tile.rows, &mut inputs);
-                self.tile(&tile, &inputs, 0, &out, &linear);
+        let outputs = (SharedMut::new(out), SharedMut::new(residual));
+        let stages = [self.weights.chunks(), shared_rows.div_ceil(8), blocks * groups];
+        run_stages(pool, &stages, &|stage, chunk, worker| match stage {
+            // SAFETY: each chunk of columns is converted once.
+            0 => unsafe { self.weights.convert(chunk) },
+            1 => {
+                for row in 8 * chunk..rows.min(8 * chunk + 8) {
+                    // SAFETY: each row is converted by one chunk.
+                    let (out, state) =
+                        unsafe { (shared.0.write(row * words, words), shared.1.write(row, 1)) };
+                    state[0] = self.convert_row(out, row);
+                }
+            }
+            _ => {
+                let (row, column) = (chunk / groups * block, chunk % groups * group);
+                let tile = Tile {
+                    rows: row..rows.min(row + block),
+                    columns: column..columns.min(column + group),
+                };
+                if groups > 1 {
+                    // SAFETY: the stage that writes them is over.
+                    let (all, rows) = unsafe { (shared.0.all(), shared.1.all()) };
+                    let inputs = (&all[row * words..], &rows[row..]);
+                    self.tile(&tile, inputs, &outputs);
+                } else {
+                    let mut inputs = scratch[worker].lock().expect("no chunk panicked");
+                    self.convert(&tile.rows, &mut inputs);
+                    self.tile(&tile, (&inputs.words, &inputs.rows), &outputs);
+                }
             }
         });
     }
@@ -159,21 +178,6 @@ impl<'a> Forward<'a> {
             Kind::Float if self.chain.dac.is_off() => 0,
             kind => kind.number(self.level).words(self.sizes.depth),
         }
-    }
-
-    fn convert_all(&self, pool: &dyn ParFor) -> Inputs {
-        let (rows, words) = (self.sizes.rows, self.words());
-        let mut inputs = Inputs { words: vec![0; rows * words], rows: vec![Row::default(); rows] };
-        let shared = (SharedMut::new(&mut inputs.words), SharedMut::new(&mut inputs.rows));
-        pool.run(rows.div_ceil(8), &|chunk, _| {
-            for row in 8 * chunk..rows.min(8 * chunk + 8) {
-                // SAFETY: each row is converted by one chunk.
-                let (out, state) =
-                    unsafe { (shared.0.slice(row * words, words), shared.1.slice(row, 1)) };
-                state[0] = self.convert_row(out, row);
-            }
-        });
-        inputs
     }
 
     fn convert(&self, rows: &Range<usize>, inputs: &mut Inputs) {
@@ -200,28 +204,29 @@ impl<'a> Forward<'a> {
         Row { step: 1.0, energy: convert_row(level, values, x, chain, ranges, row) }
     }
 
-    /// Computes one tile of the outputs, from `inputs` whose row `first` is the tile's first.
+    /// Computes one tile of the outputs, of these words and states of its rows.
     fn tile(
         &self,
         tile: &Tile,
-        inputs: &Inputs,
-        first: usize,
-        out: &SharedMut<'_, f32>,
-        linear: &SharedMut<'_, f32>,
+        (words, inputs): (&[u32], &[Row]),
+        (out, residual): &(SharedMut<'_, f32>, SharedMut<'_, f32>),
     ) {
         let Sizes { depth, columns, .. } = self.sizes;
-        let words = self.words();
-        let left = if words == 0 {
+        let left = if self.words() == 0 {
             &bytemuck::cast_slice(self.x)[tile.rows.start * depth..tile.rows.end * depth]
         } else {
-            &inputs.words[first * words..][..tile.rows.len() * words]
+            words
         };
         let depth = self.kind.number(self.level).words(depth);
         let width = tile.columns.len();
-        let sum = if self.kind == Kind::Integer {
-            Sum::From(&self.weights.start[tile.columns.clone()])
+        // SAFETY: the weights are converted.
+        let right = unsafe { self.weights.starting_at(tile.columns.start) };
+        let (sum, steps) = if self.kind == Kind::Integer {
+            // SAFETY: as above.
+            let (start, steps) = unsafe { self.weights.sums(tile.columns.clone()) };
+            (Sum::From(start), Some(steps))
         } else {
-            Sum::Fresh
+            (Sum::Fresh, None)
         };
         let product = Product {
             data: out,
@@ -231,17 +236,17 @@ impl<'a> Forward<'a> {
             columns: width,
         };
         let left = Left { words: left, row_stride: depth, depth_stride: 1 };
-        let right = self.weights.starting_at(tile.columns.start);
         // SAFETY: tiles do not overlap, and each is computed by one chunk.
         unsafe { multiply(self.level, self.kind, &product, left, right, depth, sum) };
-        for (index, row) in tile.rows.clone().enumerate() {
+        let mut epsilon = [0.0; noise::BLOCK];
+        for (row, x) in tile.rows.clone().zip(inputs) {
             let start = row * columns + tile.columns.start;
             // SAFETY: as above, of both outputs.
-            let (y, linear) = unsafe {
-                let linear = self.with_linear.then(|| linear.slice(start, width));
-                (out.slice(start, width), linear)
+            let (y, residual) = unsafe {
+                let residual = self.residual.map(|kind| (kind, residual.slice(start, width)));
+                (out.slice(start, width), residual)
             };
-            self.finish_row(row, tile.columns.clone(), y, linear, inputs.rows[first + index]);
+            self.finish_row(row, tile.columns.clone(), (y, residual), (*x, steps), &mut epsilon);
         }
     }
 
@@ -250,37 +255,34 @@ impl<'a> Forward<'a> {
         &self,
         row: usize,
         columns: Range<usize>,
-        y: &mut [f32],
-        mut linear: Option<&mut [f32]>,
-        x: Row,
+        (y, mut residual): (&mut [f32], Option<(Residual, &mut [f32])>),
+        (x, steps): (Row, Option<&[f32]>),
+        epsilon: &mut [f32; noise::BLOCK],
     ) {
-        let (first, width) = (columns.start, columns.len());
-        let adc = (!self.chain.adc.is_off()).then_some(&self.adc);
+        let first = columns.start;
         let mut finish = |start: usize, count: usize, noise: Option<Noise<'_>>| {
             let local = start - first..start - first + count;
-            finish_piece(
-                self.level,
-                &mut y[local.clone()],
-                linear.as_mut().map(|linear| &mut linear[local]),
-                &Piece {
-                    x_step: x.step,
-                    steps: self.weights.steps.get(start..start + count),
-                    bias: &self.bias[start..start + count],
-                    noise,
-                    adc: adc.map(|adc| Converter::Each(adc.columns(start, count))),
-                },
-            );
+            let residual = residual.as_mut().map(|(kind, values)| (*kind, &mut values[local.clone()]));
+            let piece = Piece {
+                x_step: x.step,
+                steps: steps.map(|steps| &steps[local.clone()]),
+                bias: &self.bias[start..start + count],
+                noise,
+                adc: (!self.chain.adc.is_off())
+                    .then(|| Converter::Each(self.adc.columns(start, count))),
+            };
+            finish_piece(self.level, &mut y[local], residual, &piece);
         };
         match self.ranges.coefficients(row) {
             Some(coefficients) => {
-                self.ranges.noise_pieces(self.level, row, columns, |start, epsilon| {
+                self.ranges.noise_pieces(self.level, row, columns, epsilon, |start, epsilon| {
                     let noise = Noise { coefficients, epsilon, energy: x.energy };
                     finish(start, epsilon.len(), Some(noise));
                 });
             }
             None => {
-                for start in columns.step_by(PIECE) {
-                    finish(start, PIECE.min(first + width - start), None);
+                for start in columns.clone().step_by(PIECE) {
+                    finish(start, PIECE.min(columns.end - start), None);
                 }
             }
         }
@@ -304,7 +306,7 @@ struct Tile {
     columns: Range<usize>,
 }
 
-/// What a piece of a row goes through after the product.
+/// What at most [`PIECE`] outputs of a row go through after the product.
 struct Piece<'a> {
     /// What a unit of the products stands for: `x_step` times the step of the column, if any.
     x_step: f32,
@@ -314,59 +316,110 @@ struct Piece<'a> {
     adc: Option<Converter<'a>>,
 }
 
-struct Noise<'a> {
-    coefficients: Coefficients,
-    epsilon: &'a [f32],
-    energy: f32,
+/// The noise of one row, or of a piece of it.
+pub(super) struct Noise<'a> {
+    pub(super) coefficients: Coefficients,
+    pub(super) epsilon: &'a [f32],
+    /// ‖x_q‖² of the row
+    pub(super) energy: f32,
 }
 
-/// `y = y + σ(y)·ε`
-#[inline(always)]
-pub(super) fn add_noise(y: &mut [f32], epsilon: &[f32], noise: &Coefficients, energy: f32) {
-    for (y, epsilon) in y.iter_mut().zip(epsilon) {
-        *y += noise.sigma(*y, energy) * epsilon;
+impl Noise<'_> {
+    /// `seen = y + σ(y)·ε`
+    #[inline(always)]
+    pub(super) fn add(&self, seen: &mut [f32], y: &[f32]) {
+        for ((seen, y), epsilon) in seen.iter_mut().zip(y).zip(self.epsilon) {
+            *seen = y + self.coefficients.sigma(*y, self.energy) * epsilon;
+        }
+    }
+
+    /// `slope = ∂(y + σ(y)·ε)/∂y`
+    #[inline(always)]
+    fn differentiate(&self, slope: &mut [f32], y: &[f32]) {
+        let Self { coefficients, epsilon, energy } = self;
+        match coefficients.only_relative() {
+            // σ = relative · |y|
+            Some(relative) => {
+                for ((slope, y), epsilon) in slope.iter_mut().zip(y).zip(*epsilon) {
+                    *slope = 1.0 + epsilon * relative * sign(*y);
+                }
+            }
+            None => {
+                for ((slope, y), epsilon) in slope.iter_mut().zip(y).zip(*epsilon) {
+                    *slope = coefficients.slope(*y, *epsilon, coefficients.sigma(*y, *energy));
+                }
+            }
+        }
     }
 }
 
 #[inline(always)]
-fn finish_piece_body(y: &mut [f32], linear: Option<&mut [f32]>, piece: &Piece<'_>) {
-    let count = y.len();
+fn finish_piece_body(
+    out: &mut [f32],
+    residual: Option<(Residual, &mut [f32])>,
+    piece: &Piece<'_>,
+) {
+    let count = out.len();
     let bias = &piece.bias[..count];
     match piece.steps {
         Some(steps) => {
             let steps = &steps[..count];
             for index in 0..count {
-                y[index] = y[index] * (piece.x_step * steps[index]) + bias[index];
+                out[index] = out[index] * (piece.x_step * steps[index]) + bias[index];
             }
         }
         None => {
             for index in 0..count {
-                y[index] += bias[index];
+                out[index] += bias[index];
             }
         }
     }
-    if let Some(linear) = linear {
-        linear.copy_from_slice(y);
+    let y = &*out;
+    let mut buffer = [0.0; PIECE];
+    let seen = &mut buffer[..count];
+    match &piece.noise {
+        Some(noise) => noise.add(seen, y),
+        None => seen.copy_from_slice(y),
     }
-    if let Some(Noise { coefficients, epsilon, energy }) = &piece.noise {
-        add_noise(y, epsilon, coefficients, *energy);
+    match residual {
+        Some((Residual::Linear, linear)) => linear.copy_from_slice(y),
+        Some((Residual::Slope, slope)) => {
+            match &piece.noise {
+                Some(noise) => noise.differentiate(slope, y),
+                None => slope.fill(1.0),
+            }
+            match &piece.adc {
+                Some(adc) => mask(slope, seen, adc),
+                None => mask_invalid(slope, seen),
+            }
+        }
+        None => {}
     }
     match &piece.adc {
-        Some(adc) => convert_in_place_body(y, adc),
+        Some(adc) => convert_body(out, seen, adc),
         // Infinity becomes NaN, as in a converter.
         None => {
-            for y in y {
-                *y = if y.is_finite() { *y } else { f32::NAN };
+            for (out, seen) in out.iter_mut().zip(seen) {
+                *out = if seen.is_finite() { *seen } else { f32::NAN };
             }
         }
     }
 }
 
+/// Makes the gradient of values that are not finite NaN.
+#[inline(always)]
+pub(super) fn mask_invalid(gradient: &mut [f32], values: &[f32]) {
+    for (gradient, value) in gradient.iter_mut().zip(values) {
+        *gradient = if value.is_finite() { *gradient } else { f32::NAN };
+    }
+}
+
 for_each_level! {
-    /// `out = ADC(y + σ·ε)` with `y = product · x_step · step + bias`, in place; `linear` takes y.
+    /// `out = ADC(y + σ·ε)` with `y = product · x_step · step + bias`, in place; `residual` takes
+    /// what the backward op needs.
     fn finish_piece(
-        y: &mut [f32],
-        linear: Option<&mut [f32]>,
+        out: &mut [f32],
+        residual: Option<(Residual, &mut [f32])>,
         piece: &Piece<'_>,
     ) = finish_piece_body
 }

@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 use std::sync::Mutex;
 
-use super::grad_products::{Gradients, Panels, zero};
+use super::grad_products::{Call, Gradients, Panels, Plan, ProductScratch, zero};
 use super::grad_rows::{Block, RowScratch};
-use super::operands::{Chain, Ranges, Sizes, matrix};
+use super::operands::{Chain, Ranges, Residual, Sizes, matrix};
 use super::prepare::{Form, weight_quantizers};
 use crate::gemm::Kind;
+use crate::par::run_stages;
 use crate::quantizer::{Bits, Quantizers};
 use crate::shared::SharedMut;
 use crate::simd::Level;
@@ -20,7 +21,7 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 ///
 /// ```text
 /// h     = g · [|y'| ≤ y_full_scale]
-/// dz    = h · (1 + ε · (shot²·sign(y)/2 + relative²·y) / σ)
+/// dz    = h · (1 + ε · (shot²·sign(y)/2 + relative²·y)/σ) = g · slope
 /// dx    = (dz · w_qᵀ + x_q · weight² · Σ_n h·ε/σ) · [|x| ≤ x_full_scale]
 /// dw    = (x_qᵀ · dz) · [|w| ≤ w_full_scale]               dbias = Σ_m dz
 /// ```
@@ -40,7 +41,10 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 /// `with_inputs` asks for dx, and `with_ranges` for the gradients of the full scales and of the
 /// noise; what is not asked for is zero.
 ///
-/// Inputs: g f32\[M,N\], linear f32\[M,N\] (y of the forward op), then x, w and the operands from
+/// `residual` says what the forward op saved. Of the slope nothing but dz is to be had: it comes
+/// without `noisy`, `adc_bits` and `with_ranges`, and where there is no weight noise.
+///
+/// Inputs: g f32\[M,N\], saved f32\[M,N\] (the residual of the forward op), then x, w and the operands from
 /// x_full_scale to columns as the forward op has them; `int8` needs every id.
 /// Outputs: dx f32\[M,K\], dw as w, dbias f32\[N\], dx_full_scale f32\[M\],
 /// dw_full_scale f32\[N\], dy_full_scale f32\[N\], dnoise f32\[M,4\].
@@ -48,6 +52,7 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 pub struct OpticalMatmulGrad {
     chain: Chain,
     precision: Precision,
+    residual: Residual,
     with_inputs: bool,
     with_ranges: bool,
 }
@@ -115,15 +120,30 @@ impl Op for OpticalMatmulGrad {
         chain.with_ids |= precision == Precision::Int8;
         let with_inputs = attrs.bool(Self::NAME, "with_inputs")?;
         let with_ranges = attrs.bool(Self::NAME, "with_ranges")?;
-        Ok(Self { chain, precision, with_inputs, with_ranges })
+        let residual = Residual::from_attrs(Self::NAME, attrs)?
+            .ok_or_else(|| chain.refuse("`residual` must be linear or slope, got none".into()))?;
+        if residual == Residual::Slope {
+            for (name, given) in [("noisy", chain.noisy), ("with_ranges", with_ranges)] {
+                if given {
+                    let message = format!("with `residual` slope `{name}` must be false, got true");
+                    return Err(chain.refuse(message));
+                }
+            }
+            if !chain.adc.is_off() {
+                let bits = attrs.int(Self::NAME, "adc_bits")?;
+                let message = format!("with `residual` slope `adc_bits` must be 0, got {bits}");
+                return Err(chain.refuse(message));
+            }
+        }
+        Ok(Self { chain, precision, residual, with_inputs, with_ranges })
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
-        let [g, linear, x, w, ranges @ ..] = inputs else {
+        let [g, saved, x, w, ranges @ ..] = inputs else {
             return Err(self.chain.refuse(format!("expected 11 operands, got {}", inputs.len())));
         };
         let sizes = self.chain.sizes(x, w)?;
-        for (name, fact) in [("g", g), ("linear", linear)] {
+        for (name, fact) in [("g", g), ("saved", saved)] {
             if matrix(Self::NAME, name, fact)? != &[sizes.rows, sizes.columns] {
                 let Sizes { rows, columns, .. } = sizes;
                 return Err(self
@@ -195,7 +215,9 @@ pub(super) struct Backward<'a> {
     pub(super) chain: &'a Chain,
     pub(super) sizes: Sizes,
     pub(super) g: &'a [f32],
-    pub(super) linear: &'a [f32],
+    /// The residual of the forward op, as `residual` says.
+    pub(super) saved: &'a [f32],
+    pub(super) residual: Residual,
     pub(super) x: &'a [f32],
     /// depth × columns
     pub(super) w: Cow<'a, [f32]>,
@@ -231,7 +253,8 @@ impl<'a> Backward<'a> {
             chain,
             sizes,
             g: inputs[0].data()?,
-            linear: inputs[1].data()?,
+            saved: inputs[1].data()?,
+            residual: op.residual,
             x: inputs[2].data()?,
             w,
             w_steps: (0..columns).map(|column| w_quantizers.at(column).step()).collect(),
@@ -256,18 +279,46 @@ impl<'a> Backward<'a> {
         if rows == 0 {
             zero(&gradients.w);
         }
-        let mut panels = Panels::new(self, rows);
-        panels.fill(self, pool);
-        let mut block = Block::new(self, rows.min(BLOCK));
-        let scratch: Vec<_> =
-            (0..pool.width()).map(|_| Mutex::new(RowScratch::default())).collect();
-        for start in (0..rows).step_by(BLOCK) {
-            let range = start..rows.min(start + BLOCK);
-            block.fill(self, range.clone(), gradients, &scratch, pool);
-            self.multiply(&block, &panels, range, gradients, pool);
+        let panels = Panels::new(self, rows);
+        let block = Block::new(self, rows.min(BLOCK));
+        let call = Call { panels: &panels, block: &block, gradients };
+        // Of each block of rows: dz, the products, and what is left to be added up.
+        let mut stages = vec![panels.chunks()];
+        let ranges = |block: usize| block * BLOCK..rows.min((block + 1) * BLOCK);
+        for block in 0..rows.div_ceil(BLOCK) {
+            let rows = ranges(block).len();
+            let plan = Plan::new(self, &panels, rows, pool.width());
+            stages.extend([Block::chunks(rows), plan.chunks(), usize::from(self.with_ranges)]);
         }
+        let scratch: Vec<_> = (0..pool.width()).map(|_| Mutex::new(Scratch::default())).collect();
+        run_stages(pool, &stages, &|stage, chunk, worker| {
+            let mut scratch = scratch[worker].lock().expect("no chunk panicked");
+            let Some(stage) = stage.checked_sub(1) else {
+                // SAFETY: each panel is filled by one chunk.
+                return unsafe { panels.fill(self, chunk) };
+            };
+            let rows = ranges(stage / 3);
+            // SAFETY: no two chunks of a stage write the same, and none what another one reads.
+            unsafe {
+                match stage % 3 {
+                    0 => block.fill(self, rows, chunk, gradients, &mut scratch.rows),
+                    1 => {
+                        let plan = Plan::new(self, &panels, rows.len(), pool.width());
+                        self.multiply(&call, &plan, rows, chunk, &mut scratch.products);
+                    }
+                    _ => self.add_up(&call, rows),
+                }
+            }
+        });
         if !self.with_inputs {
             zero(&gradients.x);
         }
     }
+}
+
+/// What one worker needs for its chunks.
+#[derive(Default)]
+struct Scratch {
+    rows: RowScratch,
+    products: ProductScratch,
 }

@@ -1,15 +1,13 @@
 //! What the forward and the backward op do before they multiply: convert x and w.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use super::operands::{Chain, Ranges, Sizes, Weights};
-use crate::ParFor;
 use crate::gemm::{Kind, Number, OFFSET, Right};
 use crate::quantizer::{
     Converter, PIECE, Quantizers, code_and_distance, codes, convert, integer, integer_of_bits,
 };
-use crate::shared::SharedMut;
+use crate::shared::Staged;
 use crate::simd::{Level, for_each_level, lane_sum};
 use crate::words::{MAX_GROUP, Side, TRANSPOSED, join, narrow, round_to_brain, transpose};
 
@@ -98,104 +96,112 @@ for_each_level! {
     fn add_poison(values: &[f32], sum: &mut f32) = add_poison_body
 }
 
-/// The right factor of a product: converted weights, or the weights as they lie in memory.
+/// The right factor of x·w: converted weights, or the weights as they lie in memory.
 pub(crate) struct Factor<'a> {
-    words: Cow<'a, [u32]>,
-    stride: usize,
-    /// Integers only: where the sum of each column starts.
-    pub(crate) start: Vec<i32>,
-    /// Integers only: what one unit of each column stands for; NaN if a weight is not finite.
-    pub(crate) steps: Vec<f32>,
-}
-
-impl Factor<'_> {
-    /// The factor from `column` on.
-    pub(crate) fn starting_at(&self, column: usize) -> Right<'_> {
-        Right { words: self.words.get(column..).unwrap_or(&[]), stride: self.stride }
-    }
-}
-
-/// Columns that one chunk converts.
-const CHUNK: usize = 64;
-
-/// w for the product x·w, as floats or as integers.
-pub(crate) fn forward_weights<'a>(
     level: Level,
-    weights: &Weights<'a>,
-    quantizers: &Quantizers,
-    chain: &Chain,
-    kind: Kind,
-    pool: &dyn ParFor,
-) -> Factor<'a> {
-    let Sizes { depth, columns, .. } = weights.sizes;
-    let number = kind.number(level);
-    if kind == Kind::Float && chain.weight.is_off() && !chain.transpose_weight {
-        let (start, steps) = (Vec::new(), Vec::new());
-        let words = Cow::Borrowed(bytemuck::cast_slice(weights.data));
-        return Factor { words, stride: columns, start, steps };
-    }
-    let mut words = vec![0; number.words(depth) * columns];
-    let integers = if kind == Kind::Integer { columns } else { 0 };
-    let mut start = vec![0; integers];
-    let mut steps: Vec<f32> = (0..integers).map(|column| quantizers.at(column).step()).collect();
-    let shared =
-        (SharedMut::new(&mut words), SharedMut::new(&mut start), SharedMut::new(&mut steps));
-    pool.run(columns.div_ceil(CHUNK), &|chunk, _| {
-        let range = chunk * CHUNK..columns.min((chunk + 1) * CHUNK);
-        let integers = if kind == Kind::Integer { range.clone() } else { 0..0 };
-        // SAFETY: chunks do not overlap, and each is converted once.
-        let (start, steps) = unsafe {
-            (
-                shared.1.slice(integers.start, integers.len()),
-                shared.2.slice(integers.start, integers.len()),
-            )
-        };
-        let into = Columns { words: &shared.0, stride: columns, range, start, steps };
-        let source = Source { weights, quantizers, chain, kind, number };
-        if chain.transpose_weight {
-            source.along(level, into);
-        } else if kind == Kind::Integer {
-            code_columns(level, into, &source);
-        } else {
-            source.values(level, into);
-        }
-    });
-    Factor { words: words.into(), stride: columns, start, steps }
-}
-
-/// Where some columns of the factor go.
-struct Columns<'a, 'd> {
-    words: &'a SharedMut<'d, u32>,
-    stride: usize,
-    range: Range<usize>,
-    start: &'a mut [i32],
-    steps: &'a mut [f32],
-}
-
-/// What they come from.
-struct Source<'a> {
-    weights: &'a Weights<'a>,
-    quantizers: &'a Quantizers,
+    weights: Weights<'a>,
+    quantizers: Quantizers,
     chain: &'a Chain,
     kind: Kind,
     number: Number,
+    /// Empty where the weights are multiplied as they are.
+    words: Staged<u32>,
+    /// Integers only: where the sum of each column starts.
+    start: Staged<i32>,
+    /// Integers only: what one unit of each column stands for; NaN if a weight is not finite.
+    steps: Staged<f32>,
 }
 
-impl Source<'_> {
+impl<'a> Factor<'a> {
+    /// Room for the factor, which [`convert`](Self::convert) fills.
+    pub(crate) fn new(
+        level: Level,
+        weights: Weights<'a>,
+        quantizers: Quantizers,
+        chain: &'a Chain,
+        kind: Kind,
+    ) -> Self {
+        let Sizes { depth, columns, .. } = weights.sizes;
+        let number = kind.number(level);
+        let in_place =
+            kind == Kind::Float && chain.weight.is_off() && !chain.transpose_weight;
+        let words = if in_place { 0 } else { number.words(depth) * columns };
+        let integers = if kind == Kind::Integer { columns } else { 0 };
+        let steps: Vec<f32> = (0..integers).map(|column| quantizers.at(column).step()).collect();
+        let (words, start) = (Staged::new(0, words), Staged::new(0, integers));
+        Self { level, weights, quantizers, chain, kind, number, words, start, steps: steps.into() }
+    }
+
+    /// Chunks of columns to convert.
+    pub(crate) fn chunks(&self) -> usize {
+        if self.words.is_empty() { 0 } else { self.weights.sizes.columns.div_ceil(CHUNK) }
+    }
+
+    /// Converts the columns of a chunk.
+    ///
+    /// # Safety
+    ///
+    /// Nothing else uses the chunk meanwhile.
+    pub(crate) unsafe fn convert(&self, chunk: usize) {
+        let columns = self.weights.sizes.columns;
+        let range = chunk * CHUNK..columns.min((chunk + 1) * CHUNK);
+        let integers = if self.kind == Kind::Integer { range.clone() } else { 0..0 };
+        // SAFETY: chunks do not overlap; nothing else uses this one.
+        let (start, steps) = unsafe {
+            (
+                self.start.write(integers.start, integers.len()),
+                self.steps.write(integers.start, integers.len()),
+            )
+        };
+        let into = Columns { words: &self.words, stride: columns, range, start, steps };
+        if self.chain.transpose_weight {
+            self.along(into);
+        } else if self.kind == Kind::Integer {
+            code_columns(self.level, into, self);
+        } else {
+            self.values(into);
+        }
+    }
+
+    /// The factor from `column` on.
+    ///
+    /// # Safety
+    ///
+    /// All chunks are converted.
+    pub(crate) unsafe fn starting_at(&self, column: usize) -> Right<'_> {
+        // SAFETY: as this function's.
+        let words = match unsafe { self.words.all() } {
+            [] => bytemuck::cast_slice(self.weights.data),
+            words => words,
+        };
+        let stride = self.weights.sizes.columns;
+        Right { words: words.get(column..).unwrap_or(&[]), stride }
+    }
+
+    /// Integers only: where the sums of `columns` start, and what their units stand for.
+    ///
+    /// # Safety
+    ///
+    /// All chunks are converted.
+    pub(crate) unsafe fn sums(&self, columns: Range<usize>) -> (&[i32], &[f32]) {
+        // SAFETY: as this function's.
+        unsafe { (self.start.read(columns.clone()), self.steps.read(columns)) }
+    }
     /// Floats, from weights whose rows are along the columns.
-    fn values(&self, level: Level, into: Columns<'_, '_>) {
+    fn values(&self, into: Columns<'_>) {
         let count = into.range.len();
         let converter = Converter::Each(self.quantizers.columns(into.range.start, count));
         for depth in 0..self.weights.sizes.depth {
             let at = depth * into.stride + into.range.start;
             // SAFETY: this chunk alone has these columns.
-            let out = bytemuck::cast_slice_mut(unsafe { into.words.slice(at, count) });
-            convert(level, out, &self.weights.data[at..at + count], &converter);
+            let out = bytemuck::cast_slice_mut(unsafe { into.words.write(at, count) });
+            convert(self.level, out, &self.weights.data[at..at + count], &converter);
         }
     }
 
     /// Floats or integers, from weights whose rows are along the depth.
-    fn along(&self, level: Level, into: Columns<'_, '_>) {
+    fn along(&self, into: Columns<'_>) {
+        let level = self.level;
         let depth = self.weights.sizes.depth;
         let words = self.number.words(depth);
         let mut lines = vec![0; TRANSPOSED * words];
@@ -226,6 +232,18 @@ impl Source<'_> {
     }
 }
 
+/// Columns that one chunk converts.
+const CHUNK: usize = 64;
+
+/// Where some columns of the factor go.
+struct Columns<'a> {
+    words: &'a Staged<u32>,
+    stride: usize,
+    range: Range<usize>,
+    start: &'a mut [i32],
+    steps: &'a mut [f32],
+}
+
 /// Where sums over codes that sum to `sum` start.
 pub(crate) fn start_of(number: Number, sum: i32) -> i32 {
     if number == Number::Byte { sum.wrapping_mul(-OFFSET) } else { 0 }
@@ -234,7 +252,7 @@ pub(crate) fn start_of(number: Number, sum: i32) -> i32 {
 /// Writes `count` lines of words as columns `first …`.
 fn transpose_into(
     level: Level,
-    into: &Columns<'_, '_>,
+    into: &Columns<'_>,
     first: usize,
     lines: &[u32],
     words: usize,
@@ -254,7 +272,7 @@ fn transpose_into(
         transpose(level, &mut block, TRANSPOSED, &rows[..count], length);
         for (d, row) in block.chunks_exact(TRANSPOSED).take(length).enumerate() {
             // SAFETY: this chunk alone has these columns.
-            let out = unsafe { into.words.slice((piece + d) * into.stride + first, count) };
+            let out = unsafe { into.words.write((piece + d) * into.stride + first, count) };
             out.copy_from_slice(&row[..count]);
         }
     }
@@ -318,8 +336,8 @@ for_each_level! {
 }
 
 #[inline(always)]
-fn code_columns_body(into: Columns<'_, '_>, source: &Source<'_>) {
-    let Source { weights, quantizers, number, .. } = source;
+fn code_columns_body(into: Columns<'_>, factor: &Factor<'_>) {
+    let Factor { weights, quantizers, number, .. } = factor;
     let Sizes { depth, columns, .. } = weights.sizes;
     let (first, count) = (into.range.start, into.range.len());
     let quantizers = quantizers.columns(first, count);
@@ -358,7 +376,7 @@ fn code_columns_body(into: Columns<'_, '_>, source: &Source<'_>) {
             }
         }
         // SAFETY: this chunk alone has these columns.
-        let out = unsafe { into.words.slice(word * into.stride + first, count) };
+        let out = unsafe { into.words.write(word * into.stride + first, count) };
         if let Ok(out) = <&mut [u32; CHUNK]>::try_from(&mut *out) {
             join(out, &codes, *number);
         } else {
@@ -385,7 +403,7 @@ fn padded(values: &[f32]) -> [f32; CHUNK] {
 
 for_each_level! {
     /// Integers, from weights whose rows are along the columns.
-    fn code_columns(into: Columns<'_, '_>, source: &Source<'_>) = code_columns_body
+    fn code_columns(into: Columns<'_>, factor: &Factor<'_>) = code_columns_body
 }
 
 /// Quantizers for `columns` columns of w; of no effect where its converter is off.

@@ -10,35 +10,6 @@ use crate::simd::for_each_level;
 pub(crate) const PIECE: usize = 256;
 const LANES: usize = 16;
 
-/// Whether the reciprocals give the codes of all `values`. `tie` is [`Bits::tie`] or 0, and
-/// `inverse` gives the reciprocals of [`LANES`] steps.
-#[inline(always)]
-fn is_sure(
-    values: &[f32],
-    (tie, largest): (f32, f32),
-    inverse: impl Fn(usize) -> [f32; LANES],
-    at: impl Fn(usize) -> Quantizer,
-) -> bool {
-    if tie == 0.0 {
-        return false;
-    }
-    let mut farthest = [0; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for (chunk, values) in chunks.iter().enumerate() {
-        let inverse = inverse(chunk);
-        for lane in 0..LANES {
-            let (_, distance) = code_and_distance(values[lane] * inverse[lane], largest);
-            farthest[lane] = farthest[lane].max(distance);
-        }
-    }
-    for (index, value) in rest.iter().enumerate() {
-        let quantizer = at(chunks.len() * LANES + index);
-        let (_, distance) = code_and_distance(value * quantizer.inverse, largest);
-        farthest[index] = farthest[index].max(distance);
-    }
-    f32::from_bits(farthest.into_iter().fold(0, u32::max)) < tie
-}
-
 /// One quantizer, or one for each column.
 #[derive(Clone, Copy)]
 pub(crate) enum Converter<'a> {
@@ -71,63 +42,6 @@ impl<'a> Converter<'a> {
             Self::Each(columns) => columns.at(column),
         }
     }
-
-    /// Whether the reciprocals give the codes of `values`.
-    #[inline(always)]
-    fn is_sure(&self, values: &[f32]) -> bool {
-        match self {
-            Self::One(quantizer, tie) => {
-                let inverse = [quantizer.inverse; LANES];
-                is_sure(values, (*tie, quantizer.largest), |_| inverse, |_| *quantizer)
-            }
-            Self::Each(columns) => {
-                let columns = columns.part(0..values.len());
-                let inverse = columns.inverse.as_chunks().0;
-                let range = (columns.tie, columns.largest);
-                is_sure(values, range, |chunk| inverse[chunk], |index| columns.at(index))
-            }
-        }
-    }
-}
-
-/// Runs `$body` for each `$index` of `$values`, with the `$quantizer` there and the `$code` of a
-/// finite value, any code of another; at most [`PIECE`] values. A macro, as closures are not
-/// always inlined into the code of the CPU level.
-macro_rules! for_each_code {
-    ($converter:expr, $values:expr, |$index:ident, $quantizer:ident, $code:ident| $body:block) => {{
-        let (converter, count): (&Converter<'_>, usize) = ($converter, $values.len());
-        let sure = converter.is_sure(&$values[..count]);
-        match (converter, sure) {
-            (Converter::One($quantizer, _), true) => {
-                for $index in 0..count {
-                    let $code = $quantizer.code_by_reciprocal($values[$index]);
-                    $body
-                }
-            }
-            (Converter::One($quantizer, _), false) => {
-                for $index in 0..count {
-                    let $code = $quantizer.code($values[$index]);
-                    $body
-                }
-            }
-            (Converter::Each(columns), true) => {
-                let columns = columns.part(0..count);
-                for $index in 0..count {
-                    let $quantizer = &columns.at($index);
-                    let $code = $quantizer.code_by_reciprocal($values[$index]);
-                    $body
-                }
-            }
-            (Converter::Each(columns), false) => {
-                let columns = columns.part(0..count);
-                for $index in 0..count {
-                    let $quantizer = &columns.at($index);
-                    let $code = $quantizer.code($values[$index]);
-                    $body
-                }
-            }
-        }
-    }};
 }
 
 /// Writes the codes of `values`, or the levels nearest to them, and returns whether the reciprocals
@@ -200,7 +114,7 @@ for_each_level! {
 }
 
 #[inline(always)]
-fn convert_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
+pub(crate) fn convert_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
     for (piece, (out, values)) in out.chunks_mut(PIECE).zip(values.chunks(PIECE)).enumerate() {
         convert_piece::<true>(out, values, &converter.part(piece * PIECE, out.len()));
     }
@@ -209,15 +123,6 @@ fn convert_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
 for_each_level! {
     /// Writes the levels nearest to `values`.
     pub(crate) fn convert(out: &mut [f32], values: &[f32], converter: &Converter<'_>) = convert_body
-}
-
-/// Sets each of at most [`PIECE`] `values` to the level nearest to it.
-#[inline(always)]
-pub(crate) fn convert_in_place_body(values: &mut [f32], converter: &Converter<'_>) {
-    for_each_code!(converter, values, |index, quantizer, code| {
-        let level = code * quantizer.step;
-        values[index] = if values[index].is_finite() { level } else { f32::NAN };
-    });
 }
 
 impl Quantizer {
@@ -263,10 +168,32 @@ pub(crate) fn through(
     values: &[f32],
     converter: &Converter<'_>,
 ) {
-    let count = values.len();
+    let mut codes = [0.0; PIECE];
+    let codes = &mut codes[..values.len()];
+    convert_piece::<false>(codes, values, converter);
+    match converter {
+        Converter::One(quantizer, _) => {
+            through_codes(gradient, by_full_scale, values, codes, |_| *quantizer);
+        }
+        Converter::Each(columns) => {
+            let columns = columns.part(0..values.len());
+            through_codes(gradient, by_full_scale, values, codes, |index| columns.at(index));
+        }
+    }
+}
+
+#[inline(always)]
+fn through_codes(
+    gradient: &mut [f32],
+    by_full_scale: &mut [f32],
+    values: &[f32],
+    codes: &[f32],
+    at: impl Fn(usize) -> Quantizer,
+) {
+    let count = codes.len();
     let (gradient, by_full_scale) = (&mut gradient[..count], &mut by_full_scale[..count]);
-    for_each_code!(converter, values, |index, quantizer, code| {
-        let v = values[index];
+    for (index, (v, code)) in values.iter().copied().zip(codes).enumerate() {
+        let quantizer = at(index);
         let inside = v.abs() <= quantizer.full_scale;
         let sign = if v < 0.0 { -1.0 } else { 1.0 };
         let rounded = (code - v * quantizer.inverse) * (1.0 / quantizer.largest);
@@ -274,5 +201,5 @@ pub(crate) fn through(
         let pass = quantizer.pass(v);
         by_full_scale[index] += gradient[index] * (slope + 0.0 * pass);
         gradient[index] *= pass;
-    });
+    }
 }

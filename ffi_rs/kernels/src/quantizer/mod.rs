@@ -10,9 +10,7 @@
 
 mod converter;
 
-pub(crate) use converter::{
-    Converter, PIECE, codes, convert, convert_in_place_body, mask, through,
-};
+pub(crate) use converter::{Converter, PIECE, codes, convert, convert_body, mask, through};
 
 use crate::{Attrs, Error};
 
@@ -131,13 +129,6 @@ impl Quantizer {
     /// Whether the reciprocal is as good as the step: neither is near the ends of the range.
     fn has_reciprocal(&self) -> bool {
         (1e-30..1e30).contains(&self.divisor)
-    }
-
-    /// The same where [`is_sure`] says so.
-    #[inline(always)]
-    fn code_by_reciprocal(&self, v: f32) -> f32 {
-        let (bits, _) = code_and_distance(v * self.inverse, self.largest);
-        code_of_bits(bits, v)
     }
 
     /// The level nearest to `v`.

@@ -87,7 +87,7 @@ pub fn attrs(
     bits: [i64; 3],
     transpose_weight: bool,
     noisy: bool,
-    with_linear: bool,
+    residual: &'static str,
 ) -> Vec<(&'static str, Attr<'static>)> {
     vec![
         ("dac_bits", Attr::Int(bits[0])),
@@ -95,7 +95,7 @@ pub fn attrs(
         ("adc_bits", Attr::Int(bits[2])),
         ("transpose_weight", Attr::Bool(transpose_weight)),
         ("noisy", Attr::Bool(noisy)),
-        ("with_linear", Attr::Bool(with_linear)),
+        ("residual", Attr::Str(residual)),
         ("grad_precision", Attr::Str("float32")),
         ("with_inputs", Attr::Bool(true)),
         ("with_ranges", Attr::Bool(true)),
