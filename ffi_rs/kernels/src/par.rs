@@ -86,6 +86,15 @@ pub fn take(next: &AtomicUsize, chunks: usize) -> Option<usize> {
     (chunk < chunks).then_some(chunk)
 }
 
+/// `pool`, or the calling thread alone where the work is over before another one is awake:
+/// `nanoseconds` is about what one thread takes.
+pub(crate) fn worth_waking(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor {
+    if nanoseconds < WAKING { &Serial } else { pool }
+}
+
+/// Nanoseconds that a sleeping thread takes to wake up, on a virtual machine.
+const WAKING: usize = 30_000;
+
 /// Runs stages of chunks in one parallel loop: `task(stage, chunk, worker)` for each of the
 /// `stages[stage]` chunks starts when all chunks of the stages before are done.
 ///
@@ -137,3 +146,39 @@ fn wait_until(mut done: impl FnMut() -> bool) {
 
 /// Some tens of microseconds: as long as a thread takes to wake up.
 pub const SPINS: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    const STAGES: [usize; 5] = [3, 0, 40, 0, 7];
+
+    #[test]
+    fn a_stage_starts_when_those_before_are_done() {
+        for threads in [1, 2, 7] {
+            let pool = RayonPool::new(threads).unwrap();
+            let done = STAGES.map(|_| AtomicUsize::new(0));
+            run_stages(&pool, &STAGES, &|stage, chunk, worker| {
+                assert!(chunk < STAGES[stage] && worker < threads);
+                for (done, count) in done.iter().zip(STAGES).take(stage) {
+                    assert_eq!(done.load(Ordering::Relaxed), count);
+                }
+                done[stage].fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.map(AtomicUsize::into_inner), STAGES);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_chunk_that_panicked() {
+        for threads in [1, 7] {
+            let pool = RayonPool::new(threads).unwrap();
+            let run = || {
+                run_stages(&pool, &STAGES, &|stage, chunk, _| assert!((stage, chunk) != (0, 1)));
+            };
+            assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+        }
+    }
+}

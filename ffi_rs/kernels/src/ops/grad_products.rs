@@ -177,7 +177,8 @@ impl Backward<'_> {
             } else {
                 for (row, line) in lines.chunks_exact_mut(depth.max(1)).take(count).enumerate() {
                     let values = values(first + row);
-                    let sum = line_of_words(level, line, values, &converter, way.form, way.kind);
+                    let (sum, _) =
+                        line_of_words(level, line, values, &converter, way.form, way.kind);
                     if let Some(start) = start.get_mut(first - rows.start + row) {
                         *start = start_of(number, sum);
                     }
@@ -325,9 +326,8 @@ impl Backward<'_> {
         pull: f32,
         dx_full_scale: Option<&mut f32>,
     ) {
-        let full_scale = self.ranges.x_full_scale.get(row);
         let converter =
-            (!self.chain.dac.is_off()).then(|| Converter::one(self.chain.dac, full_scale));
+            (!self.chain.dac.is_off()).then(|| self.ranges.input_converter(row));
         let weight = self.ranges.coefficients(row).map_or(0.0, |noise| noise.weight);
         let factor = weight * weight * pull;
         if factor != 0.0 {
@@ -465,25 +465,30 @@ impl Backward<'_> {
         if way.kind == Kind::Integer {
             start.resize(width, 0);
         }
-        for (word, out) in words.chunks_exact_mut(width.max(1)).enumerate() {
-            values.clear();
-            values.resize(MAX_GROUP * width, 0.0);
-            let first = word * number.group();
-            for index in first..rows.min(first + number.group()) {
+        values.resize(MAX_GROUP * width, 0.0);
+        for (word, out) in words.chunks_exact_mut(width).enumerate() {
+            for (g, out) in values.chunks_exact_mut(width).take(number.group()).enumerate() {
+                let index = word * number.group() + g;
+                if index >= rows {
+                    out.fill(0.0);
+                    continue;
+                }
                 let at = index * columns + range.start;
                 let dz = &all_dz[at..at + width];
-                let out = &mut values[(index - first) * width..][..width];
                 let step = if way.form == Form::Code { x_steps[index] } else { 1.0 };
                 if way.rounded {
                     round_each(level, out, dz, step, inverse, &bits[at..at + width]);
                 } else {
                     out.copy_from_slice(dz);
                     scale(level, out, step);
-                    round_to_brain(level, out);
+                    if number == Number::F32 {
+                        round_to_brain(level, out);
+                    }
                 }
             }
             if way.kind == Kind::Integer {
-                add_starts(level, start, values, number);
+                let count = number.group() * width;
+                add_starts(level, start, &values[..count], number);
             }
             let rows = std::array::from_fn(|g| &values[g * width..][..width]);
             interleave(level, out, rows, number, Side::Right);

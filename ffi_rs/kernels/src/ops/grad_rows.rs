@@ -3,13 +3,15 @@
 use std::ops::Range;
 
 use super::grad_products::Gradients;
-use super::grad_steps::{RowSums, Upstream, accumulate, multiply_each, scale, scale_each, upstream};
+use super::grad_steps::{
+    RowSums, Upstream, accumulate, by_slope, multiply_each, scale, upstream,
+};
 use super::operands::{Residual, Sizes};
 use super::optical_matmul::Noise;
 use super::optical_matmul_grad::Backward;
 use super::prepare::{Form, code_row, convert_row};
-use super::rounding::{raise, raise_each, round_row, scale_of};
-use crate::gemm::Kind;
+use super::rounding::{round_row, scale_and_raise, scale_of};
+use crate::gemm::{Kind, Number};
 use crate::noise;
 use crate::quantizer::{Converter, PIECE};
 use crate::shared::Staged;
@@ -47,11 +49,12 @@ pub(super) struct RowScratch {
     x: Vec<f32>,
     dz: Vec<f32>,
     epsilon: [f32; noise::BLOCK],
+    bits: [u32; noise::BLOCK],
 }
 
 impl Default for RowScratch {
     fn default() -> Self {
-        Self { x: Vec::new(), dz: Vec::new(), epsilon: [0.0; noise::BLOCK] }
+        Self { x: Vec::new(), dz: Vec::new(), epsilon: [0.0; noise::BLOCK], bits: [0; noise::BLOCK] }
     }
 }
 
@@ -124,7 +127,7 @@ impl Block {
         count: usize,
         scratch: &mut RowScratch,
     ) {
-        let Backward { level, sizes: Sizes { columns, .. }, dw, .. } = *backward;
+        let Backward { sizes: Sizes { columns, .. }, dw, .. } = *backward;
         let group = first / GROUP;
         // SAFETY: as this function's.
         let (bias, y_full_scale, sums, x_steps) = unsafe {
@@ -150,18 +153,13 @@ impl Block {
             &mut []
         };
         peaks.fill(0);
-        for index in 0..count {
-            let row = start + first + index;
+        for (index, sums) in (first..).zip(sums) {
             // SAFETY: as this function's.
-            let dz = unsafe { self.dz.write((first + index) * columns, columns) };
-            backward.fill_dz(dz, row, &mut sums[index], y_full_scale, &mut scratch.epsilon);
-            accumulate(level, bias, dz);
-            if dw.rounded {
-                let step = if dw.form == Form::Code { x_steps[index] } else { 1.0 };
-                raise_each(level, peaks, dz, step);
-            }
+            let dz = unsafe { self.dz.write(index * columns, columns) };
+            let mut sums = Sums { row: sums, bias, y_full_scale };
+            backward.fill_dz(dz, start + index, &mut sums, &mut scratch.epsilon);
             // SAFETY: as this function's.
-            unsafe { self.lay_out(backward, dz, row, first + index, scratch) };
+            unsafe { self.lay_out(backward, dz, start + index, index, peaks, scratch) };
         }
     }
 
@@ -186,9 +184,9 @@ impl Block {
         if dw.is_in_place() && !rows.any(|row| ranges.has_weight_noise(row)) {
             return;
         }
-        // Rows beyond the last are zero.
-        scratch.x.clear();
         scratch.x.resize(GROUP * depth, 0.0);
+        // Rows beyond the last.
+        scratch.x[sums.len() * depth..].fill(0.0);
         let integer = chain.is_integer(depth);
         for (index, (sums, step)) in sums.iter_mut().zip(steps).enumerate() {
             let row = start + first + index;
@@ -199,7 +197,7 @@ impl Block {
             let x = &backward.x[row * depth..][..depth];
             let out = &mut scratch.x[index * depth..][..depth];
             if integer || dw.form == Form::Code {
-                let converted = code_row(level, x, chain, ranges, row, |start, codes| {
+                let converted = code_row(level, x, ranges, row, |start, codes| {
                     out[start..start + codes.len()].copy_from_slice(codes);
                 });
                 (*step, sums.energy) = (converted.step, converted.energy);
@@ -222,7 +220,7 @@ impl Block {
             return;
         }
         let number = dw.kind.number(level);
-        if dw.kind == Kind::Brain {
+        if dw.kind == Kind::Brain && number == Number::F32 {
             round_to_brain(level, &mut scratch.x);
         }
         for word in 0..number.words(sums.len()) {
@@ -237,7 +235,7 @@ impl Block {
         }
     }
 
-    /// Writes row `index` of dz as the left factor of dx.
+    /// Writes row `index` of dz as the left factor of dx, and raises the `peaks` of its columns.
     ///
     /// # Safety
     ///
@@ -248,41 +246,52 @@ impl Block {
         dz: &[f32],
         row: usize,
         index: usize,
+        peaks: &mut [u32],
         scratch: &mut RowScratch,
     ) {
-        let Backward { level, sizes: Sizes { columns, .. }, dx, ref ranges, .. } = *backward;
+        let Backward { level, sizes: Sizes { columns, .. }, dx, dw, ref ranges, .. } = *backward;
         // Codes take the random bits of dw with theirs.
         if !(dx.rounded || dx.kind == Kind::Brain && backward.needs_inputs()) {
             return;
         }
+        let number = dx.kind.number(level);
         let values = &mut scratch.dz;
-        values.clear();
-        values.extend_from_slice(dz);
-        if dx.form == Form::Code {
-            scale_each(level, values, &backward.w_steps);
-        }
+        values.resize(columns, 0.0);
         if dx.rounded {
             let mut peak = 0;
-            raise(level, &mut peak, values);
-            let (scale, inverse) = scale_of(peak);
             // SAFETY: as this function's.
-            let bits = unsafe {
-                self.dz_scale.write(index, 1)[0] = scale;
-                self.bits.write(index * columns, columns)
+            let (bits, dz_scale, step) = unsafe {
+                (
+                    self.bits.write(index * columns, columns),
+                    &mut self.dz_scale.write(index, 1)[0],
+                    if dw.form == Form::Code { self.x_steps.read(index..index + 1)[0] } else { 1.0 },
+                )
             };
-            ranges.rounding_pieces(level, row, 0..columns, |start, words| {
+            scale_and_raise(level, values, &mut peak, peaks, dz, &backward.dx_steps, step);
+            let inverse;
+            (*dz_scale, inverse) = scale_of(peak);
+            ranges.rounding_pieces(level, row, 0..columns, &mut scratch.bits, |start, words| {
                 let range = start..start + words.len();
                 round_row(level, &mut values[range.clone()], inverse, words, &mut bits[range]);
             });
         } else {
-            round_to_brain(level, values);
+            multiply_each(level, values, dz, &backward.dx_steps);
+            if number == Number::F32 {
+                round_to_brain(level, values);
+            }
         }
-        let number = dx.kind.number(level);
         let words = number.words(columns);
         // SAFETY: as this function's.
         let out = unsafe { self.dz_words.write(index * words, words) };
         narrow(level, out, values, number, Side::Left);
     }
+}
+
+/// What a row of dz is added to.
+struct Sums<'a> {
+    row: &'a mut RowSums,
+    bias: &'a mut [f32],
+    y_full_scale: &'a mut [f32],
 }
 
 /// Panels of dx whose parts of the gradient of x_full_scale are kept.
@@ -296,24 +305,24 @@ impl Backward<'_> {
         &self,
         dz: &mut [f32],
         row: usize,
-        sums: &mut RowSums,
-        y_full_scale: &mut [f32],
+        sums: &mut Sums<'_>,
         epsilon: &mut [f32; noise::BLOCK],
     ) {
         let columns = self.sizes.columns;
         let (g, saved) =
             (&self.g[row * columns..][..columns], &self.saved[row * columns..][..columns]);
         if self.residual == Residual::Slope {
-            return multiply_each(self.level, dz, g, saved);
+            return by_slope(self.level, dz, sums.bias, g, saved);
         }
-        let energy = sums.energy;
+        let Sums { row: row_sums, bias, y_full_scale } = sums;
+        let energy = row_sums.energy;
         let with_sums = self.with_ranges || self.ranges.has_weight_noise(row);
         let mut piece = |range: Range<usize>, noise: Option<Noise<'_>>| {
             let adc = (!self.chain.adc.is_off())
                 .then(|| Converter::Each(self.adc.columns(range.start, range.len())));
             let (g, y) = (&g[range.clone()], &saved[range.clone()]);
             let part = Upstream { g, y, adc, noise };
-            let sums = with_sums.then_some(&mut *sums);
+            let sums = with_sums.then_some(&mut **row_sums);
             let y_full_scale = self.with_ranges.then(|| &mut y_full_scale[range.clone()]);
             upstream(self.level, &mut dz[range], &part, sums, y_full_scale);
         };
@@ -330,5 +339,6 @@ impl Backward<'_> {
                 }
             }
         }
+        accumulate(self.level, bias, dz);
     }
 }

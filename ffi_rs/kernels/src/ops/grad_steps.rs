@@ -158,6 +158,24 @@ for_each_level! {
 }
 
 #[inline(always)]
+fn by_slope_body(dz: &mut [f32], bias: &mut [f32], g: &[f32], slope: &[f32]) {
+    for (((dz, bias), g), slope) in dz.iter_mut().zip(bias).zip(g).zip(slope) {
+        *dz = g * slope;
+        *bias += *dz;
+    }
+}
+
+for_each_level! {
+    /// `dz = g · slope`, which is added to `bias`.
+    pub(super) fn by_slope(
+        dz: &mut [f32],
+        bias: &mut [f32],
+        g: &[f32],
+        slope: &[f32],
+    ) = by_slope_body
+}
+
+#[inline(always)]
 fn multiply_each_body(out: &mut [f32], left: &[f32], right: &[f32]) {
     for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
         *out = left * right;
@@ -167,18 +185,6 @@ fn multiply_each_body(out: &mut [f32], left: &[f32], right: &[f32]) {
 for_each_level! {
     /// `out = left · right`, element by element.
     pub(super) fn multiply_each(out: &mut [f32], left: &[f32], right: &[f32]) = multiply_each_body
-}
-
-#[inline(always)]
-fn scale_each_body(values: &mut [f32], factors: &[f32]) {
-    for (value, factor) in values.iter_mut().zip(factors) {
-        *value *= factor;
-    }
-}
-
-for_each_level! {
-    /// Each of `values` times its own factor.
-    pub(super) fn scale_each(values: &mut [f32], factors: &[f32]) = scale_each_body
 }
 
 #[inline(always)]

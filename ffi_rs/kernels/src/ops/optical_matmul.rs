@@ -7,7 +7,7 @@ use super::operands::{Chain, Coefficients, Ranges, Residual, Sizes, Weights, ext
 use super::prepare::{Factor, Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Kind, Left, Product, Sum, multiply};
 use crate::noise;
-use crate::par::run_stages;
+use crate::par::{run_stages, worth_waking};
 use crate::quantizer::{Converter, PIECE, Quantizers, convert_body, mask};
 use crate::shared::{SharedMut, Staged};
 use crate::simd::{Level, for_each_level};
@@ -122,6 +122,7 @@ impl<'a> Forward<'a> {
         if rows == 0 || columns == 0 {
             return;
         }
+        let pool = worth_waking(pool, self.sizes.nanoseconds(1, self.weights.chunks() > 0));
         let workers = pool.width();
         let block = if depth * columns < MANY_WEIGHTS {
             rows.div_ceil(4 * workers).next_multiple_of(8).min(MAX_ROWS)
@@ -195,7 +196,7 @@ impl<'a> Forward<'a> {
         let (level, chain, ranges) = (self.level, self.chain, &self.ranges);
         if self.kind == Kind::Integer {
             let number = self.kind.number(level);
-            return code_row(level, x, chain, ranges, row, |start, codes| {
+            return code_row(level, x, ranges, row, |start, codes| {
                 let words = &mut words[number.words(start)..][..number.words(codes.len())];
                 narrow(level, words, codes, number, Side::Left);
             });

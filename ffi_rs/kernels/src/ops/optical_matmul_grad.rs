@@ -9,7 +9,7 @@ use super::grad_rows::{Block, RowScratch};
 use super::operands::{Chain, Ranges, Residual, Sizes, matrix};
 use super::prepare::{Form, weight_quantizers};
 use crate::gemm::Kind;
-use crate::par::run_stages;
+use crate::par::{run_stages, worth_waking};
 use crate::quantizer::{Bits, Quantizers};
 use crate::shared::SharedMut;
 use crate::simd::Level;
@@ -223,8 +223,8 @@ pub(super) struct Backward<'a> {
     pub(super) w: Cow<'a, [f32]>,
     pub(super) ranges: Ranges<'a>,
     pub(super) w_quantizers: Quantizers,
-    /// The step of each column of w.
-    pub(super) w_steps: Vec<f32>,
+    /// What dz takes over from the weights as factors of dx: the step of each column, or 1.
+    pub(super) dx_steps: Vec<f32>,
     pub(super) adc: Quantizers,
     with_inputs: bool,
     pub(super) with_ranges: bool,
@@ -248,6 +248,9 @@ impl<'a> Backward<'a> {
             w = turned.into();
         }
         let w_quantizers = weight_quantizers(chain, &ranges, columns);
+        let dx = Way::new(op.precision, chain.weight, columns);
+        let is_code = dx.form == Form::Code;
+        let step = |column| if is_code { w_quantizers.at(column).step() } else { 1.0 };
         Ok(Self {
             level: Level::detect(),
             chain,
@@ -257,13 +260,13 @@ impl<'a> Backward<'a> {
             residual: op.residual,
             x: inputs[2].data()?,
             w,
-            w_steps: (0..columns).map(|column| w_quantizers.at(column).step()).collect(),
+            dx_steps: (0..columns).map(step).collect(),
             w_quantizers,
             adc: Quantizers::new(chain.adc, adc),
             with_inputs: op.with_inputs,
             with_ranges: op.with_ranges,
             ranges,
-            dx: Way::new(op.precision, chain.weight, columns),
+            dx,
             dw: Way::new(op.precision, chain.dac, BLOCK),
         })
     }
@@ -275,6 +278,7 @@ impl<'a> Backward<'a> {
 
     fn run(&self, gradients: &Gradients<'_>, pool: &dyn ParFor) {
         let rows = self.sizes.rows;
+        let pool = worth_waking(pool, self.sizes.nanoseconds(2, !self.chain.weight.is_off()));
         gradients.clear();
         if rows == 0 {
             zero(&gradients.w);

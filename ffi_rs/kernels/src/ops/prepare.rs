@@ -24,26 +24,23 @@ pub(crate) struct Row {
 pub(crate) fn code_row(
     level: Level,
     x: &[f32],
-    chain: &Chain,
     ranges: &Ranges<'_>,
     row: usize,
     mut piece: impl FnMut(usize, &[f32]),
 ) -> Row {
-    let full_scale = ranges.x_full_scale.get(row);
-    let converter = Converter::one(chain.dac, full_scale);
+    let converter = ranges.input_converter(row);
     let with_energy = ranges.has_weight_noise(row);
     let (mut squares, mut poison) = (0.0, 0.0);
     for (index, values) in x.chunks(PIECE).enumerate() {
         let mut buffer = [0.0; PIECE];
         let converted = &mut buffer[..values.len()];
-        codes(level, converted, values, &converter);
-        add_poison(level, values, &mut poison);
+        codes(level, converted, values, &converter, &mut poison);
         if with_energy {
             add_squares(level, converted, &mut squares);
         }
         piece(index * PIECE, converted);
     }
-    let step = poisoned(chain.dac.quantizer(full_scale).step(), poison);
+    let step = poisoned(converter.at(0).step(), poison);
     Row { step, energy: squares * step * step }
 }
 
@@ -66,7 +63,7 @@ pub(crate) fn convert_row(
     let converted = if chain.dac.is_off() {
         x
     } else {
-        convert(level, out, x, &Converter::one(chain.dac, ranges.x_full_scale.get(row)));
+        convert(level, out, x, &ranges.input_converter(row));
         out
     };
     let mut energy = 0.0;
@@ -84,16 +81,6 @@ fn add_squares_body(values: &[f32], sum: &mut f32) {
 for_each_level! {
     /// Adds Σ v², summed in 16 lanes.
     fn add_squares(values: &[f32], sum: &mut f32) = add_squares_body
-}
-
-#[inline(always)]
-fn add_poison_body(values: &[f32], sum: &mut f32) {
-    *sum += lane_sum(values.len(), |index| values[index] * 0.0);
-}
-
-for_each_level! {
-    /// Adds 0, or NaN if a value is not finite.
-    fn add_poison(values: &[f32], sum: &mut f32) = add_poison_body
 }
 
 /// The right factor of x·w: converted weights, or the weights as they lie in memory.
@@ -218,12 +205,11 @@ impl<'a> Factor<'a> {
                 };
                 let scale = self.quantizers.full_scale(column);
                 let converter = Converter::one(self.chain.weight, scale);
-                let sum = line_of_words(level, line, values, &converter, form, self.kind);
+                let (sum, poison) =
+                    line_of_words(level, line, values, &converter, form, self.kind);
                 if self.kind == Kind::Integer {
                     let index = column - into.range.start;
                     into.start[index] = start_of(self.number, sum);
-                    let mut poison = 0.0;
-                    add_poison(level, values, &mut poison);
                     into.steps[index] = poisoned(into.steps[index], poison);
                 }
             }
@@ -290,7 +276,7 @@ pub(crate) enum Form {
 }
 
 /// Writes `values`, which follow each other along the depth, as words of the right factor, and
-/// returns the sum of the codes.
+/// returns the sum of the codes, and NaN instead of 0 if a value is not finite.
 pub(crate) fn line_of_words(
     level: Level,
     line: &mut [u32],
@@ -298,9 +284,9 @@ pub(crate) fn line_of_words(
     converter: &Converter<'_>,
     form: Form,
     kind: Kind,
-) -> i32 {
+) -> (i32, f32) {
     let number = kind.number(level);
-    let mut total = 0;
+    let (mut total, mut poison) = (0, 0.0);
     for (index, values) in values.chunks(PIECE).enumerate() {
         let mut buffer = [0.0; PIECE];
         let numbers = &mut buffer[..values.len()];
@@ -308,7 +294,7 @@ pub(crate) fn line_of_words(
         match form {
             Form::Exact => numbers.copy_from_slice(values),
             Form::Value => convert(level, numbers, values, &converter),
-            Form::Code => codes(level, numbers, values, &converter),
+            Form::Code => codes(level, numbers, values, &converter, &mut poison),
         }
         if kind == Kind::Integer {
             add_up(level, numbers, &mut total);
@@ -320,7 +306,7 @@ pub(crate) fn line_of_words(
         let words = &mut line[start..start + number.words(values.len())];
         narrow(level, words, numbers, number, Side::Right);
     }
-    total
+    (total, poison)
 }
 
 #[inline(always)]

@@ -32,25 +32,33 @@ fn magnitude(v: f32) -> u32 {
 }
 
 #[inline(always)]
-fn raise_body(peak: &mut u32, values: &[f32]) {
-    *peak = values.iter().fold(*peak, |peak, value| peak.max(magnitude(*value)));
-}
-
-for_each_level! {
-    /// Raises `peak` to the largest magnitude of `values`.
-    pub(super) fn raise(peak: &mut u32, values: &[f32]) = raise_body
-}
-
-#[inline(always)]
-fn raise_each_body(peaks: &mut [u32], values: &[f32], factor: f32) {
-    for (peak, value) in peaks.iter_mut().zip(values) {
-        *peak = (*peak).max(magnitude(value * factor));
+fn scale_and_raise_body(
+    out: &mut [f32],
+    peak: &mut u32,
+    peaks: &mut [u32],
+    dz: &[f32],
+    by_column: &[f32],
+    by_row: f32,
+) {
+    let scaled = out.iter_mut().zip(dz).zip(by_column);
+    for (((out, dz), by_column), peaks) in scaled.zip(peaks) {
+        *out = dz * by_column;
+        *peak = (*peak).max(magnitude(*out));
+        *peaks = (*peaks).max(magnitude(dz * by_row));
     }
 }
 
 for_each_level! {
-    /// Raises each of `peaks` to the magnitude of a value times `factor`.
-    pub(super) fn raise_each(peaks: &mut [u32], values: &[f32], factor: f32) = raise_each_body
+    /// `out = dz · by_column`, whose largest magnitude raises `peak`; raises each of `peaks` to the
+    /// magnitude of `dz · by_row`.
+    pub(super) fn scale_and_raise(
+        out: &mut [f32],
+        peak: &mut u32,
+        peaks: &mut [u32],
+        dz: &[f32],
+        by_column: &[f32],
+        by_row: f32,
+    ) = scale_and_raise_body
 }
 
 #[inline(always)]

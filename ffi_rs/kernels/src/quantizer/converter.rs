@@ -36,7 +36,7 @@ impl<'a> Converter<'a> {
 
     /// The quantizer of one column.
     #[inline(always)]
-    fn at(&self, column: usize) -> Quantizer {
+    pub(crate) fn at(&self, column: usize) -> Quantizer {
         match self {
             Self::One(quantizer, _) => *quantizer,
             Self::Each(columns) => columns.at(column),
@@ -45,7 +45,8 @@ impl<'a> Converter<'a> {
 }
 
 /// Writes the codes of `values`, or the levels nearest to them, and returns whether the reciprocals
-/// gave all of them; `lanes` gives [`LANES`] reciprocals and steps.
+/// gave all of them; `lanes` gives [`LANES`] reciprocals and steps. Adds 0 to `poison` if all values
+/// are finite, and NaN if not.
 #[inline(always)]
 fn by_reciprocals<const LEVELS: bool>(
     out: &mut [f32],
@@ -53,6 +54,7 @@ fn by_reciprocals<const LEVELS: bool>(
     (tie, largest): (f32, f32),
     lanes: impl Fn(usize) -> ([f32; LANES], [f32; LANES]),
     at: impl Fn(usize) -> Quantizer,
+    poison: &mut f32,
 ) -> bool {
     if tie == 0.0 {
         return false;
@@ -60,6 +62,7 @@ fn by_reciprocals<const LEVELS: bool>(
     let (chunks, rest) = out.as_chunks_mut::<LANES>();
     let (values, rest_values) = values.as_chunks::<LANES>();
     let mut farthest = [0; LANES];
+    let mut zeros = [0.0; LANES];
     for (chunk, (out, values)) in chunks.iter_mut().zip(values).enumerate() {
         let (inverse, step) = lanes(chunk);
         for lane in 0..LANES {
@@ -67,6 +70,7 @@ fn by_reciprocals<const LEVELS: bool>(
             let (bits, distance) = code_and_distance(v * inverse[lane], largest);
             let code = code_of_bits(bits, v);
             farthest[lane] = farthest[lane].max(distance);
+            zeros[lane] += v * 0.0;
             let level = if v.is_finite() { code * step[lane] } else { f32::NAN };
             out[lane] = if LEVELS { level } else { code };
         }
@@ -74,49 +78,65 @@ fn by_reciprocals<const LEVELS: bool>(
     for (index, (out, value)) in rest.iter_mut().zip(rest_values).enumerate() {
         let quantizer = at(values.len() * LANES + index);
         *out = if LEVELS { quantizer.value(*value) } else { quantizer.code(*value) };
+        *poison += value * 0.0;
     }
+    *poison += zeros.iter().sum::<f32>();
     f32::from_bits(farthest.into_iter().fold(0, u32::max)) < tie
 }
 
 #[inline(always)]
-fn convert_piece<const LEVELS: bool>(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
+fn convert_piece<const LEVELS: bool>(
+    out: &mut [f32],
+    values: &[f32],
+    converter: &Converter<'_>,
+    poison: &mut f32,
+) {
     let values = &values[..out.len()];
     let sure = match converter {
         Converter::One(quantizer, tie) => {
             let lanes = ([quantizer.inverse; LANES], [quantizer.step; LANES]);
             let range = (*tie, quantizer.largest);
-            by_reciprocals::<LEVELS>(out, values, range, |_| lanes, |_| *quantizer)
+            by_reciprocals::<LEVELS>(out, values, range, |_| lanes, |_| *quantizer, poison)
         }
         Converter::Each(columns) => {
             let columns = columns.part(0..out.len());
             let (inverse, step) = (columns.inverse.as_chunks().0, columns.step.as_chunks().0);
             let range = (columns.tie, columns.largest);
             let lanes = |chunk: usize| (inverse[chunk], step[chunk]);
-            by_reciprocals::<LEVELS>(out, values, range, lanes, |index| columns.at(index))
+            by_reciprocals::<LEVELS>(out, values, range, lanes, |index| columns.at(index), poison)
         }
     };
     if !sure {
         for (index, (out, value)) in out.iter_mut().zip(values).enumerate() {
             let quantizer = converter.at(index);
             *out = if LEVELS { quantizer.value(*value) } else { quantizer.code(*value) };
+            *poison += value * 0.0;
         }
     }
 }
 
 #[inline(always)]
-fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
-    convert_piece::<false>(out, values, converter);
+fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>, poison: &mut f32) {
+    convert_piece::<false>(out, values, converter, poison);
 }
 
 for_each_level! {
-    /// Writes the codes of at most [`PIECE`] `values`; any code where a value is not finite.
-    pub(crate) fn codes(out: &mut [f32], values: &[f32], converter: &Converter<'_>) = codes_body
+    /// Writes the codes of at most [`PIECE`] `values`; any code where one is not finite, and then
+    /// adds NaN to `poison`, but 0 if all are.
+    pub(crate) fn codes(
+        out: &mut [f32],
+        values: &[f32],
+        converter: &Converter<'_>,
+        poison: &mut f32,
+    ) = codes_body
 }
 
 #[inline(always)]
 pub(crate) fn convert_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
     for (piece, (out, values)) in out.chunks_mut(PIECE).zip(values.chunks(PIECE)).enumerate() {
-        convert_piece::<true>(out, values, &converter.part(piece * PIECE, out.len()));
+        let converter = converter.part(piece * PIECE, out.len());
+        // A level shows itself whether its value was finite.
+        convert_piece::<true>(out, values, &converter, &mut 0.0);
     }
 }
 
@@ -170,7 +190,7 @@ pub(crate) fn through(
 ) {
     let mut codes = [0.0; PIECE];
     let codes = &mut codes[..values.len()];
-    convert_piece::<false>(codes, values, converter);
+    convert_piece::<false>(codes, values, converter, &mut 0.0);
     match converter {
         Converter::One(quantizer, _) => {
             through_codes(gradient, by_full_scale, values, codes, |_| *quantizer);
