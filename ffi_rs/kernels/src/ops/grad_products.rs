@@ -56,6 +56,8 @@ pub(super) struct Panels {
     words: Staged<u32>,
     /// Where integer sums start, by panel.
     start: Staged<i32>,
+    /// By panel: whether the converter clips a weight, as far as is known.
+    clipped: Staged<bool>,
     /// Words of a panel, and integers of one.
     size: (usize, usize),
     count: usize,
@@ -74,7 +76,8 @@ impl Panels {
         let size = (number.words(columns) * PANEL, integers);
         let words = Staged::new(0, count * size.0);
         let count = if words.is_empty() { 0 } else { count };
-        Self { words, start: Staged::new(0, count * size.1), size, count }
+        let clipped = Staged::new(true, backward.panels());
+        Self { words, start: Staged::new(0, count * size.1), clipped, size, count }
     }
 
     /// Chunks to fill.
@@ -91,11 +94,15 @@ impl Panels {
         let Sizes { depth, columns, .. } = backward.sizes;
         let (size, starts) = self.size;
         // SAFETY: panels do not overlap.
-        let (words, start) = unsafe {
-            (self.words.write(panel * size, size), self.start.write(panel * starts, starts))
+        let (words, start, clipped) = unsafe {
+            (
+                self.words.write(panel * size, size),
+                self.start.write(panel * starts, starts),
+                &mut self.clipped.write(panel, 1)[0],
+            )
         };
         let range = panel * PANEL..depth.min((panel + 1) * PANEL);
-        backward.lay_out_weights(words, start, range, 0..columns);
+        *clipped = backward.lay_out_weights(words, start, range, 0..columns);
     }
 
     /// A panel, if they are kept.
@@ -145,22 +152,29 @@ impl Plan {
         }
     }
 
-    pub(super) fn chunks(&self) -> usize {
-        self.groups + self.parts * self.panels
+    /// Chunks of dx.
+    pub(super) fn inputs(&self) -> usize {
+        self.parts * self.panels
+    }
+
+    /// Chunks of dw.
+    pub(super) fn weights(&self) -> usize {
+        self.groups
     }
 }
 
 impl Backward<'_> {
     /// Writes `columns` of the weights' rows `rows` as a panel of words, and where sums over them
-    /// start.
+    /// start; returns whether the converter clips one of them.
     fn lay_out_weights(
         &self,
         words: &mut [u32],
         start: &mut [i32],
         rows: Range<usize>,
         columns: Range<usize>,
-    ) {
+    ) -> bool {
         let (level, way) = (self.level, self.dx);
+        let mut clipped = false;
         let number = way.kind.number(level);
         let converter = Converter::Each(self.w_quantizers.columns(columns.start, columns.len()));
         let depth = number.words(columns.len());
@@ -177,8 +191,9 @@ impl Backward<'_> {
             } else {
                 for (row, line) in lines.chunks_exact_mut(depth.max(1)).take(count).enumerate() {
                     let values = values(first + row);
-                    let (sum, _) =
+                    let (sum, clips) =
                         line_of_words(level, line, values, &converter, way.form, way.kind);
+                    clipped |= clips;
                     if let Some(start) = start.get_mut(first - rows.start + row) {
                         *start = start_of(number, sum);
                     }
@@ -190,37 +205,12 @@ impl Backward<'_> {
             let out = &mut words[first - rows.start..];
             transpose(level, out, PANEL, &sources[..count], depth);
         }
+        clipped
     }
 
     /// Panels of dx.
     pub(super) fn panels(&self) -> usize {
         self.sizes.depth.div_ceil(PANEL)
-    }
-
-    /// Computes a chunk of the products of the rows `rows` of the call, which are in the block.
-    ///
-    /// # Safety
-    ///
-    /// The block and the panels are filled; nothing else uses the part of dw or dx meanwhile.
-    pub(super) unsafe fn multiply(
-        &self,
-        call: &Call<'_>,
-        plan: &Plan,
-        rows: Range<usize>,
-        chunk: usize,
-        scratch: &mut ProductScratch,
-    ) {
-        // SAFETY: as this function's.
-        unsafe {
-            if let Some(chunk) = chunk.checked_sub(plan.groups) {
-                let row = chunk / plan.panels * plan.rows;
-                let part = row..rows.len().min(row + plan.rows);
-                self.multiply_inputs(call, rows, part, chunk % plan.panels, scratch);
-            } else {
-                let range = chunk * plan.width..self.sizes.columns.min((chunk + 1) * plan.width);
-                self.multiply_weights(call, rows, range, scratch);
-            }
-        }
     }
 
     /// Adds up the gradients of the rows' full scales.
@@ -241,19 +231,22 @@ impl Backward<'_> {
         }
     }
 
-    /// dx of rows `part` of the block and the columns of one panel.
+    /// A chunk of dx, of some of the rows `rows` of the call and the columns of one panel.
     ///
     /// # Safety
     ///
-    /// As [`Self::multiply`].
-    unsafe fn multiply_inputs(
+    /// The block, which holds these rows, and the panels are filled; nothing else uses the chunk of
+    /// dx meanwhile.
+    pub(super) unsafe fn multiply_inputs(
         &self,
         call: &Call<'_>,
+        plan: &Plan,
         rows: Range<usize>,
-        part: Range<usize>,
-        panel: usize,
+        chunk: usize,
         scratch: &mut ProductScratch,
     ) {
+        let (row, panel) = (chunk / plan.panels * plan.rows, chunk % plan.panels);
+        let part = row..rows.len().min(row + plan.rows);
         let Call { block, panels, gradients } = call;
         let (level, way) = (self.level, self.dx);
         let Sizes { depth, columns, .. } = self.sizes;
@@ -287,33 +280,38 @@ impl Backward<'_> {
                 multiply(level, way.kind, &product, left(0), right, stride, sum);
             } else {
                 scratch.words.resize(SLICE * PANEL, 0);
+                let mut clipped = false;
                 for first in (0..columns.max(1)).step_by(SLICE) {
                     let slice = first..columns.min(first + SLICE);
                     let count = slice.len();
-                    self.lay_out_weights(&mut scratch.words, &mut [], range.clone(), slice);
+                    clipped |=
+                        self.lay_out_weights(&mut scratch.words, &mut [], range.clone(), slice);
                     let right = Right { words: &scratch.words, stride: PANEL };
                     let sum = if first == 0 { Sum::Fresh } else { Sum::Onto };
                     multiply(level, way.kind, &product, left(first), right, count, sum);
                 }
+                panels.clipped.write(panel, 1)[0] = clipped;
             }
         }
+        // SAFETY: the block is filled.
+        let (sums, scales, clipped) =
+            unsafe { (block.sums.all(), block.dz_scale.all(), block.x_clipped.all()) };
         for index in part {
             let row = rows.start + index;
-            // SAFETY: as above, and the block is filled.
-            let (dx, sums, scales, sum) = unsafe {
-                let sum = self.with_ranges.then(|| index * self.panels() + panel);
-                (
-                    gradients.x.slice(row * depth + range.start, range.len()),
-                    block.sums.read(index..index + 1),
-                    block.dz_scale.read(index..index + 1),
-                    sum.map(|at| &mut block.x_full_scale.write(at, 1)[0]),
-                )
-            };
+            // SAFETY: as above.
+            let dx = unsafe { gradients.x.slice(row * depth + range.start, range.len()) };
             if way.rounded {
-                scale(level, dx, scales[0]);
+                scale(level, dx, scales[index]);
             }
             let x = &self.x[row * depth..][range.clone()];
-            self.finish_inputs(dx, x, row, sums[0].plain, sum);
+            let mut by_full_scale = 0.0;
+            let wanted = self.with_ranges.then_some(&mut by_full_scale);
+            self.finish_inputs(dx, x, row, sums[index].plain, clipped[index], wanted);
+            if self.with_ranges {
+                let at = index * self.panels() + panel;
+                // SAFETY: as above.
+                unsafe { block.x_full_scale.write(at, 1)[0] = by_full_scale };
+            }
         }
     }
 
@@ -324,41 +322,45 @@ impl Backward<'_> {
         x: &[f32],
         row: usize,
         pull: f32,
+        clipped: bool,
         dx_full_scale: Option<&mut f32>,
     ) {
-        let converter =
-            (!self.chain.dac.is_off()).then(|| self.ranges.input_converter(row));
+        let converter = (!self.chain.dac.is_off()).then(|| self.ranges.input_converter(row));
         let weight = self.ranges.coefficients(row).map_or(0.0, |noise| noise.weight);
         let factor = weight * weight * pull;
         if factor != 0.0 {
             let mut converted = [0.0; PANEL];
             let values = match &converter {
                 Some(converter) => {
-                    convert(self.level, &mut converted[..x.len()], x, converter);
+                    convert(self.level, &mut converted[..x.len()], x, converter, &mut false);
                     &converted[..x.len()]
                 }
                 None => x,
             };
             add_scaled(self.level, dx, values, factor);
         }
-        if let Some(converter) = &converter {
-            through_inputs(self.level, dx, x, converter, dx_full_scale);
+        // Within its full scale a converter passes the gradient as it is.
+        if let Some(converter) = converter.filter(|_| clipped || self.with_ranges) {
+            through_inputs(self.level, dx, x, &converter, dx_full_scale);
         }
     }
 
-    /// dw of some columns, and what is summed along them.
+    /// A chunk of dw, from the rows `rows` of the call, and what is summed along its columns.
     ///
     /// # Safety
     ///
-    /// As [`Self::multiply`].
-    unsafe fn multiply_weights(
+    /// The block holds these rows; their dx is computed if it is at all; nothing else uses the
+    /// chunk of dw meanwhile.
+    pub(super) unsafe fn multiply_weights(
         &self,
         call: &Call<'_>,
+        plan: &Plan,
         rows: Range<usize>,
-        range: Range<usize>,
+        chunk: usize,
         scratch: &mut ProductScratch,
     ) {
-        let Call { block, gradients, .. } = call;
+        let Call { block, gradients, panels } = call;
+        let range = chunk * plan.width..self.sizes.columns.min((chunk + 1) * plan.width);
         let (level, way) = (self.level, self.dw);
         let Sizes { rows: all_rows, depth, columns } = self.sizes;
         let (first, width) = (range.start, range.len());
@@ -418,6 +420,11 @@ impl Backward<'_> {
             // SAFETY: ranges do not overlap, and each is computed by one chunk.
             unsafe { multiply(level, way.kind, &product, left, right, words, sum) };
             for row in part..if masked { part + product.rows } else { part } {
+                // SAFETY: dx is computed, or not at all.
+                let clipped = unsafe { panels.clipped.read(row / PANEL..row / PANEL + 1)[0] };
+                if !(clipped || self.with_ranges) {
+                    continue;
+                }
                 let at = row * columns + first;
                 // SAFETY: as above.
                 let dw = unsafe { gradients.w.slice(at, width) };

@@ -35,6 +35,8 @@ pub(super) struct Block {
     pub(super) x_words: Staged<u32>,
     /// The step of each row of x.
     pub(super) x_steps: Staged<f32>,
+    /// Whether the DAC clips a value of the row.
+    pub(super) x_clipped: Staged<bool>,
     pub(super) sums: Staged<RowSums>,
     /// By group of rows and column: Σ dz, Σ g·∂out/∂y_full_scale, and the largest |dz · step of x|.
     pub(super) bias: Staged<f32>,
@@ -74,6 +76,7 @@ impl Block {
             bits: Staged::new(0, when(dw.rounded, rows * columns)),
             x_words: Staged::new(0, when(!dw.is_in_place(), x_words)),
             x_steps: Staged::new(1.0, rows),
+            x_clipped: Staged::new(true, rows),
             sums: Staged::new(RowSums::default(), rows),
             bias: Staged::new(0.0, groups * columns),
             y_full_scale: Staged::new(0.0, when(backward.with_ranges, groups * columns)),
@@ -188,7 +191,10 @@ impl Block {
         // Rows beyond the last.
         scratch.x[sums.len() * depth..].fill(0.0);
         let integer = chain.is_integer(depth);
-        for (index, (sums, step)) in sums.iter_mut().zip(steps).enumerate() {
+        // SAFETY: as this function's.
+        let clipped = unsafe { self.x_clipped.write(first, sums.len()) };
+        let states = sums.iter_mut().zip(steps).zip(clipped);
+        for (index, ((sums, step), clipped)) in states.enumerate() {
             let row = start + first + index;
             let with_energy = ranges.has_weight_noise(row);
             if dw.is_in_place() && !with_energy {
@@ -196,24 +202,23 @@ impl Block {
             }
             let x = &backward.x[row * depth..][..depth];
             let out = &mut scratch.x[index * depth..][..depth];
-            if integer || dw.form == Form::Code {
-                let converted = code_row(level, x, ranges, row, |start, codes| {
+            let state = if integer || dw.form == Form::Code {
+                code_row(level, x, ranges, row, |start, codes| {
                     out[start..start + codes.len()].copy_from_slice(codes);
-                });
-                (*step, sums.energy) = (converted.step, converted.energy);
-                if dw.form == Form::Value {
-                    scale(level, out, converted.step);
+                })
+            } else {
+                convert_row(level, out, x, chain, ranges, row)
+            };
+            (*step, *clipped, sums.energy) = (state.step, state.clipped, state.energy);
+            match dw.form {
+                Form::Exact => out.copy_from_slice(x),
+                Form::Value if integer => scale(level, out, state.step),
+                Form::Code if !integer && with_energy => {
+                    // The energy as the forward op has it.
+                    let mut values = vec![0.0; depth];
+                    sums.energy = convert_row(level, &mut values, x, chain, ranges, row).energy;
                 }
-            }
-            if !integer && (with_energy || dw.form != Form::Code) {
-                // The energy as the forward op has it.
-                let mut values = vec![0.0; if chain.dac.is_off() { 0 } else { depth }];
-                sums.energy = convert_row(level, &mut values, x, chain, ranges, row);
-                match dw.form {
-                    Form::Exact => out.copy_from_slice(x),
-                    Form::Value => out.copy_from_slice(&values),
-                    Form::Code => {}
-                }
+                _ => {}
             }
         }
         if dw.is_in_place() {

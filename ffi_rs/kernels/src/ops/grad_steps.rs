@@ -1,7 +1,7 @@
 //! The steps of the backward op, each over one row or a piece of it.
 
-use super::optical_matmul::{Noise, mask_invalid};
-use crate::quantizer::{Converter, PIECE, mask, through};
+use super::optical_matmul::Noise;
+use crate::quantizer::{Converter, PIECE, mask, mask_invalid, through};
 use crate::simd::{for_each_level, lane_sum};
 
 /// Sums over the columns of one row, of p = h·ε/σ.

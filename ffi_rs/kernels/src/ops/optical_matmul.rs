@@ -8,7 +8,7 @@ use super::prepare::{Factor, Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Kind, Left, Product, Sum, multiply};
 use crate::noise;
 use crate::par::{run_stages, worth_waking};
-use crate::quantizer::{Converter, PIECE, Quantizers, convert_body, mask};
+use crate::quantizer::{Converter, PIECE, Quantizers, convert_body, mask, mask_invalid};
 use crate::shared::{SharedMut, Staged};
 use crate::simd::{Level, for_each_level};
 use crate::words::{Side, narrow};
@@ -201,8 +201,7 @@ impl<'a> Forward<'a> {
                 narrow(level, words, codes, number, Side::Left);
             });
         }
-        let values = bytemuck::cast_slice_mut(words);
-        Row { step: 1.0, energy: convert_row(level, values, x, chain, ranges, row) }
+        convert_row(level, bytemuck::cast_slice_mut(words), x, chain, ranges, row)
     }
 
     /// Computes one tile of the outputs, of these words and states of its rows.
@@ -397,21 +396,12 @@ fn finish_piece_body(
         None => {}
     }
     match &piece.adc {
-        Some(adc) => convert_body(out, seen, adc),
+        Some(adc) => convert_body(out, seen, adc, &mut false),
         // Infinity becomes NaN, as in a converter.
         None => {
-            for (out, seen) in out.iter_mut().zip(seen) {
-                *out = if seen.is_finite() { *seen } else { f32::NAN };
-            }
+            out.copy_from_slice(seen);
+            mask_invalid(out, seen);
         }
-    }
-}
-
-/// Makes the gradient of values that are not finite NaN.
-#[inline(always)]
-pub(super) fn mask_invalid(gradient: &mut [f32], values: &[f32]) {
-    for (gradient, value) in gradient.iter_mut().zip(values) {
-        *gradient = if value.is_finite() { *gradient } else { f32::NAN };
     }
 }
 

@@ -5,19 +5,21 @@ use std::ops::Range;
 use super::operands::{Chain, Ranges, Sizes, Weights};
 use crate::gemm::{Kind, Number, OFFSET, Right};
 use crate::quantizer::{
-    Converter, PIECE, Quantizers, code_and_distance, codes, convert, integer, integer_of_bits,
+    Converter, PIECE, Quantizers, code_and_distance, codes, convert, integer, integer_of_bits, within,
 };
 use crate::shared::Staged;
 use crate::simd::{Level, for_each_level, lane_sum};
 use crate::words::{MAX_GROUP, Side, TRANSPOSED, join, narrow, round_to_brain, transpose};
 
 /// One input row as the converters hand it on.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Row {
     /// What one unit of the converted values stands for; NaN if a value is not finite.
     pub(crate) step: f32,
     /// ‖x_q‖²
     pub(crate) energy: f32,
+    /// Whether a value is beyond the full scale, or not finite.
+    pub(crate) clipped: bool,
 }
 
 /// Calls `piece(start, codes)` for consecutive pieces of row `row` of x.
@@ -30,18 +32,27 @@ pub(crate) fn code_row(
 ) -> Row {
     let converter = ranges.input_converter(row);
     let with_energy = ranges.has_weight_noise(row);
-    let (mut squares, mut poison) = (0.0, 0.0);
+    let (mut squares, mut clipped) = (0.0, false);
     for (index, values) in x.chunks(PIECE).enumerate() {
         let mut buffer = [0.0; PIECE];
         let converted = &mut buffer[..values.len()];
-        codes(level, converted, values, &converter, &mut poison);
+        codes(level, converted, values, &converter, &mut clipped);
         if with_energy {
             add_squares(level, converted, &mut squares);
         }
         piece(index * PIECE, converted);
     }
-    let step = poisoned(converter.at(0).step(), poison);
-    Row { step, energy: squares * step * step }
+    let step = step_of(level, converter.at(0).step(), x, clipped);
+    Row { step, energy: squares * step * step, clipped }
+}
+
+/// `step`, or NaN if one of `values` is not finite, which only clipped ones are.
+fn step_of(level: Level, step: f32, values: &[f32], clipped: bool) -> f32 {
+    let mut poison = 0.0;
+    if clipped {
+        add_poison(level, values, &mut poison);
+    }
+    poisoned(step, poison)
 }
 
 /// `step`, or NaN if `poison` is: the same NaN wherever it came from.
@@ -50,8 +61,17 @@ fn poisoned(step: f32, poison: f32) -> f32 {
     if poison.is_nan() { f32::NAN } else { step }
 }
 
-/// Converts row `row` of x into `out`, which is not touched where the converter is off, and returns
-/// ‖x_q‖².
+#[inline(always)]
+fn add_poison_body(values: &[f32], sum: &mut f32) {
+    *sum += lane_sum(values.len(), |index| values[index] * 0.0);
+}
+
+for_each_level! {
+    /// Adds 0, or NaN if a value is not finite.
+    fn add_poison(values: &[f32], sum: &mut f32) = add_poison_body
+}
+
+/// Converts row `row` of x into `out`, which is not touched where the converter is off.
 pub(crate) fn convert_row(
     level: Level,
     out: &mut [f32],
@@ -59,18 +79,19 @@ pub(crate) fn convert_row(
     chain: &Chain,
     ranges: &Ranges<'_>,
     row: usize,
-) -> f32 {
+) -> Row {
+    let mut clipped = false;
     let converted = if chain.dac.is_off() {
         x
     } else {
-        convert(level, out, x, &ranges.input_converter(row));
+        convert(level, out, x, &ranges.input_converter(row), &mut clipped);
         out
     };
     let mut energy = 0.0;
     if ranges.has_weight_noise(row) {
         add_squares(level, converted, &mut energy);
     }
-    energy
+    Row { step: 1.0, energy, clipped }
 }
 
 #[inline(always)]
@@ -182,7 +203,7 @@ impl<'a> Factor<'a> {
             let at = depth * into.stride + into.range.start;
             // SAFETY: this chunk alone has these columns.
             let out = bytemuck::cast_slice_mut(unsafe { into.words.write(at, count) });
-            convert(self.level, out, &self.weights.data[at..at + count], &converter);
+            convert(self.level, out, &self.weights.data[at..][..count], &converter, &mut false);
         }
     }
 
@@ -205,12 +226,12 @@ impl<'a> Factor<'a> {
                 };
                 let scale = self.quantizers.full_scale(column);
                 let converter = Converter::one(self.chain.weight, scale);
-                let (sum, poison) =
+                let (sum, clipped) =
                     line_of_words(level, line, values, &converter, form, self.kind);
                 if self.kind == Kind::Integer {
                     let index = column - into.range.start;
                     into.start[index] = start_of(self.number, sum);
-                    into.steps[index] = poisoned(into.steps[index], poison);
+                    into.steps[index] = step_of(level, into.steps[index], values, clipped);
                 }
             }
             transpose_into(level, &into, first, &lines, words, columns.len());
@@ -276,7 +297,7 @@ pub(crate) enum Form {
 }
 
 /// Writes `values`, which follow each other along the depth, as words of the right factor, and
-/// returns the sum of the codes, and NaN instead of 0 if a value is not finite.
+/// returns the sum of the codes, and whether a converter clipped one of the values.
 pub(crate) fn line_of_words(
     level: Level,
     line: &mut [u32],
@@ -284,17 +305,17 @@ pub(crate) fn line_of_words(
     converter: &Converter<'_>,
     form: Form,
     kind: Kind,
-) -> (i32, f32) {
+) -> (i32, bool) {
     let number = kind.number(level);
-    let (mut total, mut poison) = (0, 0.0);
+    let (mut total, mut clipped) = (0, false);
     for (index, values) in values.chunks(PIECE).enumerate() {
         let mut buffer = [0.0; PIECE];
         let numbers = &mut buffer[..values.len()];
         let converter = converter.part(index * PIECE, values.len());
         match form {
             Form::Exact => numbers.copy_from_slice(values),
-            Form::Value => convert(level, numbers, values, &converter),
-            Form::Code => codes(level, numbers, values, &converter, &mut poison),
+            Form::Value => convert(level, numbers, values, &converter, &mut clipped),
+            Form::Code => codes(level, numbers, values, &converter, &mut clipped),
         }
         if kind == Kind::Integer {
             add_up(level, numbers, &mut total);
@@ -306,7 +327,7 @@ pub(crate) fn line_of_words(
         let words = &mut line[start..start + number.words(values.len())];
         narrow(level, words, numbers, number, Side::Right);
     }
-    (total, poison)
+    (total, clipped)
 }
 
 #[inline(always)]
@@ -329,8 +350,7 @@ fn code_columns_body(into: Columns<'_>, factor: &Factor<'_>) {
     let quantizers = quantizers.columns(first, count);
     let (inverse, largest, tie) = quantizers.reciprocals();
     // Loops over arrays of a fixed size become vector code without ends.
-    let mut inverses = [0.0f32; CHUNK];
-    inverses[..count].copy_from_slice(inverse);
+    let inverses = padded(inverse);
     let group = number.group();
     let (mut sums, mut poison) = ([0i32; CHUNK], [0.0f32; CHUNK]);
     for word in 0..number.words(depth) {
@@ -341,8 +361,8 @@ fn code_columns_body(into: Columns<'_>, factor: &Factor<'_>) {
             let values = &weights.data[row * columns + first..][..count];
             let values = &padded(values);
             for index in 0..CHUNK {
-                let ratio = values[index] * inverses[index];
-                let (bits, distance) = code_and_distance(ratio, largest);
+                let ratio = within(values[index] * inverses[index], largest);
+                let (bits, distance) = code_and_distance(ratio);
                 codes[index] = integer_of_bits(bits);
                 farthest[index] = farthest[index].max(distance);
                 poison[index] += values[index] * 0.0;

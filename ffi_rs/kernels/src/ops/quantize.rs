@@ -59,9 +59,9 @@ impl Op for Quantize {
                 let out = unsafe { out.slice(row * columns, columns) };
                 let v = &v[row * columns..][..columns];
                 if scales == 1 {
-                    convert(level, out, v, &Converter::one(self.bits, by_row.get(row)));
+                    convert(level, out, v, &Converter::one(self.bits, by_row.get(row)), &mut false);
                 } else if let Some(quantizers) = &shared {
-                    convert(level, out, v, &Converter::Each(quantizers.columns(0, columns)));
+                    convert(level, out, v, &Converter::Each(quantizers.columns(0, columns)), &mut false);
                 } else {
                     for (column, (out, v)) in out.iter_mut().zip(v).enumerate() {
                         let full_scale = full_scale[row * columns + column];

@@ -3,7 +3,7 @@
 //! Codes are those of the division `v / step`. The reciprocal of the step gives the same ones unless
 //! the ratio is near a tie, which a pass over the values finds out; only then is divided.
 
-use super::{Bits, Columns, Quantizer, code_and_distance, code_of_bits};
+use super::{Bits, Columns, Quantizer, code_and_distance, code_of_bits, within};
 use crate::simd::for_each_level;
 
 /// Values that are converted at a time: what a second, exact pass may have to repeat.
@@ -45,104 +45,136 @@ impl<'a> Converter<'a> {
 }
 
 /// Writes the codes of `values`, or the levels nearest to them, and returns whether the reciprocals
-/// gave all of them; `lanes` gives [`LANES`] reciprocals and steps. Adds 0 to `poison` if all values
-/// are finite, and NaN if not.
+/// gave all of them; `lanes` gives [`LANES`] full scales, reciprocals and steps. Sets `clipped` if a
+/// value is beyond its full scale; what is written of one that is not finite has no meaning.
 #[inline(always)]
 fn by_reciprocals<const LEVELS: bool>(
     out: &mut [f32],
     values: &[f32],
-    (tie, largest): (f32, f32),
-    lanes: impl Fn(usize) -> ([f32; LANES], [f32; LANES]),
+    tie: f32,
+    lanes: impl Fn(usize) -> [[f32; LANES]; 3],
     at: impl Fn(usize) -> Quantizer,
-    poison: &mut f32,
+    clipped: &mut bool,
 ) -> bool {
     if tie == 0.0 {
         return false;
     }
     let (chunks, rest) = out.as_chunks_mut::<LANES>();
     let (values, rest_values) = values.as_chunks::<LANES>();
-    let mut farthest = [0; LANES];
-    let mut zeros = [0.0; LANES];
+    let (mut farthest, mut beyond) = ([0; LANES], [0; LANES]);
     for (chunk, (out, values)) in chunks.iter_mut().zip(values).enumerate() {
-        let (inverse, step) = lanes(chunk);
+        let [full_scale, inverse, step] = lanes(chunk);
         for lane in 0..LANES {
             let v = values[lane];
-            let (bits, distance) = code_and_distance(v * inverse[lane], largest);
-            let code = code_of_bits(bits, v);
+            let near = within(v, full_scale[lane]);
+            beyond[lane] |= u32::from(near != v);
+            let (bits, distance) = code_and_distance(near * inverse[lane]);
             farthest[lane] = farthest[lane].max(distance);
-            zeros[lane] += v * 0.0;
-            let level = if v.is_finite() { code * step[lane] } else { f32::NAN };
-            out[lane] = if LEVELS { level } else { code };
+            let code = code_of_bits(bits, v);
+            out[lane] = if LEVELS { code * step[lane] } else { code };
         }
     }
+    *clipped |= beyond.into_iter().fold(0, |all, one| all | one) != 0;
     for (index, (out, value)) in rest.iter_mut().zip(rest_values).enumerate() {
         let quantizer = at(values.len() * LANES + index);
-        *out = if LEVELS { quantizer.value(*value) } else { quantizer.code(*value) };
-        *poison += value * 0.0;
+        *out = quantizer.code_or_level::<LEVELS>(*value, clipped);
     }
-    *poison += zeros.iter().sum::<f32>();
     f32::from_bits(farthest.into_iter().fold(0, u32::max)) < tie
 }
 
+impl Quantizer {
+    /// The level nearest to `v` or its code, of no meaning if `v` is not finite.
+    #[inline(always)]
+    fn code_or_level<const LEVEL: bool>(&self, v: f32, clipped: &mut bool) -> f32 {
+        let inside = v.is_finite() && v.abs() <= self.full_scale;
+        *clipped |= !inside;
+        self.code(v) * if LEVEL { self.step } else { 1.0 }
+    }
+}
+
+/// Writes the codes of at most [`PIECE`] `values`, or the levels nearest to them; sets `clipped`
+/// if not all of them are within their full scales.
 #[inline(always)]
 fn convert_piece<const LEVELS: bool>(
     out: &mut [f32],
     values: &[f32],
     converter: &Converter<'_>,
-    poison: &mut f32,
+    clipped: &mut bool,
 ) {
     let values = &values[..out.len()];
     let sure = match converter {
         Converter::One(quantizer, tie) => {
-            let lanes = ([quantizer.inverse; LANES], [quantizer.step; LANES]);
-            let range = (*tie, quantizer.largest);
-            by_reciprocals::<LEVELS>(out, values, range, |_| lanes, |_| *quantizer, poison)
+            let Quantizer { full_scale, inverse, step, .. } = *quantizer;
+            let lanes = [[full_scale; LANES], [inverse; LANES], [step; LANES]];
+            by_reciprocals::<LEVELS>(out, values, *tie, |_| lanes, |_| *quantizer, clipped)
         }
         Converter::Each(columns) => {
             let columns = columns.part(0..out.len());
-            let (inverse, step) = (columns.inverse.as_chunks().0, columns.step.as_chunks().0);
-            let range = (columns.tie, columns.largest);
-            let lanes = |chunk: usize| (inverse[chunk], step[chunk]);
-            by_reciprocals::<LEVELS>(out, values, range, lanes, |index| columns.at(index), poison)
+            let [full_scale, inverse, step] = [columns.full_scale, columns.inverse, columns.step]
+                .map(|numbers| numbers.as_chunks::<LANES>().0);
+            let lanes = |chunk: usize| [full_scale[chunk], inverse[chunk], step[chunk]];
+            let at = |index: usize| columns.at(index);
+            by_reciprocals::<LEVELS>(out, values, columns.tie, lanes, at, clipped)
         }
     };
     if !sure {
         for (index, (out, value)) in out.iter_mut().zip(values).enumerate() {
-            let quantizer = converter.at(index);
-            *out = if LEVELS { quantizer.value(*value) } else { quantizer.code(*value) };
-            *poison += value * 0.0;
+            *out = converter.at(index).code_or_level::<LEVELS>(*value, clipped);
         }
     }
 }
 
 #[inline(always)]
-fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>, poison: &mut f32) {
-    convert_piece::<false>(out, values, converter, poison);
+fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>, clipped: &mut bool) {
+    convert_piece::<false>(out, values, converter, clipped);
 }
 
 for_each_level! {
-    /// Writes the codes of at most [`PIECE`] `values`; any code where one is not finite, and then
-    /// adds NaN to `poison`, but 0 if all are.
+    /// Writes the codes of at most [`PIECE`] `values`, any code where one is not finite; sets
+    /// `clipped` if not all of them are within their full scales.
     pub(crate) fn codes(
         out: &mut [f32],
         values: &[f32],
         converter: &Converter<'_>,
-        poison: &mut f32,
+        clipped: &mut bool,
     ) = codes_body
 }
 
 #[inline(always)]
-pub(crate) fn convert_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>) {
+pub(crate) fn convert_body(
+    out: &mut [f32],
+    values: &[f32],
+    converter: &Converter<'_>,
+    clipped: &mut bool,
+) {
     for (piece, (out, values)) in out.chunks_mut(PIECE).zip(values.chunks(PIECE)).enumerate() {
         let converter = converter.part(piece * PIECE, out.len());
-        // A level shows itself whether its value was finite.
-        convert_piece::<true>(out, values, &converter, &mut 0.0);
+        let mut here = false;
+        convert_piece::<true>(out, values, &converter, &mut here);
+        if here {
+            mask_invalid(out, values);
+        }
+        *clipped |= here;
+    }
+}
+
+/// Makes what came of values that are not finite NaN.
+#[inline(always)]
+pub(crate) fn mask_invalid(out: &mut [f32], values: &[f32]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = if value.is_finite() { *out } else { f32::NAN };
     }
 }
 
 for_each_level! {
-    /// Writes the levels nearest to `values`.
-    pub(crate) fn convert(out: &mut [f32], values: &[f32], converter: &Converter<'_>) = convert_body
+    /// Writes the levels nearest to `values`; sets `clipped` if not all of them are within their
+    /// full scales.
+    pub(crate) fn convert(
+        out: &mut [f32],
+        values: &[f32],
+        converter: &Converter<'_>,
+        clipped: &mut bool,
+    ) = convert_body
 }
 
 impl Quantizer {
@@ -190,7 +222,7 @@ pub(crate) fn through(
 ) {
     let mut codes = [0.0; PIECE];
     let codes = &mut codes[..values.len()];
-    convert_piece::<false>(codes, values, converter, &mut 0.0);
+    convert_piece::<false>(codes, values, converter, &mut false);
     match converter {
         Converter::One(quantizer, _) => {
             through_codes(gradient, by_full_scale, values, codes, |_| *quantizer);

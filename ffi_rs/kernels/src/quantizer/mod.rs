@@ -10,7 +10,7 @@
 
 mod converter;
 
-pub(crate) use converter::{Converter, PIECE, codes, convert, convert_body, mask, through};
+pub(crate) use converter::{Converter, PIECE, codes, convert, convert_body, mask, mask_invalid, through};
 
 use crate::{Attrs, Error};
 
@@ -138,13 +138,18 @@ impl Quantizer {
     }
 }
 
-/// The integer nearest to `ratio` within ±`largest`, as [`integer_of_bits`] takes it, and the bits
-/// of its distance, which compare as distances do.
+/// The value within ±`limit` that is nearest to `v`, one of them if that is NaN.
 #[inline(always)]
-pub(crate) fn code_and_distance(ratio: f32, largest: f32) -> (u32, u32) {
-    // Not `max` and `min`, which take more instructions to be symmetric for NaN.
-    let ratio = if ratio > -largest { ratio } else { -largest };
-    let ratio = if ratio < largest { ratio } else { largest };
+pub(crate) fn within(v: f32, limit: f32) -> f32 {
+    // Not `clamp`, which takes more instructions to be symmetric for NaN.
+    let v = if v > -limit { v } else { -limit };
+    if v < limit { v } else { limit }
+}
+
+/// The integer nearest to `ratio`, as [`integer_of_bits`] takes it, and the bits of its distance,
+/// which compare as distances do.
+#[inline(always)]
+pub(crate) fn code_and_distance(ratio: f32) -> (u32, u32) {
     let sum = ratio + MAGIC;
     (sum.to_bits(), (ratio - (sum - MAGIC)).abs().to_bits())
 }
@@ -289,7 +294,7 @@ mod tests {
             let each = Converter::Each(each.columns(0, values.len()));
             for converter in [Converter::one(Bits(bits), full_scale), each] {
                 let mut got = vec![0.0; values.len()];
-                convert(Level::detect(), &mut got, &values, &converter);
+                convert(Level::detect(), &mut got, &values, &converter, &mut false);
                 for (got, value) in got.iter().zip(&values) {
                     prop_assert_eq!(got.to_bits(), quantizer.value(*value).to_bits());
                 }
