@@ -1,5 +1,6 @@
 //! One file per op.
 
+mod grad_panels;
 mod grad_products;
 mod grad_rows;
 mod grad_steps;

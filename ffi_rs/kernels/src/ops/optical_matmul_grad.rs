@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Mutex;
 
-use super::grad_products::{Call, Gradients, Panels, Plan, ProductScratch, zero};
+use super::grad_panels::Panels;
+use super::grad_products::{Call, Gradients, Plan, ProductScratch, zero};
 use super::grad_rows::{Block, RowScratch};
 use super::operands::{Chain, Ranges, Residual, Sizes, matrix};
 use super::prepare::{Form, weight_quantizers};
