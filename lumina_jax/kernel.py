@@ -145,6 +145,7 @@ def _linear(
         "transpose_weight": True,
         "noisy": noisy,
         "residual": "none",
+        "with_peak": False,
     }
     off = np.zeros(1, np.float32)
     noise = np.array([[0.0, 0.0, noise_std, 0.0]], np.float32)

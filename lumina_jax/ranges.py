@@ -27,10 +27,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from .crosstalk import Crosstalk, fold_quantized
-from .custom_vjp._arguments import absmax
-from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
+from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_peak
 from .noise import NoiseModel
 from .ops._op import vary_over, varying_axes
+from .ops.quantize import absmax
 from .spec import OpticalSpec
 
 AxisName: TypeAlias = str | tuple[str, ...]
@@ -112,14 +112,14 @@ def calibrated_matmul(
     }
     if momentum is None:
         return optical_matmul(x, weight, bias, **chain), running
-    y, linear = optical_matmul_with_linear(x, weight, bias, **chain)
+    y, peak = optical_matmul_with_peak(x, weight, bias, **chain)
 
     def follow(old: jax.Array | None, signal: jax.Array) -> jax.Array | None:
         if old is None:
             return None
         return update(old, seen(signal, axis_name=axis_name), momentum=momentum)
 
-    return y, Ranges(x=follow(running.x, x), y=follow(running.y, linear))
+    return y, Ranges(x=follow(running.x, x), y=follow(running.y, peak))
 
 
 # A `cond` compiles at every call outside of jit, because its branches are new functions each time.

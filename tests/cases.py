@@ -101,6 +101,7 @@ class _Chain:
     transpose: bool = False
     compact: bool = False
     residual: str = "linear"
+    peak: bool = False
     precision: str = "float32"
     inputs: bool = True
     ranges: bool = True
@@ -131,7 +132,7 @@ class _Chain:
             op="optical_matmul",
             label=self.label,
             operands=operands,
-            attrs={**self.attrs, "residual": self.residual},
+            attrs={**self.attrs, "residual": self.residual, "with_peak": self.peak},
             tolerance=0.0 if exact else ROUNDING,
             gradient=None if self.transpose else self._gradient,
         )
@@ -306,9 +307,17 @@ CASES: list[Case] = [
         for i, chain in enumerate(_CHAINS)
     ],
     *[
-        replace(chain, label=f"slope, {chain.label}", residual="slope").forward()
+        replace(
+            chain,
+            label=f"{'peak, ' * peak}slope, {chain.label}",
+            residual="slope",
+            peak=peak,
+        ).forward()
+        for peak in (False, True)
         for chain in _CHAINS
     ],
+    replace(_CHAINS[2], label="peak, integer", residual="none", peak=True).forward(),
+    replace(_CHAINS[5], label="peak, linear, float, noisy", peak=True).forward(),
     *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES)],
 ]
 """Every case of every op."""

@@ -68,8 +68,9 @@ def assert_same_bits(got, expected):
 def test_xla_and_numpy_give_the_same_bits(bits, noisy, residual):
     operands = matmul_operands(np.random.default_rng(bits))
     attrs = matmul_attrs(bits, noisy=noisy) | {"residual": residual}
-    expected = _lumina.call("optical_matmul", attrs, operands)
-    got = ffi_call("optical_matmul", attrs, operands, shapes(expected))
+    with_peak = attrs | {"with_peak": True}
+    expected = _lumina.call("optical_matmul", with_peak, operands)
+    got = ffi_call("optical_matmul", with_peak, operands, shapes(expected))
     assert_same_bits(got, expected)
 
     attrs |= {"grad_precision": "float32", **EVERY_GRADIENT}

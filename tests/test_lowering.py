@@ -22,9 +22,10 @@ NOISE = NoiseModel(relative=0.1, shot=0.1, thermal=0.05, weight=0.02)
 
 CHAIN = {"dac_bits": 6, "weight_bits": 6, "adc_bits": 6}
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *(("optical_matmul", {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": residual})
+    *(("optical_matmul",
+       {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": residual, "with_peak": peak})
       for t in (False, True) for noisy in (False, True)
-      for residual in ("none", "linear", "slope")),
+      for residual in ("none", "linear", "slope") for peak in (False, True)),
     *(("optical_matmul_grad",
        {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": "linear",
         "grad_precision": precision, **EVERY_GRADIENT})

@@ -99,7 +99,7 @@ MATMUL: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
 @pytest.mark.parametrize("residual", ["linear", "slope"])
 def test_optical_matmul(residual: str, split: Split, attrs: dict[str, Any]) -> None:
-    check_split("optical_matmul", {**attrs, "residual": residual}, split)
+    check_split("optical_matmul", {**attrs, "residual": residual, "with_peak": True}, split)
 
 
 @pytest.mark.parametrize("attrs", MATMUL.values(), ids=MATMUL)
@@ -124,7 +124,7 @@ def test_ops_by_element(split: Split) -> None:
 
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
 def test_adc_codes(split: Split) -> None:
-    attrs = {**MATMUL["noisy"], "adc_bits": 6, "residual": "slope"}
+    attrs = {**MATMUL["noisy"], "adc_bits": 6, "residual": "slope", "with_peak": False}
     mesh, (x, w, *others) = mesh_of(), operands_of("optical_matmul", attrs)
     step = np.asarray(others[3]) / 31
     call = jax.jit(lambda *a: OPS["optical_matmul"](*a, **attrs))
@@ -143,8 +143,21 @@ def test_adc_codes(split: Split) -> None:
         assert not codes.any()
 
 
+@pytest.mark.parametrize("split", SPLITS, ids=name_of)
+def test_peak_is_that_of_whole_rows(split: Split) -> None:
+    attrs = {**MATMUL["noisy"], "residual": "linear", "with_peak": True}
+    mesh, (x, w, *others) = mesh_of(), operands_of("optical_matmul", attrs)
+    x = x.at[5].set(np.nan)
+    call = jax.jit(lambda *a: OPS["optical_matmul"](*a, **attrs))
+    _, y, peak = call(put(mesh, x, split.get("m"), split.get("k")),
+                      put(mesh, w, split.get("n"), split.get("k")), *others)  # fmt: skip
+    expected = np.abs(y).max(axis=1)
+    expected[5] = 0
+    np.testing.assert_array_equal(peak, expected)
+
+
 def test_extents_of_one_are_not_split() -> None:
-    attrs = {**MATMUL["noisy"], "residual": "linear"}
+    attrs = {**MATMUL["noisy"], "residual": "linear", "with_peak": True}
     operands = operands_of("optical_matmul", attrs)
     # Broadcast everything that may be: full scales, noise, seed.
     operands[2:8] = [operand[:1] for operand in operands[2:8]]

@@ -34,13 +34,6 @@ def magnitude(op: str, name: str, value: Any) -> jax.Array:
     return array.astype(np.float32)
 
 
-def absmax(v: jax.Array, axis: int | None = None) -> jax.Array:
-    """Largest finite magnitude, 0 where there is none; not differentiated."""
-    v = jax.lax.stop_gradient(v)
-    finite = jnp.where(jnp.isfinite(v), jnp.abs(v), np.float32(0))
-    return jnp.max(finite, axis=axis, initial=np.float32(0))
-
-
 def gradient_of(operand: jax.Array, gradient: jax.Array) -> jax.Array:
     """`gradient` in the type of `operand`, which may have been broadcast along its first axis.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,9 @@ from jax.typing import ArrayLike
 from ..noise import NoiseModel, is_known_zero
 from ..ops import OPS
 from ..ops._op import vary_together
+from ..ops.quantize import absmax
 from ..spec import OpticalSpec, op_bits
-from ._arguments import absmax, float32, gradient_of, ids, magnitude, seed_words
+from ._arguments import float32, gradient_of, ids, magnitude, seed_words
 
 
 def optical_matmul(
@@ -70,7 +71,7 @@ def optical_matmul(
             `grad_precision="int8"` without `key`.
     """
     return _apply(
-        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, with_linear=False
+        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, beside=None
     )[0]
 
 
@@ -91,12 +92,36 @@ def optical_matmul_with_linear(
     `y` is what a range calibration of the ADC looks at. It is not differentiated.
     """
     out, linear = _apply(
-        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, with_linear=True
+        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, beside="linear"
     )
     return out, jax.lax.stop_gradient(linear)
 
 
+def optical_matmul_with_peak(
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    spec: OpticalSpec,
+    y_full_scale: ArrayLike | None = None,
+    x_full_scale: ArrayLike | None = None,
+    w_full_scale: ArrayLike | None = None,
+    noise: NoiseModel | None = None,
+    key: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """`optical_matmul`, and the largest finite |y| of each row: `(out f32[..., N], peak f32[...])`.
+
+    `peak` is 0 where there is none. It is not differentiated.
+    """
+    out, peak = _apply(
+        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, beside="peak"
+    )
+    return out, jax.lax.stop_gradient(peak)
+
+
 _NAME = "optical_matmul"
+_Beside: TypeAlias = Literal["linear", "peak"] | None
+"""What the caller gets beside the output: y, or the largest finite |y| of each row."""
 
 
 def _apply(
@@ -110,7 +135,7 @@ def _apply(
     noise: NoiseModel | None,
     key: Any,
     *,
-    with_linear: bool,
+    beside: _Beside,
 ) -> list[jax.Array]:
     if not isinstance(spec, OpticalSpec):
         raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}")
@@ -128,7 +153,7 @@ def _apply(
         adc_bits=op_bits(spec.adc_bits),
         noisy=noise is not None,
         weight_noise=isinstance(noise, NoiseModel) and not is_known_zero(noise.weight),
-        with_linear=with_linear,
+        beside=beside,
         grad_precision=spec.grad_precision,
         has_key=key is not None,
     )
@@ -161,7 +186,8 @@ def _apply(
         y_range,
         *_noise_operands(chain, noise, key, m, n),
     )
-    return [result.reshape(*outer, n) for result in _differentiable(chain, *operands)]
+    results = _differentiable(chain, *operands)
+    return [result.reshape(*outer, *result.shape[1:]) for result in results]
 
 
 def _any_range() -> jax.Array:
@@ -227,7 +253,7 @@ class _Chain:
     noisy: bool
     weight_noise: bool
     """False where it is known when tracing that there is none."""
-    with_linear: bool
+    beside: _Beside
     grad_precision: str
     has_key: bool
 
@@ -244,7 +270,7 @@ class _Chain:
 
     def residual(self, wanted: _Wanted) -> str:
         """What the forward op saves for the gradients that are wanted."""
-        if self.with_linear:
+        if self.beside == "linear":
             return "linear"
         if not (self.noisy or self.adc_bits):
             # The output is what the backward pass needs to know of y.
@@ -254,15 +280,24 @@ class _Chain:
 
 
 def _primal(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
-    return _forward(chain, operands, residual="linear" if chain.with_linear else "none")
+    return _forward(chain, operands, residual="linear" if chain.beside == "linear" else "none")[0]
 
 
-def _forward(chain: _Chain, operands: tuple[jax.Array, ...], *, residual: str) -> list[jax.Array]:
+def _forward(
+    chain: _Chain, operands: tuple[jax.Array, ...], *, residual: str
+) -> tuple[list[jax.Array], jax.Array]:
+    """What the caller gets, and what the backward pass does: the residual, or the output."""
     *others, seed, rows, columns = operands
     if not chain.noisy:
         # A seed that only the gradient draws from is no part of the forward program.
         seed = jnp.zeros_like(seed)
-    return OPS["optical_matmul"](*others, seed, rows, columns, **chain.attrs, residual=residual)
+    with_peak = chain.beside == "peak"
+    out, *saved = OPS["optical_matmul"](
+        *others, seed, rows, columns, **chain.attrs, residual=residual, with_peak=with_peak
+    )
+    peak = [saved.pop()] if with_peak else []
+    linear = saved if chain.beside == "linear" else []
+    return [out, *linear, *peak], saved[0] if saved else out
 
 
 @jax.tree_util.register_static
@@ -285,8 +320,8 @@ def _fwd(chain: _Chain, *primals: CustomVJPPrimal) -> tuple[list[jax.Array], tup
     wanted = _Wanted(
         inputs=primals[0].perturbed, ranges=any(primal.perturbed for primal in primals[3:7])
     )
-    results = _forward(chain, operands, residual=chain.residual(wanted))
-    return results if chain.with_linear else results[:1], (wanted, results[-1], *operands)
+    results, saved = _forward(chain, operands, residual=chain.residual(wanted))
+    return results, (wanted, saved, *operands)
 
 
 def _bwd(

@@ -10,9 +10,9 @@ from jax.typing import ArrayLike
 
 from ..ops import OPS
 from ..ops._op import vary_together
-from ..ops.quantize import slopes
+from ..ops.quantize import absmax, slopes
 from ..spec import check_bits, op_bits
-from ._arguments import absmax, float32, gradient_of, magnitude
+from ._arguments import float32, gradient_of, magnitude
 
 _NAME = "quantize"
 

@@ -12,6 +12,8 @@ is ∂out/∂y, straight through the ADC and through the noise:
 
 with [y'] the mask of the ADC, 1 within its full scale and 0 beyond it. The term of ε is 0 where
 σ = 0, and the slope is NaN where y' is not finite or its converted value is NaN.
+
+`with_peak` asks for the largest finite |y| of each row too, f32[m], 0 where there is none.
 """
 
 from __future__ import annotations
@@ -88,6 +90,7 @@ def _signature(
     transpose_weight: bool,
     noisy: bool,
     residual: str,
+    with_peak: bool,
 ) -> Signature:
     del dac_bits, weight_bits, adc_bits
     if residual not in ("none", "linear", "slope"):
@@ -101,7 +104,10 @@ def _signature(
             "bias": f32("n?"),
             **chain_operands(draws=noisy),
         },
-        (f32("m", "n"),) * (1 if residual == "none" else 2),
+        (
+            *(f32("m", "n"),) * (1 if residual == "none" else 2),
+            *(f32("m"),) * with_peak,
+        ),
     )
 
 
@@ -123,6 +129,7 @@ def _reference(
     transpose_weight: bool,
     noisy: bool,
     residual: str,
+    with_peak: bool,
 ) -> list[jax.Array]:
     w = w.T if transpose_weight else w
     x_range, w_range = x_full_scale[:, None], w_full_scale[None, :]
@@ -138,7 +145,8 @@ def _reference(
         sigma = jnp.sqrt(variance(y, jnp.sum(x_q * x_q, axis=1, keepdims=True), noise))
         eps = optical_noise.normals(seed, rows, columns)
     out = quantize.quantized(before_adc(y, sigma, eps), y_full_scale[None, :], adc_bits)
-    return [out, *_residual(residual, y, sigma, eps, noise, y_full_scale, adc_bits)]
+    saved = _residual(residual, y, sigma, eps, noise, y_full_scale, adc_bits)
+    return [out, *saved, *([quantize.absmax(y, axis=1)] if with_peak else [])]
 
 
 def _residual(
@@ -200,6 +208,7 @@ def _local(
     transpose_weight: bool,
     noisy: bool,
     residual: str,
+    with_peak: bool,
 ) -> list[jax.Array]:
     ranges = (x_full_scale, w_full_scale, y_full_scale)
     attrs = {
@@ -208,14 +217,15 @@ def _local(
         "transpose_weight": transpose_weight,
     }
     if "k" not in axes:
-        return op(
+        results = op(
             x, w, bias, *ranges, noise, *ids,
-            adc_bits=adc_bits, noisy=noisy, residual=residual, **attrs,
+            adc_bits=adc_bits, noisy=noisy, residual=residual, with_peak=with_peak, **attrs,
         )  # fmt: skip
+        return [*results[:-1], _over_shards(axes, results[-1])] if with_peak else results
     # Every shard has part of each sum: what comes after the sums waits for all of them.
     _, share = op(
         x, w, jnp.zeros_like(bias), *ranges, noise, *ids,
-        adc_bits=0, noisy=False, residual="linear", **attrs,
+        adc_bits=0, noisy=False, residual="linear", with_peak=False, **attrs,
     )  # fmt: skip
     y = jax.lax.psum(share, axes["k"]) + bias[None, :]
     sigma = eps = None
@@ -225,7 +235,14 @@ def _local(
         sigma = jnp.sqrt(variance(y, power, noise))
         (eps,) = optical_noise.op(*ids)
     (out,) = quantize.op(before_adc(y, sigma, eps), y_full_scale[None, :], bits=adc_bits)
-    return [out, *_residual(residual, y, sigma, eps, noise, y_full_scale, adc_bits)]
+    saved = _residual(residual, y, sigma, eps, noise, y_full_scale, adc_bits)
+    peak = [_over_shards(axes, quantize.absmax(y, axis=1))] if with_peak else []
+    return [out, *saved, *peak]
+
+
+def _over_shards(axes: Axes, peak: jax.Array) -> jax.Array:
+    """The peak of whole rows, from that of the columns of a shard."""
+    return jax.lax.pmax(peak, axes["n"]) if "n" in axes else peak
 
 
 op = define("optical_matmul", signature=_signature, reference=_reference, local=_local)

@@ -42,6 +42,13 @@ def code(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
     return jnp.clip(jnp.round(_ratio(v, full_scale, bits)), -q, q)
 
 
+def absmax(v: jax.Array, axis: int | None = None) -> jax.Array:
+    """Largest finite magnitude, 0 where there is none; not differentiated."""
+    v = jax.lax.stop_gradient(v)
+    finite = jnp.where(jnp.isfinite(v), jnp.abs(v), np.float32(0))
+    return jnp.max(finite, axis=axis, initial=np.float32(0))
+
+
 def quantized(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
     """The nearest levels to `v`.
 

@@ -6,8 +6,8 @@ use crate::float::FlushDenormals;
 
 /// Runs independent chunks of work, on as many threads as it has.
 ///
-/// No two chunks write the same element or share a sum, so that the number of threads changes no
-/// bit.
+/// No two chunks write the same element or share a sum, a maximum apart, so that the number of
+/// threads changes no bit.
 pub trait ParFor: Sync {
     /// Upper bound of the worker numbers that `run` hands out; at least 1.
     fn width(&self) -> usize;

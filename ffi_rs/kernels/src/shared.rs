@@ -3,6 +3,7 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A mutable slice of which each chunk of a parallel loop takes its own pieces.
 pub(crate) struct SharedMut<'a, T> {
@@ -36,6 +37,27 @@ impl<'a, T> SharedMut<'a, T> {
         // SAFETY: within the buffer, which is borrowed for 'a, and disjoint from every other live
         // slice by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+}
+
+/// Maxima of numbers that are not negative, each of what several chunks find.
+///
+/// The order in which they come does not matter, so that the number of threads changes no bit.
+pub(crate) struct Maxima<'a>(&'a [AtomicU32]);
+
+impl<'a> Maxima<'a> {
+    /// In `data`, from 0 on.
+    pub(crate) fn new(data: &'a mut [f32]) -> Self {
+        data.fill(0.0);
+        // SAFETY: an atomic has size and alignment of its number, whose bits any f32 is, and `data`
+        // is borrowed for 'a.
+        Self(unsafe { &*(std::ptr::from_mut(data) as *const [AtomicU32]) })
+    }
+
+    /// Takes in `value`, which is not negative and not NaN.
+    pub(crate) fn raise(&self, index: usize, value: f32) {
+        // The bits of such numbers are in the order of the numbers.
+        self.0[index].fetch_max(value.to_bits(), Ordering::Relaxed);
     }
 }
 

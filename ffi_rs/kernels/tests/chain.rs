@@ -3,7 +3,7 @@
 
 mod support;
 
-use lumina_kernels::{RayonPool, Serial};
+use lumina_kernels::{Attr, RayonPool, Serial};
 use proptest::prelude::*;
 use support::{NOISE, SIZES, Tensor, attrs, operands, quantize, run};
 
@@ -103,16 +103,15 @@ proptest! {
         cut in 0..150usize,
     ) {
         let inputs = operands([rows, depth, columns], transposed, NOISE);
-        let attrs = attrs(bits, transposed, true, residual);
+        let attrs = with_peak(attrs(bits, transposed, true, residual));
         let whole = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
         for threads in [1, 2, 7] {
             let pool = RayonPool::new(threads).unwrap();
             let again = run("optical_matmul", &attrs, &inputs, &pool).unwrap();
-            prop_assert_eq!(whole[0].bits(), again[0].bits());
-            prop_assert_eq!(whole[1].bits(), again[1].bits());
+            prop_assert_eq!(bits_of(&whole), bits_of(&again));
         }
         let cut = cut % rows;
-        let mut parts = [Vec::new(), Vec::new()];
+        let mut parts = vec![Vec::new(); 3];
         for range in [0..cut, cut..rows] {
             let mut inputs = inputs.clone();
             let x = inputs[0].f32()[range.start * depth..range.end * depth].to_vec();
@@ -123,7 +122,59 @@ proptest! {
             let part = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
             parts.iter_mut().zip(part).for_each(|(all, part)| all.extend(part.bits()));
         }
-        prop_assert_eq!(parts, [whole[0].bits(), whole[1].bits()]);
+        prop_assert_eq!(parts, bits_of(&whole));
+    }
+}
+
+fn with_peak(mut attrs: Vec<(&'static str, Attr<'static>)>) -> Vec<(&'static str, Attr<'static>)> {
+    attrs.push(("with_peak", Attr::Bool(true)));
+    attrs
+}
+
+fn bits_of(results: &[Tensor]) -> Vec<Vec<u32>> {
+    results.iter().map(Tensor::bits).collect()
+}
+
+#[test]
+fn the_peak_is_the_largest_finite_y_of_the_row() {
+    // Of 700 columns, several threads make several tiles.
+    for size in SIZES.into_iter().chain([[3, 5, 700]]) {
+        let [rows, depth, columns] = size;
+        for bits in [[0, 0, 8], [8, 8, 8], [12, 0, 0]] {
+            for bad in [None, Some(f32::NAN), Some(f32::INFINITY), Some(f32::MAX)] {
+                let mut inputs = operands(size, false, NOISE);
+                if let (Some(bad), 2.., 1..) = (bad, rows, depth) {
+                    let Tensor::F32(_, x) = &mut inputs[0] else { unreachable!() };
+                    x[depth..2 * depth].fill(bad);
+                    let Tensor::F32(_, bias) = &mut inputs[2] else { unreachable!() };
+                    bias.iter_mut().step_by(4).for_each(|bias| *bias = bad);
+                }
+                let of_y =
+                    run("optical_matmul", &attrs(bits, false, true, "linear"), &inputs, &Serial);
+                let of_y = of_y.unwrap();
+                let y = of_y[1].f32();
+                let expected: Vec<f32> = (0..rows)
+                    .map(|row| y[row * columns..][..columns].iter().map(|v| v.abs()))
+                    .map(|row| row.filter(|v| v.is_finite()).fold(0.0, f32::max))
+                    .collect();
+                for residual in ["none", "linear", "slope"] {
+                    let alone = attrs(bits, false, true, residual);
+                    let mut want = run("optical_matmul", &alone, &inputs, &Serial).unwrap();
+                    want.push(Tensor::F32(vec![rows], expected.clone()));
+                    for threads in [1, 2, 7] {
+                        let pool = RayonPool::new(threads).unwrap();
+                        let attrs = with_peak(alone.clone());
+                        let got = run("optical_matmul", &attrs, &inputs, &pool).unwrap();
+                        assert_eq!(got.last().unwrap().shape(), [rows]);
+                        assert_eq!(
+                            bits_of(&got),
+                            bits_of(&want),
+                            "{size:?} {bits:?} {bad:?} {threads}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -156,6 +207,13 @@ fn refuses_what_it_does_not_accept() {
         error.to_string(),
         "optical_matmul: attribute `dac_bits` is missing, expected an integer"
     );
+    // What is beside the output is younger than the first files.
+    let old: Vec<_> = noisy
+        .iter()
+        .filter(|(name, _)| !["residual", "with_peak"].contains(name))
+        .copied()
+        .collect();
+    assert_eq!(run("optical_matmul", &old, &good, &Serial).unwrap().len(), 1);
     let error = run("optical_matmul", &attrs([33, 0, 0], false, false, "none"), &good, &Serial);
     assert_eq!(
         error.unwrap_err().to_string(),

@@ -63,6 +63,7 @@ fn a_node_is_the_kernel_bit_for_bit() {
         ("transpose_weight", flag(false)),
         ("noisy", flag(true)),
         ("residual", text("none")),
+        ("with_peak", flag(false)),
     ];
     let operands: Vec<&Tensor> = operands.iter().collect();
     check("optical_matmul", &attrs, &operands, &f32s(&shape, &expected));

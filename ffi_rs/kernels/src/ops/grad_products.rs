@@ -324,9 +324,8 @@ impl Backward<'_> {
     ) {
         let (level, way, columns) = (self.level, self.dw, self.sizes.columns);
         // SAFETY: as this function's.
-        let (all_dz, x_steps, bits, all_peaks) = unsafe {
-            (block.dz.all(), block.x_steps.all(), block.bits.all(), block.peaks.all())
-        };
+        let (all_dz, x_steps, bits, all_peaks) =
+            unsafe { (block.dz.all(), block.x_steps.all(), block.bits.all(), block.peaks.all()) };
         let width = range.len();
         let number = way.kind.number(level);
         let ProductScratch { words, values, start, peaks, scales, inverse } = scratch;

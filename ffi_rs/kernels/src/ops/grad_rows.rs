@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use super::grad_products::Gradients;
-use super::grad_steps::{
-    RowSums, Upstream, accumulate, by_slope, multiply_each, scale, upstream,
-};
+use super::grad_steps::{RowSums, Upstream, accumulate, by_slope, multiply_each, scale, upstream};
 use super::operands::{Residual, Sizes};
 use super::optical_matmul::Noise;
 use super::optical_matmul_grad::Backward;
@@ -56,7 +54,12 @@ pub(super) struct RowScratch {
 
 impl Default for RowScratch {
     fn default() -> Self {
-        Self { x: Vec::new(), dz: Vec::new(), epsilon: [0.0; noise::BLOCK], bits: [0; noise::BLOCK] }
+        Self {
+            x: Vec::new(),
+            dz: Vec::new(),
+            epsilon: [0.0; noise::BLOCK],
+            bits: [0; noise::BLOCK],
+        }
     }
 }
 
@@ -269,7 +272,11 @@ impl Block {
                 (
                     self.bits.write(index * columns, columns),
                     &mut self.dz_scale.write(index, 1)[0],
-                    if dw.form == Form::Code { self.x_steps.read(index..index + 1)[0] } else { 1.0 },
+                    if dw.form == Form::Code {
+                        self.x_steps.read(index..index + 1)[0]
+                    } else {
+                        1.0
+                    },
                 )
             };
             scale_and_raise(level, values, &mut peak, peaks, dz, &backward.dx_steps, step);

@@ -9,7 +9,7 @@ use crate::gemm::{Kind, Left, Product, Sum, multiply};
 use crate::noise;
 use crate::par::{run_stages, worth_waking};
 use crate::quantizer::{Converter, PIECE, Quantizers, convert_body, mask, mask_invalid};
-use crate::shared::{SharedMut, Staged};
+use crate::shared::{Maxima, SharedMut, Staged};
 use crate::simd::{Level, for_each_level};
 use crate::words::{Side, narrow};
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
@@ -21,17 +21,20 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 /// σ²  = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²         out = ADC(y + σ·ε)
 ///
 /// slope = [|y + σ·ε| ≤ y_full_scale] · (1 + ε · (shot²·sign(y)/2 + relative²·y)/σ)
+/// peak  = max |y| over the finite y of a row, 0 where there is none
 /// ```
 ///
 /// Inputs: x f32\[M,K\], w f32\[K,N\] (or \[N,K\] with `transpose_weight`), bias f32\[1|N\],
 /// x_full_scale f32\[1|M\], w_full_scale f32\[1|N\], y_full_scale f32\[1|N\],
 /// noise f32\[1|M,4\] (thermal, shot, relative, weight), seed u32\[1|M,2\] (high word first),
 /// rows u32\[1|M\], columns u32\[1|N\] (global ids, consecutive from the first).
-/// Outputs: out f32\[M,N\] and, with `residual` "linear" or "slope", y or slope f32\[M,N\].
+/// Outputs: out f32\[M,N\] and, with `residual` "linear" or "slope", y or slope f32\[M,N\], and,
+/// `with_peak`, peak f32\[M\].
 #[derive(Debug)]
 pub struct OpticalMatmul {
     chain: Chain,
     residual: Option<Residual>,
+    with_peak: bool,
 }
 
 impl Op for OpticalMatmul {
@@ -41,6 +44,8 @@ impl Op for OpticalMatmul {
         Ok(Self {
             chain: Chain::from_attrs(Self::NAME, attrs)?,
             residual: Residual::from_attrs(Self::NAME, attrs)?,
+            // Files that are older than the attribute ask for none.
+            with_peak: attrs.get("with_peak").is_some() && attrs.bool(Self::NAME, "with_peak")?,
         })
     }
 
@@ -52,7 +57,11 @@ impl Op for OpticalMatmul {
         extents(Self::NAME, "bias", bias, DType::F32, &[&[1, sizes.columns]])?;
         self.chain.check_ranges_and_noise(ranges, sizes)?;
         let out = Fact::new(DType::F32, [sizes.rows, sizes.columns]);
-        Ok(vec![out; if self.residual.is_some() { 2 } else { 1 }])
+        let mut outputs = vec![out; if self.residual.is_some() { 2 } else { 1 }];
+        if self.with_peak {
+            outputs.push(Fact::new(DType::F32, [sizes.rows]));
+        }
+        Ok(outputs)
     }
 
     fn run(
@@ -62,14 +71,23 @@ impl Op for OpticalMatmul {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         let sizes = self.chain.sizes(&inputs[0].fact(), &inputs[1].fact())?;
-        let (out, residual) = outputs.split_first_mut().expect("one output or two");
-        let residual = match residual {
-            [residual] => residual.data_mut()?,
-            _ => &mut [],
+        let (out, others) = outputs.split_first_mut().expect("one output to three");
+        let (residual, peak) = others.split_at_mut(usize::from(self.residual.is_some()));
+        let outputs = Outputs {
+            out: SharedMut::new(out.data_mut()?),
+            residual: residual.first_mut().map(ViewMut::data_mut).transpose()?.map(SharedMut::new),
+            peak: peak.first_mut().map(ViewMut::data_mut).transpose()?.map(Maxima::new),
         };
-        Forward::new(self, inputs, sizes)?.run(out.data_mut()?, residual, pool);
+        Forward::new(self, inputs, sizes)?.run(&outputs, pool);
         Ok(())
     }
+}
+
+/// What the chunks write.
+struct Outputs<'a> {
+    out: SharedMut<'a, f32>,
+    residual: Option<SharedMut<'a, f32>>,
+    peak: Option<Maxima<'a>>,
 }
 
 /// One call: its operands, and what is the same for all rows.
@@ -77,6 +95,7 @@ struct Forward<'a> {
     level: Level,
     chain: &'a Chain,
     residual: Option<Residual>,
+    with_peak: bool,
     sizes: Sizes,
     x: &'a [f32],
     weights: Factor<'a>,
@@ -107,6 +126,7 @@ impl<'a> Forward<'a> {
             level,
             chain,
             residual: op.residual,
+            with_peak: op.with_peak,
             sizes,
             x: inputs[0].data()?,
             weights: Factor::new(level, weights, quantizers, chain, kind),
@@ -117,7 +137,7 @@ impl<'a> Forward<'a> {
         })
     }
 
-    fn run(&self, out: &mut [f32], residual: &mut [f32], pool: &dyn ParFor) {
+    fn run(&self, outputs: &Outputs<'_>, pool: &dyn ParFor) {
         let Sizes { rows, depth, columns } = self.sizes;
         if rows == 0 || columns == 0 {
             return;
@@ -135,12 +155,9 @@ impl<'a> Forward<'a> {
         // Several groups share converted rows; one converts its own, of which there are few.
         let shared_rows = if groups > 1 { rows } else { 0 };
         let words = self.words();
-        let shared = (
-            Staged::new(0, shared_rows * words),
-            Staged::new(Row::default(), shared_rows),
-        );
+        let shared =
+            (Staged::new(0, shared_rows * words), Staged::new(Row::default(), shared_rows));
         let scratch: Vec<_> = (0..workers).map(|_| Mutex::new(Inputs::default())).collect();
-        let outputs = (SharedMut::new(out), SharedMut::new(residual));
         let stages = [self.weights.chunks(), shared_rows.div_ceil(8), blocks * groups];
         run_stages(pool, &stages, &|stage, chunk, worker| match stage {
             // SAFETY: each chunk of columns is converted once.
@@ -163,11 +180,11 @@ impl<'a> Forward<'a> {
                     // SAFETY: the stage that writes them is over.
                     let (all, rows) = unsafe { (shared.0.all(), shared.1.all()) };
                     let inputs = (&all[row * words..], &rows[row..]);
-                    self.tile(&tile, inputs, &outputs);
+                    self.tile(&tile, inputs, outputs);
                 } else {
                     let mut inputs = scratch[worker].lock().expect("no chunk panicked");
                     self.convert(&tile.rows, &mut inputs);
-                    self.tile(&tile, (&inputs.words, &inputs.rows), &outputs);
+                    self.tile(&tile, (&inputs.words, &inputs.rows), outputs);
                 }
             }
         });
@@ -205,12 +222,7 @@ impl<'a> Forward<'a> {
     }
 
     /// Computes one tile of the outputs, of these words and states of its rows.
-    fn tile(
-        &self,
-        tile: &Tile,
-        (words, inputs): (&[u32], &[Row]),
-        (out, residual): &(SharedMut<'_, f32>, SharedMut<'_, f32>),
-    ) {
+    fn tile(&self, tile: &Tile, (words, inputs): (&[u32], &[Row]), outputs: &Outputs<'_>) {
         let Sizes { depth, columns, .. } = self.sizes;
         let left = if self.words() == 0 {
             &bytemuck::cast_slice(self.x)[tile.rows.start * depth..tile.rows.end * depth]
@@ -229,7 +241,7 @@ impl<'a> Forward<'a> {
             (Sum::Fresh, None)
         };
         let product = Product {
-            data: out,
+            data: &outputs.out,
             start: tile.rows.start * columns + tile.columns.start,
             stride: columns,
             rows: tile.rows.len(),
@@ -243,14 +255,19 @@ impl<'a> Forward<'a> {
             let start = row * columns + tile.columns.start;
             // SAFETY: as above, of both outputs.
             let (y, residual) = unsafe {
-                let residual = self.residual.map(|kind| (kind, residual.slice(start, width)));
-                (out.slice(start, width), residual)
+                let residual = self.residual.zip(outputs.residual.as_ref());
+                let residual = residual.map(|(kind, all)| (kind, all.slice(start, width)));
+                (outputs.out.slice(start, width), residual)
             };
-            self.finish_row(row, tile.columns.clone(), (y, residual), (*x, steps), &mut epsilon);
+            let columns = tile.columns.clone();
+            let peak = self.finish_row(row, columns, (y, residual), (*x, steps), &mut epsilon);
+            if let Some(peaks) = &outputs.peak {
+                peaks.raise(row, peak);
+            }
         }
     }
 
-    /// Makes outputs of the products in `y`.
+    /// Makes outputs of the products in `y`, and returns their peak, 0 where none is asked for.
     fn finish_row(
         &self,
         row: usize,
@@ -258,11 +275,13 @@ impl<'a> Forward<'a> {
         (y, mut residual): (&mut [f32], Option<(Residual, &mut [f32])>),
         (x, steps): (Row, Option<&[f32]>),
         epsilon: &mut [f32; noise::BLOCK],
-    ) {
+    ) -> f32 {
         let first = columns.start;
+        let mut peak = 0.0;
         let mut finish = |start: usize, count: usize, noise: Option<Noise<'_>>| {
             let local = start - first..start - first + count;
-            let residual = residual.as_mut().map(|(kind, values)| (*kind, &mut values[local.clone()]));
+            let residual =
+                residual.as_mut().map(|(kind, values)| (*kind, &mut values[local.clone()]));
             let piece = Piece {
                 x_step: x.step,
                 steps: steps.map(|steps| &steps[local.clone()]),
@@ -271,7 +290,8 @@ impl<'a> Forward<'a> {
                 adc: (!self.chain.adc.is_off())
                     .then(|| Converter::Each(self.adc.columns(start, count))),
             };
-            finish_piece(self.level, &mut y[local], residual, &piece);
+            let peak = self.with_peak.then_some(&mut peak);
+            finish_piece(self.level, &mut y[local], residual, peak, &piece);
         };
         match self.ranges.coefficients(row) {
             Some(coefficients) => {
@@ -286,6 +306,7 @@ impl<'a> Forward<'a> {
                 }
             }
         }
+        peak
     }
 }
 
@@ -357,6 +378,7 @@ impl Noise<'_> {
 fn finish_piece_body(
     out: &mut [f32],
     residual: Option<(Residual, &mut [f32])>,
+    peak: Option<&mut f32>,
     piece: &Piece<'_>,
 ) {
     let count = out.len();
@@ -375,6 +397,9 @@ fn finish_piece_body(
         }
     }
     let y = &*out;
+    if let Some(peak) = peak {
+        *peak = peak.max(largest_finite(y));
+    }
     let mut buffer = [0.0; PIECE];
     let seen = &mut buffer[..count];
     match &piece.noise {
@@ -405,12 +430,25 @@ fn finish_piece_body(
     }
 }
 
+/// The largest finite magnitude, 0 where there is none.
+#[inline(always)]
+fn largest_finite(values: &[f32]) -> f32 {
+    // As integers, whose maximum vectorizes; the bits of such numbers are in their order.
+    let mut largest = 0;
+    for value in values {
+        let bits = value.abs().to_bits();
+        largest = largest.max(if bits < f32::INFINITY.to_bits() { bits } else { 0 });
+    }
+    f32::from_bits(largest)
+}
+
 for_each_level! {
     /// `out = ADC(y + σ·ε)` with `y = product · x_step · step + bias`, in place; `residual` takes
-    /// what the backward op needs.
+    /// what the backward op needs, and `peak` the largest |y| if that is larger.
     fn finish_piece(
         out: &mut [f32],
         residual: Option<(Residual, &mut [f32])>,
+        peak: Option<&mut f32>,
         piece: &Piece<'_>,
     ) = finish_piece_body
 }

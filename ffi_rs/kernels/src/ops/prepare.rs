@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::operands::{Chain, Ranges, Sizes, Weights};
 use crate::gemm::{Kind, Number, OFFSET, Right};
 use crate::quantizer::{
-    Converter, PIECE, Quantizers, code_and_distance, codes, convert, integer, integer_of_bits, within,
+    Converter, PIECE, Quantizers, code_and_distance, codes, convert, integer, integer_of_bits,
+    within,
 };
 use crate::shared::Staged;
 use crate::simd::{Level, for_each_level, lane_sum};
@@ -131,8 +132,7 @@ impl<'a> Factor<'a> {
     ) -> Self {
         let Sizes { depth, columns, .. } = weights.sizes;
         let number = kind.number(level);
-        let in_place =
-            kind == Kind::Float && chain.weight.is_off() && !chain.transpose_weight;
+        let in_place = kind == Kind::Float && chain.weight.is_off() && !chain.transpose_weight;
         let words = if in_place { 0 } else { number.words(depth) * columns };
         let integers = if kind == Kind::Integer { columns } else { 0 };
         let steps: Vec<f32> = (0..integers).map(|column| quantizers.at(column).step()).collect();

@@ -61,7 +61,13 @@ impl Op for Quantize {
                 if scales == 1 {
                     convert(level, out, v, &Converter::one(self.bits, by_row.get(row)), &mut false);
                 } else if let Some(quantizers) = &shared {
-                    convert(level, out, v, &Converter::Each(quantizers.columns(0, columns)), &mut false);
+                    convert(
+                        level,
+                        out,
+                        v,
+                        &Converter::Each(quantizers.columns(0, columns)),
+                        &mut false,
+                    );
                 } else {
                     for (column, (out, v)) in out.iter_mut().zip(v).enumerate() {
                         let full_scale = full_scale[row * columns + column];

@@ -10,7 +10,9 @@
 
 mod converter;
 
-pub(crate) use converter::{Converter, PIECE, codes, convert, convert_body, mask, mask_invalid, through};
+pub(crate) use converter::{
+    Converter, PIECE, codes, convert, convert_body, mask, mask_invalid, through,
+};
 
 use crate::{Attrs, Error};
 

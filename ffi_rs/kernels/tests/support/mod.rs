@@ -96,6 +96,7 @@ pub fn attrs(
         ("transpose_weight", Attr::Bool(transpose_weight)),
         ("noisy", Attr::Bool(noisy)),
         ("residual", Attr::Str(residual)),
+        ("with_peak", Attr::Bool(false)),
         ("grad_precision", Attr::Str("float32")),
         ("with_inputs", Attr::Bool(true)),
         ("with_ranges", Attr::Bool(true)),
