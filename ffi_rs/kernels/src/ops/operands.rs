@@ -115,11 +115,8 @@ pub(crate) enum Residual {
 }
 
 impl Residual {
-    /// From attribute `residual`; None is "none", and what files ask for that are older than it.
+    /// From attribute `residual`; None is "none".
     pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Option<Self>, Error> {
-        if attrs.get("residual").is_none() {
-            return Ok(None);
-        }
         match attrs.str(op, "residual")? {
             "none" => Ok(None),
             "linear" => Ok(Some(Self::Linear)),

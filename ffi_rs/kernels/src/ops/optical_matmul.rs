@@ -41,12 +41,14 @@ impl Op for OpticalMatmul {
     const NAME: &'static str = "optical_matmul";
 
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
-        Ok(Self {
-            chain: Chain::from_attrs(Self::NAME, attrs)?,
-            residual: Residual::from_attrs(Self::NAME, attrs)?,
-            // Files that are older than the attribute ask for none.
-            with_peak: attrs.get("with_peak").is_some() && attrs.bool(Self::NAME, "with_peak")?,
-        })
+        let chain = Chain::from_attrs(Self::NAME, attrs)?;
+        // The first files have a bool in place of the two attributes.
+        if attrs.get("with_linear").is_some() {
+            let residual = attrs.bool(Self::NAME, "with_linear")?.then_some(Residual::Linear);
+            return Ok(Self { chain, residual, with_peak: false });
+        }
+        let residual = Residual::from_attrs(Self::NAME, attrs)?;
+        Ok(Self { chain, residual, with_peak: attrs.bool(Self::NAME, "with_peak")? })
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
