@@ -97,7 +97,9 @@ def _uniform(bits: jax.Array) -> jax.Array:
 def _rounded(t: jax.Array, u: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     """Codes as f32, and their scale along `axis`: NaN where something along it is not finite."""
     largest = jnp.max(jnp.abs(t), axis=axis, keepdims=True, initial=np.float32(0))
-    scale = jnp.where(jnp.isfinite(largest), quantize.step(largest, 8), np.float32(np.nan))
+    # A maximum is not everywhere NaN where one of the numbers is.
+    finite = jnp.all(jnp.isfinite(t), axis=axis, keepdims=True)
+    scale = jnp.where(finite, quantize.step(largest, 8), np.float32(np.nan))
     limit = np.float32(_LARGEST)
     code = jnp.clip(jnp.floor(t * (limit / largest) + u), -limit, limit)
     return jnp.where(scale > 0, code, np.float32(0)), scale
