@@ -116,7 +116,13 @@ pub(crate) fn run_stages(
         let stage = starts.partition_point(|start| *start <= chunk) - 1;
         let start = starts[stage];
         // Those are running, or done: chunks start in order.
-        wait_until(|| finished.load(Ordering::Acquire) >= start);
+        let is_done = || finished.load(Ordering::Acquire) >= start;
+        if !spin_until(is_done) {
+            while !is_done() {
+                // They may wait for this CPU.
+                std::thread::yield_now();
+            }
+        }
         let _done = Finish(&finished);
         task(stage, chunk - start, worker);
     });
@@ -131,21 +137,19 @@ impl Drop for Finish<'_> {
     }
 }
 
-/// Waits for what another thread is about to do: awake at first, then leaving the CPU to others.
-fn wait_until(mut done: impl FnMut() -> bool) {
+/// Waits awake for what another thread is about to do, about as long as a thread takes to wake up,
+/// and returns whether it is done.
+pub fn spin_until(mut done: impl FnMut() -> bool) -> bool {
+    /// Some tens of microseconds.
+    const SPINS: usize = 1000;
     for _ in 0..SPINS {
         if done() {
-            return;
+            return true;
         }
         std::hint::spin_loop();
     }
-    while !done() {
-        std::thread::yield_now();
-    }
+    done()
 }
-
-/// Some tens of microseconds: as long as a thread takes to wake up.
-pub const SPINS: usize = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -62,7 +62,6 @@ impl<'a> Maxima<'a> {
 }
 
 /// A buffer of which chunks of one stage write their own pieces, and those of later stages read.
-#[derive(Default)]
 pub(crate) struct Staged<T> {
     data: Box<[UnsafeCell<T>]>,
 }

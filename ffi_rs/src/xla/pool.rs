@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-use lumina_kernels::{FlushDenormals, ParFor, SPINS, Serial, take};
+use lumina_kernels::{FlushDenormals, ParFor, Serial, spin_until, take};
 
 use super::abi;
 
@@ -147,14 +147,10 @@ impl Job {
     fn wait(&self) {
         let is_done = || self.finished.load(Ordering::Acquire) == self.chunks;
         // What is left is one chunk of each helper: shorter, mostly, than it takes to wake up.
-        for _ in 0..SPINS {
-            if is_done() {
-                break;
+        if !spin_until(is_done) {
+            while !is_done() {
+                thread::park();
             }
-            std::hint::spin_loop();
-        }
-        while !is_done() {
-            thread::park();
         }
         let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(payload) = panic {

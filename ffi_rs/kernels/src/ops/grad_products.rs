@@ -47,44 +47,32 @@ const SLICE: usize = 256;
 /// Rows of dw that are computed together.
 const PART: usize = 128;
 
-/// How the products of a block of rows are cut into chunks.
+/// How the products are cut into chunks.
 pub(super) struct Plan {
-    /// Columns of dw that are computed together, and how often.
+    /// Columns of dw that are computed together.
     width: usize,
-    groups: usize,
-    /// Rows of dx that are computed together, and how often.
+    /// Chunks of dw.
+    pub(super) weights: usize,
+    /// Rows of dx that are computed together, and panels of their columns.
     rows: usize,
-    parts: usize,
     panels: usize,
 }
 
 impl Plan {
-    pub(super) fn new(
-        backward: &Backward<'_>,
-        panels: &Panels,
-        rows: usize,
-        workers: usize,
-    ) -> Self {
+    pub(super) fn new(backward: &Backward<'_>, panels: &Panels, workers: usize) -> Self {
         let columns = backward.sizes.columns;
         let width = columns.div_ceil(2 * workers).next_multiple_of(48);
-        let part = if panels.chunks() == 0 { BLOCK } else { ROW_CHUNK };
         Self {
             width,
-            groups: columns.div_ceil(width.max(1)),
-            rows: part,
-            parts: rows.div_ceil(part),
+            weights: columns.div_ceil(width.max(1)),
+            rows: if panels.chunks() == 0 { BLOCK } else { ROW_CHUNK },
             panels: if backward.needs_inputs() { backward.panels() } else { 0 },
         }
     }
 
-    /// Chunks of dx.
-    pub(super) fn inputs(&self) -> usize {
-        self.parts * self.panels
-    }
-
-    /// Chunks of dw.
-    pub(super) fn weights(&self) -> usize {
-        self.groups
+    /// Chunks of dx, of so many rows.
+    pub(super) fn inputs(&self, rows: usize) -> usize {
+        rows.div_ceil(self.rows) * self.panels
     }
 }
 
@@ -116,14 +104,13 @@ impl Backward<'_> {
     pub(super) unsafe fn multiply_inputs(
         &self,
         call: &Call<'_>,
-        plan: &Plan,
         rows: Range<usize>,
         chunk: usize,
         scratch: &mut ProductScratch,
     ) {
+        let Call { block, panels, plan, gradients } = call;
         let (row, panel) = (chunk / plan.panels * plan.rows, chunk % plan.panels);
         let part = row..rows.len().min(row + plan.rows);
-        let Call { block, panels, gradients } = call;
         let (level, way) = (self.level, self.dx);
         let Sizes { depth, columns, .. } = self.sizes;
         let number = way.kind.number(level);
@@ -230,12 +217,11 @@ impl Backward<'_> {
     pub(super) unsafe fn multiply_weights(
         &self,
         call: &Call<'_>,
-        plan: &Plan,
         rows: Range<usize>,
         chunk: usize,
         scratch: &mut ProductScratch,
     ) {
-        let Call { block, gradients, panels } = call;
+        let Call { block, panels, plan, gradients } = call;
         let range = chunk * plan.width..self.sizes.columns.min((chunk + 1) * plan.width);
         let (level, way) = (self.level, self.dw);
         let Sizes { rows: all_rows, depth, columns } = self.sizes;
@@ -399,6 +385,7 @@ const ROW_CHUNK: usize = 64;
 pub(super) struct Call<'a> {
     pub(super) block: &'a Block,
     pub(super) panels: &'a Panels,
+    pub(super) plan: &'a Plan,
     pub(super) gradients: &'a Gradients<'a>,
 }
 

@@ -19,7 +19,6 @@ use crate::words::{MAX_GROUP, Side, interleave, narrow, round_to_brain};
 pub(super) const GROUP: usize = 8;
 
 /// Some rows of dz, and of x as the product of dw needs them.
-#[derive(Default)]
 pub(super) struct Block {
     /// f32\[rows, columns\]
     pub(super) dz: Staged<f32>,

@@ -75,9 +75,10 @@ impl Op for OpticalMatmul {
         let sizes = self.chain.sizes(&inputs[0].fact(), &inputs[1].fact())?;
         let (out, others) = outputs.split_first_mut().expect("one output to three");
         let (residual, peak) = others.split_at_mut(usize::from(self.residual.is_some()));
+        let saved = residual.first_mut().map(ViewMut::data_mut).transpose()?.map(SharedMut::new);
         let outputs = Outputs {
             out: SharedMut::new(out.data_mut()?),
-            residual: residual.first_mut().map(ViewMut::data_mut).transpose()?.map(SharedMut::new),
+            residual: self.residual.zip(saved),
             peak: peak.first_mut().map(ViewMut::data_mut).transpose()?.map(Maxima::new),
         };
         Forward::new(self, inputs, sizes)?.run(&outputs, pool);
@@ -88,7 +89,7 @@ impl Op for OpticalMatmul {
 /// What the chunks write.
 struct Outputs<'a> {
     out: SharedMut<'a, f32>,
-    residual: Option<SharedMut<'a, f32>>,
+    residual: Option<(Residual, SharedMut<'a, f32>)>,
     peak: Option<Maxima<'a>>,
 }
 
@@ -96,8 +97,6 @@ struct Outputs<'a> {
 struct Forward<'a> {
     level: Level,
     chain: &'a Chain,
-    residual: Option<Residual>,
-    with_peak: bool,
     sizes: Sizes,
     x: &'a [f32],
     weights: Factor<'a>,
@@ -127,8 +126,6 @@ impl<'a> Forward<'a> {
         Ok(Self {
             level,
             chain,
-            residual: op.residual,
-            with_peak: op.with_peak,
             sizes,
             x: inputs[0].data()?,
             weights: Factor::new(level, weights, quantizers, chain, kind),
@@ -257,29 +254,30 @@ impl<'a> Forward<'a> {
             let start = row * columns + tile.columns.start;
             // SAFETY: as above, of both outputs.
             let (y, residual) = unsafe {
-                let residual = self.residual.zip(outputs.residual.as_ref());
-                let residual = residual.map(|(kind, all)| (kind, all.slice(start, width)));
+                let residual = outputs.residual.as_ref();
+                let residual = residual.map(|(kind, all)| (*kind, all.slice(start, width)));
                 (outputs.out.slice(start, width), residual)
             };
             let columns = tile.columns.clone();
-            let peak = self.finish_row(row, columns, (y, residual), (*x, steps), &mut epsilon);
-            if let Some(peaks) = &outputs.peak {
+            let mut peak = outputs.peak.as_ref().map(|_| 0.0);
+            let outputs_of_row = (y, residual, peak.as_mut());
+            self.finish_row(row, columns, outputs_of_row, (*x, steps), &mut epsilon);
+            if let Some((peaks, peak)) = outputs.peak.as_ref().zip(peak) {
                 peaks.raise(row, peak);
             }
         }
     }
 
-    /// Makes outputs of the products in `y`, and returns their peak, 0 where none is asked for.
+    /// Makes outputs of the products in `y`, and raises the peak to theirs if one is asked for.
     fn finish_row(
         &self,
         row: usize,
         columns: Range<usize>,
-        (y, mut residual): (&mut [f32], Option<(Residual, &mut [f32])>),
+        (y, mut residual, mut peak): RowOutputs<'_>,
         (x, steps): (Row, Option<&[f32]>),
         epsilon: &mut [f32; noise::BLOCK],
-    ) -> f32 {
+    ) {
         let first = columns.start;
-        let mut peak = 0.0;
         let mut finish = |start: usize, count: usize, noise: Option<Noise<'_>>| {
             let local = start - first..start - first + count;
             let residual =
@@ -292,8 +290,7 @@ impl<'a> Forward<'a> {
                 adc: (!self.chain.adc.is_off())
                     .then(|| Converter::Each(self.adc.columns(start, count))),
             };
-            let peak = self.with_peak.then_some(&mut peak);
-            finish_piece(self.level, &mut y[local], residual, peak, &piece);
+            finish_piece(self.level, &mut y[local], residual, peak.as_deref_mut(), &piece);
         };
         match self.ranges.coefficients(row) {
             Some(coefficients) => {
@@ -308,9 +305,11 @@ impl<'a> Forward<'a> {
                 }
             }
         }
-        peak
     }
 }
+
+/// The outputs of one row: `out`, the residual and the peak.
+type RowOutputs<'a> = (&'a mut [f32], Option<(Residual, &'a mut [f32])>, Option<&'a mut f32>);
 
 /// Most rows of a tile, unless there are many weights.
 const MAX_ROWS: usize = 64;

@@ -286,15 +286,15 @@ impl<'a> Backward<'a> {
         }
         let panels = Panels::new(self, rows);
         let block = Block::new(self, rows.min(BLOCK));
-        let call = Call { panels: &panels, block: &block, gradients };
+        let plan = Plan::new(self, &panels, pool.width());
+        let call = Call { panels: &panels, block: &block, plan: &plan, gradients };
         // Of each block of rows: dz, dx, dw, and what is left to be added up.
         let mut stages = vec![panels.chunks()];
-        let ranges = |block: usize| block * BLOCK..rows.min((block + 1) * BLOCK);
+        let range = |block: usize| block * BLOCK..rows.min((block + 1) * BLOCK);
         for block in 0..rows.div_ceil(BLOCK) {
-            let rows = ranges(block).len();
-            let plan = Plan::new(self, &panels, rows, pool.width());
+            let rows = range(block).len();
             let ranges = usize::from(self.with_ranges);
-            stages.extend([Block::chunks(rows), plan.inputs(), plan.weights(), ranges]);
+            stages.extend([Block::chunks(rows), plan.inputs(rows), plan.weights, ranges]);
         }
         let scratch: Vec<_> = (0..pool.width()).map(|_| Mutex::new(Scratch::default())).collect();
         run_stages(pool, &stages, &|stage, chunk, worker| {
@@ -303,14 +303,13 @@ impl<'a> Backward<'a> {
                 // SAFETY: each panel is filled by one chunk.
                 return unsafe { panels.fill(self, chunk) };
             };
-            let rows = ranges(stage / 4);
-            let plan = Plan::new(self, &panels, rows.len(), pool.width());
+            let rows = range(stage / 4);
             // SAFETY: no two chunks of a stage write the same, and none what another one reads.
             unsafe {
                 match stage % 4 {
                     0 => block.fill(self, rows, chunk, gradients, &mut scratch.rows),
-                    1 => self.multiply_inputs(&call, &plan, rows, chunk, &mut scratch.products),
-                    2 => self.multiply_weights(&call, &plan, rows, chunk, &mut scratch.products),
+                    1 => self.multiply_inputs(&call, rows, chunk, &mut scratch.products),
+                    2 => self.multiply_weights(&call, rows, chunk, &mut scratch.products),
                     _ => self.add_up(&call, rows),
                 }
             }

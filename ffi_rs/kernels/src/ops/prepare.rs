@@ -195,6 +195,7 @@ impl<'a> Factor<'a> {
         // SAFETY: as this function's.
         unsafe { (self.start.read(columns.clone()), self.steps.read(columns)) }
     }
+
     /// Floats, from weights whose rows are along the columns.
     fn values(&self, into: Columns<'_>) {
         let count = into.range.len();
