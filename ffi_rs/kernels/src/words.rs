@@ -1,7 +1,7 @@
 //! Words of neighbors along the depth: how the factors of [`gemm`](crate::gemm) are laid out.
 
 use crate::gemm::{Number, OFFSET};
-use crate::quantizer::integer;
+use crate::quantizer::{Codes, Converted, Converter, Target, code_of_bits, convert_to, integer};
 use crate::simd::{Level, for_each_level};
 use crate::vector;
 
@@ -75,39 +75,108 @@ pub(crate) fn narrow(level: Level, words: &mut [u32], values: &[f32], number: Nu
     narrow_at(level, words, values, number, offset(number, side));
 }
 
+/// Codes as integers of a byte, of two bytes, and as bfloat16, which holds those of 8 bits.
+struct Bytes;
+struct Pairs;
+struct Brains;
+
+impl Target for Bytes {
+    type Number = u8;
+
+    #[inline(always)]
+    fn of_bits(bits: u32, _: f32, _: f32) -> u8 {
+        bits as u8
+    }
+
+    #[inline(always)]
+    fn of_code(code: f32, _: f32) -> u8 {
+        integer(code) as u8
+    }
+}
+
+impl Target for Pairs {
+    type Number = u16;
+
+    #[inline(always)]
+    fn of_bits(bits: u32, _: f32, _: f32) -> u16 {
+        bits as u16
+    }
+
+    #[inline(always)]
+    fn of_code(code: f32, _: f32) -> u16 {
+        integer(code) as u16
+    }
+}
+
+impl Target for Brains {
+    type Number = u16;
+
+    #[inline(always)]
+    fn of_bits(bits: u32, v: f32, _: f32) -> u16 {
+        (code_of_bits(bits, v).to_bits() >> 16) as u16
+    }
+
+    #[inline(always)]
+    fn of_code(code: f32, _: f32) -> u16 {
+        (code.to_bits() >> 16) as u16
+    }
+}
+
+#[inline(always)]
+fn code_words_body(
+    words: &mut [u32],
+    values: &[f32],
+    converter: &Converter<'_>,
+    number: Number,
+    converted: &mut Converted,
+) {
+    let count = values.len();
+    if let Some(last) = words.last_mut() {
+        *last = 0;
+    }
+    *converted = match number {
+        Number::F32 => convert_to::<Codes>(bytemuck::cast_slice_mut(words), values, converter),
+        Number::Bf16 => {
+            let halves: &mut [u16] = bytemuck::cast_slice_mut(words);
+            convert_to::<Brains>(&mut halves[..count], values, converter)
+        }
+        Number::I16 => {
+            let halves: &mut [u16] = bytemuck::cast_slice_mut(words);
+            convert_to::<Pairs>(&mut halves[..count], values, converter)
+        }
+        Number::Byte => {
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
+            convert_to::<Bytes>(&mut bytes[..count], values, converter)
+        }
+    };
+}
+
+for_each_level! {
+    /// Writes the codes, of at most 8 bits, of `values` that follow each other along the depth as
+    /// words of the right factor.
+    pub(crate) fn code_words(
+        words: &mut [u32],
+        values: &[f32],
+        converter: &Converter<'_>,
+        number: Number,
+        converted: &mut Converted,
+    ) = code_words_body
+}
+
 /// The most numbers of a word.
 pub(crate) const MAX_GROUP: usize = 4;
 
-/// Joins rows of integers that follow each other along the depth to words.
+/// Joins integers that follow each other along the depth to a word; of each the low bits count.
 #[inline(always)]
-pub(crate) fn join(words: &mut [u32], rows: &[impl AsRef<[i32]>; MAX_GROUP], number: Number) {
-    let count = words.len();
-    let [a, b, c, d] = rows.each_ref().map(|row| &row.as_ref()[..count]);
-    if number == Number::Byte {
-        for index in 0..count {
-            let [a, b, c, d] = [a, b, c, d].map(|row| row[index] as u32);
-            words[index] = a & 0xFF | (b & 0xFF) << 8 | (c & 0xFF) << 16 | d << 24;
-        }
-    } else {
-        for index in 0..count {
-            words[index] = a[index] as u32 & 0xFFFF | (b[index] as u32) << 16;
-        }
+pub(crate) fn join<const GROUP: usize>(integers: [u32; GROUP]) -> u32 {
+    let width = 32 / GROUP as u32;
+    let mut word = 0;
+    for (g, integer) in (0..).zip(integers) {
+        // The first is the first in memory.
+        let place = if cfg!(target_endian = "big") { GROUP as u32 - 1 - g } else { g };
+        word |= (integer & (u32::MAX >> (32 - width))) << (place * width);
     }
-    first_number_first(words, number);
-}
-
-/// Where that is not so, makes the first number of a word the first in memory.
-#[inline(always)]
-fn first_number_first(words: &mut [u32], number: Number) {
-    if cfg!(target_endian = "big") {
-        for word in words {
-            *word = match number {
-                Number::F32 => *word,
-                Number::Bf16 | Number::I16 => word.rotate_left(16),
-                Number::Byte => word.swap_bytes(),
-            };
-        }
-    }
+    word
 }
 
 #[inline(always)]
@@ -118,19 +187,17 @@ fn interleave_body(words: &mut [u32], rows: [&[f32]; MAX_GROUP], number: Number,
         Number::F32 => words.copy_from_slice(bytemuck::cast_slice(rows[0])),
         Number::Bf16 => {
             for index in 0..count {
-                words[index] = brain(rows[0][index]) >> 16 | brain(rows[1][index]);
+                words[index] = join([rows[0], rows[1]].map(|row| brain(row[index]) >> 16));
             }
-            first_number_first(words, number);
         }
-        Number::I16 | Number::Byte => {
-            for (piece, words) in words.chunks_mut(PIECE).enumerate() {
-                let mut integers = [[0; PIECE]; MAX_GROUP];
-                for (integers, row) in integers.iter_mut().zip(rows) {
-                    for (out, value) in integers.iter_mut().zip(&row[piece * PIECE..]) {
-                        *out = integer(*value) + offset;
-                    }
-                }
-                join(words, &integers, number);
+        Number::I16 => {
+            for index in 0..count {
+                words[index] = join([rows[0], rows[1]].map(|row| (integer(row[index])) as u32));
+            }
+        }
+        Number::Byte => {
+            for index in 0..count {
+                words[index] = join(rows.map(|row| (integer(row[index]) + offset) as u32));
             }
         }
     }
@@ -156,8 +223,6 @@ pub(crate) fn interleave(
 ) {
     interleave_at(level, words, rows, number, offset(number, side));
 }
-
-const PIECE: usize = 64;
 
 /// Rows that [`transpose`] takes at a time.
 pub(crate) const TRANSPOSED: usize = 8;

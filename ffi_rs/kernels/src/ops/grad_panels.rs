@@ -120,11 +120,11 @@ impl Backward<'_> {
             } else {
                 for (row, line) in lines.chunks_exact_mut(depth.max(1)).take(count).enumerate() {
                     let values = values(first + row);
-                    let (sum, clips) =
+                    let converted =
                         line_of_words(level, line, values, &converter, way.form, way.kind);
-                    clipped |= clips;
+                    clipped |= converted.clipped;
                     if let Some(start) = start.get_mut(first - rows.start + row) {
-                        *start = start_of(number, sum);
+                        *start = start_of(number, converted.sum);
                     }
                 }
                 for (source, line) in sources.iter_mut().zip(lines.chunks_exact(depth.max(1))) {

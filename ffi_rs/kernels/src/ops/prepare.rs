@@ -5,12 +5,14 @@ use std::ops::Range;
 use super::operands::{Chain, Ranges, Sizes, Weights};
 use crate::gemm::{Kind, Number, OFFSET, Right};
 use crate::quantizer::{
-    Converter, PIECE, Quantizers, code_and_distance, codes, convert, integer, integer_of_bits,
-    within,
+    self, Converted, Converter, PIECE, Quantizers, bits_of_code, code_and_distance, codes,
+    convert, integer_of_bits_sum, padded, within,
 };
 use crate::shared::Staged;
 use crate::simd::{Level, for_each_level, lane_sum};
-use crate::words::{MAX_GROUP, Side, TRANSPOSED, join, narrow, round_to_brain, transpose};
+use crate::words::{
+    Side, TRANSPOSED, code_words, join, narrow, round_to_brain, transpose,
+};
 
 /// One input row as the converters hand it on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -227,7 +229,7 @@ impl<'a> Factor<'a> {
                 };
                 let scale = self.quantizers.full_scale(column);
                 let converter = Converter::one(self.chain.weight, scale);
-                let (sum, clipped) =
+                let Converted { sum, clipped } =
                     line_of_words(level, line, values, &converter, form, self.kind);
                 if self.kind == Kind::Integer {
                     let index = column - into.range.start;
@@ -241,7 +243,7 @@ impl<'a> Factor<'a> {
 }
 
 /// Columns that one chunk converts.
-const CHUNK: usize = 64;
+const CHUNK: usize = 256;
 
 /// Where some columns of the factor go.
 struct Columns<'a> {
@@ -297,8 +299,7 @@ pub(crate) enum Form {
     Code,
 }
 
-/// Writes `values`, which follow each other along the depth, as words of the right factor, and
-/// returns the sum of the codes, and whether a converter clipped one of the values.
+/// Writes `values`, which follow each other along the depth, as words of the right factor.
 pub(crate) fn line_of_words(
     level: Level,
     line: &mut [u32],
@@ -306,20 +307,21 @@ pub(crate) fn line_of_words(
     converter: &Converter<'_>,
     form: Form,
     kind: Kind,
-) -> (i32, bool) {
+) -> Converted {
     let number = kind.number(level);
-    let (mut total, mut clipped) = (0, false);
+    let mut converted = Converted::default();
+    if form == Form::Code {
+        code_words(level, line, values, converter, number, &mut converted);
+        return converted;
+    }
     for (index, values) in values.chunks(PIECE).enumerate() {
         let mut buffer = [0.0; PIECE];
         let numbers = &mut buffer[..values.len()];
         let converter = converter.part(index * PIECE, values.len());
-        match form {
-            Form::Exact => numbers.copy_from_slice(values),
-            Form::Value => convert(level, numbers, values, &converter, &mut clipped),
-            Form::Code => codes(level, numbers, values, &converter, &mut clipped),
-        }
-        if kind == Kind::Integer {
-            add_up(level, numbers, &mut total);
+        if form == Form::Exact {
+            numbers.copy_from_slice(values);
+        } else {
+            convert(level, numbers, values, &converter, &mut converted.clipped);
         }
         if kind == Kind::Brain && number == Number::F32 {
             round_to_brain(level, numbers);
@@ -328,84 +330,158 @@ pub(crate) fn line_of_words(
         let words = &mut line[start..start + number.words(values.len())];
         narrow(level, words, numbers, number, Side::Right);
     }
-    (total, clipped)
-}
-
-#[inline(always)]
-fn add_up_body(codes: &[f32], sum: &mut i32) {
-    for code in codes {
-        *sum = sum.wrapping_add(integer(*code));
-    }
-}
-
-for_each_level! {
-    /// Adds up `codes`.
-    fn add_up(codes: &[f32], sum: &mut i32) = add_up_body
+    converted
 }
 
 #[inline(always)]
 fn code_columns_body(into: Columns<'_>, factor: &Factor<'_>) {
+    match factor.number.group() {
+        4 => code_columns_by::<4>(into, factor),
+        _ => code_columns_by::<2>(into, factor),
+    }
+}
+
+/// The same, with `GROUP` codes to a word.
+#[inline(always)]
+fn code_columns_by<const GROUP: usize>(into: Columns<'_>, factor: &Factor<'_>) {
     let Factor { weights, quantizers, number, .. } = factor;
     let Sizes { depth, columns, .. } = weights.sizes;
     let (first, count) = (into.range.start, into.range.len());
     let quantizers = quantizers.columns(first, count);
-    let (inverse, largest, tie) = quantizers.reciprocals();
-    // Loops over arrays of a fixed size become vector code without ends.
-    let inverses = padded(inverse);
-    let group = number.group();
-    let (mut sums, mut poison) = ([0i32; CHUNK], [0.0f32; CHUNK]);
-    for word in 0..number.words(depth) {
-        let mut codes = [[0i32; CHUNK]; MAX_GROUP];
-        let mut farthest = [0u32; CHUNK];
-        let rows = word * group..depth.min((word + 1) * group);
-        for (codes, row) in codes.iter_mut().zip(rows.clone()) {
-            let values = &weights.data[row * columns + first..][..count];
-            let values = &padded(values);
-            for index in 0..CHUNK {
-                let ratio = within(values[index] * inverses[index], largest);
-                let (bits, distance) = code_and_distance(ratio);
-                codes[index] = integer_of_bits(bits);
-                farthest[index] = farthest[index].max(distance);
-                poison[index] += values[index] * 0.0;
-            }
+    let zeros = [0.0; CHUNK];
+    let mut totals = [Totals::default(); CHUNK / STRIP];
+    for word in 0..depth.div_ceil(GROUP) {
+        let mut rows: [&[f32]; GROUP] = [&zeros[..count]; GROUP];
+        for (values, row) in rows.iter_mut().zip(word * GROUP..depth) {
+            *values = &weights.data[row * columns + first..][..count];
         }
-        if f32::from_bits(farthest.into_iter().fold(0, u32::max)) >= tie {
-            for (codes, row) in codes.iter_mut().zip(rows) {
-                let values = &weights.data[row * columns + first..][..count];
-                for (index, value) in values.iter().enumerate() {
-                    codes[index] = integer(quantizers.at(index).code(*value));
-                }
-            }
-        }
-        for codes in &codes {
-            for index in 0..CHUNK {
-                sums[index] += codes[index];
-            }
-        }
+        let present = GROUP.min(depth - word * GROUP);
         // SAFETY: this chunk alone has these columns.
         let out = unsafe { into.words.write(word * into.stride + first, count) };
-        if let Ok(out) = <&mut [u32; CHUNK]>::try_from(&mut *out) {
-            join(out, &codes, *number);
-        } else {
-            let mut joined = [0; CHUNK];
-            join(&mut joined, &codes, *number);
-            out.copy_from_slice(&joined[..count]);
+        for (strip, out) in out.chunks_mut(STRIP).enumerate() {
+            let range = strip * STRIP..strip * STRIP + out.len();
+            let quantizers = quantizers.part(range.clone());
+            let rows = rows.map(|row| &row[range.clone()]);
+            totals[strip].code::<GROUP>(out, rows, &quantizers, present);
         }
     }
-    for index in 0..count {
-        into.start[index] = start_of(*number, sums[index]);
-        into.steps[index] = poisoned(into.steps[index], poison[index]);
+    let numbers = depth.next_multiple_of(GROUP);
+    let sums = totals.iter().flat_map(|totals| totals.sums.iter().zip(&totals.peaks));
+    for ((sum, peak), (start, step)) in sums.zip(into.start.iter_mut().zip(into.steps)) {
+        *start = start_of(*number, integer_of_bits_sum(*sum, numbers));
+        *step = poisoned(*step, f32::from_bits(*peak) * 0.0);
     }
 }
 
-/// `values`, and zeros.
+/// Columns whose weights are coded at a time.
+const STRIP: usize = 64;
+
+/// What is known of each column of a strip.
+#[derive(Clone, Copy)]
+struct Totals {
+    /// The sum of the bits of the codes.
+    sums: [u32; STRIP],
+    /// The bits of the largest magnitude.
+    peaks: [u32; STRIP],
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self { sums: [0; STRIP], peaks: [0; STRIP] }
+    }
+}
+
+impl Totals {
+    /// Writes words of the codes of `rows`, of which `present` are not beyond the last row.
+    #[inline(always)]
+    fn code<const GROUP: usize>(
+        &mut self,
+        out: &mut [u32],
+        rows: [&[f32]; GROUP],
+        quantizers: &quantizer::Columns<'_>,
+        present: usize,
+    ) {
+        let ([divisor, inverse], largest, tie) = quantizers.divisors();
+        if tie < 0.0 {
+            return self.code_each(out, rows, quantizers, present);
+        }
+        if let (Ok(out), Ok(divisor), Ok(inverse)) =
+            (<&mut [u32; STRIP]>::try_from(&mut *out), divisor.try_into(), inverse.try_into())
+        {
+            let rows = rows.map(|row| row.try_into().expect("all rows are as long"));
+            return self.code_whole(out, rows, [divisor, inverse], largest, tie);
+        }
+        let mut whole = [0; STRIP];
+        let rows = rows.map(|row| padded(row, 0.0));
+        let scales = [&padded(divisor, 1.0), &padded(inverse, 1.0)];
+        self.code_whole(&mut whole, rows.each_ref(), scales, largest, tie);
+        out.copy_from_slice(&whole[..out.len()]);
+    }
+
+    #[inline(always)]
+    fn code_whole<const GROUP: usize>(
+        &mut self,
+        out: &mut [u32; STRIP],
+        rows: [&[f32; STRIP]; GROUP],
+        [divisor, inverse]: [&[f32; STRIP]; 2],
+        largest: f32,
+        tie: f32,
+    ) {
+        let (mut sums, distance) =
+            find_codes(out, rows, largest, |v, index| v * inverse[index]);
+        if distance >= tie {
+            sums = find_codes(out, rows, largest, |v, index| v / divisor[index]).0;
+        }
+        for index in 0..STRIP {
+            self.sums[index] = self.sums[index].wrapping_add(sums[index]);
+            for row in rows {
+                self.peaks[index] = self.peaks[index].max(row[index].abs().to_bits());
+            }
+        }
+    }
+
+    /// The same, one by one.
+    fn code_each<const GROUP: usize>(
+        &mut self,
+        out: &mut [u32],
+        rows: [&[f32]; GROUP],
+        quantizers: &quantizer::Columns<'_>,
+        present: usize,
+    ) {
+        for (index, word) in out.iter_mut().enumerate() {
+            // Of what is beyond the last row, the code is 0 also of one bit.
+            let mut codes = [bits_of_code(0.0); GROUP];
+            for (code, row) in codes.iter_mut().zip(rows).take(present) {
+                *code = bits_of_code(quantizers.at(index).code(row[index]));
+                self.peaks[index] = self.peaks[index].max(row[index].abs().to_bits());
+            }
+            self.sums[index] = codes.into_iter().fold(self.sums[index], u32::wrapping_add);
+            *word = join(codes);
+        }
+    }
+}
+
+/// Writes words of the codes of values whose ratios to their steps `ratio` gives, and returns the
+/// sums of their bits by column, and the largest distance of a ratio from its code.
 #[inline(always)]
-fn padded(values: &[f32]) -> [f32; CHUNK] {
-    <[f32; CHUNK]>::try_from(values).unwrap_or_else(|_| {
-        let mut padded = [0.0; CHUNK];
-        padded[..values.len()].copy_from_slice(values);
-        padded
-    })
+fn find_codes<const GROUP: usize>(
+    words: &mut [u32; STRIP],
+    rows: [&[f32; STRIP]; GROUP],
+    largest: f32,
+    ratio: impl Fn(f32, usize) -> f32,
+) -> ([u32; STRIP], f32) {
+    let (mut sums, mut farthest) = ([0; STRIP], 0);
+    for index in 0..STRIP {
+        let mut codes = [0; GROUP];
+        for (code, row) in codes.iter_mut().zip(rows) {
+            let distance;
+            (*code, distance) = code_and_distance(within(ratio(row[index], index), largest));
+            farthest = farthest.max(distance);
+        }
+        sums[index] = codes.into_iter().fold(0, u32::wrapping_add);
+        words[index] = join(codes);
+    }
+    (sums, f32::from_bits(farthest))
 }
 
 for_each_level! {

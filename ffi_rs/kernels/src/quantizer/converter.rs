@@ -1,14 +1,17 @@
 //! Conversion of many values at a time, and of their gradients.
 //!
 //! Codes are those of the division `v / step`. The reciprocal of the step gives the same ones unless
-//! the ratio is near a tie, which a pass over the values finds out; only then is divided.
+//! the ratio is near a tie; then a few values are divided.
 
-use super::{Bits, Columns, Quantizer, code_and_distance, code_of_bits, within};
+use super::{
+    Bits, Columns, Quantizer, code_and_distance, code_of_bits, integer, integer_of_bits_sum, within,
+};
 use crate::simd::for_each_level;
 
-/// Values that are converted at a time: what a second, exact pass may have to repeat.
+/// Values of a row that are on their way through the chain at a time.
 pub(crate) const PIECE: usize = 256;
-const LANES: usize = 16;
+/// Values that are converted again if one of them is near a tie.
+const BLOCK: usize = 128;
 
 /// One quantizer, or one for each column.
 #[derive(Clone, Copy)]
@@ -21,7 +24,7 @@ impl<'a> Converter<'a> {
     /// The quantizer of these bits for all columns.
     pub(crate) fn one(bits: Bits, full_scale: f32) -> Self {
         let quantizer = bits.quantizer(full_scale);
-        let tie = if quantizer.has_reciprocal() { bits.tie() } else { 0.0 };
+        let tie = if quantizer.has_reciprocal() { bits.tie() } else { -1.0 };
         Self::One(quantizer, tie)
     }
 
@@ -44,94 +47,191 @@ impl<'a> Converter<'a> {
     }
 }
 
-/// Writes the codes of `values`, or the levels nearest to them, and returns whether the reciprocals
-/// gave all of them; `lanes` gives [`LANES`] full scales, reciprocals and steps. Sets `clipped` if a
-/// value is beyond its full scale; what is written of one that is not finite has no meaning.
+/// What is written of a converted value.
+pub(crate) trait Target {
+    type Number: Copy;
+
+    /// Of the code in the bits of its sum with the magic number, of `v`.
+    fn of_bits(bits: u32, v: f32, step: f32) -> Self::Number;
+
+    /// Of a code.
+    fn of_code(code: f32, step: f32) -> Self::Number;
+}
+
+/// The levels nearest to the values.
+struct Levels;
+
+impl Target for Levels {
+    type Number = f32;
+
+    #[inline(always)]
+    fn of_bits(bits: u32, v: f32, step: f32) -> f32 {
+        code_of_bits(bits, v) * step
+    }
+
+    #[inline(always)]
+    fn of_code(code: f32, step: f32) -> f32 {
+        code * step
+    }
+}
+
+/// Their codes.
+pub(crate) struct Codes;
+
+impl Target for Codes {
+    type Number = f32;
+
+    #[inline(always)]
+    fn of_bits(bits: u32, v: f32, _: f32) -> f32 {
+        code_of_bits(bits, v)
+    }
+
+    #[inline(always)]
+    fn of_code(code: f32, _: f32) -> f32 {
+        code
+    }
+}
+
+/// What a conversion found out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Converted {
+    /// The sum of the codes.
+    pub(crate) sum: i32,
+    /// Whether a value may be beyond its full scale, or not finite.
+    pub(crate) clipped: bool,
+}
+
+/// Converts `values`; of one that is not finite, what is written has no meaning.
 #[inline(always)]
-fn by_reciprocals<const LEVELS: bool>(
-    out: &mut [f32],
+pub(crate) fn convert_to<T: Target>(
+    out: &mut [T::Number],
+    values: &[f32],
+    converter: &Converter<'_>,
+) -> Converted {
+    let values = &values[..out.len()];
+    let mut converted = Converted::default();
+    for (block, (out, values)) in out.chunks_mut(BLOCK).zip(values.chunks(BLOCK)).enumerate() {
+        let start = block * BLOCK;
+        let here = match converter {
+            Converter::One(quantizer, tie) => {
+                let Quantizer { full_scale, divisor, inverse, step, .. } = *quantizer;
+                convert_block::<T>(out, values, *tie, |_| [full_scale, divisor, inverse, step])
+            }
+            Converter::Each(columns) => {
+                let columns = columns.part(start..start + out.len());
+                let scales = [columns.full_scale, columns.divisor, columns.inverse, columns.step];
+                let whole = scales.map(<&[f32; BLOCK]>::try_from);
+                if let [Ok(full_scale), Ok(divisor), Ok(inverse), Ok(step)] = whole {
+                    convert_block::<T>(out, values, columns.tie, |index| {
+                        [full_scale[index], divisor[index], inverse[index], step[index]]
+                    })
+                } else {
+                    let scales = scales.map(|scales| padded::<BLOCK>(scales, 1.0));
+                    let of = |index: usize| scales.each_ref().map(|scales| scales[index]);
+                    convert_block::<T>(out, values, columns.tie, of)
+                }
+            }
+        };
+        let here = here.unwrap_or_else(|| {
+            let mut here = Converted::default();
+            for (index, (out, value)) in out.iter_mut().zip(values).enumerate() {
+                let quantizer = converter.at(start + index);
+                let code = quantizer.code(*value);
+                here.sum = here.sum.wrapping_add(integer(code));
+                here.clipped |= !(value.is_finite() && value.abs() <= quantizer.full_scale);
+                *out = T::of_code(code, quantizer.step);
+            }
+            here
+        });
+        converted.sum = converted.sum.wrapping_add(here.sum);
+        converted.clipped |= here.clipped;
+    }
+    converted
+}
+
+/// Converts at most [`BLOCK`] values, unless `tie` is negative; `scales` gives the full scale, the
+/// divisor, its reciprocal and the step of each.
+#[inline(always)]
+fn convert_block<T: Target>(
+    out: &mut [T::Number],
     values: &[f32],
     tie: f32,
-    lanes: impl Fn(usize) -> [[f32; LANES]; 3],
-    at: impl Fn(usize) -> Quantizer,
-    clipped: &mut bool,
-) -> bool {
-    if tie == 0.0 {
-        return false;
+    scales: impl Fn(usize) -> [f32; 4],
+) -> Option<Converted> {
+    if tie < 0.0 {
+        return None;
     }
-    let (chunks, rest) = out.as_chunks_mut::<LANES>();
-    let (values, rest_values) = values.as_chunks::<LANES>();
-    let (mut farthest, mut beyond) = ([0; LANES], [0; LANES]);
-    for (chunk, (out, values)) in chunks.iter_mut().zip(values).enumerate() {
-        let [full_scale, inverse, step] = lanes(chunk);
-        for lane in 0..LANES {
-            let v = values[lane];
-            let near = within(v, full_scale[lane]);
-            beyond[lane] |= u32::from(near != v);
-            let (bits, distance) = code_and_distance(near * inverse[lane]);
-            farthest[lane] = farthest[lane].max(distance);
-            let code = code_of_bits(bits, v);
-            out[lane] = if LEVELS { code * step[lane] } else { code };
-        }
+    let whole = <&mut [T::Number; BLOCK]>::try_from(&mut *out);
+    if let (Ok(out), Ok(values)) = (whole, <&[f32; BLOCK]>::try_from(values)) {
+        return Some(convert_whole::<T>(out, values, tie, scales));
     }
-    *clipped |= beyond.into_iter().fold(0, |all, one| all | one) != 0;
-    for (index, (out, value)) in rest.iter_mut().zip(rest_values).enumerate() {
-        let quantizer = at(values.len() * LANES + index);
-        *out = quantizer.code_or_level::<LEVELS>(*value, clipped);
-    }
-    f32::from_bits(farthest.into_iter().fold(0, u32::max)) < tie
+    let mut whole = [T::of_code(0.0, 0.0); BLOCK];
+    let converted = convert_whole::<T>(&mut whole, &padded(values, 0.0), tie, scales);
+    out.copy_from_slice(&whole[..out.len()]);
+    Some(converted)
 }
 
-impl Quantizer {
-    /// The level nearest to `v` or its code, of no meaning if `v` is not finite.
-    #[inline(always)]
-    fn code_or_level<const LEVEL: bool>(&self, v: f32, clipped: &mut bool) -> f32 {
-        let inside = v.is_finite() && v.abs() <= self.full_scale;
-        *clipped |= !inside;
-        self.code(v) * if LEVEL { self.step } else { 1.0 }
-    }
-}
-
-/// Writes the codes of at most [`PIECE`] `values`, or the levels nearest to them; sets `clipped`
-/// if not all of them are within their full scales.
 #[inline(always)]
-fn convert_piece<const LEVELS: bool>(
+fn convert_whole<T: Target>(
+    out: &mut [T::Number; BLOCK],
+    values: &[f32; BLOCK],
+    tie: f32,
+    scales: impl Fn(usize) -> [f32; 4],
+) -> Converted {
+    let (farthest, converted) = find_codes::<T>(out, values, &scales, |v, [_, _, inverse, _]| v * inverse);
+    if f32::from_bits(farthest) < tie {
+        return converted;
+    }
+    find_codes::<T>(out, values, scales, |v, [_, divisor, _, _]| v / divisor).1
+}
+
+/// Converts values whose ratios to their steps `ratio` gives, and returns the bits of the largest
+/// distance of one from its code.
+#[inline(always)]
+fn find_codes<T: Target>(
+    out: &mut [T::Number; BLOCK],
+    values: &[f32; BLOCK],
+    scales: impl Fn(usize) -> [f32; 4],
+    ratio: impl Fn(f32, [f32; 4]) -> f32,
+) -> (u32, Converted) {
+    // Sums and maxima of integers, whose order does not matter, are what compilers vectorize.
+    let (mut farthest, mut sum, mut beyond) = (0, 0u32, 0);
+    for index in 0..BLOCK {
+        let v = values[index];
+        let scales = scales(index);
+        let near = within(v, scales[0]);
+        beyond |= near.to_bits() ^ v.to_bits();
+        let (bits, distance) = code_and_distance(ratio(near, scales));
+        farthest = farthest.max(distance);
+        sum = sum.wrapping_add(bits);
+        out[index] = T::of_bits(bits, v, scales[3]);
+    }
+    (farthest, Converted { sum: integer_of_bits_sum(sum, BLOCK), clipped: beyond != 0 })
+}
+
+/// `values`, and as many times `rest` as are missing.
+#[inline(always)]
+pub(crate) fn padded<const WIDTH: usize>(values: &[f32], rest: f32) -> [f32; WIDTH] {
+    <[f32; WIDTH]>::try_from(values).unwrap_or_else(|_| {
+        let mut padded = [rest; WIDTH];
+        padded[..values.len()].copy_from_slice(values);
+        padded
+    })
+}
+
+#[inline(always)]
+fn codes_body(
     out: &mut [f32],
     values: &[f32],
     converter: &Converter<'_>,
     clipped: &mut bool,
 ) {
-    let values = &values[..out.len()];
-    let sure = match converter {
-        Converter::One(quantizer, tie) => {
-            let Quantizer { full_scale, inverse, step, .. } = *quantizer;
-            let lanes = [[full_scale; LANES], [inverse; LANES], [step; LANES]];
-            by_reciprocals::<LEVELS>(out, values, *tie, |_| lanes, |_| *quantizer, clipped)
-        }
-        Converter::Each(columns) => {
-            let columns = columns.part(0..out.len());
-            let [full_scale, inverse, step] = [columns.full_scale, columns.inverse, columns.step]
-                .map(|numbers| numbers.as_chunks::<LANES>().0);
-            let lanes = |chunk: usize| [full_scale[chunk], inverse[chunk], step[chunk]];
-            let at = |index: usize| columns.at(index);
-            by_reciprocals::<LEVELS>(out, values, columns.tie, lanes, at, clipped)
-        }
-    };
-    if !sure {
-        for (index, (out, value)) in out.iter_mut().zip(values).enumerate() {
-            *out = converter.at(index).code_or_level::<LEVELS>(*value, clipped);
-        }
-    }
-}
-
-#[inline(always)]
-fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>, clipped: &mut bool) {
-    convert_piece::<false>(out, values, converter, clipped);
+    *clipped |= convert_to::<Codes>(out, values, converter).clipped;
 }
 
 for_each_level! {
-    /// Writes the codes of at most [`PIECE`] `values`, any code where one is not finite; sets
-    /// `clipped` if not all of them are within their full scales.
+    /// Writes the codes of `values`, any code where one is not finite; sets `clipped` if not all of
+    /// them are within their full scales.
     pub(crate) fn codes(
         out: &mut [f32],
         values: &[f32],
@@ -149,8 +249,7 @@ pub(crate) fn convert_body(
 ) {
     for (piece, (out, values)) in out.chunks_mut(PIECE).zip(values.chunks(PIECE)).enumerate() {
         let converter = converter.part(piece * PIECE, out.len());
-        let mut here = false;
-        convert_piece::<true>(out, values, &converter, &mut here);
+        let here = convert_to::<Levels>(out, values, &converter).clipped;
         if here {
             mask_invalid(out, values);
         }
@@ -222,7 +321,7 @@ pub(crate) fn through(
 ) {
     let mut codes = [0.0; PIECE];
     let codes = &mut codes[..values.len()];
-    convert_piece::<false>(codes, values, converter, &mut false);
+    convert_to::<Codes>(codes, values, converter);
     match converter {
         Converter::One(quantizer, _) => {
             through_codes(gradient, by_full_scale, values, codes, |_| *quantizer);

@@ -11,7 +11,8 @@
 mod converter;
 
 pub(crate) use converter::{
-    Converter, PIECE, codes, convert, convert_body, mask, mask_invalid, through,
+    Codes, Converted, Converter, PIECE, Target, codes, convert, convert_body, convert_to, mask,
+    mask_invalid, padded, through,
 };
 
 use crate::{Attrs, Error};
@@ -67,12 +68,12 @@ impl Bits {
 
     /// The distance to a code, in steps, below which `v · inverse` and `v / step` round to it
     /// alike: they differ by at most three roundings, 1.5 · 2⁻²³ of a ratio that is at most Q. 0,
-    /// to divide, where too many values lie farther off.
+    /// to divide, where too many values lie farther off; -1 where codes are found one by one.
     fn tie(self) -> f32 {
-        if (2..=10).contains(&self.0) {
-            0.5 - self.largest_code() as f32 * (2.0 / (1u32 << 23) as f32)
-        } else {
-            0.0
+        match self.0 {
+            2..=10 => 0.5 - self.largest_code() as f32 * (2.0 / (1u32 << 23) as f32),
+            11..=20 => 0.0,
+            _ => -1.0,
         }
     }
 }
@@ -90,25 +91,32 @@ pub(crate) struct Quantizer {
     inverse: f32,
 }
 
-/// Adding 1.5 · 2²³ leaves an integer of up to 22 bits in the low bits of the mantissa.
+/// Adding 1.5 · 2²³ leaves an integer of up to 22 bits in the low bits of the mantissa; its own low
+/// half is zero.
 const MAGIC: f32 = 12_582_912.0;
 
 /// A code, or another integer of up to 22 bits; any integer for NaN.
 #[inline(always)]
 pub(crate) fn integer(code: f32) -> i32 {
-    integer_of_bits((code + MAGIC).to_bits())
+    integer_of_bits_sum(bits_of_code(code), 1)
+}
+
+/// The bits of the sum of [`MAGIC`] and a code.
+#[inline(always)]
+pub(crate) fn bits_of_code(code: f32) -> u32 {
+    (code + MAGIC).to_bits()
 }
 
 /// The code in the bits of its sum with [`MAGIC`], of a finite `v`: where it is zero, of its sign.
 #[inline(always)]
-fn code_of_bits(bits: u32, v: f32) -> f32 {
+pub(crate) fn code_of_bits(bits: u32, v: f32) -> f32 {
     (f32::from_bits(bits) - MAGIC).copysign(v)
 }
 
-/// The integer in the bits of its sum with [`MAGIC`].
+/// The sum of `count` integers of which the bits of their sums with [`MAGIC`] sum to `bits`.
 #[inline(always)]
-pub(crate) fn integer_of_bits(bits: u32) -> i32 {
-    bits.wrapping_sub(MAGIC.to_bits()) as i32
+pub(crate) fn integer_of_bits_sum(bits: u32, count: usize) -> i32 {
+    bits.wrapping_sub(MAGIC.to_bits().wrapping_mul(count as u32)) as i32
 }
 
 impl Quantizer {
@@ -148,8 +156,8 @@ pub(crate) fn within(v: f32, limit: f32) -> f32 {
     if v < limit { v } else { limit }
 }
 
-/// The integer nearest to `ratio`, as [`integer_of_bits`] takes it, and the bits of its distance,
-/// which compare as distances do.
+/// The bits of the sum of [`MAGIC`] and the integer nearest to `ratio`, whose low half is that
+/// integer's, and the bits of its distance, which compare as distances do.
 #[inline(always)]
 pub(crate) fn code_and_distance(ratio: f32) -> (u32, u32) {
     let sum = ratio + MAGIC;
@@ -159,7 +167,7 @@ pub(crate) fn code_and_distance(ratio: f32) -> (u32, u32) {
 /// One quantizer for each column, laid out for vector loops.
 pub(crate) struct Quantizers {
     bits: Bits,
-    /// [`Bits::tie`], or 0 if a step has no reciprocal that is as good.
+    /// [`Bits::tie`], or -1 if a step has no reciprocal that is as good.
     tie: f32,
     full_scale: Vec<f32>,
     step: Vec<f32>,
@@ -185,7 +193,7 @@ impl Quantizers {
             quantizers.divisor.push(quantizer.divisor);
             quantizers.inverse.push(quantizer.inverse);
             if !quantizer.has_reciprocal() {
-                quantizers.tie = 0.0;
+                quantizers.tie = -1.0;
             }
         }
         quantizers
@@ -241,9 +249,9 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// The reciprocals of the steps, the largest code, and [`Bits::tie`] or 0.
-    pub(crate) fn reciprocals(&self) -> (&'a [f32], f32, f32) {
-        (self.inverse, self.largest, self.tie)
+    /// The divisors, their reciprocals, the largest code, and [`Bits::tie`] or -1.
+    pub(crate) fn divisors(&self) -> ([&'a [f32]; 2], f32, f32) {
+        ([self.divisor, self.inverse], self.largest, self.tie)
     }
 
     /// The quantizer of one column.
