@@ -3,6 +3,7 @@
 //! Every front end (the XLA handlers, the NumPy entry, the edge runtime) is generated from
 //! [`for_each_op!`]; nothing else enumerates the ops.
 
+mod cpu;
 mod error;
 mod float;
 mod gemm;
@@ -18,6 +19,7 @@ mod tensor;
 mod vector;
 mod words;
 
+pub use cpu::Cpu;
 pub use error::Error;
 pub use float::FlushDenormals;
 pub use num_complex::Complex32;

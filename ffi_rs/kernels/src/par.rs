@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::cpu::Cpu;
 use crate::float::FlushDenormals;
 
 /// Runs independent chunks of work, on as many threads as it has.
@@ -64,7 +65,7 @@ impl ParFor for RayonPool {
     }
 
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        let next = AtomicUsize::new(0);
+        let (next, cpu) = (AtomicUsize::new(0), Cpu::here());
         let work = || {
             let worker = rayon::current_thread_index().expect("a thread of the pool");
             while let Some(chunk) = take(&next, chunks) {
@@ -73,7 +74,12 @@ impl ParFor for RayonPool {
         };
         self.pool.scope(|scope| {
             for _ in 1..self.width().min(chunks) {
-                scope.spawn(|_| work());
+                scope.spawn(|_| {
+                    if next.load(Ordering::Relaxed) < chunks {
+                        cpu.leave();
+                    }
+                    work();
+                });
             }
             work();
         });

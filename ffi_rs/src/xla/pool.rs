@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-use lumina_kernels::{FlushDenormals, ParFor, Serial, spin_until, take};
+use lumina_kernels::{Cpu, FlushDenormals, ParFor, Serial, spin_until, take};
 
 use super::abi;
 
@@ -102,6 +102,8 @@ struct Job {
     /// The first panic of a chunk.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     caller: Thread,
+    /// The CPU of the caller.
+    cpu: Cpu,
 }
 
 // SAFETY: `task` is `Sync`, and is called only while the loop that borrows it waits.
@@ -123,6 +125,7 @@ impl Job {
             task,
             panic: Mutex::new(None),
             caller: thread::current(),
+            cpu: Cpu::here(),
         }
     }
 
@@ -168,6 +171,9 @@ unsafe extern "C" fn help(data: *mut c_void) {
     let job = unsafe { Arc::from_raw(data.cast_const().cast::<Job>()) };
     let _flush = FlushDenormals::new();
     let worker = job.workers.fetch_add(1, Ordering::Relaxed) + 1;
+    if job.next.load(Ordering::Relaxed) < job.chunks {
+        job.cpu.leave();
+    }
     job.work(worker);
 }
 

@@ -149,7 +149,7 @@ impl<'a> Forward<'a> {
             rows.min(4 * MAX_ROWS)
         };
         let blocks = rows.div_ceil(block);
-        let group = columns_per_group(columns, (4 * workers).div_ceil(blocks));
+        let group = columns_per_group(columns, (3 * workers).div_ceil(blocks));
         let groups = columns.div_ceil(group);
         // Several groups share converted rows; one converts its own, of which there are few.
         let shared_rows = if groups > 1 { rows } else { 0 };
@@ -319,7 +319,7 @@ const MANY_WEIGHTS: usize = 1 << 18;
 /// Columns of a group, so that there are about `groups` of them; whole noise blocks if they are wide.
 fn columns_per_group(columns: usize, groups: usize) -> usize {
     let width = columns.div_ceil(groups.max(1));
-    width.next_multiple_of(if width > noise::BLOCK { noise::BLOCK } else { 64 })
+    width.next_multiple_of(if width > noise::BLOCK { noise::BLOCK } else { 128 })
 }
 
 /// Rows and columns of the outputs that one chunk computes.

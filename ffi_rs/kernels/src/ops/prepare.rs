@@ -5,14 +5,12 @@ use std::ops::Range;
 use super::operands::{Chain, Ranges, Sizes, Weights};
 use crate::gemm::{Kind, Number, OFFSET, Right};
 use crate::quantizer::{
-    self, Converted, Converter, PIECE, Quantizers, bits_of_code, code_and_distance, codes,
-    convert, integer_of_bits_sum, padded, within,
+    self, Converted, Converter, PIECE, Quantizers, bits_of_code, code_and_distance, codes, convert,
+    integer_of_bits_sum, padded, within,
 };
 use crate::shared::Staged;
 use crate::simd::{Level, for_each_level, lane_sum};
-use crate::words::{
-    Side, TRANSPOSED, code_words, join, narrow, round_to_brain, transpose,
-};
+use crate::words::{Side, TRANSPOSED, code_words, join, narrow, round_to_brain, transpose};
 
 /// One input row as the converters hand it on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -427,8 +425,7 @@ impl Totals {
         largest: f32,
         tie: f32,
     ) {
-        let (mut sums, distance) =
-            find_codes(out, rows, largest, |v, index| v * inverse[index]);
+        let (mut sums, distance) = find_codes(out, rows, largest, |v, index| v * inverse[index]);
         if distance >= tie {
             sums = find_codes(out, rows, largest, |v, index| v / divisor[index]).0;
         }

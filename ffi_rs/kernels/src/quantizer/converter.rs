@@ -11,7 +11,9 @@ use crate::simd::for_each_level;
 /// Values of a row that are on their way through the chain at a time.
 pub(crate) const PIECE: usize = 256;
 /// Values that are converted again if one of them is near a tie.
-const BLOCK: usize = 128;
+const BLOCK: usize = 64;
+/// The same, of what is left of a row.
+const LANES: usize = 16;
 
 /// One quantizer, or one for each column.
 #[derive(Clone, Copy)]
@@ -101,6 +103,14 @@ pub(crate) struct Converted {
     pub(crate) clipped: bool,
 }
 
+impl Converted {
+    #[inline(always)]
+    fn add(&mut self, other: Self) {
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.clipped |= other.clipped;
+    }
+}
+
 /// Converts `values`; of one that is not finite, what is written has no meaning.
 #[inline(always)]
 pub(crate) fn convert_to<T: Target>(
@@ -108,95 +118,126 @@ pub(crate) fn convert_to<T: Target>(
     values: &[f32],
     converter: &Converter<'_>,
 ) -> Converted {
-    let values = &values[..out.len()];
     let mut converted = Converted::default();
-    for (block, (out, values)) in out.chunks_mut(BLOCK).zip(values.chunks(BLOCK)).enumerate() {
-        let start = block * BLOCK;
-        let here = match converter {
-            Converter::One(quantizer, tie) => {
-                let Quantizer { full_scale, divisor, inverse, step, .. } = *quantizer;
-                convert_block::<T>(out, values, *tie, |_| [full_scale, divisor, inverse, step])
-            }
-            Converter::Each(columns) => {
-                let columns = columns.part(start..start + out.len());
-                let scales = [columns.full_scale, columns.divisor, columns.inverse, columns.step];
-                let whole = scales.map(<&[f32; BLOCK]>::try_from);
-                if let [Ok(full_scale), Ok(divisor), Ok(inverse), Ok(step)] = whole {
-                    convert_block::<T>(out, values, columns.tie, |index| {
-                        [full_scale[index], divisor[index], inverse[index], step[index]]
-                    })
-                } else {
-                    let scales = scales.map(|scales| padded::<BLOCK>(scales, 1.0));
-                    let of = |index: usize| scales.each_ref().map(|scales| scales[index]);
-                    convert_block::<T>(out, values, columns.tie, of)
-                }
-            }
-        };
-        let here = here.unwrap_or_else(|| {
-            let mut here = Converted::default();
-            for (index, (out, value)) in out.iter_mut().zip(values).enumerate() {
-                let quantizer = converter.at(start + index);
-                let code = quantizer.code(*value);
-                here.sum = here.sum.wrapping_add(integer(code));
-                here.clipped |= !(value.is_finite() && value.abs() <= quantizer.full_scale);
-                *out = T::of_code(code, quantizer.step);
-            }
-            here
-        });
-        converted.sum = converted.sum.wrapping_add(here.sum);
-        converted.clipped |= here.clipped;
+    let whole = out.len() - out.len() % BLOCK;
+    let (blocks, rest) = out.split_at_mut(whole);
+    let (block_values, rest_values) = values.split_at(whole);
+    for (block, (out, values)) in
+        blocks.chunks_exact_mut(BLOCK).zip(block_values.chunks_exact(BLOCK)).enumerate()
+    {
+        converted.add(convert_block::<T, BLOCK>(out, values, converter, block * BLOCK));
+    }
+    for (block, (out, values)) in rest.chunks_mut(LANES).zip(rest_values.chunks(LANES)).enumerate()
+    {
+        let start = whole + block * LANES;
+        converted.add(convert_block::<T, LANES>(out, values, converter, start));
     }
     converted
 }
 
-/// Converts at most [`BLOCK`] values, unless `tie` is negative; `scales` gives the full scale, the
-/// divisor, its reciprocal and the step of each.
+/// Converts at most `WIDTH` values, the first of them with the quantizer of column `start`.
 #[inline(always)]
-fn convert_block<T: Target>(
+fn convert_block<T: Target, const WIDTH: usize>(
+    out: &mut [T::Number],
+    values: &[f32],
+    converter: &Converter<'_>,
+    start: usize,
+) -> Converted {
+    match converter {
+        Converter::One(quantizer, tie) if *tie >= 0.0 => {
+            let Quantizer { full_scale, divisor, inverse, step, .. } = *quantizer;
+            let scales = |_| [full_scale, divisor, inverse, step];
+            convert_padded::<T, WIDTH>(out, values, *tie, scales)
+        }
+        Converter::Each(columns) if columns.tie >= 0.0 => {
+            let Columns { full_scale, divisor, inverse, step, tie, .. } =
+                columns.part(start..start + out.len());
+            if let (Some(full_scale), Some(divisor), Some(inverse), Some(step)) = (
+                full_scale.first_chunk::<WIDTH>(),
+                divisor.first_chunk::<WIDTH>(),
+                inverse.first_chunk::<WIDTH>(),
+                step.first_chunk::<WIDTH>(),
+            ) {
+                convert_padded::<T, WIDTH>(out, values, tie, |index| {
+                    [full_scale[index], divisor[index], inverse[index], step[index]]
+                })
+            } else {
+                let full_scale = padded::<WIDTH>(full_scale, 1.0);
+                let [divisor, inverse] =
+                    [divisor, inverse].map(|scales| padded::<WIDTH>(scales, 1.0));
+                let step = padded::<WIDTH>(step, 1.0);
+                convert_padded::<T, WIDTH>(out, values, tie, |index| {
+                    [full_scale[index], divisor[index], inverse[index], step[index]]
+                })
+            }
+        }
+        _ => convert_each::<T>(out, values, converter, start),
+    }
+}
+
+/// Converts values one by one.
+fn convert_each<T: Target>(
+    out: &mut [T::Number],
+    values: &[f32],
+    converter: &Converter<'_>,
+    start: usize,
+) -> Converted {
+    let mut converted = Converted::default();
+    for (index, (out, value)) in out.iter_mut().zip(values).enumerate() {
+        let quantizer = converter.at(start + index);
+        let code = quantizer.code(*value);
+        let clipped = !(value.is_finite() && value.abs() <= quantizer.full_scale);
+        converted.add(Converted { sum: integer(code), clipped });
+        *out = T::of_code(code, quantizer.step);
+    }
+    converted
+}
+
+/// Converts at most `WIDTH` values; `scales` gives the full scale, the divisor, its reciprocal and
+/// the step of each.
+#[inline(always)]
+fn convert_padded<T: Target, const WIDTH: usize>(
     out: &mut [T::Number],
     values: &[f32],
     tie: f32,
     scales: impl Fn(usize) -> [f32; 4],
-) -> Option<Converted> {
-    if tie < 0.0 {
-        return None;
+) -> Converted {
+    if let (Some(out), Some(values)) = (out.first_chunk_mut(), values.first_chunk()) {
+        return convert_whole::<T, WIDTH>(out, values, tie, scales);
     }
-    let whole = <&mut [T::Number; BLOCK]>::try_from(&mut *out);
-    if let (Ok(out), Ok(values)) = (whole, <&[f32; BLOCK]>::try_from(values)) {
-        return Some(convert_whole::<T>(out, values, tie, scales));
-    }
-    let mut whole = [T::of_code(0.0, 0.0); BLOCK];
-    let converted = convert_whole::<T>(&mut whole, &padded(values, 0.0), tie, scales);
+    let mut whole = [T::of_code(0.0, 0.0); WIDTH];
+    let converted = convert_whole::<T, WIDTH>(&mut whole, &padded(values, 0.0), tie, scales);
     out.copy_from_slice(&whole[..out.len()]);
-    Some(converted)
+    converted
 }
 
 #[inline(always)]
-fn convert_whole<T: Target>(
-    out: &mut [T::Number; BLOCK],
-    values: &[f32; BLOCK],
+fn convert_whole<T: Target, const WIDTH: usize>(
+    out: &mut [T::Number; WIDTH],
+    values: &[f32; WIDTH],
     tie: f32,
     scales: impl Fn(usize) -> [f32; 4],
 ) -> Converted {
-    let (farthest, converted) = find_codes::<T>(out, values, &scales, |v, [_, _, inverse, _]| v * inverse);
+    let by_inverse = |v: f32, [_, _, inverse, _]: [f32; 4]| v * inverse;
+    let (farthest, converted) = find_codes::<T, WIDTH>(out, values, &scales, by_inverse);
     if f32::from_bits(farthest) < tie {
         return converted;
     }
-    find_codes::<T>(out, values, scales, |v, [_, divisor, _, _]| v / divisor).1
+    find_codes::<T, WIDTH>(out, values, scales, |v, [_, divisor, _, _]| v / divisor).1
 }
 
 /// Converts values whose ratios to their steps `ratio` gives, and returns the bits of the largest
 /// distance of one from its code.
 #[inline(always)]
-fn find_codes<T: Target>(
-    out: &mut [T::Number; BLOCK],
-    values: &[f32; BLOCK],
+fn find_codes<T: Target, const WIDTH: usize>(
+    out: &mut [T::Number; WIDTH],
+    values: &[f32; WIDTH],
     scales: impl Fn(usize) -> [f32; 4],
     ratio: impl Fn(f32, [f32; 4]) -> f32,
 ) -> (u32, Converted) {
     // Sums and maxima of integers, whose order does not matter, are what compilers vectorize.
     let (mut farthest, mut sum, mut beyond) = (0, 0u32, 0);
-    for index in 0..BLOCK {
+    for index in 0..WIDTH {
         let v = values[index];
         let scales = scales(index);
         let near = within(v, scales[0]);
@@ -206,7 +247,7 @@ fn find_codes<T: Target>(
         sum = sum.wrapping_add(bits);
         out[index] = T::of_bits(bits, v, scales[3]);
     }
-    (farthest, Converted { sum: integer_of_bits_sum(sum, BLOCK), clipped: beyond != 0 })
+    (farthest, Converted { sum: integer_of_bits_sum(sum, WIDTH), clipped: beyond != 0 })
 }
 
 /// `values`, and as many times `rest` as are missing.
@@ -220,12 +261,7 @@ pub(crate) fn padded<const WIDTH: usize>(values: &[f32], rest: f32) -> [f32; WID
 }
 
 #[inline(always)]
-fn codes_body(
-    out: &mut [f32],
-    values: &[f32],
-    converter: &Converter<'_>,
-    clipped: &mut bool,
-) {
+fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>, clipped: &mut bool) {
     *clipped |= convert_to::<Codes>(out, values, converter).clipped;
 }
 
