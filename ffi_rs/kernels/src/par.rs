@@ -98,8 +98,9 @@ pub(crate) fn worth_waking(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor
     if nanoseconds < WAKING { &Serial } else { pool }
 }
 
-/// Nanoseconds that a sleeping thread takes to wake up, on a virtual machine.
-const WAKING: usize = 30_000;
+/// Nanoseconds of work from which on a second thread, which takes some tens of them to wake up on a
+/// virtual machine, is in time to do its part.
+const WAKING: usize = 60_000;
 
 /// Runs stages of chunks in one parallel loop: `task(stage, chunk, worker)` for each of the
 /// `stages[stage]` chunks starts when all chunks of the stages before are done.

@@ -1,7 +1,9 @@
 //! Words of neighbors along the depth: how the factors of [`gemm`](crate::gemm) are laid out.
 
 use crate::gemm::{Number, OFFSET};
-use crate::quantizer::{Codes, Converted, Converter, Target, code_of_bits, convert_to, integer};
+use crate::quantizer::{
+    Codes, Converted, Converter, PIECE, Target, code_of_bits, convert_to, integer,
+};
 use crate::simd::{Level, for_each_level};
 use crate::vector;
 
@@ -75,22 +77,24 @@ pub(crate) fn narrow(level: Level, words: &mut [u32], values: &[f32], number: Nu
     narrow_at(level, words, values, number, offset(number, side));
 }
 
-/// Codes as integers of a byte, of two bytes, and as bfloat16, which holds those of 8 bits.
-struct Bytes;
+/// Codes as integers of a byte, to which `ADDED` is added.
+struct Bytes<const ADDED: i32>;
+/// Codes as integers of two bytes.
 struct Pairs;
+/// Codes as bfloat16, which holds those of 8 bits.
 struct Brains;
 
-impl Target for Bytes {
+impl<const ADDED: i32> Target for Bytes<ADDED> {
     type Number = u8;
 
     #[inline(always)]
     fn of_bits(bits: u32, _: f32, _: f32) -> u8 {
-        bits as u8
+        (bits as i32).wrapping_add(ADDED) as u8
     }
 
     #[inline(always)]
     fn of_code(code: f32, _: f32) -> u8 {
-        integer(code) as u8
+        (integer(code) + ADDED) as u8
     }
 }
 
@@ -127,10 +131,11 @@ fn code_words_body(
     words: &mut [u32],
     values: &[f32],
     converter: &Converter<'_>,
-    number: Number,
+    (number, side): (Number, Side),
     converted: &mut Converted,
 ) {
     let count = values.len();
+    // What is behind the last value must not be looked at: 0 times anything finite.
     if let Some(last) = words.last_mut() {
         *last = 0;
     }
@@ -145,22 +150,79 @@ fn code_words_body(
             convert_to::<Pairs>(&mut halves[..count], values, converter)
         }
         Number::Byte => {
-            let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
-            convert_to::<Bytes>(&mut bytes[..count], values, converter)
+            let bytes = &mut bytemuck::cast_slice_mut(words)[..count];
+            match side {
+                Side::Left => convert_to::<Bytes<OFFSET>>(bytes, values, converter),
+                Side::Right => convert_to::<Bytes<0>>(bytes, values, converter),
+            }
         }
     };
 }
 
 for_each_level! {
     /// Writes the codes, of at most 8 bits, of `values` that follow each other along the depth as
-    /// words of the right factor.
+    /// words of a factor.
     pub(crate) fn code_words(
         words: &mut [u32],
         values: &[f32],
         converter: &Converter<'_>,
-        number: Number,
+        form: (Number, Side),
         converted: &mut Converted,
     ) = code_words_body
+}
+
+#[inline(always)]
+fn code_rows_body(
+    words: &mut [u32],
+    rows: [&[f32]; MAX_GROUP],
+    converters: &[Converter<'_>; MAX_GROUP],
+    number: Number,
+    converted: &mut [Converted; MAX_GROUP],
+) {
+    match number {
+        Number::F32 => {
+            let words = bytemuck::cast_slice_mut(words);
+            converted[0] = convert_to::<Codes>(words, rows[0], &converters[0]);
+        }
+        Number::Bf16 => join_codes::<Brains, 2>(words, rows, converters, converted),
+        Number::I16 => join_codes::<Pairs, 2>(words, rows, converters, converted),
+        Number::Byte => join_codes::<Bytes<OFFSET>, 4>(words, rows, converters, converted),
+    }
+}
+
+#[inline(always)]
+fn join_codes<T: Target, const GROUP: usize>(
+    words: &mut [u32],
+    rows: [&[f32]; MAX_GROUP],
+    converters: &[Converter<'_>; MAX_GROUP],
+    converted: &mut [Converted; MAX_GROUP],
+) where
+    T::Number: Default + Into<u32>,
+{
+    for (piece, words) in words.chunks_mut(PIECE).enumerate() {
+        let start = piece * PIECE;
+        let mut codes = [[T::Number::default(); PIECE]; GROUP];
+        for (g, codes) in codes.iter_mut().enumerate() {
+            let values = &rows[g][start..][..words.len()];
+            let converter = converters[g].part(start, words.len());
+            converted[g].add(convert_to::<T>(&mut codes[..words.len()], values, &converter));
+        }
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = join(codes.each_ref().map(|codes| codes[index].into()));
+        }
+    }
+}
+
+for_each_level! {
+    /// Writes the codes, of at most 8 bits, of `rows` that follow each other along the depth as a
+    /// row of words of the left factor; only the first of them that fit in a word are looked at.
+    pub(crate) fn code_rows(
+        words: &mut [u32],
+        rows: [&[f32]; MAX_GROUP],
+        converters: &[Converter<'_>; MAX_GROUP],
+        number: Number,
+        converted: &mut [Converted; MAX_GROUP],
+    ) = code_rows_body
 }
 
 /// The most numbers of a word.

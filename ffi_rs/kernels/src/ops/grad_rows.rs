@@ -7,13 +7,13 @@ use super::grad_steps::{RowSums, Upstream, accumulate, by_slope, multiply_each, 
 use super::operands::{Residual, Sizes};
 use super::optical_matmul::Noise;
 use super::optical_matmul_grad::Backward;
-use super::prepare::{Form, code_row, convert_row};
+use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
 use super::rounding::{round_row, scale_and_raise, scale_of};
 use crate::gemm::{Kind, Number};
 use crate::noise;
 use crate::quantizer::{Converter, PIECE};
 use crate::shared::Staged;
-use crate::words::{MAX_GROUP, Side, interleave, narrow, round_to_brain};
+use crate::words::{Side, interleave, narrow, round_to_brain};
 
 /// Rows that one chunk computes, whatever the number of threads: sums over them come first.
 pub(super) const GROUP: usize = 8;
@@ -184,60 +184,61 @@ impl Block {
     ) {
         let Backward { level, chain, sizes, dw, ref ranges, .. } = *backward;
         let depth = sizes.depth;
+        let x = |row: usize| &backward.x[row * depth..][..depth];
+        let (start, count) = (start + first, sums.len());
         sums.fill(RowSums::default());
-        let mut rows = start + first..start + first + sums.len();
-        if dw.is_in_place() && !rows.any(|row| ranges.has_weight_noise(row)) {
-            return;
-        }
-        scratch.x.resize(GROUP * depth, 0.0);
-        // Rows beyond the last.
-        scratch.x[sums.len() * depth..].fill(0.0);
-        let integer = chain.is_integer(depth);
-        // SAFETY: as this function's.
-        let clipped = unsafe { self.x_clipped.write(first, sums.len()) };
-        let states = sums.iter_mut().zip(steps).zip(clipped);
-        for (index, ((sums, step), clipped)) in states.enumerate() {
-            let row = start + first + index;
-            let with_energy = ranges.has_weight_noise(row);
-            if dw.is_in_place() && !with_energy {
-                continue;
-            }
-            let x = &backward.x[row * depth..][..depth];
-            let out = &mut scratch.x[index * depth..][..depth];
-            let state = if integer || dw.form == Form::Code {
-                code_row(level, x, ranges, row, |start, codes| {
-                    out[start..start + codes.len()].copy_from_slice(codes);
-                })
-            } else {
-                convert_row(level, out, x, chain, ranges, row)
-            };
-            (*step, *clipped, sums.energy) = (state.step, state.clipped, state.energy);
-            match dw.form {
-                Form::Exact => out.copy_from_slice(x),
-                Form::Value if integer => scale(level, out, state.step),
-                Form::Code if !integer && with_energy => {
-                    // The energy as the forward op has it.
-                    let mut values = vec![0.0; depth];
-                    sums.energy = convert_row(level, &mut values, x, chain, ranges, row).energy;
-                }
-                _ => {}
-            }
+        for (row, sums) in (start..).zip(sums).filter(|(row, _)| ranges.has_weight_noise(*row)) {
+            sums.energy = energy_of_row(level, x(row), chain, ranges, row);
         }
         if dw.is_in_place() {
             return;
         }
+        // SAFETY: as this function's.
+        let clipped = unsafe { self.x_clipped.write(first, count) };
         let number = dw.kind.number(level);
+        let group = number.group();
+        // SAFETY: as this function's.
+        let words =
+            unsafe { self.x_words.write(number.words(first) * depth, number.words(count) * depth) };
+        if dw.form == Form::Code {
+            let states = steps.chunks_mut(group).zip(clipped.chunks_mut(group));
+            for (word, (steps, clipped)) in states.enumerate() {
+                let row = start + word * group;
+                let words = &mut words[word * depth..][..depth];
+                let rows = row..row + steps.len();
+                let coded = code_rows(level, words, backward.x, ranges, rows, number);
+                for (row, (step, clipped)) in coded.iter().zip(steps.iter_mut().zip(clipped)) {
+                    (*step, *clipped) = (row.step, row.clipped);
+                }
+            }
+            return;
+        }
+        scratch.x.resize(GROUP * depth, 0.0);
+        // Rows beyond the last.
+        scratch.x[count * depth..].fill(0.0);
+        for (index, (step, clipped)) in steps.iter_mut().zip(clipped).enumerate() {
+            let row = start + index;
+            let out = &mut scratch.x[index * depth..][..depth];
+            if dw.form == Form::Exact {
+                out.copy_from_slice(x(row));
+            } else if chain.is_integer(depth) {
+                let words = bytemuck::cast_slice_mut(out);
+                let state = code_row(level, words, x(row), ranges, row, Number::F32);
+                (*step, *clipped) = (state.step, state.clipped);
+                scale(level, out, state.step);
+            } else {
+                let state = convert_row(level, out, x(row), chain, ranges, row);
+                (*step, *clipped) = (state.step, state.clipped);
+            }
+        }
         if dw.kind == Kind::Brain && number == Number::F32 {
             round_to_brain(level, &mut scratch.x);
         }
-        for word in 0..number.words(sums.len()) {
-            let mut rows: [&[f32]; MAX_GROUP] = [&[]; MAX_GROUP];
-            for (g, row) in rows.iter_mut().enumerate() {
-                let at = (word * number.group() + g).min(GROUP - 1);
-                *row = &scratch.x[at * depth..][..depth];
-            }
-            // SAFETY: as this function's.
-            let out = unsafe { self.x_words.write((number.words(first) + word) * depth, depth) };
+        for (word, out) in words.chunks_exact_mut(depth.max(1)).enumerate() {
+            let rows = std::array::from_fn(|g| {
+                let at = (word * group + g).min(GROUP - 1);
+                &scratch.x[at * depth..][..depth]
+            });
             interleave(level, out, rows, number, Side::Left);
         }
     }

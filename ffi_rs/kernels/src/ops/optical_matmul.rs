@@ -11,7 +11,6 @@ use crate::par::{run_stages, worth_waking};
 use crate::quantizer::{Converter, PIECE, Quantizers, convert_body, mask, mask_invalid};
 use crate::shared::{Maxima, SharedMut, Staged};
 use crate::simd::{Level, for_each_level};
-use crate::words::{Side, narrow};
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 
 /// `out = ADC(x_q · w_q + bias + σ·ε)`
@@ -211,11 +210,7 @@ impl<'a> Forward<'a> {
         let x = &self.x[row * self.sizes.depth..][..self.sizes.depth];
         let (level, chain, ranges) = (self.level, self.chain, &self.ranges);
         if self.kind == Kind::Integer {
-            let number = self.kind.number(level);
-            return code_row(level, x, ranges, row, |start, codes| {
-                let words = &mut words[number.words(start)..][..number.words(codes.len())];
-                narrow(level, words, codes, number, Side::Left);
-            });
+            return code_row(level, words, x, ranges, row, self.kind.number(level));
         }
         convert_row(level, bytemuck::cast_slice_mut(words), x, chain, ranges, row)
     }

@@ -5,12 +5,14 @@ use std::ops::Range;
 use super::operands::{Chain, Ranges, Sizes, Weights};
 use crate::gemm::{Kind, Number, OFFSET, Right};
 use crate::quantizer::{
-    self, Converted, Converter, PIECE, Quantizers, bits_of_code, code_and_distance, codes, convert,
+    self, Converted, Converter, PIECE, Quantizers, bits_of_code, code_and_distance, convert,
     integer_of_bits_sum, padded, within,
 };
 use crate::shared::Staged;
 use crate::simd::{Level, for_each_level, lane_sum};
-use crate::words::{Side, TRANSPOSED, code_words, join, narrow, round_to_brain, transpose};
+use crate::words::{
+    self, MAX_GROUP, Side, TRANSPOSED, code_words, join, narrow, round_to_brain, transpose,
+};
 
 /// One input row as the converters hand it on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,28 +25,80 @@ pub(crate) struct Row {
     pub(crate) clipped: bool,
 }
 
-/// Calls `piece(start, codes)` for consecutive pieces of row `row` of x.
+/// Writes the codes of row `row` of x as words of the left factor.
 pub(crate) fn code_row(
     level: Level,
+    words: &mut [u32],
     x: &[f32],
     ranges: &Ranges<'_>,
     row: usize,
-    mut piece: impl FnMut(usize, &[f32]),
+    number: Number,
 ) -> Row {
     let converter = ranges.input_converter(row);
-    let with_energy = ranges.has_weight_noise(row);
-    let (mut squares, mut clipped) = (0.0, false);
-    for (index, values) in x.chunks(PIECE).enumerate() {
-        let mut buffer = [0.0; PIECE];
-        let converted = &mut buffer[..values.len()];
-        codes(level, converted, values, &converter, &mut clipped);
-        if with_energy {
-            add_squares(level, converted, &mut squares);
-        }
-        piece(index * PIECE, converted);
-    }
+    let mut converted = Converted::default();
+    code_words(level, words, x, &converter, (number, Side::Left), &mut converted);
+    let Converted { clipped, .. } = converted;
     let step = step_of(level, converter.at(0).step(), x, clipped);
-    Row { step, energy: squares * step * step, clipped }
+    let energy = if ranges.has_weight_noise(row) {
+        squares_of_codes(level, x, &converter) * step * step
+    } else {
+        0.0
+    };
+    Row { step, energy, clipped }
+}
+
+/// Σ code²
+fn squares_of_codes(level: Level, x: &[f32], converter: &Converter<'_>) -> f32 {
+    let mut squares = 0.0;
+    for values in x.chunks(PIECE) {
+        let mut codes = [0; PIECE];
+        let codes = &mut codes[..values.len()];
+        let form = (Number::F32, Side::Left);
+        code_words(level, codes, values, converter, form, &mut Converted::default());
+        add_squares(level, bytemuck::cast_slice(codes), &mut squares);
+    }
+    squares
+}
+
+/// ‖x_q‖² of row `row` of x, as the forward op has it.
+pub(crate) fn energy_of_row(
+    level: Level,
+    x: &[f32],
+    chain: &Chain,
+    ranges: &Ranges<'_>,
+    row: usize,
+) -> f32 {
+    let mut converted = vec![0.0; x.len()];
+    if chain.is_integer(x.len()) {
+        let words = bytemuck::cast_slice_mut(&mut converted);
+        code_row(level, words, x, ranges, row, Number::F32).energy
+    } else {
+        convert_row(level, &mut converted, x, chain, ranges, row).energy
+    }
+}
+
+/// Writes the codes of `rows` of x, which follow each other along the depth, as a row of words of
+/// the left factor, and returns what became of each.
+pub(crate) fn code_rows(
+    level: Level,
+    words: &mut [u32],
+    x: &[f32],
+    ranges: &Ranges<'_>,
+    rows: Range<usize>,
+    number: Number,
+) -> [Row; MAX_GROUP] {
+    let depth = words.len();
+    // Of the left factor, what is beyond the last row may be any number: that of the right is 0.
+    let row = |g: usize| (rows.start + g).min(rows.end - 1);
+    let values = std::array::from_fn(|g| &x[row(g) * depth..][..depth]);
+    let converters = std::array::from_fn(|g| ranges.input_converter(row(g)));
+    let mut converted = [Converted::default(); MAX_GROUP];
+    words::code_rows(level, words, values, &converters, number, &mut converted);
+    std::array::from_fn(|g| {
+        let clipped = converted[g].clipped;
+        let step = step_of(level, converters[g].at(0).step(), values[g], clipped);
+        Row { step, energy: 0.0, clipped }
+    })
 }
 
 /// `step`, or NaN if one of `values` is not finite, which only clipped ones are.
@@ -309,7 +363,7 @@ pub(crate) fn line_of_words(
     let number = kind.number(level);
     let mut converted = Converted::default();
     if form == Form::Code {
-        code_words(level, line, values, converter, number, &mut converted);
+        code_words(level, line, values, converter, (number, Side::Right), &mut converted);
         return converted;
     }
     for (index, values) in values.chunks(PIECE).enumerate() {

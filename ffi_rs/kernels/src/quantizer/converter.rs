@@ -105,7 +105,7 @@ pub(crate) struct Converted {
 
 impl Converted {
     #[inline(always)]
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.sum = self.sum.wrapping_add(other.sum);
         self.clipped |= other.clipped;
     }
@@ -258,22 +258,6 @@ pub(crate) fn padded<const WIDTH: usize>(values: &[f32], rest: f32) -> [f32; WID
         padded[..values.len()].copy_from_slice(values);
         padded
     })
-}
-
-#[inline(always)]
-fn codes_body(out: &mut [f32], values: &[f32], converter: &Converter<'_>, clipped: &mut bool) {
-    *clipped |= convert_to::<Codes>(out, values, converter).clipped;
-}
-
-for_each_level! {
-    /// Writes the codes of `values`, any code where one is not finite; sets `clipped` if not all of
-    /// them are within their full scales.
-    pub(crate) fn codes(
-        out: &mut [f32],
-        values: &[f32],
-        converter: &Converter<'_>,
-        clipped: &mut bool,
-    ) = codes_body
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@
 mod converter;
 
 pub(crate) use converter::{
-    Codes, Converted, Converter, PIECE, Target, codes, convert, convert_body, convert_to, mask,
+    Codes, Converted, Converter, PIECE, Target, convert, convert_body, convert_to, mask,
     mask_invalid, padded, through,
 };
 
