@@ -5,6 +5,7 @@
 //! sums over the depth, in order, whatever tile it falls in: results do not depend on how rows and
 //! columns are split.
 
+use crate::scratch::Scratch;
 use crate::shared::SharedMut;
 use crate::simd::Level;
 use crate::vector::{self, Dot};
@@ -289,7 +290,7 @@ unsafe fn tiles<D: Dot, const R: usize, const N: usize>(
     let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
     let slice = if copies && goes_on { SLICE.min(depth) } else { depth };
     let width = (N * D::LEN).min(call.c.columns - column);
-    let mut copy = vec![0; if copies { slice * N * D::LEN } else { 0 }];
+    let mut copy = Scratch::new(if copies { slice * N * D::LEN } else { 0 });
     for start in (0..depth.max(1)).step_by(slice.max(1)) {
         let mut part = *call;
         if copies {

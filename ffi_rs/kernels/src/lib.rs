@@ -13,6 +13,7 @@ mod op;
 pub mod ops;
 mod par;
 mod quantizer;
+mod scratch;
 mod shared;
 mod simd;
 mod tensor;

@@ -1,9 +1,12 @@
 //! Buffers that several chunks write at once.
 
-use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytemuck::Pod;
+
+use crate::scratch::Scratch;
 
 /// A mutable slice of which each chunk of a parallel loop takes its own pieces.
 pub(crate) struct SharedMut<'a, T> {
@@ -63,31 +66,40 @@ impl<'a> Maxima<'a> {
 
 /// A buffer of which chunks of one stage write their own pieces, and those of later stages read.
 pub(crate) struct Staged<T> {
-    data: Box<[UnsafeCell<T>]>,
+    start: *mut T,
+    len: usize,
+    /// What `start` points into.
+    _memory: Scratch<T>,
 }
 
 // SAFETY: who writes and who reads is the contract of `write` and `read`; values are handed from
 // thread to thread as by `&[T]` and `&mut [T]`.
 unsafe impl<T: Send + Sync> Sync for Staged<T> {}
 
-impl<T: Clone> Staged<T> {
-    /// `len` times `value`.
-    pub(crate) fn new(value: T, len: usize) -> Self {
-        vec![value; len].into()
+impl<T: Pod> Staged<T> {
+    /// `len` numbers, which hold anything until they are written.
+    pub(crate) fn scratch(len: usize) -> Self {
+        let mut memory = Scratch::new(len);
+        Self { start: memory.as_mut_ptr(), len, _memory: memory }
     }
 }
 
-impl<T> From<Vec<T>> for Staged<T> {
-    fn from(data: Vec<T>) -> Self {
-        let data = Box::into_raw(data.into_boxed_slice()) as *mut [UnsafeCell<T>];
-        // SAFETY: a cell has the layout of what it holds.
-        Self { data: unsafe { Box::from_raw(data) } }
+impl<T: Copy> Staged<T> {
+    /// `len` times `value`.
+    pub(crate) fn new(value: T, len: usize) -> Self {
+        let mut memory = Scratch::new(len);
+        let start: *mut T = memory.as_mut_ptr();
+        for index in 0..len {
+            // SAFETY: the memory has room for `len` values.
+            unsafe { start.add(index).write(value) };
+        }
+        Self { start, len, _memory: memory }
     }
 }
 
 impl<T> Staged<T> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.data.is_empty()
+        self.len == 0
     }
 
     /// The elements `start .. start + len`, to write.
@@ -97,9 +109,9 @@ impl<T> Staged<T> {
     /// Nothing else uses these elements meanwhile.
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn write(&self, start: usize, len: usize) -> &mut [T] {
-        let cells = &self.data[start..][..len];
-        // SAFETY: cells may be written through a shared reference; nothing else uses them.
-        unsafe { std::slice::from_raw_parts_mut(cells.as_ptr() as *mut T, len) }
+        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "out of bounds");
+        // SAFETY: these are in the memory and hold values of T; nothing else uses them.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
 
     /// The elements of `range`, to read.
@@ -108,9 +120,9 @@ impl<T> Staged<T> {
     ///
     /// Nothing writes these elements meanwhile.
     pub(crate) unsafe fn read(&self, range: Range<usize>) -> &[T] {
-        let cells = &self.data[range];
-        // SAFETY: nothing writes them.
-        unsafe { std::slice::from_raw_parts(cells.as_ptr().cast(), cells.len()) }
+        assert!(range.start <= range.end && range.end <= self.len, "out of bounds");
+        // SAFETY: these are in the memory and hold values of T; nothing writes them.
+        unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
     }
 
     /// All elements, to read.
@@ -120,6 +132,6 @@ impl<T> Staged<T> {
     /// As [`Self::read`].
     pub(crate) unsafe fn all(&self) -> &[T] {
         // SAFETY: as this function's.
-        unsafe { self.read(0..self.data.len()) }
+        unsafe { self.read(0..self.len) }
     }
 }

@@ -7,6 +7,7 @@ use super::optical_matmul_grad::Backward;
 use super::prepare::{line_of_words, start_of};
 use crate::gemm::Kind;
 use crate::quantizer::Converter;
+use crate::scratch::Scratch;
 use crate::shared::Staged;
 use crate::words::{TRANSPOSED, transpose};
 
@@ -39,10 +40,10 @@ impl Panels {
         let count = if kept { depth.div_ceil(PANEL) } else { 0 };
         let integers = if backward.dx.kind == Kind::Integer { PANEL } else { 0 };
         let size = (number.words(columns) * PANEL, integers);
-        let words = Staged::new(0, count * size.0);
+        let words = Staged::scratch(count * size.0);
         let count = if words.is_empty() { 0 } else { count };
         let clipped = Staged::new(true, backward.panels());
-        Self { words, start: Staged::new(0, count * size.1), clipped, size, count }
+        Self { words, start: Staged::scratch(count * size.1), clipped, size, count }
     }
 
     /// Chunks to fill, one for each panel that is kept.
@@ -107,7 +108,7 @@ impl Backward<'_> {
         let number = way.kind.number(level);
         let converter = Converter::Each(self.w_quantizers.columns(columns.start, columns.len()));
         let depth = number.words(columns.len());
-        let mut lines = vec![0; if way.is_in_place() { 0 } else { TRANSPOSED * depth }];
+        let mut lines = Scratch::new(if way.is_in_place() { 0 } else { TRANSPOSED * depth });
         for first in rows.clone().step_by(TRANSPOSED) {
             let mut sources: [&[u32]; TRANSPOSED] = [&[]; TRANSPOSED];
             let count = TRANSPOSED.min(rows.end - first);

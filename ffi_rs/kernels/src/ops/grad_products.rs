@@ -11,6 +11,7 @@ use super::prepare::{Form, start_of};
 use super::rounding::{raise_all, round_each, scale_of};
 use crate::gemm::{Kind, Left, Number, Product, Right, Sum, multiply};
 use crate::quantizer::{Converter, convert, integer};
+use crate::scratch::Scratch;
 use crate::shared::SharedMut;
 use crate::simd::for_each_level;
 use crate::words::{MAX_GROUP, Side, interleave, round_to_brain};
@@ -142,7 +143,7 @@ impl Backward<'_> {
                 let sum = if start.is_empty() { Sum::Fresh } else { Sum::From(start) };
                 multiply(level, way.kind, &product, left(0), right, stride, sum);
             } else {
-                scratch.words.resize(SLICE * PANEL, 0);
+                scratch.words.resize(SLICE * PANEL);
                 let mut clipped = false;
                 for first in (0..columns.max(1)).step_by(SLICE) {
                     let slice = first..columns.min(first + SLICE);
@@ -315,7 +316,7 @@ impl Backward<'_> {
         let width = range.len();
         let number = way.kind.number(level);
         let ProductScratch { words, values, start, peaks, scales, inverse } = scratch;
-        words.resize(number.words(rows) * width, 0);
+        words.resize(number.words(rows) * width);
         start.clear();
         if way.rounded {
             peaks.clear();
@@ -333,7 +334,7 @@ impl Backward<'_> {
         if way.kind == Kind::Integer {
             start.resize(width, 0);
         }
-        values.resize(MAX_GROUP * width, 0.0);
+        values.resize(MAX_GROUP * width);
         for (word, out) in words.chunks_exact_mut(width).enumerate() {
             for (g, out) in values.chunks_exact_mut(width).take(number.group()).enumerate() {
                 let index = word * number.group() + g;
@@ -392,8 +393,8 @@ pub(super) struct Call<'a> {
 /// What one worker needs for its products.
 #[derive(Default)]
 pub(super) struct ProductScratch {
-    words: Vec<u32>,
-    values: Vec<f32>,
+    words: Scratch<u32>,
+    values: Scratch<f32>,
     start: Vec<i32>,
     peaks: Vec<u32>,
     scales: Vec<f32>,

@@ -12,6 +12,7 @@ use super::rounding::{round_row, scale_and_raise, scale_of};
 use crate::gemm::{Kind, Number};
 use crate::noise;
 use crate::quantizer::{Converter, PIECE};
+use crate::scratch::Scratch;
 use crate::shared::Staged;
 use crate::words::{Side, interleave, narrow, round_to_brain};
 
@@ -45,8 +46,8 @@ pub(super) struct Block {
 
 /// What one worker needs for its rows.
 pub(super) struct RowScratch {
-    x: Vec<f32>,
-    dz: Vec<f32>,
+    x: Scratch<f32>,
+    dz: Scratch<f32>,
     epsilon: [f32; noise::BLOCK],
     bits: [u32; noise::BLOCK],
 }
@@ -54,8 +55,8 @@ pub(super) struct RowScratch {
 impl Default for RowScratch {
     fn default() -> Self {
         Self {
-            x: Vec::new(),
-            dz: Vec::new(),
+            x: Scratch::default(),
+            dz: Scratch::default(),
             epsilon: [0.0; noise::BLOCK],
             bits: [0; noise::BLOCK],
         }
@@ -72,17 +73,18 @@ impl Block {
         let words = dx.kind.number(level).words(columns);
         let x_words = dw.kind.number(level).words(rows) * depth;
         Self {
-            dz: Staged::new(0.0, rows * columns),
-            dz_words: Staged::new(0, when(converted, rows * words)),
-            dz_scale: Staged::new(0.0, rows),
-            bits: Staged::new(0, when(dw.rounded, rows * columns)),
-            x_words: Staged::new(0, when(!dw.is_in_place(), x_words)),
+            dz: Staged::scratch(rows * columns),
+            dz_words: Staged::scratch(when(converted, rows * words)),
+            dz_scale: Staged::scratch(rows),
+            bits: Staged::scratch(when(dw.rounded, rows * columns)),
+            x_words: Staged::scratch(when(!dw.is_in_place(), x_words)),
             x_steps: Staged::new(1.0, rows),
             x_clipped: Staged::new(true, rows),
             sums: Staged::new(RowSums::default(), rows),
-            bias: Staged::new(0.0, groups * columns),
-            y_full_scale: Staged::new(0.0, when(backward.with_ranges, groups * columns)),
-            peaks: Staged::new(0, when(dw.rounded, groups * columns)),
+            bias: Staged::scratch(groups * columns),
+            y_full_scale: Staged::scratch(when(backward.with_ranges, groups * columns)),
+            peaks: Staged::scratch(when(dw.rounded, groups * columns)),
+            // Zero where dx is not computed.
             x_full_scale: Staged::new(0.0, rows * panel_count(backward)),
         }
     }
@@ -213,7 +215,7 @@ impl Block {
             }
             return;
         }
-        scratch.x.resize(GROUP * depth, 0.0);
+        scratch.x.resize(GROUP * depth);
         // Rows beyond the last.
         scratch.x[count * depth..].fill(0.0);
         for (index, (step, clipped)) in steps.iter_mut().zip(clipped).enumerate() {
@@ -264,7 +266,7 @@ impl Block {
         }
         let number = dx.kind.number(level);
         let values = &mut scratch.dz;
-        values.resize(columns, 0.0);
+        values.resize(columns);
         if dx.rounded {
             let mut peak = 0;
             // SAFETY: as this function's.

@@ -3,12 +3,14 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use super::factor::Factor;
 use super::operands::{Chain, Coefficients, Ranges, Residual, Sizes, Weights, extents, sign};
-use super::prepare::{Factor, Row, code_row, convert_row, weight_quantizers};
+use super::prepare::{Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Kind, Left, Product, Sum, multiply};
 use crate::noise;
 use crate::par::{run_stages, worth_waking};
 use crate::quantizer::{Converter, PIECE, Quantizers, convert_body, mask, mask_invalid};
+use crate::scratch::Scratch;
 use crate::shared::{Maxima, SharedMut, Staged};
 use crate::simd::{Level, for_each_level};
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
@@ -108,7 +110,7 @@ struct Forward<'a> {
 /// Converted rows of x, as words along the depth.
 #[derive(Default)]
 struct Inputs {
-    words: Vec<u32>,
+    words: Scratch<u32>,
     rows: Vec<Row>,
 }
 
@@ -154,7 +156,7 @@ impl<'a> Forward<'a> {
         let shared_rows = if groups > 1 { rows } else { 0 };
         let words = self.words();
         let shared =
-            (Staged::new(0, shared_rows * words), Staged::new(Row::default(), shared_rows));
+            (Staged::scratch(shared_rows * words), Staged::new(Row::default(), shared_rows));
         let scratch: Vec<_> = (0..workers).map(|_| Mutex::new(Inputs::default())).collect();
         let stages = [self.weights.chunks(), shared_rows.div_ceil(8), blocks * groups];
         run_stages(pool, &stages, &|stage, chunk, worker| match stage {
@@ -198,7 +200,7 @@ impl<'a> Forward<'a> {
 
     fn convert(&self, rows: &Range<usize>, inputs: &mut Inputs) {
         let words = self.words();
-        inputs.words.resize(rows.len() * words, 0);
+        inputs.words.resize(rows.len() * words);
         inputs.rows.clear();
         for (index, row) in rows.clone().enumerate() {
             let out = &mut inputs.words[index * words..][..words];

@@ -1,0 +1,160 @@
+//! Memory for the time of a call, which is kept for the next one.
+//!
+//! What is allocated anew must be cleared, and large pieces be mapped page by page, which takes as
+//! long as a short op.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+use bytemuck::{Pod, Zeroable};
+
+/// A cache line: a vector that lies across two of them takes two loads.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u64; 8]);
+
+// SAFETY: integers without padding.
+unsafe impl Zeroable for Line {}
+// SAFETY: as above.
+unsafe impl Pod for Line {}
+
+/// What no call uses.
+static SPARE: Mutex<Vec<Box<[Line]>>> = Mutex::new(Vec::new());
+/// Lines that are kept at most: 32 MiB.
+const KEPT: usize = (32 << 20) / size_of::<Line>();
+
+/// At least so many lines, which hold anything.
+fn take(count: usize) -> Box<[Line]> {
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    // The smallest that does, unless it would keep most of a large one busy.
+    let fitting = spare.iter().enumerate().filter(|(_, lines)| lines.len() >= count);
+    let best = fitting.min_by_key(|(_, lines)| lines.len()).map(|(index, _)| index);
+    let kept = best.filter(|best| spare[*best].len() <= 8 * count);
+    let mut lines = match kept.map(|index| spare.swap_remove(index)) {
+        Some(lines) => lines,
+        None => {
+            drop(spare);
+            vec![Line([0; 8]); count].into()
+        }
+    };
+    if cfg!(debug_assertions) {
+        // Nobody is to count on what is there.
+        lines.fill(Line([u64::MAX; 8]));
+    }
+    lines
+}
+
+/// Keeps `lines` for later calls, in place of older ones if they are too many.
+fn give(lines: Box<[Line]>) {
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut total: usize = lines.len() + spare.iter().map(|lines| lines.len()).sum::<usize>();
+    while total > KEPT && !spare.is_empty() {
+        total -= spare.remove(0).len();
+    }
+    if total <= KEPT {
+        spare.push(lines);
+    }
+}
+
+/// Numbers that hold anything until they are written.
+pub(crate) struct Scratch<T> {
+    /// Empty where there are no numbers.
+    lines: Box<[Line]>,
+    len: usize,
+    number: PhantomData<T>,
+}
+
+impl<T> Scratch<T> {
+    /// Room for `len` values.
+    pub(crate) fn new(len: usize) -> Self {
+        const { assert!(align_of::<T>() <= align_of::<Line>()) };
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        let lines = if lines == 0 { Box::default() } else { take(lines) };
+        Self { lines, len, number: PhantomData }
+    }
+
+    /// The first value, which may hold no valid one yet.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
+        self.lines.as_mut_ptr().cast()
+    }
+
+    /// Makes room for `len` values, and keeps nothing.
+    pub(crate) fn resize(&mut self, len: usize) {
+        if len * size_of::<T>() <= size_of_val(&*self.lines) {
+            self.len = len;
+        } else {
+            *self = Self::new(len);
+        }
+    }
+}
+
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl<T> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        if !lines.is_empty() {
+            give(lines);
+        }
+    }
+}
+
+impl<T: Pod> Deref for Scratch<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl<T: Pod> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_at_a_line_and_has_as_many() {
+        for len in [0, 1, 15, 16, 17, 100_000] {
+            let mut numbers = Scratch::<f32>::new(len);
+            assert_eq!(numbers.len(), len);
+            assert!(len == 0 || numbers.as_ptr().addr().is_multiple_of(64));
+            numbers.fill(1.0);
+            numbers.resize(len / 2);
+            assert_eq!(numbers.len(), len / 2);
+            numbers.resize(3 * len);
+            assert_eq!(numbers.len(), 3 * len);
+        }
+    }
+
+    #[test]
+    fn two_at_a_time_are_apart() {
+        let mut all: Vec<Scratch<u32>> = (0..20).map(|_| Scratch::new(1000)).collect();
+        for (value, numbers) in (0..).zip(&mut all) {
+            numbers.fill(value);
+        }
+        for (value, numbers) in (0..).zip(&all) {
+            assert!(numbers.iter().all(|number| *number == value));
+        }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_limit() {
+        for _ in 0..3 {
+            let many: Vec<Scratch<u64>> = (0..9).map(|_| Scratch::new(1 << 19)).collect();
+            drop(many);
+            drop(Scratch::<u64>::new(1 << 23));
+            let spare = SPARE.lock().unwrap();
+            assert!(spare.iter().map(|lines| lines.len()).sum::<usize>() <= KEPT);
+        }
+    }
+}
