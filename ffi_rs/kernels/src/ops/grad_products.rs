@@ -8,12 +8,11 @@ use super::grad_steps::{accumulate, add_scaled, scale, through_inputs, through_w
 use super::operands::Sizes;
 use super::optical_matmul_grad::{BLOCK, Backward};
 use super::prepare::{Form, start_of};
-use super::rounding::{raise_all, round_each, scale_of};
+use super::rounding::{Rows, raise_all, round_rows, scale_of};
 use crate::gemm::{Kind, Left, Number, Product, Right, Sum, multiply};
-use crate::quantizer::{Converter, convert, integer};
+use crate::quantizer::{Converter, convert};
 use crate::scratch::Scratch;
 use crate::shared::SharedMut;
-use crate::simd::for_each_level;
 use crate::words::{MAX_GROUP, Side, interleave, round_to_brain};
 
 /// The results of the op.
@@ -189,9 +188,14 @@ impl Backward<'_> {
         clipped: bool,
         dx_full_scale: Option<&mut f32>,
     ) {
-        let converter = (!self.chain.dac.is_off()).then(|| self.ranges.input_converter(row));
         let weight = self.ranges.coefficients(row).map_or(0.0, |noise| noise.weight);
         let factor = weight * weight * pull;
+        // Within its full scale a converter passes the gradient as it is.
+        let passes = !clipped && !self.with_ranges;
+        if factor == 0.0 && passes {
+            return;
+        }
+        let converter = (!self.chain.dac.is_off()).then(|| self.ranges.input_converter(row));
         if factor != 0.0 {
             let mut converted = [0.0; PANEL];
             let values = match &converter {
@@ -203,8 +207,7 @@ impl Backward<'_> {
             };
             add_scaled(self.level, dx, values, factor);
         }
-        // Within its full scale a converter passes the gradient as it is.
-        if let Some(converter) = converter.filter(|_| clipped || self.with_ranges) {
+        if let Some(converter) = converter.filter(|_| !passes) {
             through_inputs(self.level, dx, x, &converter, dx_full_scale);
         }
     }
@@ -334,49 +337,51 @@ impl Backward<'_> {
         if way.kind == Kind::Integer {
             start.resize(width, 0);
         }
+        if way.rounded {
+            let zeros = (vec![0.0; width], vec![0; width]);
+            for (word, out) in words.chunks_exact_mut(width).enumerate() {
+                // Zeros are rounded to zero.
+                let mut group = Rows {
+                    dz: [&zeros.0; MAX_GROUP],
+                    factors: [1.0; MAX_GROUP],
+                    bits: [&zeros.1; MAX_GROUP],
+                };
+                let first = word * number.group();
+                for (g, row) in (first..rows.min(first + number.group())).enumerate() {
+                    let at = row * columns + range.start;
+                    (group.dz[g], group.bits[g]) = (&all_dz[at..at + width], &bits[at..at + width]);
+                    if way.form == Form::Code {
+                        group.factors[g] = x_steps[row];
+                    }
+                }
+                round_rows(level, out, start, &group, inverse, number);
+            }
+            for start in start {
+                *start = start_of(number, *start);
+            }
+            return;
+        }
         values.resize(MAX_GROUP * width);
         for (word, out) in words.chunks_exact_mut(width).enumerate() {
             for (g, out) in values.chunks_exact_mut(width).take(number.group()).enumerate() {
-                let index = word * number.group() + g;
-                if index >= rows {
+                let row = word * number.group() + g;
+                if row >= rows {
                     out.fill(0.0);
                     continue;
                 }
-                let at = index * columns + range.start;
-                let dz = &all_dz[at..at + width];
-                let step = if way.form == Form::Code { x_steps[index] } else { 1.0 };
-                if way.rounded {
-                    round_each(level, out, dz, step, inverse, &bits[at..at + width]);
-                } else {
-                    out.copy_from_slice(dz);
-                    scale(level, out, step);
-                    if number == Number::F32 {
-                        round_to_brain(level, out);
-                    }
+                let at = row * columns + range.start;
+                out.copy_from_slice(&all_dz[at..at + width]);
+                if way.form == Form::Code {
+                    scale(level, out, x_steps[row]);
                 }
-            }
-            if way.kind == Kind::Integer {
-                let count = number.group() * width;
-                add_starts(level, start, &values[..count], number);
+                if number == Number::F32 {
+                    round_to_brain(level, out);
+                }
             }
             let rows = std::array::from_fn(|g| &values[g * width..][..width]);
             interleave(level, out, rows, number, Side::Right);
         }
     }
-}
-
-#[inline(always)]
-fn add_starts_body(start: &mut [i32], codes: &[f32], number: Number) {
-    for row in codes.chunks_exact(start.len().max(1)) {
-        for (start, code) in start.iter_mut().zip(row) {
-            *start = start.wrapping_add(start_of(number, integer(*code)));
-        }
-    }
-}
-
-for_each_level! {
-    /// Adds what rows of `codes` add to where the sums of their columns start.
-    fn add_starts(start: &mut [i32], codes: &[f32], number: Number) = add_starts_body
 }
 
 /// Rows of dx that one chunk computes, where panels are kept.

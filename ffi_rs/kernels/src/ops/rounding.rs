@@ -6,7 +6,10 @@
 //!
 //! where u is uniform on the 65536 midpoints of (0, 1).
 
+use crate::gemm::Number;
+use crate::quantizer::integer;
 use crate::simd::for_each_level;
+use crate::words::{MAX_GROUP, join};
 
 const LARGEST: f32 = 127.0;
 
@@ -97,20 +100,66 @@ for_each_level! {
     ) = round_row_body
 }
 
+/// Rows of dz that follow each other along the depth of dw, as many as a word holds; the others are
+/// not looked at.
+pub(super) struct Rows<'a> {
+    pub(super) dz: [&'a [f32]; MAX_GROUP],
+    /// By row, what dz is multiplied by.
+    pub(super) factors: [f32; MAX_GROUP],
+    pub(super) bits: [&'a [u16]; MAX_GROUP],
+}
+
 #[inline(always)]
-fn round_each_body(out: &mut [f32], values: &[f32], factor: f32, inverse: &[f32], bits: &[u16]) {
-    for (((out, value), inverse), bits) in out.iter_mut().zip(values).zip(inverse).zip(bits) {
-        *out = round(value * factor, *inverse, *bits);
+fn round_rows_body(
+    words: &mut [u32],
+    sums: &mut [i32],
+    rows: &Rows<'_>,
+    inverse: &[f32],
+    number: Number,
+) {
+    match number.group() {
+        4 => round_rows_by::<4>(words, sums, rows, inverse),
+        2 => round_rows_by::<2>(words, sums, rows, inverse),
+        _ => {
+            let bits = rows.bits[0].iter().zip(inverse);
+            for ((word, dz), (bits, inverse)) in words.iter_mut().zip(rows.dz[0]).zip(bits) {
+                *word = round(dz * rows.factors[0], *inverse, *bits).to_bits();
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn round_rows_by<const GROUP: usize>(
+    words: &mut [u32],
+    sums: &mut [i32],
+    rows: &Rows<'_>,
+    inverse: &[f32],
+) {
+    let count = words.len();
+    let (sums, inverse) = (&mut sums[..count], &inverse[..count]);
+    let dz: [&[f32]; GROUP] = std::array::from_fn(|g| &rows.dz[g][..count]);
+    let bits: [&[u16]; GROUP] = std::array::from_fn(|g| &rows.bits[g][..count]);
+    for index in 0..count {
+        let mut codes = [0; GROUP];
+        for (g, code) in codes.iter_mut().enumerate() {
+            let t = dz[g][index] * rows.factors[g];
+            *code = integer(round(t, inverse[index], bits[g][index])) as u32;
+        }
+        words[index] = join(codes);
+        let sum = codes.into_iter().fold(0, u32::wrapping_add);
+        sums[index] = sums[index].wrapping_add(sum as i32);
     }
 }
 
 for_each_level! {
-    /// Writes the codes of `values` times `factor`, each of its own scale.
-    pub(super) fn round_each(
-        out: &mut [f32],
-        values: &[f32],
-        factor: f32,
+    /// Writes a row of words of the codes of `rows`, each column of its own scale, and adds them to
+    /// the `sums` of the columns if they are integers.
+    pub(super) fn round_rows(
+        words: &mut [u32],
+        sums: &mut [i32],
+        rows: &Rows<'_>,
         inverse: &[f32],
-        bits: &[u16],
-    ) = round_each_body
+        number: Number,
+    ) = round_rows_body
 }
