@@ -1,9 +1,8 @@
 //! On which CPU a thread runs.
 //!
-//! Linux wakes a thread on a CPU that is idle, but takes a virtual CPU that is halted for one that
-//! the host has taken away, and so not for an idle one. In a virtual machine a helper then takes
-//! turns with its waker on one CPU, while the others sleep, until the scheduler balances its load
-//! some milliseconds later: there it has to move on by itself.
+//! In virtual machines Linux often wakes a thread on the CPU of its waker although another one is
+//! idle. The two then take turns on that CPU until the scheduler balances its load, some
+//! milliseconds later: a helper there has to move on by itself.
 
 /// The CPU of the thread that shares out the chunks of a loop.
 #[derive(Clone, Copy, Debug)]
@@ -51,4 +50,32 @@ mod system {
     }
 
     pub(super) fn leave(_: usize) {}
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::thread::sched_getaffinity;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_leaves_the_cpu_and_may_come_back() {
+        let allowed = sched_getaffinity(None).unwrap();
+        // The scheduler may have moved it in between, or back.
+        let left = (0..100).any(|_| {
+            let cpu = Cpu::here();
+            cpu.leave();
+            system::current() != cpu.0
+        });
+        assert!(left || allowed.count() == 1);
+        assert!(sched_getaffinity(None).unwrap() == allowed);
+    }
+
+    #[test]
+    fn a_thread_on_another_cpu_stays() {
+        let allowed = sched_getaffinity(None).unwrap();
+        Cpu(Some(usize::MAX)).leave();
+        Cpu(None).leave();
+        assert!(sched_getaffinity(None).unwrap() == allowed);
+    }
 }
