@@ -43,7 +43,7 @@ pub(super) fn zero(result: &SharedMut<'_, f32>) {
 }
 
 /// Words along the depth of dx that are laid out at a time.
-const SLICE: usize = 256;
+const SLICE: usize = 512;
 /// Rows of dw that are computed together.
 const PART: usize = 128;
 

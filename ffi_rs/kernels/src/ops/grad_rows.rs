@@ -215,27 +215,36 @@ impl Block {
             }
             return;
         }
+        let fill = |numbers: &mut [f32]| {
+            for (index, (step, clipped)) in steps.iter_mut().zip(clipped).enumerate() {
+                let row = start + index;
+                let out = &mut numbers[index * depth..][..depth];
+                if dw.form == Form::Exact {
+                    out.copy_from_slice(x(row));
+                } else if chain.is_integer(depth) {
+                    let words = bytemuck::cast_slice_mut(out);
+                    let state = code_row(level, words, x(row), ranges, row, Number::F32);
+                    (*step, *clipped) = (state.step, state.clipped);
+                    scale(level, out, state.step);
+                } else {
+                    let state = convert_row(level, out, x(row), chain, ranges, row);
+                    (*step, *clipped) = (state.step, state.clipped);
+                }
+            }
+        };
+        if number == Number::F32 {
+            // Words are the numbers.
+            let numbers = bytemuck::cast_slice_mut(words);
+            fill(numbers);
+            if dw.kind == Kind::Brain {
+                round_to_brain(level, numbers);
+            }
+            return;
+        }
         scratch.x.resize(GROUP * depth);
         // Rows beyond the last.
         scratch.x[count * depth..].fill(0.0);
-        for (index, (step, clipped)) in steps.iter_mut().zip(clipped).enumerate() {
-            let row = start + index;
-            let out = &mut scratch.x[index * depth..][..depth];
-            if dw.form == Form::Exact {
-                out.copy_from_slice(x(row));
-            } else if chain.is_integer(depth) {
-                let words = bytemuck::cast_slice_mut(out);
-                let state = code_row(level, words, x(row), ranges, row, Number::F32);
-                (*step, *clipped) = (state.step, state.clipped);
-                scale(level, out, state.step);
-            } else {
-                let state = convert_row(level, out, x(row), chain, ranges, row);
-                (*step, *clipped) = (state.step, state.clipped);
-            }
-        }
-        if dw.kind == Kind::Brain && number == Number::F32 {
-            round_to_brain(level, &mut scratch.x);
-        }
+        fill(&mut scratch.x);
         for (word, out) in words.chunks_exact_mut(depth.max(1)).enumerate() {
             let rows = std::array::from_fn(|g| {
                 let at = (word * group + g).min(GROUP - 1);

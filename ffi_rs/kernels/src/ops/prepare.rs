@@ -185,23 +185,39 @@ pub(crate) fn line_of_words(
         code_words(level, line, values, converter, (number, Side::Right), &mut converted);
         return converted;
     }
+    if number == Number::F32 {
+        let numbers = bytemuck::cast_slice_mut(line);
+        write_numbers(level, numbers, values, converter, form, &mut converted.clipped);
+        if kind == Kind::Brain {
+            round_to_brain(level, numbers);
+        }
+        return converted;
+    }
     for (index, values) in values.chunks(PIECE).enumerate() {
         let mut buffer = [0.0; PIECE];
         let numbers = &mut buffer[..values.len()];
         let converter = converter.part(index * PIECE, values.len());
-        if form == Form::Exact {
-            numbers.copy_from_slice(values);
-        } else {
-            convert(level, numbers, values, &converter, &mut converted.clipped);
-        }
-        if kind == Kind::Brain && number == Number::F32 {
-            round_to_brain(level, numbers);
-        }
-        let start = number.words(index * PIECE);
-        let words = &mut line[start..start + number.words(values.len())];
+        write_numbers(level, numbers, values, &converter, form, &mut converted.clipped);
+        let words = &mut line[number.words(index * PIECE)..][..number.words(values.len())];
         narrow(level, words, numbers, number, Side::Right);
     }
     converted
+}
+
+/// Writes `values` as they are, or the levels nearest to them.
+fn write_numbers(
+    level: Level,
+    numbers: &mut [f32],
+    values: &[f32],
+    converter: &Converter<'_>,
+    form: Form,
+    clipped: &mut bool,
+) {
+    if form == Form::Exact {
+        numbers.copy_from_slice(values);
+    } else {
+        convert(level, numbers, values, converter, clipped);
+    }
 }
 
 /// Quantizers for `columns` columns of w; of no effect where its converter is off.
