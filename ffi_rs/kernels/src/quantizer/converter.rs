@@ -162,10 +162,9 @@ fn convert_block<T: Target, const WIDTH: usize>(
                     [full_scale[index], divisor[index], inverse[index], step[index]]
                 })
             } else {
-                let full_scale = padded::<WIDTH>(full_scale, 1.0);
-                let [divisor, inverse] =
-                    [divisor, inverse].map(|scales| padded::<WIDTH>(scales, 1.0));
-                let step = padded::<WIDTH>(step, 1.0);
+                let scales = [full_scale, divisor, inverse, step];
+                let [full_scale, divisor, inverse, step] =
+                    scales.map(|scales| padded::<WIDTH>(scales, 1.0));
                 convert_padded::<T, WIDTH>(out, values, tie, |index| {
                     [full_scale[index], divisor[index], inverse[index], step[index]]
                 })
