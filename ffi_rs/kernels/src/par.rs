@@ -98,8 +98,8 @@ pub(crate) fn worth_waking(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor
     if nanoseconds < WAKING { &Serial } else { pool }
 }
 
-/// Nanoseconds of work from which on a second thread, which takes some tens of them to wake up on a
-/// virtual machine, is in time to do its part.
+/// Nanoseconds of work from which on a second thread is in time to do its part: on a virtual machine
+/// it takes some tens of microseconds to wake up.
 const WAKING: usize = 60_000;
 
 /// Runs stages of chunks in one parallel loop: `task(stage, chunk, worker)` for each of the

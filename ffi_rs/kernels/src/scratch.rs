@@ -20,12 +20,12 @@ unsafe impl Zeroable for Line {}
 unsafe impl Pod for Line {}
 
 /// What no call uses.
-static SPARE: Mutex<Vec<Box<[Line]>>> = Mutex::new(Vec::new());
+static SPARE: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
 /// Lines that are kept at most: 32 MiB.
 const KEPT: usize = (32 << 20) / size_of::<Line>();
 
 /// At least so many lines, which hold anything.
-fn take(count: usize) -> Box<[Line]> {
+fn take(count: usize) -> Vec<Line> {
     let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
     // The smallest that does, unless it would keep most of a large one busy.
     let fitting = spare.iter().enumerate().filter(|(_, lines)| lines.len() >= count);
@@ -35,7 +35,7 @@ fn take(count: usize) -> Box<[Line]> {
         Some(lines) => lines,
         None => {
             drop(spare);
-            vec![Line([0; 8]); count].into()
+            vec![Line([0; 8]); count]
         }
     };
     if cfg!(debug_assertions) {
@@ -46,7 +46,7 @@ fn take(count: usize) -> Box<[Line]> {
 }
 
 /// Keeps `lines` for later calls, in place of older ones if they are too many.
-fn give(lines: Box<[Line]>) {
+fn give(lines: Vec<Line>) {
     let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut total: usize = lines.len() + spare.iter().map(|lines| lines.len()).sum::<usize>();
     while total > KEPT && !spare.is_empty() {
@@ -59,8 +59,8 @@ fn give(lines: Box<[Line]>) {
 
 /// Numbers that hold anything until they are written.
 pub(crate) struct Scratch<T> {
-    /// Empty where there are no numbers.
-    lines: Box<[Line]>,
+    /// Empty where there are no numbers. Not a box, whose move would end what `as_mut_ptr` gave.
+    lines: Vec<Line>,
     len: usize,
     number: PhantomData<T>,
 }
@@ -70,7 +70,7 @@ impl<T> Scratch<T> {
     pub(crate) fn new(len: usize) -> Self {
         const { assert!(align_of::<T>() <= align_of::<Line>()) };
         let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        let lines = if lines == 0 { Box::default() } else { take(lines) };
+        let lines = if lines == 0 { Vec::new() } else { take(lines) };
         Self { lines, len, number: PhantomData }
     }
 
