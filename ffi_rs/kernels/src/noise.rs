@@ -129,66 +129,84 @@ const SIN: [f32; 3] = [-1.949_623_4e-4, 8.331_984e-3, -1.666_665_1e-1];
 /// Minimax of (cos(a) - 1 + a²/2) / a⁴ on [-π/4, π/4], in a², highest power first.
 const COS: [f32; 3] = [2.443_948_3e-5, -1.388_737_8e-3, 4.166_664_6e-2];
 
-#[inline(always)]
-fn fill_body(out: &mut [f32], seed: u64, row: u32, first_column: u32) {
-    let mut done = 0;
-    while done < out.len() {
-        let column = first_column.wrapping_add(done as u32);
-        let (block, start) = (column / BLOCK as u32, column as usize % BLOCK);
-        let width = (BLOCK - start).min(out.len() - done);
-        fill_block(&mut out[done..done + width], block_base(seed, row, block), start);
-        done += width;
-    }
+/// What is drawn for a column.
+trait Drawn: Copy + Default {
+    /// Draws for groups that follow each other, at most those of a block.
+    fn draw(groups: &mut [Group<Self>], lanes: &mut Lanes);
 }
 
-/// The outputs of one block, split in halves of 32 bits.
+/// What is drawn for a group of columns.
+type Group<T> = [[T; PAIRS]; 2];
+
+/// Fills `out`, the columns `first_column …`.
 #[inline(always)]
-fn outputs(high: &mut [u32], low: &mut [u32], base: u64, first_group: usize) {
-    let mut lanes = Lanes::new(base);
-    for _ in 0..2 * first_group {
-        lanes.next();
-    }
-    for (high, low) in high.chunks_exact_mut(LANES).zip(low.chunks_exact_mut(LANES)) {
-        for ((high, low), output) in high.iter_mut().zip(low).zip(lanes.next()) {
-            (*high, *low) = ((output >> 32) as u32, output as u32);
+fn draw_body<T: Drawn>(mut out: &mut [T], seed: u64, row: u32, mut first_column: u32) {
+    while !out.is_empty() {
+        let start = first_column as usize % BLOCK;
+        let (now, rest) = out.split_at_mut((BLOCK - start).min(out.len()));
+        out = rest;
+        let mut lanes = Lanes::new(block_base(seed, row, first_column / BLOCK as u32));
+        first_column = first_column.wrapping_add(now.len() as u32);
+        for _ in 0..2 * (start / GROUP) {
+            lanes.next();
+        }
+        let skipped = start % GROUP;
+        let is_whole = skipped == 0 && now.len().is_multiple_of(GROUP);
+        // Of other groups there is room for a part only.
+        let mut block = [[[T::default(); PAIRS]; 2]; BLOCK / GROUP];
+        let groups = if is_whole {
+            now.as_chunks_mut().0.as_chunks_mut().0
+        } else {
+            &mut block[..(skipped + now.len()).div_ceil(GROUP)]
+        };
+        T::draw(groups, &mut lanes);
+        if !is_whole {
+            now.copy_from_slice(&block.as_flattened().as_flattened()[skipped..][..now.len()]);
         }
     }
 }
 
-/// Puts what the outputs of a block gave at columns `start …`.
-#[inline(always)]
-fn place<T: Copy + Default>(out: &mut [T], firsts: &[T], seconds: &[T], start: usize) {
-    let mut block = [T::default(); BLOCK];
-    for ((group, firsts), seconds) in block
-        .chunks_exact_mut(GROUP)
-        .zip(firsts.chunks_exact(PAIRS))
-        .zip(seconds.chunks_exact(PAIRS))
-    {
-        group[..PAIRS].copy_from_slice(firsts);
-        group[PAIRS..].copy_from_slice(seconds);
+/// The outputs of the generators: the upper halves of those of a group, then the lower ones.
+impl Drawn for u32 {
+    #[inline(always)]
+    fn draw(groups: &mut [Group<u32>], lanes: &mut Lanes) {
+        for [high, low] in groups {
+            for (high, low) in high.chunks_exact_mut(LANES).zip(low.chunks_exact_mut(LANES)) {
+                let outputs = lanes.next();
+                for lane in 0..LANES {
+                    (high[lane], low[lane]) = ((outputs[lane] >> 32) as u32, outputs[lane] as u32);
+                }
+            }
+        }
     }
-    out.copy_from_slice(&block[start % GROUP..][..out.len()]);
 }
 
-/// Columns `start …` of the block whose generators come from `base`.
-#[inline(always)]
-fn fill_block(out: &mut [f32], base: u64, start: usize) {
-    let groups = start / GROUP..(start + out.len()).div_ceil(GROUP);
-    // One loop per step, over 32-bit numbers, is what compilers turn into vector instructions.
-    let (mut highs, mut turns) = ([0u32; BLOCK / 2], [0u32; BLOCK / 2]);
-    let pairs = groups.len() * PAIRS;
-    let (highs, turns) = (&mut highs[..pairs], &mut turns[..pairs]);
-    outputs(highs, turns, base, groups.start);
-    let (mut cosines, mut sines) = ([0.0; BLOCK / 2], [0.0; BLOCK / 2]);
-    let (cosines, sines) = (&mut cosines[..pairs], &mut sines[..pairs]);
-    for (((cosine, sine), high), turn) in
-        cosines.iter_mut().zip(&mut *sines).zip(&*highs).zip(&*turns)
-    {
-        let radius = minus_two_ln((*high >> 1) as i32).sqrt();
-        let (cos, sin) = cos_sin(*turn);
-        (*cosine, *sine) = (radius * cos, radius * sin);
+/// ε
+impl Drawn for f32 {
+    #[inline(always)]
+    fn draw(groups: &mut [Group<f32>], lanes: &mut Lanes) {
+        // All words before the first normal: together they need more registers than AVX2 has.
+        let mut words = [[[0; PAIRS]; 2]; BLOCK / GROUP];
+        let words = &mut words[..groups.len()];
+        u32::draw(words, lanes);
+        for (group, words) in groups.iter_mut().zip(words) {
+            *group = normals(words);
+        }
     }
-    place(out, cosines, sines, start);
+}
+
+/// ε of the columns of a group.
+#[inline(always)]
+fn normals([high, low]: &Group<u32>) -> Group<f32> {
+    let (mut normals, mut radius) = ([[0.0; PAIRS]; 2], [0.0; PAIRS]);
+    for pair in 0..PAIRS {
+        radius[pair] = minus_two_ln((high[pair] >> 1) as i32).sqrt();
+    }
+    for pair in 0..PAIRS {
+        let (cos, sin) = cos_sin(low[pair]);
+        (normals[0][pair], normals[1][pair]) = (radius[pair] * cos, radius[pair] * sin);
+    }
+    normals
 }
 
 /// The seed of the words that round, so that they are independent of ε.
@@ -196,21 +214,13 @@ const ROUNDING: u64 = 0xD1B5_4A32_D192_ED03;
 
 #[inline(always)]
 fn rounding_words_body(out: &mut [u32], seed: u64, row: u32, first_column: u32) {
-    let (block, start) = (first_column / BLOCK as u32, first_column as usize % BLOCK);
-    assert!(start + out.len() <= BLOCK, "columns of one block");
-    let groups = start / GROUP..(start + out.len()).div_ceil(GROUP);
-    let (mut highs, mut lows) = ([0; BLOCK / 2], [0; BLOCK / 2]);
-    let pairs = groups.len() * PAIRS;
-    let (highs, lows) = (&mut highs[..pairs], &mut lows[..pairs]);
-    outputs(highs, lows, block_base(seed ^ ROUNDING, row, block), groups.start);
-    place(out, highs, lows, start);
+    draw_body(out, seed ^ ROUNDING, row, first_column);
 }
 
 for_each_level! {
-    /// Writes 32 random bits for each of the columns `first_column …` of `row`, which are in one
-    /// block: with the names of the definition, `u >> 32` of output `j` where the column is
-    /// `32·g + j`, `u mod 2³²` where it is `32·g + 16 + j`, and the seed's bits flipped by
-    /// 0xD1B54A32D192ED03.
+    /// Writes 32 random bits for each of the columns `first_column …` of `row`: with the names of
+    /// the definition, `u >> 32` of output `j` where the column is `32·g + j`, `u mod 2³²` where it
+    /// is `32·g + 16 + j`, and the seed's bits flipped by 0xD1B54A32D192ED03.
     pub(crate) fn rounding_words(
         out: &mut [u32],
         seed: u64,
@@ -221,7 +231,7 @@ for_each_level! {
 
 for_each_level! {
     /// Writes ε of `row` and the columns `first_column …` to `out`.
-    pub(crate) fn fill(out: &mut [f32], seed: u64, row: u32, first_column: u32) = fill_body
+    pub(crate) fn fill(out: &mut [f32], seed: u64, row: u32, first_column: u32) = draw_body
 }
 
 #[cfg(test)]

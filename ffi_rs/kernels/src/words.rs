@@ -15,7 +15,7 @@ pub(crate) enum Side {
 }
 
 /// What is added to integers that become bytes of `side`.
-fn offset(number: Number, side: Side) -> i32 {
+pub(crate) fn offset(number: Number, side: Side) -> i32 {
     if number == Number::Byte && side == Side::Left { OFFSET } else { 0 }
 }
 

@@ -4,17 +4,17 @@ use std::ops::Range;
 
 use super::grad_products::Gradients;
 use super::grad_steps::{RowSums, Upstream, accumulate, by_slope, multiply_each, scale, upstream};
-use super::operands::{Residual, Sizes};
+use super::operands::{Epsilon, NO_EPSILON, Residual, Sizes};
 use super::optical_matmul::Noise;
 use super::optical_matmul_grad::Backward;
 use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
-use super::rounding::{round_row, scale_and_raise, scale_of};
+use super::rounding::{self, raise, round_row, scale_of};
 use crate::gemm::{Kind, Number};
-use crate::noise;
-use crate::quantizer::{Converter, PIECE};
+use crate::quantizer::Converter;
 use crate::scratch::Scratch;
 use crate::shared::Staged;
-use crate::words::{Side, interleave, narrow, round_to_brain};
+use crate::simd::prefetch;
+use crate::words::{Side, interleave, narrow, offset, round_to_brain};
 
 /// Rows that one chunk computes, whatever the number of threads: sums over them come first.
 pub(super) const GROUP: usize = 8;
@@ -48,8 +48,9 @@ pub(super) struct Block {
 pub(super) struct RowScratch {
     x: Scratch<f32>,
     dz: Scratch<f32>,
-    epsilon: [f32; noise::BLOCK],
-    bits: [u32; noise::BLOCK],
+    epsilon: Epsilon,
+    /// Random words of the rows of a group.
+    random: Scratch<u32>,
 }
 
 impl Default for RowScratch {
@@ -57,8 +58,8 @@ impl Default for RowScratch {
         Self {
             x: Scratch::default(),
             dz: Scratch::default(),
-            epsilon: [0.0; noise::BLOCK],
-            bits: [0; noise::BLOCK],
+            epsilon: NO_EPSILON,
+            random: Scratch::default(),
         }
     }
 }
@@ -134,7 +135,7 @@ impl Block {
         count: usize,
         scratch: &mut RowScratch,
     ) {
-        let Backward { sizes: Sizes { columns, .. }, dw, .. } = *backward;
+        let columns = backward.sizes.columns;
         let group = first / GROUP;
         // SAFETY: as this function's.
         let (bias, y_full_scale, sums, x_steps) = unsafe {
@@ -149,24 +150,31 @@ impl Block {
                 self.x_steps.write(first, count),
             )
         };
+        backward.prefetch(start + first);
         // SAFETY: as this function's.
         unsafe { self.convert_inputs(backward, start, first, sums, x_steps, scratch) };
         bias.fill(0.0);
         y_full_scale.fill(0.0);
-        let peaks = if dw.rounded {
+        if backward.dx.rounded {
             // SAFETY: as this function's.
-            unsafe { self.peaks.write(group * columns, columns) }
-        } else {
-            &mut []
-        };
-        peaks.fill(0);
+            unsafe { self.peaks.write(group * columns, columns) }.fill(0);
+            scratch.random.resize(count * columns);
+            // One after the other: the seeds of a row are made while the one before is drawn.
+            for index in 0..count {
+                let random = &mut scratch.random[index * columns..][..columns];
+                backward.ranges.rounding_words(backward.level, start + first + index, random);
+            }
+        }
         for (index, sums) in (first..).zip(sums) {
+            if index + 1 < first + count {
+                backward.prefetch(start + index + 1);
+            }
             // SAFETY: as this function's.
             let dz = unsafe { self.dz.write(index * columns, columns) };
             let mut sums = Sums { row: sums, bias, y_full_scale };
             backward.fill_dz(dz, start + index, &mut sums, &mut scratch.epsilon);
             // SAFETY: as this function's.
-            unsafe { self.lay_out(backward, dz, start + index, index, peaks, scratch) };
+            unsafe { self.lay_out(backward, dz, index, scratch) };
         }
     }
 
@@ -254,7 +262,7 @@ impl Block {
         }
     }
 
-    /// Writes row `index` of dz as the left factor of dx, and raises the `peaks` of its columns.
+    /// Writes row `index` of dz as the left factor of dx, and raises the peaks of its columns.
     ///
     /// # Safety
     ///
@@ -263,50 +271,45 @@ impl Block {
         &self,
         backward: &Backward<'_>,
         dz: &[f32],
-        row: usize,
         index: usize,
-        peaks: &mut [u32],
         scratch: &mut RowScratch,
     ) {
-        let Backward { level, sizes: Sizes { columns, .. }, dx, dw, ref ranges, .. } = *backward;
+        let Backward { level, sizes: Sizes { columns, .. }, dx, dw, .. } = *backward;
         // Codes take the random bits of dw with theirs.
         if !(dx.rounded || dx.kind == Kind::Brain && backward.needs_inputs()) {
             return;
         }
         let number = dx.kind.number(level);
-        let values = &mut scratch.dz;
-        values.resize(columns);
-        if dx.rounded {
-            let mut peak = 0;
-            // SAFETY: as this function's.
-            let (bits, dz_scale, step) = unsafe {
-                (
-                    self.bits.write(index * columns, columns),
-                    &mut self.dz_scale.write(index, 1)[0],
-                    if dw.form == Form::Code {
-                        self.x_steps.read(index..index + 1)[0]
-                    } else {
-                        1.0
-                    },
-                )
-            };
-            scale_and_raise(level, values, &mut peak, peaks, dz, &backward.dx_steps, step);
-            let inverse;
-            (*dz_scale, inverse) = scale_of(peak);
-            ranges.rounding_pieces(level, row, 0..columns, &mut scratch.bits, |start, words| {
-                let range = start..start + words.len();
-                round_row(level, &mut values[range.clone()], inverse, words, &mut bits[range]);
-            });
-        } else {
+        let words = number.words(columns);
+        // SAFETY: as this function's.
+        let out = unsafe { self.dz_words.write(index * words, words) };
+        if !dx.rounded {
+            let values = &mut scratch.dz;
+            values.resize(columns);
             multiply_each(level, values, dz, &backward.dx_steps);
             if number == Number::F32 {
                 round_to_brain(level, values);
             }
+            return narrow(level, out, values, number, Side::Left);
         }
-        let words = number.words(columns);
         // SAFETY: as this function's.
-        let out = unsafe { self.dz_words.write(index * words, words) };
-        narrow(level, out, values, number, Side::Left);
+        let (peaks, bits, dz_scale, x_step) = unsafe {
+            (
+                self.peaks.write(index / GROUP * columns, columns),
+                self.bits.write(index * columns, columns),
+                &mut self.dz_scale.write(index, 1)[0],
+                self.x_steps.read(index..index + 1)[0],
+            )
+        };
+        let mut peak = 0;
+        let factors = &backward.dx_steps;
+        let x_step = if dw.form == Form::Code { x_step } else { 1.0 };
+        raise(level, &mut peak, peaks, dz, factors, x_step);
+        let (scale, inverse) = scale_of(peak);
+        *dz_scale = scale;
+        let random = &scratch.random[index % GROUP * columns..][..columns];
+        let row = rounding::Row { dz, factors, inverse, random };
+        round_row(level, out, bits, &row, number, offset(number, Side::Left));
     }
 }
 
@@ -323,14 +326,15 @@ fn panel_count(backward: &Backward<'_>) -> usize {
 }
 
 impl Backward<'_> {
+    /// Asks for what `fill_dz` reads of row `row`.
+    fn prefetch(&self, row: usize) {
+        let columns = self.sizes.columns;
+        prefetch(&self.g[row * columns..][..columns]);
+        prefetch(&self.saved[row * columns..][..columns]);
+    }
+
     /// Writes row `row` of dz, and adds to the sums along the row and the columns.
-    fn fill_dz(
-        &self,
-        dz: &mut [f32],
-        row: usize,
-        sums: &mut Sums<'_>,
-        epsilon: &mut [f32; noise::BLOCK],
-    ) {
+    fn fill_dz(&self, dz: &mut [f32], row: usize, sums: &mut Sums<'_>, epsilon: &mut Epsilon) {
         let columns = self.sizes.columns;
         let (g, saved) =
             (&self.g[row * columns..][..columns], &self.saved[row * columns..][..columns]);
@@ -349,19 +353,18 @@ impl Backward<'_> {
             let y_full_scale = self.with_ranges.then(|| &mut y_full_scale[range.clone()]);
             upstream(self.level, &mut dz[range], &part, sums, y_full_scale);
         };
-        match self.ranges.coefficients(row) {
-            Some(coefficients) => {
-                self.ranges.noise_pieces(self.level, row, 0..columns, epsilon, |start, epsilon| {
-                    let noise = Noise { coefficients, epsilon, energy };
-                    piece(start..start + epsilon.len(), Some(noise));
-                });
-            }
-            None => {
-                for start in (0..columns).step_by(PIECE) {
-                    piece(start..columns.min(start + PIECE), None);
-                }
-            }
-        }
+        self.ranges.noise_pieces(
+            self.level,
+            row..row + 1,
+            0..columns,
+            epsilon,
+            |_, range, noise| {
+                piece(
+                    range,
+                    noise.map(|(coefficients, epsilon)| Noise { coefficients, epsilon, energy }),
+                );
+            },
+        );
         accumulate(self.level, bias, dz);
     }
 }

@@ -246,54 +246,68 @@ impl<'a> Ranges<'a> {
         self.coefficients(row).is_some_and(|noise| noise.weight != 0.0)
     }
 
-    /// Calls `piece(start, ε)` for consecutive pieces of `columns` that noise blocks cut.
-    /// `epsilon` has room for a block.
+    /// Calls `piece(row, columns, noise)` for each of `rows` and the parts of `columns` that noise
+    /// blocks cut; `noise` is None where the row is free of it.
     #[inline(always)]
     pub(crate) fn noise_pieces(
         &self,
         level: Level,
-        row: usize,
+        rows: Range<usize>,
         columns: Range<usize>,
-        epsilon: &mut [f32; noise::BLOCK],
-        mut piece: impl FnMut(usize, &[f32]),
+        epsilon: &mut Epsilon,
+        mut piece: impl FnMut(usize, Range<usize>, Option<(Coefficients, &[f32])>),
     ) {
-        let seed = seed_of(self.seed.row(row));
-        self.blocks(columns, |column, id, width| {
-            noise::fill(level, &mut epsilon[..width], seed, self.row_ids.get(row), id);
-            piece(column, &epsilon[..width]);
+        self.blocks(rows, columns, |rows, columns, id| {
+            let width = columns.len();
+            for (row, epsilon) in rows.clone().zip(&mut *epsilon) {
+                if self.coefficients(row).is_some() {
+                    let (seed, row) = (seed_of(self.seed.row(row)), self.row_ids.get(row));
+                    noise::fill(level, &mut epsilon[..width], seed, row, id);
+                }
+            }
+            for (row, epsilon) in rows.zip(&*epsilon) {
+                let noise = self.coefficients(row).map(|noise| (noise, &epsilon[..width]));
+                piece(row, columns.clone(), noise);
+            }
         });
     }
 
-    /// Calls `piece(start, words)` in the same way, with the random bits that round.
+    /// Writes the random bits that round row `row`, all columns of it.
+    pub(crate) fn rounding_words(&self, level: Level, row: usize, words: &mut [u32]) {
+        let (seed, row) = (seed_of(self.seed.row(row)), self.row_ids.get(row));
+        noise::rounding_words(level, words, seed, row, self.first_column);
+    }
+
+    /// Calls `block(rows, columns, id of the first column)` for a few rows at a time and the parts
+    /// of `columns` in each noise block.
     #[inline(always)]
-    pub(crate) fn rounding_pieces(
+    fn blocks(
         &self,
-        level: Level,
-        row: usize,
+        rows: Range<usize>,
         columns: Range<usize>,
-        words: &mut [u32; noise::BLOCK],
-        mut piece: impl FnMut(usize, &[u32]),
+        mut block: impl FnMut(Range<usize>, Range<usize>, u32),
     ) {
-        let seed = seed_of(self.seed.row(row));
-        self.blocks(columns, |column, id, width| {
-            let row = self.row_ids.get(row);
-            noise::rounding_words(level, &mut words[..width], seed, row, id);
-            piece(column, &words[..width]);
-        });
-    }
-
-    /// Calls `block(start, id of start, width)` for the parts of `columns` in each noise block.
-    #[inline(always)]
-    fn blocks(&self, columns: Range<usize>, mut block: impl FnMut(usize, u32, usize)) {
-        let mut column = columns.start;
-        while column < columns.end {
-            let id = self.first_column.wrapping_add(column as u32);
-            let width = (noise::BLOCK - id as usize % noise::BLOCK).min(columns.end - column);
-            block(column, id, width);
-            column += width;
+        for first in rows.clone().step_by(DRAWN) {
+            let rows = first..rows.end.min(first + DRAWN);
+            let mut column = columns.start;
+            while column < columns.end {
+                let id = self.first_column.wrapping_add(column as u32);
+                let width = (noise::BLOCK - id as usize % noise::BLOCK).min(columns.end - column);
+                block(rows.clone(), column..column + width, id);
+                column += width;
+            }
         }
     }
 }
+
+/// Rows that are drawn together: the seeds of one are made while the one before is drawn.
+const DRAWN: usize = 8;
+
+/// Room for ε of a noise block of some rows.
+pub(crate) type Epsilon = [[f32; noise::BLOCK]; DRAWN];
+
+/// Such room.
+pub(crate) const NO_EPSILON: Epsilon = [[0.0; noise::BLOCK]; DRAWN];
 
 /// σ² = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::factor::Factor;
-use super::operands::{Chain, Coefficients, Ranges, Residual, Sizes, Weights, extents, sign};
+use super::operands::{
+    Chain, Coefficients, NO_EPSILON, Ranges, Residual, Sizes, Weights, extents, sign,
+};
 use super::prepare::{Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Kind, Left, Product, Sum, multiply};
 use crate::noise;
@@ -246,67 +248,39 @@ impl<'a> Forward<'a> {
         let left = Left { words: left, row_stride: depth, depth_stride: 1 };
         // SAFETY: tiles do not overlap, and each is computed by one chunk.
         unsafe { multiply(self.level, self.kind, &product, left, right, depth, sum) };
-        let mut epsilon = [0.0; noise::BLOCK];
-        for (row, x) in tile.rows.clone().zip(inputs) {
-            let start = row * columns + tile.columns.start;
+        let mut epsilon = NO_EPSILON;
+        let finish = |row: usize, range: Range<usize>, noise: Option<(Coefficients, &[f32])>| {
+            let (start, width) = (row * columns + range.start, range.len());
+            let local = range.start - tile.columns.start..range.end - tile.columns.start;
             // SAFETY: as above, of both outputs.
             let (y, residual) = unsafe {
                 let residual = outputs.residual.as_ref();
                 let residual = residual.map(|(kind, all)| (*kind, all.slice(start, width)));
                 (outputs.out.slice(start, width), residual)
             };
-            let columns = tile.columns.clone();
+            let x = inputs[row - tile.rows.start];
             let mut peak = outputs.peak.as_ref().map(|_| 0.0);
-            let outputs_of_row = (y, residual, peak.as_mut());
-            self.finish_row(row, columns, outputs_of_row, (*x, steps), &mut epsilon);
+            let piece = Piece {
+                x_step: x.step,
+                steps: steps.map(|steps| &steps[local]),
+                bias: &self.bias[range.clone()],
+                noise: noise.map(|(coefficients, epsilon)| Noise {
+                    coefficients,
+                    epsilon,
+                    energy: x.energy,
+                }),
+                adc: (!self.chain.adc.is_off())
+                    .then(|| Converter::Each(self.adc.columns(range.start, width))),
+            };
+            finish_piece(self.level, y, residual, peak.as_mut(), &piece);
             if let Some((peaks, peak)) = outputs.peak.as_ref().zip(peak) {
                 peaks.raise(row, peak);
             }
-        }
-    }
-
-    /// Makes outputs of the products in `y`, and raises the peak to theirs if one is asked for.
-    fn finish_row(
-        &self,
-        row: usize,
-        columns: Range<usize>,
-        (y, mut residual, mut peak): RowOutputs<'_>,
-        (x, steps): (Row, Option<&[f32]>),
-        epsilon: &mut [f32; noise::BLOCK],
-    ) {
-        let first = columns.start;
-        let mut finish = |start: usize, count: usize, noise: Option<Noise<'_>>| {
-            let local = start - first..start - first + count;
-            let residual =
-                residual.as_mut().map(|(kind, values)| (*kind, &mut values[local.clone()]));
-            let piece = Piece {
-                x_step: x.step,
-                steps: steps.map(|steps| &steps[local.clone()]),
-                bias: &self.bias[start..start + count],
-                noise,
-                adc: (!self.chain.adc.is_off())
-                    .then(|| Converter::Each(self.adc.columns(start, count))),
-            };
-            finish_piece(self.level, &mut y[local], residual, peak.as_deref_mut(), &piece);
         };
-        match self.ranges.coefficients(row) {
-            Some(coefficients) => {
-                self.ranges.noise_pieces(self.level, row, columns, epsilon, |start, epsilon| {
-                    let noise = Noise { coefficients, epsilon, energy: x.energy };
-                    finish(start, epsilon.len(), Some(noise));
-                });
-            }
-            None => {
-                for start in columns.clone().step_by(PIECE) {
-                    finish(start, PIECE.min(columns.end - start), None);
-                }
-            }
-        }
+        let (rows, columns) = (tile.rows.clone(), tile.columns.clone());
+        self.ranges.noise_pieces(self.level, rows, columns, &mut epsilon, finish);
     }
 }
-
-/// The outputs of one row: `out`, the residual and the peak.
-type RowOutputs<'a> = (&'a mut [f32], Option<(Residual, &'a mut [f32])>, Option<&'a mut f32>);
 
 /// Most rows of a tile, unless there are many weights.
 const MAX_ROWS: usize = 64;

@@ -35,33 +35,23 @@ fn magnitude(v: f32) -> u32 {
 }
 
 #[inline(always)]
-fn scale_and_raise_body(
-    out: &mut [f32],
-    peak: &mut u32,
-    peaks: &mut [u32],
-    dz: &[f32],
-    by_column: &[f32],
-    by_row: f32,
-) {
-    let scaled = out.iter_mut().zip(dz).zip(by_column);
-    for (((out, dz), by_column), peaks) in scaled.zip(peaks) {
-        *out = dz * by_column;
-        *peak = (*peak).max(magnitude(*out));
+fn raise_body(peak: &mut u32, peaks: &mut [u32], dz: &[f32], by_column: &[f32], by_row: f32) {
+    for ((dz, by_column), peaks) in dz.iter().zip(by_column).zip(peaks) {
+        *peak = (*peak).max(magnitude(dz * by_column));
         *peaks = (*peaks).max(magnitude(dz * by_row));
     }
 }
 
 for_each_level! {
-    /// `out = dz · by_column`, whose largest magnitude raises `peak`; raises each of `peaks` to the
-    /// magnitude of `dz · by_row`.
-    pub(super) fn scale_and_raise(
-        out: &mut [f32],
+    /// Raises `peak` to the largest magnitude of `dz · by_column`, and each of `peaks` to that of
+    /// `dz · by_row`.
+    pub(super) fn raise(
         peak: &mut u32,
         peaks: &mut [u32],
         dz: &[f32],
         by_column: &[f32],
         by_row: f32,
-    ) = scale_and_raise_body
+    ) = raise_body
 }
 
 #[inline(always)]
@@ -82,21 +72,61 @@ fn round(t: f32, inverse: f32, bits: u16) -> f32 {
     (t * inverse + u).floor().clamp(-LARGEST, LARGEST)
 }
 
+/// A row of dz, and what rounds it.
+pub(super) struct Row<'a> {
+    pub(super) dz: &'a [f32],
+    /// By column, what dz is multiplied by.
+    pub(super) factors: &'a [f32],
+    /// The reciprocal of the scale.
+    pub(super) inverse: f32,
+    /// Random words, whose upper bits are used.
+    pub(super) random: &'a [u32],
+}
+
 #[inline(always)]
-fn round_row_body(values: &mut [f32], inverse: f32, words: &[u32], rest: &mut [u16]) {
-    for ((value, word), rest) in values.iter_mut().zip(words).zip(rest) {
-        *value = round(*value, inverse, (word >> 16) as u16);
-        *rest = *word as u16;
+fn round_row_body(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number, offset: i32) {
+    let count = rest.len();
+    let (dz, factors, random) = (&row.dz[..count], &row.factors[..count], &row.random[..count]);
+    let code =
+        |index: usize| round(dz[index] * factors[index], row.inverse, (random[index] >> 16) as u16);
+    // What is behind the last number must not be looked at: 0 times anything finite.
+    if let Some(last) = words.last_mut() {
+        *last = 0;
+    }
+    match number {
+        Number::Byte => {
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
+            for (index, byte) in bytes[..count].iter_mut().enumerate() {
+                *byte = (integer(code(index)) + offset) as u8;
+            }
+        }
+        Number::I16 => {
+            let halves: &mut [i16] = bytemuck::cast_slice_mut(words);
+            for (index, half) in halves[..count].iter_mut().enumerate() {
+                *half = integer(code(index)) as i16;
+            }
+        }
+        Number::F32 | Number::Bf16 => {
+            let numbers: &mut [f32] = bytemuck::cast_slice_mut(words);
+            for (index, number) in numbers[..count].iter_mut().enumerate() {
+                *number = code(index);
+            }
+        }
+    }
+    for (rest, random) in rest.iter_mut().zip(random) {
+        *rest = *random as u16;
     }
 }
 
 for_each_level! {
-    /// Rounds `values` of one scale by the upper bits of `words`, and leaves the lower in `rest`.
+    /// Rounds a row by the upper bits of its random words, and leaves the lower in `rest`; writes
+    /// the codes as `words`, integers with `offset` added.
     pub(super) fn round_row(
-        values: &mut [f32],
-        inverse: f32,
-        words: &[u32],
+        words: &mut [u32],
         rest: &mut [u16],
+        row: &Row<'_>,
+        number: Number,
+        offset: i32,
     ) = round_row_body
 }
 
