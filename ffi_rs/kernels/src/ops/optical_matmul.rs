@@ -378,26 +378,35 @@ fn finish_piece_body(
         Some(noise) => noise.add(seen, y),
         None => seen.copy_from_slice(y),
     }
-    match residual {
-        Some((Residual::Linear, linear)) => linear.copy_from_slice(y),
+    let slope = match residual {
         Some((Residual::Slope, slope)) => {
             match &piece.noise {
                 Some(noise) => noise.differentiate(slope, y),
                 None => slope.fill(1.0),
             }
-            match &piece.adc {
-                Some(adc) => mask(slope, seen, adc),
-                None => mask_invalid(slope, seen),
+            Some(slope)
+        }
+        Some((Residual::Linear, linear)) => {
+            linear.copy_from_slice(y);
+            None
+        }
+        None => None,
+    };
+    match &piece.adc {
+        Some(adc) => {
+            let mut clipped = false;
+            convert_body(out, seen, adc, &mut clipped);
+            if let (Some(slope), true) = (slope, clipped) {
+                mask(slope, seen, adc);
             }
         }
-        None => {}
-    }
-    match &piece.adc {
-        Some(adc) => convert_body(out, seen, adc, &mut false),
-        // Infinity becomes NaN, as in a converter.
         None => {
+            // Infinity becomes NaN, as in a converter.
             out.copy_from_slice(seen);
             mask_invalid(out, seen);
+            if let Some(slope) = slope {
+                mask_invalid(slope, seen);
+            }
         }
     }
 }

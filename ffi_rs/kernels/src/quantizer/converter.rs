@@ -300,8 +300,8 @@ impl Quantizer {
     #[inline(always)]
     fn pass(&self, v: f32) -> f32 {
         let invalid = !v.is_finite() || self.step.is_nan();
-        let inside = v.abs() <= self.full_scale;
-        if invalid { f32::NAN } else { f32::from(u8::from(inside)) }
+        let inside = if v.abs() <= self.full_scale { 1.0 } else { 0.0 };
+        if invalid { f32::NAN } else { inside }
     }
 }
 
