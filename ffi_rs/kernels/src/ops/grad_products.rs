@@ -47,6 +47,9 @@ const SLICE: usize = 512;
 /// Rows of dw that are computed together.
 const PART: usize = 128;
 
+/// Columns below which tiles of dw are cut unfavorably.
+const NARROW: usize = 64;
+
 /// How the products are cut into chunks.
 pub(super) struct Plan {
     /// Columns of dw that are computed together.
@@ -61,7 +64,9 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(backward: &Backward<'_>, panels: &Panels, workers: usize) -> Self {
         let columns = backward.sizes.columns;
-        let width = columns.div_ceil(2 * workers).next_multiple_of(48);
+        // As many for each worker; some more where they stay wide, should one come late.
+        let chunks = if columns < 2 * workers * NARROW { workers } else { 2 * workers };
+        let width = columns.div_ceil(chunks).next_multiple_of(16);
         Self {
             width,
             weights: columns.div_ceil(width.max(1)),
