@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::grad_panels::{PANEL, Panels};
-use super::grad_rows::Block;
+use super::grad_rows::{Block, GROUP};
 use super::grad_steps::{accumulate, add_scaled, scale, through_inputs, through_weights};
 use super::operands::Sizes;
 use super::optical_matmul_grad::{BLOCK, Backward};
@@ -59,6 +59,9 @@ pub(super) struct Plan {
     /// Rows of dx that are computed together, and panels of their columns.
     rows: usize,
     panels: usize,
+    /// Rows of a block from which on there are strips enough for all workers; none where dx waits
+    /// for no other rows.
+    many_rows: Option<usize>,
 }
 
 impl Plan {
@@ -72,7 +75,26 @@ impl Plan {
             weights: columns.div_ceil(width.max(1)),
             rows: if panels.chunks() == 0 { BLOCK } else { ROW_CHUNK },
             panels: if backward.needs_inputs() { backward.panels() } else { 0 },
+            many_rows: (panels.chunks() > 0).then_some(ROW_CHUNK * workers),
         }
+    }
+
+    /// Strips of a block of so many rows: those of which dx follows dz at once, while dz is still in
+    /// the cache. 0 where there are too few of them.
+    pub(super) fn strips(&self, rows: usize) -> usize {
+        let enough = self.many_rows.is_some_and(|many| rows >= many);
+        if enough { rows.div_ceil(self.rows) } else { 0 }
+    }
+
+    /// Chunks of a strip to fill, in a block of so many rows.
+    pub(super) fn groups_of_strip(&self, rows: usize, strip: usize) -> Range<usize> {
+        let first = strip * self.rows;
+        first / GROUP..Block::chunks(rows.min(first + self.rows))
+    }
+
+    /// Chunks of dx of a strip.
+    pub(super) fn inputs_of_strip(&self, strip: usize) -> Range<usize> {
+        strip * self.panels..(strip + 1) * self.panels
     }
 
     /// Chunks of dx, of so many rows.

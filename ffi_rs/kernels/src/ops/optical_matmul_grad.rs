@@ -294,7 +294,11 @@ impl<'a> Backward<'a> {
         for block in 0..rows.div_ceil(BLOCK) {
             let rows = range(block).len();
             let ranges = usize::from(self.with_ranges);
-            stages.extend([Block::chunks(rows), plan.inputs(rows), plan.weights, ranges]);
+            let (fills, inputs) = match plan.strips(rows) {
+                0 => (Block::chunks(rows), plan.inputs(rows)),
+                strips => (strips, 0),
+            };
+            stages.extend([fills, inputs, plan.weights, ranges]);
         }
         let scratch: Vec<_> = (0..pool.width()).map(|_| Mutex::new(Scratch::default())).collect();
         run_stages(pool, &stages, &|stage, chunk, worker| {
@@ -307,6 +311,15 @@ impl<'a> Backward<'a> {
             // SAFETY: no two chunks of a stage write the same, and none what another one reads.
             unsafe {
                 match stage % 4 {
+                    0 if plan.strips(rows.len()) > 0 => {
+                        for chunk in plan.groups_of_strip(rows.len(), chunk) {
+                            block.fill(self, rows.clone(), chunk, gradients, &mut scratch.rows);
+                        }
+                        for chunk in plan.inputs_of_strip(chunk) {
+                            let rows = rows.clone();
+                            self.multiply_inputs(&call, rows, chunk, &mut scratch.products);
+                        }
+                    }
                     0 => block.fill(self, rows, chunk, gradients, &mut scratch.rows),
                     1 => self.multiply_inputs(&call, rows, chunk, &mut scratch.products),
                     2 => self.multiply_weights(&call, rows, chunk, &mut scratch.products),
