@@ -32,12 +32,12 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// About what one thread takes for so many products, of converted weights or of w as it is:
-    /// 100 products of numbers, 16 numbers of w or 4 converted ones in a nanosecond.
-    pub(crate) fn nanoseconds(&self, products: usize, converted: bool) -> usize {
+    /// About what one thread takes for so many products, where it does 100 products of numbers in a
+    /// nanosecond, and has `weights` of w ready.
+    pub(crate) fn nanoseconds(&self, products: usize, weights: usize) -> usize {
         let numbers = self.depth * self.columns;
-        let weights = numbers / if converted { 4 } else { 16 };
-        products * ((self.rows * numbers / 100).max(weights) + self.rows * self.columns)
+        let product = (self.rows * numbers / 100).max(numbers / weights);
+        products * (product + self.rows * self.columns)
     }
 }
 

@@ -144,7 +144,10 @@ impl<'a> Forward<'a> {
         if rows == 0 || columns == 0 {
             return;
         }
-        let pool = worth_waking(pool, self.sizes.nanoseconds(1, self.weights.chunks() > 0));
+        let pool = worth_waking(
+            pool,
+            self.sizes.nanoseconds(1, if self.weights.chunks() > 0 { 4 } else { 16 }),
+        );
         let workers = pool.width();
         let block = if depth * columns < MANY_WEIGHTS {
             rows.div_ceil(4 * workers).next_multiple_of(8).min(MAX_ROWS)

@@ -279,7 +279,10 @@ impl<'a> Backward<'a> {
 
     fn run(&self, gradients: &Gradients<'_>, pool: &dyn ParFor) {
         let rows = self.sizes.rows;
-        let pool = worth_waking(pool, self.sizes.nanoseconds(2, !self.chain.weight.is_off()));
+        let pool = worth_waking(
+            pool,
+            self.sizes.nanoseconds(2, if self.chain.weight.is_off() { 10 } else { 4 }),
+        );
         gradients.clear();
         if rows == 0 {
             zero(&gradients.w);
