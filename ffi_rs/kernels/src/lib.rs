@@ -25,7 +25,7 @@ pub use error::Error;
 pub use float::FlushDenormals;
 pub use num_complex::Complex32;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op};
-pub use par::{ParFor, RayonPool, Serial, spin_until, take};
+pub use par::{ParFor, RayonPool, Serial, WAKING, spin_until, take};
 pub use tensor::{DType, Data, DataMut, Element, Fact, View, ViewMut};
 
 /// Calls `$callback!` with the type of every op: the one list of ops.

@@ -13,6 +13,11 @@ pub trait ParFor: Sync {
     /// Upper bound of the worker numbers that `run` hands out; at least 1.
     fn width(&self) -> usize;
 
+    /// Nanoseconds of work from which on another thread is in time to do its part.
+    fn delay(&self) -> usize {
+        WAKING
+    }
+
     /// Calls `task(chunk, worker)` once for each `chunk < chunks`, and returns when all are done.
     /// At any time, at most one call runs with a given `worker < width()`. Chunks start in order,
     /// so one may wait for those before it.
@@ -95,12 +100,12 @@ pub fn take(next: &AtomicUsize, chunks: usize) -> Option<usize> {
 /// `pool`, or the calling thread alone where the work is over before another one is awake:
 /// `nanoseconds` is about what one thread takes.
 pub(crate) fn worth_waking(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor {
-    if nanoseconds < WAKING { &Serial } else { pool }
+    if nanoseconds < pool.delay() { &Serial } else { pool }
 }
 
-/// Nanoseconds of work from which on a second thread is in time to do its part: on a virtual machine
-/// it takes some tens of microseconds to wake up.
-const WAKING: usize = 60_000;
+/// The same where that thread sleeps: on a virtual machine it takes some tens of microseconds to
+/// wake up.
+pub const WAKING: usize = 60_000;
 
 /// Runs stages of chunks in one parallel loop: `task(stage, chunk, worker)` for each of the
 /// `stages[stage]` chunks starts when all chunks of the stages before are done.

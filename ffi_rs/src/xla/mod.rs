@@ -3,6 +3,7 @@
 pub mod abi;
 mod frame;
 mod pool;
+mod standby;
 #[cfg(test)]
 mod tests;
 

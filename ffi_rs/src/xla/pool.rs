@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-use lumina_kernels::{Cpu, FlushDenormals, ParFor, Serial, spin_until, take};
+use lumina_kernels::{Cpu, FlushDenormals, ParFor, Serial, WAKING, spin_until, take};
 
 use super::abi;
+use super::standby::Standby;
 
 /// XLA's thread pool, for the time of one handler call.
 pub(super) struct XlaPool {
@@ -72,13 +73,17 @@ impl ParFor for XlaPool {
         self.width
     }
 
+    fn delay(&self) -> usize {
+        if STANDBY.is_empty() { WAKING } else { HANDING_OVER }
+    }
+
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
         let helpers = self.width.min(chunks).saturating_sub(1);
         if helpers == 0 {
             return Serial.run(chunks, task);
         }
         let job = Arc::new(Job::new(chunks, task));
-        for _ in 0..helpers {
+        for _ in STANDBY.give(&job, helpers)..helpers {
             if !self.schedule(&job) {
                 break;
             }
@@ -87,6 +92,13 @@ impl ParFor for XlaPool {
         job.wait();
     }
 }
+
+/// Helpers that wait for the next loop.
+static STANDBY: Standby<Job> = Standby::new();
+
+/// Nanoseconds of work from which on a second thread that stands by is worth its share: what the
+/// first one has written lies in the caches of its core.
+const HANDING_OVER: usize = 10_000;
 
 /// One loop, shared by the caller and its helpers. A helper may find it long after the loop.
 struct Job {
@@ -129,6 +141,14 @@ impl Job {
         }
     }
 
+    /// Works as a helper.
+    fn help(&self) {
+        let worker = self.workers.fetch_add(1, Ordering::Relaxed) + 1;
+        // Also if this loop is over: the next one comes from the same CPU.
+        self.cpu.leave();
+        self.work(worker);
+    }
+
     /// Takes chunks until there are none. A panic ends one chunk; the caller raises it later.
     fn work(&self, worker: usize) {
         let mut done = 0;
@@ -168,13 +188,14 @@ impl Job {
 /// `data` is a reference to a [`Job`], given away for this one call.
 unsafe extern "C" fn help(data: *mut c_void) {
     // SAFETY: the caller vouches.
-    let job = unsafe { Arc::from_raw(data.cast_const().cast::<Job>()) };
+    let first = unsafe { Arc::from_raw(data.cast_const().cast::<Job>()) };
     let _flush = FlushDenormals::new();
-    let worker = job.workers.fetch_add(1, Ordering::Relaxed) + 1;
-    if job.next.load(Ordering::Relaxed) < job.chunks {
-        job.cpu.leave();
+    let mut next = Some(first);
+    while let Some(job) = next {
+        job.help();
+        drop(job);
+        next = STANDBY.wait();
     }
-    job.work(worker);
 }
 
 /// # Safety
