@@ -59,15 +59,15 @@ pub(super) struct Plan {
     /// Rows of dx that are computed together, and panels of their columns.
     rows: usize,
     panels: usize,
-    /// Rows of a block from which on there are strips enough for all workers; none where dx waits
-    /// for no other rows.
+    /// Rows of a block from which on there are strips enough for all workers; None where parts of
+    /// dx lay out the weights, each for all rows.
     many_rows: Option<usize>,
 }
 
 impl Plan {
     pub(super) fn new(backward: &Backward<'_>, panels: &Panels, workers: usize) -> Self {
         let columns = backward.sizes.columns;
-        // As many for each worker; some more where they stay wide, should one come late.
+        // As many for each worker; twice as many where they stay wide, as one may come late.
         let chunks = if columns < 2 * workers * NARROW { workers } else { 2 * workers };
         let width = columns.div_ceil(chunks).next_multiple_of(16);
         Self {
@@ -126,8 +126,8 @@ impl Backward<'_> {
     ///
     /// # Safety
     ///
-    /// The block, which holds these rows, and the panels are filled; nothing else uses the chunk of
-    /// dx meanwhile.
+    /// The chunk's rows of the block, and the panels, are filled; nothing else uses the chunk of dx
+    /// meanwhile.
     pub(super) unsafe fn multiply_inputs(
         &self,
         call: &Call<'_>,
@@ -143,15 +143,19 @@ impl Backward<'_> {
         let number = way.kind.number(level);
         let range = panel * PANEL..depth.min((panel + 1) * PANEL);
         let stride = number.words(columns);
-        // SAFETY: the block is filled.
-        let words = unsafe {
-            match block.dz_words.all() {
-                [] => bytemuck::cast_slice(block.dz.all()),
-                words => words,
-            }
+        // SAFETY: the part is filled.
+        let (words, sums, scales, clipped) = unsafe {
+            let numbers = part.start * stride..part.end * stride;
+            let words = if block.dz_words.is_empty() {
+                bytemuck::cast_slice(block.dz.read(numbers))
+            } else {
+                block.dz_words.read(numbers)
+            };
+            let scales = block.dz_scale.read(part.clone());
+            (words, block.sums.read(part.clone()), scales, block.x_clipped.read(part.clone()))
         };
         let left = |word: usize| Left {
-            words: words.get(part.start * stride + word..).unwrap_or(&[]),
+            words: words.get(word..).unwrap_or(&[]),
             row_stride: stride,
             depth_stride: 1,
         };
@@ -183,11 +187,8 @@ impl Backward<'_> {
                 panels.clipped.write(panel, 1)[0] = clipped;
             }
         }
-        // SAFETY: the block is filled.
-        let (sums, scales, clipped) =
-            unsafe { (block.sums.all(), block.dz_scale.all(), block.x_clipped.all()) };
-        for index in part {
-            let row = rows.start + index;
+        for (index, in_block) in part.enumerate() {
+            let row = rows.start + in_block;
             // SAFETY: as above.
             let dx = unsafe { gradients.x.slice(row * depth + range.start, range.len()) };
             if way.rounded {
@@ -198,7 +199,7 @@ impl Backward<'_> {
             let wanted = self.with_ranges.then_some(&mut by_full_scale);
             self.finish_inputs(dx, x, row, sums[index].plain, clipped[index], wanted);
             if self.with_ranges {
-                let at = index * self.panels() + panel;
+                let at = in_block * self.panels() + panel;
                 // SAFETY: as above.
                 unsafe { block.x_full_scale.write(at, 1)[0] = by_full_scale };
             }
