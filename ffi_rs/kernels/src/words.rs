@@ -14,11 +14,6 @@ pub(crate) enum Side {
     Right,
 }
 
-/// What is added to integers that become bytes of `side`.
-pub(crate) fn offset(number: Number, side: Side) -> i32 {
-    if number == Number::Byte && side == Side::Left { OFFSET } else { 0 }
-}
-
 /// The nearest bfloat16, half to even, as the upper half of an f32.
 #[inline(always)]
 fn brain(value: f32) -> u32 {
@@ -41,40 +36,24 @@ for_each_level! {
 }
 
 #[inline(always)]
-fn narrow_body(words: &mut [u32], values: &[f32], number: Number, offset: i32) {
-    let group = number.group();
-    // What is behind the last value must not be looked at: 0 times anything finite.
-    words[values.len() / group..values.len().div_ceil(group)].fill(0);
+fn narrow_body(words: &mut [u32], values: &[f32], number: Number) {
     match number {
         Number::F32 => words.copy_from_slice(bytemuck::cast_slice(values)),
         Number::Bf16 => {
+            // What is behind the last value must not be looked at: 0 times anything finite.
+            words[values.len() / 2..values.len().div_ceil(2)].fill(0);
             let halves: &mut [u16] = bytemuck::cast_slice_mut(words);
             for (half, value) in halves.iter_mut().zip(values) {
                 *half = (brain(*value) >> 16) as u16;
             }
         }
-        Number::I16 => {
-            let halves: &mut [i16] = bytemuck::cast_slice_mut(words);
-            for (half, value) in halves.iter_mut().zip(values) {
-                *half = integer(*value) as i16;
-            }
-        }
-        Number::Byte => {
-            let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
-            for (byte, value) in bytes.iter_mut().zip(values) {
-                *byte = (integer(*value) + offset) as u8;
-            }
-        }
+        Number::I16 | Number::Byte => unreachable!("integers are words as soon as they are codes"),
     }
 }
 
 for_each_level! {
-    fn narrow_at(words: &mut [u32], values: &[f32], number: Number, offset: i32) = narrow_body
-}
-
-/// Writes `values` that follow each other along the depth, integers or floats, as words.
-pub(crate) fn narrow(level: Level, words: &mut [u32], values: &[f32], number: Number, side: Side) {
-    narrow_at(level, words, values, number, offset(number, side));
+    /// Writes `values` that follow each other along the depth as words of floats.
+    pub(crate) fn narrow(words: &mut [u32], values: &[f32], number: Number) = narrow_body
 }
 
 /// Codes as integers of a byte, to which `ADDED` is added.
@@ -242,48 +221,28 @@ pub(crate) fn join<const GROUP: usize>(integers: [u32; GROUP]) -> u32 {
 }
 
 #[inline(always)]
-fn interleave_body(words: &mut [u32], rows: [&[f32]; MAX_GROUP], number: Number, offset: i32) {
+fn interleave_body(words: &mut [u32], rows: [&[f32]; MAX_GROUP], number: Number) {
     let count = words.len();
-    let rows: [&[f32]; MAX_GROUP] = rows.map(|row| &row[..count]);
     match number {
         Number::F32 => words.copy_from_slice(bytemuck::cast_slice(rows[0])),
         Number::Bf16 => {
+            let rows = [&rows[0][..count], &rows[1][..count]];
             for index in 0..count {
-                words[index] = join([rows[0], rows[1]].map(|row| brain(row[index]) >> 16));
+                words[index] = join(rows.map(|row| brain(row[index]) >> 16));
             }
         }
-        Number::I16 => {
-            for index in 0..count {
-                words[index] = join([rows[0], rows[1]].map(|row| (integer(row[index])) as u32));
-            }
-        }
-        Number::Byte => {
-            for index in 0..count {
-                words[index] = join(rows.map(|row| (integer(row[index]) + offset) as u32));
-            }
-        }
+        Number::I16 | Number::Byte => unreachable!("integers are words as soon as they are codes"),
     }
 }
 
 for_each_level! {
-    fn interleave_at(
+    /// Writes `rows` that follow each other along the depth as a row of words of floats; only the
+    /// first of them that fit in a word are looked at.
+    pub(crate) fn interleave(
         words: &mut [u32],
         rows: [&[f32]; MAX_GROUP],
         number: Number,
-        offset: i32,
     ) = interleave_body
-}
-
-/// Writes `rows` that follow each other along the depth, integers or floats, as a row of words;
-/// only the first of them that fit in a word are looked at.
-pub(crate) fn interleave(
-    level: Level,
-    words: &mut [u32],
-    rows: [&[f32]; MAX_GROUP],
-    number: Number,
-    side: Side,
-) {
-    interleave_at(level, words, rows, number, offset(number, side));
 }
 
 /// Rows that [`transpose`] takes at a time.
@@ -344,36 +303,33 @@ mod tests {
     #[test]
     fn interleaved_and_transposed_words_are_the_same() {
         let level = Level::detect();
-        for number in [Number::F32, Number::Bf16, Number::I16, Number::Byte] {
-            for side in [Side::Left, Side::Right] {
-                for (depth, columns) in [(1, 1), (3, 8), (4, 7), (21, 8), (40, 5)] {
-                    let at = |d: usize, c: usize| ((7 * d + 3 * c) % 255) as f32 - 127.0;
-                    let words = number.words(depth);
-                    let mut across = vec![0; words * columns];
-                    for (word, out) in across.chunks_exact_mut(columns).enumerate() {
-                        let row = |g: usize| -> Vec<f32> {
-                            let d = word * number.group() + g;
-                            let of = |c| if d < depth { at(d, c) } else { 0.0 };
-                            (0..columns).map(of).collect()
-                        };
-                        let rows = [row(0), row(1), row(2), row(3)];
-                        let rows = rows.each_ref().map(Vec::as_slice);
-                        interleave(level, out, rows, number, side);
-                    }
-                    let narrowed: Vec<Vec<u32>> = (0..columns)
-                        .map(|c| {
-                            let mut values: Vec<f32> = (0..depth).map(|d| at(d, c)).collect();
-                            values.resize(words * number.group(), 0.0);
-                            let mut out = vec![u32::MAX; words];
-                            narrow(level, &mut out, &values, number, side);
-                            out
-                        })
-                        .collect();
-                    let rows: Vec<&[u32]> = narrowed.iter().map(Vec::as_slice).collect();
-                    let mut along = vec![0; words * columns];
-                    transpose(level, &mut along, columns, &rows, words);
-                    assert_eq!(across, along, "{number:?} {side:?} {depth} {columns}");
+        for number in [Number::F32, Number::Bf16] {
+            for (depth, columns) in [(1, 1), (3, 8), (4, 7), (21, 8), (40, 5)] {
+                let at = |d: usize, c: usize| ((7 * d + 3 * c) % 255) as f32 - 127.0;
+                let words = number.words(depth);
+                let mut across = vec![0; words * columns];
+                for (word, out) in across.chunks_exact_mut(columns).enumerate() {
+                    let row = |g: usize| -> Vec<f32> {
+                        let d = word * number.group() + g;
+                        let of = |c| if d < depth { at(d, c) } else { 0.0 };
+                        (0..columns).map(of).collect()
+                    };
+                    let rows = [row(0), row(1), row(2), row(3)];
+                    let rows = rows.each_ref().map(Vec::as_slice);
+                    interleave(level, out, rows, number);
                 }
+                let narrowed: Vec<Vec<u32>> = (0..columns)
+                    .map(|c| {
+                        let values: Vec<f32> = (0..depth).map(|d| at(d, c)).collect();
+                        let mut out = vec![u32::MAX; words];
+                        narrow(level, &mut out, &values, number);
+                        out
+                    })
+                    .collect();
+                let rows: Vec<&[u32]> = narrowed.iter().map(Vec::as_slice).collect();
+                let mut along = vec![0; words * columns];
+                transpose(level, &mut along, columns, &rows, words);
+                assert_eq!(across, along, "{number:?} {depth} {columns}");
             }
         }
     }

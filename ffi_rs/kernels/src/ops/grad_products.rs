@@ -13,7 +13,7 @@ use crate::gemm::{Kind, Left, Number, Product, Right, Sum, multiply};
 use crate::quantizer::{Converter, convert};
 use crate::scratch::Scratch;
 use crate::shared::SharedMut;
-use crate::words::{MAX_GROUP, Side, interleave, round_to_brain};
+use crate::words::{MAX_GROUP, interleave, round_to_brain};
 
 /// The results of the op.
 pub(super) struct Gradients<'a> {
@@ -407,7 +407,7 @@ impl Backward<'_> {
                 }
             }
             let rows = std::array::from_fn(|g| &values[g * width..][..width]);
-            interleave(level, out, rows, number, Side::Right);
+            interleave(level, out, rows, number);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::quantizer::Converter;
 use crate::scratch::Scratch;
 use crate::shared::Staged;
 use crate::simd::prefetch;
-use crate::words::{Side, interleave, narrow, offset, round_to_brain};
+use crate::words::{interleave, narrow, round_to_brain};
 
 /// Rows that one chunk computes, whatever the number of threads: sums over them come first.
 pub(super) const GROUP: usize = 8;
@@ -258,7 +258,7 @@ impl Block {
                 let at = (word * group + g).min(GROUP - 1);
                 &scratch.x[at * depth..][..depth]
             });
-            interleave(level, out, rows, number, Side::Left);
+            interleave(level, out, rows, number);
         }
     }
 
@@ -290,7 +290,7 @@ impl Block {
             if number == Number::F32 {
                 round_to_brain(level, values);
             }
-            return narrow(level, out, values, number, Side::Left);
+            return narrow(level, out, values, number);
         }
         // SAFETY: as this function's.
         let (peaks, bits, dz_scale, x_step) = unsafe {
@@ -309,7 +309,7 @@ impl Block {
         *dz_scale = scale;
         let random = &scratch.random[index % GROUP * columns..][..columns];
         let row = rounding::Row { dz, factors, inverse, random };
-        round_row(level, out, bits, &row, number, offset(number, Side::Left));
+        round_row(level, out, bits, &row, number);
     }
 }
 

@@ -199,7 +199,7 @@ pub(crate) fn line_of_words(
         let converter = converter.part(index * PIECE, values.len());
         write_numbers(level, numbers, values, &converter, form, &mut converted.clipped);
         let words = &mut line[number.words(index * PIECE)..][..number.words(values.len())];
-        narrow(level, words, numbers, number, Side::Right);
+        narrow(level, words, numbers, number);
     }
     converted
 }

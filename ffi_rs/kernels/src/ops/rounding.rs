@@ -6,7 +6,7 @@
 //!
 //! where u is uniform on the 65536 midpoints of (0, 1).
 
-use crate::gemm::Number;
+use crate::gemm::{Number, OFFSET};
 use crate::quantizer::integer;
 use crate::simd::for_each_level;
 use crate::words::{MAX_GROUP, join};
@@ -84,7 +84,7 @@ pub(super) struct Row<'a> {
 }
 
 #[inline(always)]
-fn round_row_body(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number, offset: i32) {
+fn round_row_body(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number) {
     let count = rest.len();
     let (dz, factors, random) = (&row.dz[..count], &row.factors[..count], &row.random[..count]);
     let code =
@@ -97,7 +97,7 @@ fn round_row_body(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Nu
         Number::Byte => {
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
             for (index, byte) in bytes[..count].iter_mut().enumerate() {
-                *byte = (integer(code(index)) + offset) as u8;
+                *byte = (integer(code(index)) + OFFSET) as u8;
             }
         }
         Number::I16 => {
@@ -120,13 +120,12 @@ fn round_row_body(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Nu
 
 for_each_level! {
     /// Rounds a row by the upper bits of its random words, and leaves the lower in `rest`; writes
-    /// the codes as `words`, integers with `offset` added.
+    /// the codes as words of a left factor.
     pub(super) fn round_row(
         words: &mut [u32],
         rest: &mut [u16],
         row: &Row<'_>,
         number: Number,
-        offset: i32,
     ) = round_row_body
 }
 
