@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::grad_products::Gradients;
 use super::grad_steps::{RowSums, Upstream, accumulate, by_slope, multiply_each, scale, upstream};
-use super::operands::{Epsilon, NO_EPSILON, Residual, Sizes};
+use super::operands::{Residual, Sizes};
 use super::optical_matmul::Noise;
 use super::optical_matmul_grad::Backward;
 use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
@@ -45,23 +45,13 @@ pub(super) struct Block {
 }
 
 /// What one worker needs for its rows.
+#[derive(Default)]
 pub(super) struct RowScratch {
     x: Scratch<f32>,
     dz: Scratch<f32>,
-    epsilon: Epsilon,
+    epsilon: Scratch<f32>,
     /// Random words of the rows of a group.
     random: Scratch<u32>,
-}
-
-impl Default for RowScratch {
-    fn default() -> Self {
-        Self {
-            x: Scratch::default(),
-            dz: Scratch::default(),
-            epsilon: NO_EPSILON,
-            random: Scratch::default(),
-        }
-    }
 }
 
 impl Block {
@@ -334,7 +324,7 @@ impl Backward<'_> {
     }
 
     /// Writes row `row` of dz, and adds to the sums along the row and the columns.
-    fn fill_dz(&self, dz: &mut [f32], row: usize, sums: &mut Sums<'_>, epsilon: &mut Epsilon) {
+    fn fill_dz(&self, dz: &mut [f32], row: usize, sums: &mut Sums<'_>, epsilon: &mut Scratch<f32>) {
         let columns = self.sizes.columns;
         let (g, saved) =
             (&self.g[row * columns..][..columns], &self.saved[row * columns..][..columns]);

@@ -6,6 +6,7 @@ use super::grad_steps::RowSums;
 use super::optical_noise::seed_of;
 use crate::noise;
 use crate::quantizer::{Bits, Converter};
+use crate::scratch::Scratch;
 use crate::simd::Level;
 use crate::{Attrs, DType, Error, Fact, View};
 
@@ -247,29 +248,38 @@ impl<'a> Ranges<'a> {
     }
 
     /// Calls `piece(row, columns, noise)` for each of `rows` and the parts of `columns` that noise
-    /// blocks cut; `noise` is None where the row is free of it.
+    /// blocks cut; `noise` is None where the row is free of it. `epsilon` is room for ε.
     #[inline(always)]
     pub(crate) fn noise_pieces(
         &self,
         level: Level,
         rows: Range<usize>,
         columns: Range<usize>,
-        epsilon: &mut Epsilon,
+        epsilon: &mut Scratch<f32>,
         mut piece: impl FnMut(usize, Range<usize>, Option<(Coefficients, &[f32])>),
     ) {
-        self.blocks(rows, columns, |rows, columns, id| {
-            let width = columns.len();
-            for (row, epsilon) in rows.clone().zip(&mut *epsilon) {
-                if self.coefficients(row).is_some() {
-                    let (seed, row) = (seed_of(self.seed.row(row)), self.row_ids.get(row));
-                    noise::fill(level, &mut epsilon[..width], seed, row, id);
+        if self.noisy {
+            epsilon.resize(DRAWN.min(rows.len()) * noise::BLOCK);
+        }
+        for first in rows.clone().step_by(DRAWN) {
+            let rows = first..rows.end.min(first + DRAWN);
+            let mut column = columns.start;
+            while column < columns.end {
+                let id = self.first_column.wrapping_add(column as u32);
+                let width = (noise::BLOCK - id as usize % noise::BLOCK).min(columns.end - column);
+                let of_row = |row: usize| (row - first) * noise::BLOCK..;
+                for row in rows.clone().filter(|row| self.coefficients(*row).is_some()) {
+                    let (seed, row_id) = (seed_of(self.seed.row(row)), self.row_ids.get(row));
+                    noise::fill(level, &mut epsilon[of_row(row)][..width], seed, row_id, id);
                 }
+                for row in rows.clone() {
+                    let noise = self.coefficients(row);
+                    let noise = noise.map(|noise| (noise, &epsilon[of_row(row)][..width]));
+                    piece(row, column..column + width, noise);
+                }
+                column += width;
             }
-            for (row, epsilon) in rows.zip(&*epsilon) {
-                let noise = self.coefficients(row).map(|noise| (noise, &epsilon[..width]));
-                piece(row, columns.clone(), noise);
-            }
-        });
+        }
     }
 
     /// Writes the random bits that round row `row`, all columns of it.
@@ -277,37 +287,10 @@ impl<'a> Ranges<'a> {
         let (seed, row) = (seed_of(self.seed.row(row)), self.row_ids.get(row));
         noise::rounding_words(level, words, seed, row, self.first_column);
     }
-
-    /// Calls `block(rows, columns, id of the first column)` for a few rows at a time and the parts
-    /// of `columns` in each noise block.
-    #[inline(always)]
-    fn blocks(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        mut block: impl FnMut(Range<usize>, Range<usize>, u32),
-    ) {
-        for first in rows.clone().step_by(DRAWN) {
-            let rows = first..rows.end.min(first + DRAWN);
-            let mut column = columns.start;
-            while column < columns.end {
-                let id = self.first_column.wrapping_add(column as u32);
-                let width = (noise::BLOCK - id as usize % noise::BLOCK).min(columns.end - column);
-                block(rows.clone(), column..column + width, id);
-                column += width;
-            }
-        }
-    }
 }
 
 /// Rows that are drawn together: the seeds of one are made while the one before is drawn.
 const DRAWN: usize = 8;
-
-/// Room for ε of a noise block of some rows.
-pub(crate) type Epsilon = [[f32; noise::BLOCK]; DRAWN];
-
-/// Such room.
-pub(crate) const NO_EPSILON: Epsilon = [[0.0; noise::BLOCK]; DRAWN];
 
 /// σ² = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²
 #[derive(Clone, Copy, Debug)]

@@ -4,9 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::factor::Factor;
-use super::operands::{
-    Chain, Coefficients, NO_EPSILON, Ranges, Residual, Sizes, Weights, extents, sign,
-};
+use super::operands::{Chain, Coefficients, Ranges, Residual, Sizes, Weights, extents, sign};
 use super::prepare::{Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Kind, Left, Product, Sum, multiply};
 use crate::noise;
@@ -251,7 +249,7 @@ impl<'a> Forward<'a> {
         let left = Left { words: left, row_stride: depth, depth_stride: 1 };
         // SAFETY: tiles do not overlap, and each is computed by one chunk.
         unsafe { multiply(self.level, self.kind, &product, left, right, depth, sum) };
-        let mut epsilon = NO_EPSILON;
+        let mut epsilon = Scratch::default();
         let finish = |row: usize, range: Range<usize>, noise: Option<(Coefficients, &[f32])>| {
             let (start, width) = (row * columns + range.start, range.len());
             let local = range.start - tile.columns.start..range.end - tile.columns.start;
