@@ -12,8 +12,12 @@ Call = Callable[[], Any]
 
 SAMPLE = 1e-3
 """Least time of a sample, s: shorter calls are repeated, so that the clock does not count."""
-PAUSE = 2e-3
-"""Rest before each sample, s: threads of the one before may spin that long for more work."""
+REST = 2e-3
+"""Rest before each sample, s; again and again while threads of the one before spin for more work."""
+LONGEST_REST = 50e-3
+"""Rest after which a thread that still computes does so whoever is timed, s."""
+IDLE = 0.05
+"""Share of one CPU below which a process rests."""
 
 LONG = 50e-3
 """Time of a call, s, from which on the state that it finds does not count."""
@@ -44,7 +48,7 @@ def interleave(calls: dict[str, Call], *, seconds: float, rounds: tuple[int, int
         count = 0
         while count < rounds[0] or (count < rounds[1] and time.perf_counter() < end):
             for name in names if count % 2 else reversed(names):
-                time.sleep(PAUSE)
+                _rest()
                 if not samples[name] or samples[name][-1] < LONG:
                     calls[name]()
                 samples[name].append(_sample(calls[name], repeats[name]))
@@ -58,6 +62,15 @@ def interleave(calls: dict[str, Call], *, seconds: float, rounds: tuple[int, int
 def summary(values: list[float]) -> Result:
     """Median and minimum."""
     return {"median": statistics.median(values), "min": min(values), "samples": len(values)}
+
+
+def _rest() -> None:
+    end = time.perf_counter() + LONGEST_REST
+    while time.perf_counter() < end:
+        wall, computed = time.perf_counter(), time.process_time()
+        time.sleep(REST)
+        if time.process_time() - computed < IDLE * (time.perf_counter() - wall):
+            break
 
 
 def _sample(call: Call, repeats: int) -> float:

@@ -7,7 +7,7 @@
 
 use crate::scratch::Scratch;
 use crate::shared::SharedMut;
-use crate::simd::Level;
+use crate::simd::{Level, prefetch};
 use crate::vector::{self, Dot};
 
 /// What is multiplied, and so how it is summed.
@@ -342,6 +342,9 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
     let c_row = |r: usize| unsafe { c.data.slice(start + r * c.stride, width) };
     // SAFETY: the caller has the instruction set.
     let mut sums = [[unsafe { D::zero() }; N]; R];
+    for r in 0..R {
+        prefetch(c_row(r));
+    }
     // Only loops of few instructions are unrolled, and only then do the sums stay in registers.
     match *sum {
         Sum::Fresh | Sum::Scaled { start: [], .. } => {}

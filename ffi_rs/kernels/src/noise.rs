@@ -24,7 +24,7 @@
 //! Logarithm, sine and cosine are the polynomials below, evaluated in f32 without fused
 //! multiply-add, so that every CPU gives the same bits.
 
-use crate::simd::for_each_level;
+use crate::simd::{Aligned, for_each_level};
 
 /// Columns of a noise block.
 pub(crate) const BLOCK: usize = 256;
@@ -43,9 +43,29 @@ fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Rows that are seeded at a time.
+pub(crate) const SEEDED: usize = 8;
+
+/// What the noise of a row is drawn from.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Source {
+    pub(crate) seed: u64,
+    pub(crate) row: u32,
+}
+
+impl Source {
+    /// What the words that round are drawn from: they are independent of ε.
+    pub(crate) fn rounding(self) -> Self {
+        Self { seed: self.seed ^ 0xD1B5_4A32_D192_ED03, ..self }
+    }
+}
+
+/// By row, what the bases of all its blocks have in common.
 #[inline(always)]
-fn block_base(seed: u64, row: u32, block: u32) -> u64 {
-    mix(mix(mix(seed) ^ u64::from(row)) ^ seed ^ u64::from(block))
+fn row_bases(sources: &[Source]) -> [u64; SEEDED] {
+    let mut padded = [Source::default(); SEEDED];
+    padded[..sources.len()].copy_from_slice(sources);
+    padded.map(|Source { seed, row }| mix(mix(seed) ^ u64::from(row)) ^ seed)
 }
 
 /// The generators of one block, side by side.
@@ -56,14 +76,7 @@ struct Lanes {
 impl Lanes {
     #[inline(always)]
     fn new(base: u64) -> Self {
-        let mut state = [[0; LANES]; 4];
-        for (word, lanes) in state.iter_mut().enumerate() {
-            for (lane, value) in lanes.iter_mut().enumerate() {
-                let index = (4 * lane + word) as u64;
-                *value = mix(base.wrapping_add(index.wrapping_mul(GOLDEN_GAMMA)));
-            }
-        }
-        Self { state }
+        Self { state: STATES.map(|lanes| lanes.map(|state| mix(base.wrapping_add(state)))) }
     }
 
     /// One output of each Xoshiro256++ generator.
@@ -84,6 +97,18 @@ impl Lanes {
         output
     }
 }
+
+/// What is added to the base of a block for word `word` of lane `lane`: consecutive states of
+/// SplitMix64, four for each lane.
+const STATES: [[u64; LANES]; 4] = {
+    let mut states = [[0; LANES]; 4];
+    let mut index = 0;
+    while index < 4 * LANES {
+        states[index % 4][index / 4] = (index as u64).wrapping_mul(GOLDEN_GAMMA);
+        index += 1;
+    }
+    states
+};
 
 /// `-2 ln((h + ½) / 2³¹)` for a 31-bit `h`, never negative.
 #[inline(always)]
@@ -131,51 +156,81 @@ const COS: [f32; 3] = [2.443_948_3e-5, -1.388_737_8e-3, 4.166_664_6e-2];
 
 /// What is drawn for a column.
 trait Drawn: Copy + Default {
-    /// Draws for groups that follow each other, at most those of a block.
-    fn draw(groups: &mut [Group<Self>], lanes: &mut Lanes);
+    /// Draws for groups that follow each other, at most those of a block; `words` is room.
+    fn draw(groups: &mut [Group<Self>], lanes: &mut Lanes, words: &mut Block<u32>);
 }
 
-/// What is drawn for a group of columns.
+/// What is drawn for a group of columns, and for a block.
 type Group<T> = [[T; PAIRS]; 2];
+type Block<T> = [Group<T>; BLOCK / GROUP];
 
-/// Fills `out`, the columns `first_column …`.
+/// Fills `out`, of each source the columns `first_column …`, as many of each.
 #[inline(always)]
-fn draw_body<T: Drawn>(mut out: &mut [T], seed: u64, row: u32, mut first_column: u32) {
-    while !out.is_empty() {
-        let start = first_column as usize % BLOCK;
-        let (now, rest) = out.split_at_mut((BLOCK - start).min(out.len()));
-        out = rest;
-        let mut lanes = Lanes::new(block_base(seed, row, first_column / BLOCK as u32));
-        first_column = first_column.wrapping_add(now.len() as u32);
-        for _ in 0..2 * (start / GROUP) {
-            lanes.next();
-        }
-        let skipped = start % GROUP;
-        let is_whole = skipped == 0 && now.len().is_multiple_of(GROUP);
-        // Of other groups there is room for a part only.
-        let mut block = [[[T::default(); PAIRS]; 2]; BLOCK / GROUP];
-        let groups = if is_whole {
-            now.as_chunks_mut().0.as_chunks_mut().0
-        } else {
-            &mut block[..(skipped + now.len()).div_ceil(GROUP)]
-        };
-        T::draw(groups, &mut lanes);
-        if !is_whole {
-            now.copy_from_slice(&block.as_flattened().as_flattened()[skipped..][..now.len()]);
+fn draw_body<T: Drawn>(out: &mut [T], sources: &[Source], first_column: u32) {
+    if out.is_empty() {
+        return;
+    }
+    let width = out.len() / sources.len();
+    let (mut words, mut block) = (Aligned::<Block<u32>>::default(), Aligned::<Block<T>>::default());
+    for (out, sources) in out.chunks_mut(SEEDED * width).zip(sources.chunks(SEEDED)) {
+        let bases = row_bases(sources);
+        let mut column = 0;
+        while column < width {
+            let id = first_column.wrapping_add(column as u32);
+            let start = id as usize % BLOCK;
+            let now = (BLOCK - start).min(width - column);
+            let bases = bases.map(|base| mix(base ^ u64::from(id / BLOCK as u32)));
+            for (out, base) in out.chunks_exact_mut(width).zip(bases) {
+                let mut lanes = Lanes::new(base);
+                draw_part(
+                    &mut out[column..column + now],
+                    start,
+                    &mut lanes,
+                    &mut words.0,
+                    &mut block.0,
+                );
+            }
+            column += now;
         }
     }
+}
+
+/// Fills `out`, the columns `start …` of the block of `lanes`.
+#[inline(always)]
+fn draw_part<T: Drawn>(
+    out: &mut [T],
+    start: usize,
+    lanes: &mut Lanes,
+    words: &mut Block<u32>,
+    block: &mut Block<T>,
+) {
+    for _ in 0..2 * (start / GROUP) {
+        lanes.next();
+    }
+    let skipped = start % GROUP;
+    if skipped == 0 && out.len().is_multiple_of(GROUP) {
+        return T::draw(out.as_chunks_mut().0.as_chunks_mut().0, lanes, words);
+    }
+    // There is room for a part of some group only.
+    T::draw(&mut block[..(skipped + out.len()).div_ceil(GROUP)], lanes, words);
+    out.copy_from_slice(&block.as_flattened().as_flattened()[skipped..][..out.len()]);
 }
 
 /// The outputs of the generators: the upper halves of those of a group, then the lower ones.
 impl Drawn for u32 {
     #[inline(always)]
-    fn draw(groups: &mut [Group<u32>], lanes: &mut Lanes) {
-        for [high, low] in groups {
-            for (high, low) in high.chunks_exact_mut(LANES).zip(low.chunks_exact_mut(LANES)) {
-                let outputs = lanes.next();
-                for lane in 0..LANES {
-                    (high[lane], low[lane]) = ((outputs[lane] >> 32) as u32, outputs[lane] as u32);
-                }
+    fn draw(groups: &mut [Group<u32>], lanes: &mut Lanes, _: &mut Block<u32>) {
+        draw_words(groups, lanes);
+    }
+}
+
+#[inline(always)]
+fn draw_words(groups: &mut [Group<u32>], lanes: &mut Lanes) {
+    for [high, low] in groups {
+        for (high, low) in high.chunks_exact_mut(LANES).zip(low.chunks_exact_mut(LANES)) {
+            let outputs = lanes.next();
+            for lane in 0..LANES {
+                (high[lane], low[lane]) = ((outputs[lane] >> 32) as u32, outputs[lane] as u32);
             }
         }
     }
@@ -184,11 +239,10 @@ impl Drawn for u32 {
 /// ε
 impl Drawn for f32 {
     #[inline(always)]
-    fn draw(groups: &mut [Group<f32>], lanes: &mut Lanes) {
+    fn draw(groups: &mut [Group<f32>], lanes: &mut Lanes, words: &mut Block<u32>) {
         // All words before the first normal: together they need more registers than AVX2 has.
-        let mut words = [[[0; PAIRS]; 2]; BLOCK / GROUP];
         let words = &mut words[..groups.len()];
-        u32::draw(words, lanes);
+        draw_words(words, lanes);
         for (group, words) in groups.iter_mut().zip(words) {
             *group = normals(words);
         }
@@ -209,29 +263,20 @@ fn normals([high, low]: &Group<u32>) -> Group<f32> {
     normals
 }
 
-/// The seed of the words that round, so that they are independent of ε.
-const ROUNDING: u64 = 0xD1B5_4A32_D192_ED03;
-
-#[inline(always)]
-fn rounding_words_body(out: &mut [u32], seed: u64, row: u32, first_column: u32) {
-    draw_body(out, seed ^ ROUNDING, row, first_column);
-}
-
 for_each_level! {
-    /// Writes 32 random bits for each of the columns `first_column …` of `row`: with the names of
-    /// the definition, `u >> 32` of output `j` where the column is `32·g + j`, `u mod 2³²` where it
-    /// is `32·g + 16 + j`, and the seed's bits flipped by 0xD1B54A32D192ED03.
+    /// Writes 32 random bits for the columns `first_column …` of each source, as many of each: with
+    /// the names of the definition, `u >> 32` of output `j` where the column is `32·g + j`,
+    /// `u mod 2³²` where it is `32·g + 16 + j`. The sources are those [`for rounding`](Source::rounding).
     pub(crate) fn rounding_words(
         out: &mut [u32],
-        seed: u64,
-        row: u32,
+        sources: &[Source],
         first_column: u32,
-    ) = rounding_words_body
+    ) = draw_body
 }
 
 for_each_level! {
-    /// Writes ε of `row` and the columns `first_column …` to `out`.
-    pub(crate) fn fill(out: &mut [f32], seed: u64, row: u32, first_column: u32) = draw_body
+    /// Writes ε of the columns `first_column …` of each source to `out`, as many of each.
+    pub(crate) fn fill(out: &mut [f32], sources: &[Source], first_column: u32) = draw_body
 }
 
 #[cfg(test)]
@@ -265,7 +310,7 @@ mod tests {
 
     fn draw(level: Level, seed: u64, row: u32, first: u32, count: usize) -> Vec<f32> {
         let mut out = vec![0.0; count];
-        fill(level, &mut out, seed, row, first);
+        fill(level, &mut out, &[Source { seed, row }], first);
         out
     }
 

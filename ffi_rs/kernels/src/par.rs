@@ -140,6 +140,30 @@ pub(crate) fn run_stages(
     });
 }
 
+/// Hands out chunks from both ends: worker 0 gets the first ones, the others the last, so that most
+/// of what the caches of a thread's core hold from one call is of use in the next.
+pub(crate) struct BothEnds {
+    chunks: usize,
+    from_start: AtomicUsize,
+    from_end: AtomicUsize,
+}
+
+impl BothEnds {
+    /// Of `chunks` chunks.
+    pub(crate) fn new(chunks: usize) -> Self {
+        Self { chunks, from_start: AtomicUsize::new(0), from_end: AtomicUsize::new(0) }
+    }
+
+    /// A chunk that nobody has; to be called as many times as there are chunks.
+    pub(crate) fn take(&self, worker: usize) -> usize {
+        if worker == 0 {
+            self.from_start.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.chunks - 1 - self.from_end.fetch_add(1, Ordering::Relaxed)
+        }
+    }
+}
+
 /// Counts a chunk as finished, also if it panics: nobody is to wait for it any more.
 struct Finish<'a>(&'a AtomicUsize);
 
@@ -195,6 +219,18 @@ mod tests {
                 run_stages(&pool, &STAGES, &|stage, chunk, _| assert!((stage, chunk) != (0, 1)));
             };
             assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+        }
+    }
+
+    #[test]
+    fn both_ends_give_every_chunk_once() {
+        for threads in [1, 2, 7] {
+            let (pool, ends) = (RayonPool::new(threads).unwrap(), BothEnds::new(40));
+            let times = [(); 40].map(|()| AtomicUsize::new(0));
+            pool.run(40, &|_, worker| {
+                times[ends.take(worker)].fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(times.map(AtomicUsize::into_inner), [1; 40]);
         }
     }
 }

@@ -93,6 +93,11 @@ impl Level {
     }
 }
 
+/// A value that starts at a cache line: a vector that lies across two of them takes two loads.
+#[derive(Default)]
+#[repr(align(64))]
+pub(crate) struct Aligned<T>(pub(crate) T);
+
 /// Σ term(index) for `index < count`, summed in 16 lanes whatever the level.
 #[inline(always)]
 pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {

@@ -37,6 +37,7 @@ impl XlaPool {
     pub(super) unsafe fn new(api: *const abi::Api, ctx: *mut abi::ExecutionContext) -> Self {
         // SAFETY: the caller vouches for `api`.
         let width = unsafe { num_threads(api, ctx) }.unwrap_or(1);
+        STANDBY.begin();
         Self { api, ctx, width }
     }
 
@@ -68,13 +69,19 @@ impl XlaPool {
     }
 }
 
+impl Drop for XlaPool {
+    fn drop(&mut self) {
+        STANDBY.end();
+    }
+}
+
 impl ParFor for XlaPool {
     fn width(&self) -> usize {
         self.width
     }
 
     fn delay(&self) -> usize {
-        if STANDBY.is_empty() { WAKING } else { HANDING_OVER }
+        if STANDBY.is_empty() && !STANDBY.is_promising() { WAKING } else { HANDING_OVER }
     }
 
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
@@ -98,7 +105,7 @@ static STANDBY: Standby<Job> = Standby::new();
 
 /// Nanoseconds of work from which on a second thread that stands by is worth its share: what the
 /// first one has written lies in the caches of its core.
-const HANDING_OVER: usize = 10_000;
+const HANDING_OVER: usize = 5_000;
 
 /// One loop, shared by the caller and its helpers. A helper may find it long after the loop.
 struct Job {

@@ -4,11 +4,12 @@
 //! until it runs. The loops of a small training step follow each other faster than that.
 //!
 //! A thread of XLA that stands by is missing elsewhere in XLA. It does so only as long as it is
-//! worth it: where, of late, every third time or more something came.
+//! worth it: where, of late, every third time or more something came. Where loops that are too short
+//! to wake a thread for follow each other as fast as that, one is woken for those to come.
 
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a thread stands by: from one op of a step to the next, and from one step to the next
@@ -29,7 +30,13 @@ pub(super) struct Standby<T> {
     declined: AtomicU32,
     /// Of each of them, where it looks for work.
     seats: Mutex<Vec<Arc<OnceLock<Arc<T>>>>>,
+    /// When the last op ended, in nanoseconds since `START`.
+    ended: AtomicU64,
+    /// Whether the op after it began within a moment.
+    hurried: AtomicBool,
 }
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl<T: Send + Sync> Standby<T> {
     pub(super) const fn new() -> Self {
@@ -37,7 +44,35 @@ impl<T: Send + Sync> Standby<T> {
             score: AtomicI32::new(0),
             declined: AtomicU32::new(0),
             seats: Mutex::new(Vec::new()),
+            ended: AtomicU64::new(0),
+            hurried: AtomicBool::new(false),
         }
+    }
+
+    /// An op begins.
+    pub(super) fn begin(&self) {
+        let pause = now().saturating_sub(self.ended.load(Ordering::Relaxed));
+        self.hurried.store(u128::from(pause) < MOMENT.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// It ends.
+    pub(super) fn end(&self) {
+        self.ended.store(now(), Ordering::Relaxed);
+    }
+
+    /// Whether a thread that is woken now would probably get work once it stands by.
+    pub(super) fn is_promising(&self) -> bool {
+        self.hurried.load(Ordering::Relaxed) && self.is_worth_it()
+    }
+
+    /// Whether to stand by: where it is not worth it, from time to time all the same.
+    fn is_worth_it(&self) -> bool {
+        let worth = self.score.load(Ordering::Relaxed) >= 0;
+        let tries = !worth && self.declined.fetch_add(1, Ordering::Relaxed) % TRIES == TRIES - 1;
+        if tries {
+            self.score.store(0, Ordering::Relaxed);
+        }
+        worth || tries
     }
 
     /// Whether nobody stands by.
@@ -60,11 +95,11 @@ impl<T: Send + Sync> Standby<T> {
 
     /// Stands by if that is worth it, and returns what is given to this thread, if anything is.
     pub(super) fn wait(&self) -> Option<Arc<T>> {
-        let score = self.score.load(Ordering::Relaxed);
-        if score < 0 && !self.declined.fetch_add(1, Ordering::Relaxed).is_multiple_of(TRIES) {
+        if !self.is_worth_it() {
             return None;
         }
         let work = self.stand_by();
+        let score = self.score.load(Ordering::Relaxed);
         let change = if work.is_some() { GAIN } else { -1 };
         self.score.store((score + change).clamp(-1, MOST), Ordering::Relaxed);
         work
@@ -93,6 +128,10 @@ impl<T: Send + Sync> Standby<T> {
     fn seats(&self) -> MutexGuard<'_, Vec<Arc<OnceLock<Arc<T>>>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn now() -> u64 {
+    START.elapsed().as_nanos() as u64
 }
 
 #[cfg(test)]
@@ -144,5 +183,25 @@ mod tests {
             while standby.wait().is_none() {}
         });
         assert!(standby.score.load(Ordering::Relaxed) > 0);
+    }
+
+    #[test]
+    fn to_wake_a_thread_is_promising_where_ops_follow_each_other_at_once() {
+        let standby = Standby::<()>::new();
+        let follows = |pause| {
+            standby.end();
+            thread::sleep(pause);
+            standby.begin();
+            standby.is_promising()
+        };
+        // Sometimes the system lets this thread wait longer.
+        assert!((0..100).any(|_| follows(Duration::ZERO)));
+        assert!(!follows(2 * MOMENT));
+        for _ in 0..2 {
+            assert_eq!(standby.wait(), None);
+        }
+        assert!(standby.score.load(Ordering::Relaxed) < 0);
+        let promising = (0..10 * TRIES).filter(|_| follows(Duration::ZERO)).count();
+        assert!(promising > 0);
     }
 }

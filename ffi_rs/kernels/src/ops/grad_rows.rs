@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use super::epilogue::Noise;
 use super::grad_products::Gradients;
 use super::grad_steps::{RowSums, Upstream, accumulate, by_slope, multiply_each, scale, upstream};
-use super::operands::{Residual, Sizes};
-use super::optical_matmul::Noise;
+use super::operands::{Coefficients, Residual, Sizes};
 use super::optical_matmul_grad::Backward;
 use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
 use super::rounding::{self, raise, round_row, scale_of};
@@ -149,11 +149,8 @@ impl Block {
             // SAFETY: as this function's.
             unsafe { self.peaks.write(group * columns, columns) }.fill(0);
             scratch.random.resize(count * columns);
-            // One after the other: the seeds of a row are made while the one before is drawn.
-            for index in 0..count {
-                let random = &mut scratch.random[index * columns..][..columns];
-                backward.ranges.rounding_words(backward.level, start + first + index, random);
-            }
+            let rows = start + first..start + first + count;
+            backward.ranges.rounding_words(backward.level, rows, &mut scratch.random);
         }
         for (index, sums) in (first..).zip(sums) {
             if index + 1 < first + count {
@@ -334,27 +331,17 @@ impl Backward<'_> {
         let Sums { row: row_sums, bias, y_full_scale } = sums;
         let energy = row_sums.energy;
         let with_sums = self.with_ranges || self.ranges.has_weight_noise(row);
-        let mut piece = |range: Range<usize>, noise: Option<Noise<'_>>| {
+        let piece = |_, range: Range<usize>, noise: Option<Coefficients>, epsilon: &mut [f32]| {
             let adc = (!self.chain.adc.is_off())
                 .then(|| Converter::Each(self.adc.columns(range.start, range.len())));
             let (g, y) = (&g[range.clone()], &saved[range.clone()]);
-            let part = Upstream { g, y, adc, noise };
+            let noise = noise.map(|coefficients| Noise { coefficients, energy });
+            let part = Upstream { g, y, adc, noise, epsilon };
             let sums = with_sums.then_some(&mut **row_sums);
             let y_full_scale = self.with_ranges.then(|| &mut y_full_scale[range.clone()]);
             upstream(self.level, &mut dz[range], &part, sums, y_full_scale);
         };
-        self.ranges.noise_pieces(
-            self.level,
-            row..row + 1,
-            0..columns,
-            epsilon,
-            |_, range, noise| {
-                piece(
-                    range,
-                    noise.map(|(coefficients, epsilon)| Noise { coefficients, epsilon, energy }),
-                );
-            },
-        );
+        self.ranges.noise_pieces(self.level, row..row + 1, 0..columns, epsilon, piece);
         accumulate(self.level, bias, dz);
     }
 }

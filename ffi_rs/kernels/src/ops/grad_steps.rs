@@ -1,8 +1,8 @@
 //! The steps of the backward op, each over one row or a piece of it.
 
-use super::optical_matmul::Noise;
+use super::epilogue::Noise;
 use crate::quantizer::{Converter, PIECE, mask, mask_invalid, through};
-use crate::simd::{for_each_level, lane_sum};
+use crate::simd::{Aligned, for_each_level, lane_sum};
 
 /// Sums over the columns of one row, of p = h·ε/σ.
 #[derive(Clone, Copy, Default)]
@@ -22,7 +22,8 @@ pub(super) struct Upstream<'a> {
     pub(super) g: &'a [f32],
     pub(super) y: &'a [f32],
     pub(super) adc: Option<Converter<'a>>,
-    pub(super) noise: Option<Noise<'a>>,
+    pub(super) noise: Option<Noise>,
+    pub(super) epsilon: &'a [f32],
 }
 
 const LANES: usize = 16;
@@ -36,11 +37,13 @@ fn upstream_body(
 ) {
     let count = dz.len();
     let (g, y) = (&upstream.g[..count], &upstream.y[..count]);
-    let mut buffer = [0.0; PIECE];
+    let mut buffer = Aligned([0.0; PIECE]);
     let seen = match &upstream.noise {
         Some(noise) => {
-            let seen = &mut buffer[..count];
-            noise.add(seen, y);
+            let seen = &mut buffer.0[..count];
+            for ((seen, y), epsilon) in seen.iter_mut().zip(y).zip(upstream.epsilon) {
+                *seen = noise.add(*y, *epsilon);
+            }
             &*seen
         }
         None => y,
@@ -52,14 +55,20 @@ fn upstream_body(
         (None, _) => mask_invalid(dz, seen),
     }
     if let Some(noise) = &upstream.noise {
-        through_noise(dz, y, noise, sums);
+        through_noise(dz, y, noise, upstream.epsilon, sums);
     }
 }
 
 /// Makes dz of h, and adds to the sums of p along the row, in 16 lanes.
 #[inline(always)]
-fn through_noise(dz: &mut [f32], y: &[f32], noise: &Noise<'_>, sums: Option<&mut RowSums>) {
-    let Noise { coefficients, epsilon, energy } = noise;
+fn through_noise(
+    dz: &mut [f32],
+    y: &[f32],
+    noise: &Noise,
+    epsilon: &[f32],
+    sums: Option<&mut RowSums>,
+) {
+    let Noise { coefficients, energy } = noise;
     let step = |h: f32, y: f32, epsilon: f32| {
         let sigma = coefficients.sigma(y, *energy);
         let p = if sigma == 0.0 { 0.0 } else { h * epsilon / sigma };

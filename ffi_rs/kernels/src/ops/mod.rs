@@ -1,5 +1,6 @@
 //! One file per op.
 
+mod epilogue;
 mod factor;
 mod grad_panels;
 mod grad_products;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::grad_steps::RowSums;
 use super::optical_noise::seed_of;
-use crate::noise;
+use crate::noise::{self, SEEDED, Source};
 use crate::quantizer::{Bits, Converter};
 use crate::scratch::Scratch;
 use crate::simd::Level;
@@ -247,8 +247,8 @@ impl<'a> Ranges<'a> {
         self.coefficients(row).is_some_and(|noise| noise.weight != 0.0)
     }
 
-    /// Calls `piece(row, columns, noise)` for each of `rows` and the parts of `columns` that noise
-    /// blocks cut; `noise` is None where the row is free of it. `epsilon` is room for ε.
+    /// Calls `piece(row, columns, noise, room)` for each of `rows` and the parts of `columns` that
+    /// noise blocks cut; `noise` is None where the row is free of it, else `room` holds ε.
     #[inline(always)]
     pub(crate) fn noise_pieces(
         &self,
@@ -256,41 +256,44 @@ impl<'a> Ranges<'a> {
         rows: Range<usize>,
         columns: Range<usize>,
         epsilon: &mut Scratch<f32>,
-        mut piece: impl FnMut(usize, Range<usize>, Option<(Coefficients, &[f32])>),
+        mut piece: impl FnMut(usize, Range<usize>, Option<Coefficients>, &mut [f32]),
     ) {
-        if self.noisy {
-            epsilon.resize(DRAWN.min(rows.len()) * noise::BLOCK);
-        }
-        for first in rows.clone().step_by(DRAWN) {
-            let rows = first..rows.end.min(first + DRAWN);
+        for first in rows.clone().step_by(SEEDED) {
+            let rows = first..rows.end.min(first + SEEDED);
+            let noisy = rows.clone().any(|row| self.coefficients(row).is_some());
+            let mut sources = [Source::default(); SEEDED];
+            for (source, row) in sources.iter_mut().zip(rows.clone()).filter(|_| noisy) {
+                *source = self.source(row);
+            }
             let mut column = columns.start;
             while column < columns.end {
                 let id = self.first_column.wrapping_add(column as u32);
                 let width = (noise::BLOCK - id as usize % noise::BLOCK).min(columns.end - column);
-                let of_row = |row: usize| (row - first) * noise::BLOCK..;
-                for row in rows.clone().filter(|row| self.coefficients(*row).is_some()) {
-                    let (seed, row_id) = (seed_of(self.seed.row(row)), self.row_ids.get(row));
-                    noise::fill(level, &mut epsilon[of_row(row)][..width], seed, row_id, id);
+                epsilon.resize(rows.len() * width);
+                if noisy {
+                    noise::fill(level, epsilon, &sources[..rows.len()], id);
                 }
-                for row in rows.clone() {
-                    let noise = self.coefficients(row);
-                    let noise = noise.map(|noise| (noise, &epsilon[of_row(row)][..width]));
-                    piece(row, column..column + width, noise);
+                for (row, room) in rows.clone().zip(epsilon.chunks_exact_mut(width)) {
+                    piece(row, column..column + width, self.coefficients(row), room);
                 }
                 column += width;
             }
         }
     }
 
-    /// Writes the random bits that round row `row`, all columns of it.
-    pub(crate) fn rounding_words(&self, level: Level, row: usize, words: &mut [u32]) {
-        let (seed, row) = (seed_of(self.seed.row(row)), self.row_ids.get(row));
-        noise::rounding_words(level, words, seed, row, self.first_column);
+    /// Writes random bits that round `rows`, all columns of them.
+    pub(crate) fn rounding_words(&self, level: Level, rows: Range<usize>, words: &mut [u32]) {
+        let mut sources = [Source::default(); SEEDED];
+        for (source, row) in sources.iter_mut().zip(rows.clone()) {
+            *source = self.source(row).rounding();
+        }
+        noise::rounding_words(level, words, &sources[..rows.len()], self.first_column);
+    }
+
+    fn source(&self, row: usize) -> Source {
+        Source { seed: seed_of(self.seed.row(row)), row: self.row_ids.get(row) }
     }
 }
-
-/// Rows that are drawn together: the seeds of one are made while the one before is drawn.
-const DRAWN: usize = 8;
 
 /// σ² = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²
 #[derive(Clone, Copy, Debug)]

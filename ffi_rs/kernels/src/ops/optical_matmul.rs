@@ -3,16 +3,17 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use super::epilogue::{self, Noise, Piece};
 use super::factor::Factor;
-use super::operands::{Chain, Coefficients, Ranges, Residual, Sizes, Weights, extents, sign};
+use super::operands::{Chain, Coefficients, Ranges, Residual, Sizes, Weights, extents};
 use super::prepare::{Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Kind, Left, Product, Sum, multiply};
 use crate::noise;
-use crate::par::{run_stages, worth_waking};
-use crate::quantizer::{Converter, PIECE, Quantizers, convert_body, mask, mask_invalid};
+use crate::par::{BothEnds, run_stages, worth_waking};
+use crate::quantizer::Quantizers;
 use crate::scratch::Scratch;
 use crate::shared::{Maxima, SharedMut, Staged};
-use crate::simd::{Level, for_each_level};
+use crate::simd::Level;
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 
 /// `out = ADC(x_q · w_q + bias + σ·ε)`
@@ -162,6 +163,7 @@ impl<'a> Forward<'a> {
             (Staged::scratch(shared_rows * words), Staged::new(Row::default(), shared_rows));
         let scratch: Vec<_> = (0..workers).map(|_| Mutex::new(Inputs::default())).collect();
         let stages = [self.weights.chunks(), shared_rows.div_ceil(8), blocks * groups];
+        let tiles = BothEnds::new(blocks * groups);
         run_stages(pool, &stages, &|stage, chunk, worker| match stage {
             // SAFETY: each chunk of columns is converted once.
             0 => unsafe { self.weights.convert(chunk) },
@@ -174,6 +176,7 @@ impl<'a> Forward<'a> {
                 }
             }
             _ => {
+                let chunk = tiles.take(worker);
                 let (row, column) = (chunk / groups * block, chunk % groups * group);
                 let tile = Tile {
                     rows: row..rows.min(row + block),
@@ -250,36 +253,42 @@ impl<'a> Forward<'a> {
         // SAFETY: tiles do not overlap, and each is computed by one chunk.
         unsafe { multiply(self.level, self.kind, &product, left, right, depth, sum) };
         let mut epsilon = Scratch::default();
-        let finish = |row: usize, range: Range<usize>, noise: Option<(Coefficients, &[f32])>| {
-            let (start, width) = (row * columns + range.start, range.len());
-            let local = range.start - tile.columns.start..range.end - tile.columns.start;
-            // SAFETY: as above, of both outputs.
-            let (y, residual) = unsafe {
-                let residual = outputs.residual.as_ref();
-                let residual = residual.map(|(kind, all)| (*kind, all.slice(start, width)));
-                (outputs.out.slice(start, width), residual)
+        let piece =
+            |row: usize, range: Range<usize>, noise: Option<Coefficients>, room: &mut [f32]| {
+                let (start, width) = (row * columns + range.start, range.len());
+                let local = range.start - tile.columns.start..range.end - tile.columns.start;
+                // SAFETY: as above, of both outputs.
+                let (out, residual) = unsafe {
+                    let residual = outputs.residual.as_ref();
+                    let residual = residual.map(|(kind, all)| (*kind, all.slice(start, width)));
+                    (outputs.out.slice(start, width), residual)
+                };
+                let x = inputs[row - tile.rows.start];
+                let piece = Piece {
+                    x_step: x.step,
+                    steps: steps.map(|steps| &steps[local]),
+                    bias: &self.bias[range.clone()],
+                    noise: noise.map(|coefficients| Noise { coefficients, energy: x.energy }),
+                    adc: (!self.chain.adc.is_off()).then(|| self.adc.columns(range.start, width)),
+                };
+                epilogue::scale(self.level, out, &piece);
+                if let Some(peaks) = &outputs.peak {
+                    let mut peak = 0.0;
+                    epilogue::largest(self.level, out, &mut peak);
+                    peaks.raise(row, peak);
+                }
+                let slope = match residual {
+                    Some((Residual::Slope, slope)) => slope,
+                    Some((Residual::Linear, linear)) => {
+                        linear.copy_from_slice(out);
+                        &mut []
+                    }
+                    None => &mut [],
+                };
+                epilogue::finish(self.level, out, room, slope, &piece);
             };
-            let x = inputs[row - tile.rows.start];
-            let mut peak = outputs.peak.as_ref().map(|_| 0.0);
-            let piece = Piece {
-                x_step: x.step,
-                steps: steps.map(|steps| &steps[local]),
-                bias: &self.bias[range.clone()],
-                noise: noise.map(|(coefficients, epsilon)| Noise {
-                    coefficients,
-                    epsilon,
-                    energy: x.energy,
-                }),
-                adc: (!self.chain.adc.is_off())
-                    .then(|| Converter::Each(self.adc.columns(range.start, width))),
-            };
-            finish_piece(self.level, y, residual, peak.as_mut(), &piece);
-            if let Some((peaks, peak)) = outputs.peak.as_ref().zip(peak) {
-                peaks.raise(row, peak);
-            }
-        };
         let (rows, columns) = (tile.rows.clone(), tile.columns.clone());
-        self.ranges.noise_pieces(self.level, rows, columns, &mut epsilon, finish);
+        self.ranges.noise_pieces(self.level, rows, columns, &mut epsilon, piece);
     }
 }
 
@@ -298,139 +307,4 @@ fn columns_per_group(columns: usize, groups: usize) -> usize {
 struct Tile {
     rows: Range<usize>,
     columns: Range<usize>,
-}
-
-/// What at most [`PIECE`] outputs of a row go through after the product.
-struct Piece<'a> {
-    /// What a unit of the products stands for: `x_step` times the step of the column, if any.
-    x_step: f32,
-    steps: Option<&'a [f32]>,
-    bias: &'a [f32],
-    noise: Option<Noise<'a>>,
-    adc: Option<Converter<'a>>,
-}
-
-/// The noise of one row, or of a piece of it.
-pub(super) struct Noise<'a> {
-    pub(super) coefficients: Coefficients,
-    pub(super) epsilon: &'a [f32],
-    /// ‖x_q‖² of the row
-    pub(super) energy: f32,
-}
-
-impl Noise<'_> {
-    /// `seen = y + σ(y)·ε`
-    #[inline(always)]
-    pub(super) fn add(&self, seen: &mut [f32], y: &[f32]) {
-        for ((seen, y), epsilon) in seen.iter_mut().zip(y).zip(self.epsilon) {
-            *seen = y + self.coefficients.sigma(*y, self.energy) * epsilon;
-        }
-    }
-
-    /// `slope = ∂(y + σ(y)·ε)/∂y`
-    #[inline(always)]
-    fn differentiate(&self, slope: &mut [f32], y: &[f32]) {
-        let Self { coefficients, epsilon, energy } = self;
-        match coefficients.only_relative() {
-            // σ = relative · |y|
-            Some(relative) => {
-                for ((slope, y), epsilon) in slope.iter_mut().zip(y).zip(*epsilon) {
-                    *slope = 1.0 + epsilon * relative * sign(*y);
-                }
-            }
-            None => {
-                for ((slope, y), epsilon) in slope.iter_mut().zip(y).zip(*epsilon) {
-                    *slope = coefficients.slope(*y, *epsilon, coefficients.sigma(*y, *energy));
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn finish_piece_body(
-    out: &mut [f32],
-    residual: Option<(Residual, &mut [f32])>,
-    peak: Option<&mut f32>,
-    piece: &Piece<'_>,
-) {
-    let count = out.len();
-    let bias = &piece.bias[..count];
-    match piece.steps {
-        Some(steps) => {
-            let steps = &steps[..count];
-            for index in 0..count {
-                out[index] = out[index] * (piece.x_step * steps[index]) + bias[index];
-            }
-        }
-        None => {
-            for index in 0..count {
-                out[index] += bias[index];
-            }
-        }
-    }
-    let y = &*out;
-    if let Some(peak) = peak {
-        *peak = peak.max(largest_finite(y));
-    }
-    let mut buffer = [0.0; PIECE];
-    let seen = &mut buffer[..count];
-    match &piece.noise {
-        Some(noise) => noise.add(seen, y),
-        None => seen.copy_from_slice(y),
-    }
-    let slope = match residual {
-        Some((Residual::Slope, slope)) => {
-            match &piece.noise {
-                Some(noise) => noise.differentiate(slope, y),
-                None => slope.fill(1.0),
-            }
-            Some(slope)
-        }
-        Some((Residual::Linear, linear)) => {
-            linear.copy_from_slice(y);
-            None
-        }
-        None => None,
-    };
-    match &piece.adc {
-        Some(adc) => {
-            let mut clipped = false;
-            convert_body(out, seen, adc, &mut clipped);
-            if let (Some(slope), true) = (slope, clipped) {
-                mask(slope, seen, adc);
-            }
-        }
-        None => {
-            // Infinity becomes NaN, as in a converter.
-            out.copy_from_slice(seen);
-            mask_invalid(out, seen);
-            if let Some(slope) = slope {
-                mask_invalid(slope, seen);
-            }
-        }
-    }
-}
-
-/// The largest finite magnitude, 0 where there is none.
-#[inline(always)]
-fn largest_finite(values: &[f32]) -> f32 {
-    // As integers, whose maximum vectorizes; the bits of such numbers are in their order.
-    let mut largest = 0;
-    for value in values {
-        let bits = value.abs().to_bits();
-        largest = largest.max(if bits < f32::INFINITY.to_bits() { bits } else { 0 });
-    }
-    f32::from_bits(largest)
-}
-
-for_each_level! {
-    /// `out = ADC(y + σ·ε)` with `y = product · x_step · step + bias`, in place; `residual` takes
-    /// what the backward op needs, and `peak` the largest |y| if that is larger.
-    fn finish_piece(
-        out: &mut [f32],
-        residual: Option<(Residual, &mut [f32])>,
-        peak: Option<&mut f32>,
-        piece: &Piece<'_>,
-    ) = finish_piece_body
 }

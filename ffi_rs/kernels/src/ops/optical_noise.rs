@@ -1,9 +1,10 @@
 //! The noise alone, as the signal chain draws it.
 
 use super::operands::{Broadcast, extents};
+use crate::noise::{self, SEEDED, Source};
 use crate::shared::SharedMut;
 use crate::simd::Level;
-use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, noise};
+use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 
 /// `ε(seed, row, column)`, standard normal.
 ///
@@ -42,7 +43,6 @@ impl Op for OpticalNoise {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        const ROWS: usize = 16;
         let level = Level::detect();
         let (rows, columns) = (inputs[1].data::<u32>()?, inputs[2].data::<u32>()?);
         let seed = Broadcast::new(inputs[0].data::<u32>()?, 2, rows.len());
@@ -50,15 +50,21 @@ impl Op for OpticalNoise {
         let out = SharedMut::new(outputs[0].data_mut::<f32>()?);
         pool.run(rows.len().div_ceil(ROWS), &|chunk, _| {
             let start = chunk * ROWS;
-            for (row, &id) in rows.iter().enumerate().skip(start).take(ROWS) {
-                // SAFETY: each row is written by one chunk.
-                let out = unsafe { out.slice(row * columns.len(), columns.len()) };
-                noise::fill(level, out, seed_of(seed.row(row)), id, first);
+            let mut sources = [Source::default(); ROWS];
+            let rows = &rows[start..rows.len().min(start + ROWS)];
+            for (index, (source, row)) in sources.iter_mut().zip(rows).enumerate() {
+                *source = Source { seed: seed_of(seed.row(start + index)), row: *row };
             }
+            // SAFETY: each row is written by one chunk.
+            let out = unsafe { out.slice(start * columns.len(), rows.len() * columns.len()) };
+            noise::fill(level, out, &sources[..rows.len()], first);
         });
         Ok(())
     }
 }
+
+/// Rows that one chunk draws.
+const ROWS: usize = 2 * SEEDED;
 
 /// The seed of two words, the high one first.
 #[inline(always)]

@@ -229,7 +229,7 @@ impl Quantizers {
 pub(crate) struct Columns<'a> {
     one_bit: bool,
     largest: f32,
-    tie: f32,
+    pub(crate) tie: f32,
     full_scale: &'a [f32],
     step: &'a [f32],
     divisor: &'a [f32],
@@ -247,6 +247,12 @@ impl<'a> Columns<'a> {
             inverse: &self.inverse[range],
             ..*self
         }
+    }
+
+    /// The full scales, the reciprocals of the divisors, and the steps.
+    #[inline(always)]
+    pub(crate) fn scales(&self) -> [&'a [f32]; 3] {
+        [self.full_scale, self.inverse, self.step]
     }
 
     /// The divisors, their reciprocals, the largest code, and [`Bits::tie`] or -1.

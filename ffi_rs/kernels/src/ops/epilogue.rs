@@ -1,0 +1,169 @@
+//! What the outputs of the forward op go through after the product, a piece of a row at a time.
+
+use super::operands::{Coefficients, sign};
+use crate::quantizer::{
+    Columns, Converter, code_and_distance, code_of_bits, convert_body, mask, mask_invalid, within,
+};
+use crate::simd::for_each_level;
+
+/// What some outputs of a row go through.
+pub(super) struct Piece<'a> {
+    /// What a unit of the products stands for: `x_step` times the step of the column, if any.
+    pub(super) x_step: f32,
+    pub(super) steps: Option<&'a [f32]>,
+    pub(super) bias: &'a [f32],
+    pub(super) noise: Option<Noise>,
+    pub(super) adc: Option<Columns<'a>>,
+}
+
+/// The noise of a row.
+#[derive(Clone, Copy)]
+pub(super) struct Noise {
+    pub(super) coefficients: Coefficients,
+    /// ‖x_q‖² of the row
+    pub(super) energy: f32,
+}
+
+impl Noise {
+    /// `y + σ(y)·ε`
+    #[inline(always)]
+    pub(super) fn add(&self, y: f32, epsilon: f32) -> f32 {
+        y + self.coefficients.sigma(y, self.energy) * epsilon
+    }
+}
+
+#[inline(always)]
+fn scale_body(out: &mut [f32], piece: &Piece<'_>) {
+    let count = out.len();
+    let bias = &piece.bias[..count];
+    if let Some(steps) = piece.steps {
+        let steps = &steps[..count];
+        for index in 0..count {
+            out[index] = out[index] * (piece.x_step * steps[index]) + bias[index];
+        }
+    } else {
+        for index in 0..count {
+            out[index] += bias[index];
+        }
+    }
+}
+
+for_each_level! {
+    /// `y = product · x_step · step + bias`, in place.
+    pub(super) fn scale(out: &mut [f32], piece: &Piece<'_>) = scale_body
+}
+
+#[inline(always)]
+fn largest_body(values: &[f32], largest: &mut f32) {
+    // As integers, whose maximum vectorizes; the bits of such numbers are in their order.
+    let mut bits = largest.to_bits();
+    for value in values {
+        let magnitude = value.abs().to_bits();
+        bits = bits.max(if magnitude < f32::INFINITY.to_bits() { magnitude } else { 0 });
+    }
+    *largest = f32::from_bits(bits);
+}
+
+for_each_level! {
+    /// Raises `largest` to the largest finite magnitude.
+    pub(super) fn largest(values: &[f32], largest: &mut f32) = largest_body
+}
+
+#[inline(always)]
+fn finish_body(out: &mut [f32], room: &mut [f32], slope: &mut [f32], piece: &Piece<'_>) {
+    let (count, adc) = (out.len(), &piece.adc);
+    let with_slope = !slope.is_empty();
+    let codes = if let Some(Noise { coefficients, energy }) = piece.noise {
+        let sigma = |y| coefficients.sigma(y, energy);
+        let slope = &mut slope[..if with_slope { count } else { 0 }];
+        match (coefficients.only_relative(), with_slope) {
+            // σ = √(relative²·y²): terms that are zero change nothing.
+            (Some(relative), false) => {
+                see(out, room, adc, |y, e, _| y + (relative * relative * (y * y)).sqrt() * e)
+            }
+            (Some(relative), true) => see(out, room, adc, |y, epsilon, index| {
+                slope[index] = 1.0 + epsilon * relative * sign(y);
+                y + (relative * relative * (y * y)).sqrt() * epsilon
+            }),
+            (None, false) => see(out, room, adc, |y, epsilon, _| y + sigma(y) * epsilon),
+            (None, true) => see(out, room, adc, |y, epsilon, index| {
+                let sigma = sigma(y);
+                slope[index] = coefficients.slope(y, epsilon, sigma);
+                y + sigma * epsilon
+            }),
+        }
+    } else {
+        slope.fill(1.0);
+        see(out, room, adc, |y, _, _| y)
+    };
+    let Some(adc) = adc else {
+        // Infinity becomes NaN, as in a converter.
+        mask_invalid(out, room);
+        return mask_invalid(slope, room);
+    };
+    let seen = &*room;
+    let converter = Converter::Each(*adc);
+    let mut clipped = codes.clipped;
+    if codes.unsure {
+        clipped = false;
+        convert_body(out, seen, &converter, &mut clipped);
+    } else if clipped {
+        mask_invalid(out, seen);
+    }
+    if with_slope && clipped {
+        mask(slope, seen, &converter);
+    }
+}
+
+/// What is known of some codes.
+struct Codes {
+    /// Whether some have to be found by division.
+    unsure: bool,
+    /// Whether a value is beyond its full scale, or not finite.
+    clipped: bool,
+}
+
+/// Writes `noisy(y, ε, index)` to `room`, in place of ε, and the level nearest to it to `out`, in
+/// place of y; without converter, itself.
+#[inline(always)]
+fn see(
+    out: &mut [f32],
+    room: &mut [f32],
+    adc: &Option<Columns<'_>>,
+    mut noisy: impl FnMut(f32, f32, usize) -> f32,
+) -> Codes {
+    let count = out.len();
+    let room = &mut room[..count];
+    // Where the reciprocal is of no use, all are divided later.
+    let Some(adc) = adc.filter(|adc| adc.tie > 0.0) else {
+        for index in 0..count {
+            room[index] = noisy(out[index], room[index], index);
+            out[index] = room[index];
+        }
+        return Codes { unsure: true, clipped: false };
+    };
+    let [full_scale, inverse, step] = adc.scales().map(|scale| &scale[..count]);
+    // Maxima of integers are what compilers vectorize.
+    let (mut farthest, mut beyond) = (0, 0);
+    for index in 0..count {
+        let seen = noisy(out[index], room[index], index);
+        let near = within(seen, full_scale[index]);
+        let (bits, distance) = code_and_distance(near * inverse[index]);
+        farthest = farthest.max(distance);
+        beyond |= near.to_bits() ^ seen.to_bits();
+        room[index] = seen;
+        out[index] = code_of_bits(bits, seen) * step[index];
+    }
+    Codes { unsure: f32::from_bits(farthest) >= adc.tie, clipped: beyond != 0 }
+}
+
+for_each_level! {
+    /// `out = ADC(y + σ·ε)` of y, in place; `room` holds ε, if there is noise, and is as long.
+    /// `slope` takes ∂out/∂y unless it is empty.
+    pub(super) fn finish(
+        out: &mut [f32],
+        room: &mut [f32],
+        slope: &mut [f32],
+        piece: &Piece<'_>,
+    ) = finish_body
+}
