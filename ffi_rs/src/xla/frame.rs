@@ -5,6 +5,7 @@
 //! ABI says, and a result is written by nobody else during the call.
 
 use std::ffi::{c_uint, c_void};
+use std::fmt;
 use std::mem::{align_of, size_of};
 use std::ops::Range;
 use std::slice;
@@ -53,10 +54,22 @@ pub(super) unsafe fn decode<'a>(
     })
 }
 
+/// Which buffer: "operand 3".
+#[derive(Clone, Copy)]
+struct Name {
+    role: &'static str,
+    index: usize,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.role, self.index)
+    }
+}
+
 /// A buffer whose fields have been checked.
 struct Buffer<'a> {
-    /// "operand 3".
-    name: String,
+    name: Name,
     dtype: DType,
     shape: &'a [usize],
     len: usize,
@@ -65,7 +78,7 @@ struct Buffer<'a> {
 
 /// # Safety
 /// As [`decode`].
-unsafe fn buffers<'a>(args: &abi::Args, role: &str) -> Result<Vec<Buffer<'a>>, String> {
+unsafe fn buffers<'a>(args: &abi::Args, role: &'static str) -> Result<Vec<Buffer<'a>>, String> {
     // SAFETY: the two arrays have `size` entries, says the ABI.
     let (types, pointers) = unsafe {
         (
@@ -75,7 +88,7 @@ unsafe fn buffers<'a>(args: &abi::Args, role: &str) -> Result<Vec<Buffer<'a>>, S
     };
     let mut buffers = Vec::with_capacity(types.len());
     for (index, (&kind, &pointer)) in types.iter().zip(pointers).enumerate() {
-        let name = format!("{role} {index}");
+        let name = Name { role, index };
         if kind != abi::ARG_BUFFER {
             return Err(format!("{name} is of kind {kind}, expected a buffer"));
         }
@@ -88,7 +101,7 @@ unsafe fn buffers<'a>(args: &abi::Args, role: &str) -> Result<Vec<Buffer<'a>>, S
 impl<'a> Buffer<'a> {
     /// # Safety
     /// As [`decode`], for one buffer.
-    unsafe fn new(name: String, buffer: *const abi::Buffer) -> Result<Self, String> {
+    unsafe fn new(name: Name, buffer: *const abi::Buffer) -> Result<Self, String> {
         // SAFETY: null or a buffer.
         let Some(buffer) = (unsafe { buffer.as_ref() }) else {
             return Err(format!("{name} is null"));

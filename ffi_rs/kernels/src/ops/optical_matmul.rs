@@ -124,7 +124,8 @@ impl<'a> Forward<'a> {
         let kind = if chain.is_integer(sizes.depth) { Kind::Integer } else { Kind::Float };
         let weights = Weights { data: inputs[1].data()?, sizes };
         let quantizers = weight_quantizers(chain, &ranges, sizes.columns);
-        let adc = (0..sizes.columns).map(|column| ranges.y_full_scale.get(column));
+        let adc =
+            Quantizers::new(chain.adc, sizes.columns, |column| ranges.y_full_scale.get(column));
         Ok(Self {
             level,
             chain,
@@ -133,7 +134,7 @@ impl<'a> Forward<'a> {
             weights: Factor::new(level, weights, quantizers, chain, kind),
             kind,
             bias: if bias.len() == 1 { vec![bias[0]; sizes.columns] } else { bias.to_vec() },
-            adc: Quantizers::new(chain.adc, adc),
+            adc,
             ranges,
         })
     }

@@ -241,7 +241,7 @@ impl<'a> Backward<'a> {
         let sizes = chain.sizes(&inputs[2].fact(), &inputs[3].fact())?;
         let Sizes { depth, columns, .. } = sizes;
         let ranges = Ranges::new(chain, &inputs[4..], sizes)?;
-        let adc = (0..columns).map(|column| ranges.y_full_scale.get(column));
+        let adc = Quantizers::new(chain.adc, columns, |column| ranges.y_full_scale.get(column));
         let mut w = Cow::Borrowed(inputs[3].data()?);
         if chain.transpose_weight {
             let mut turned = vec![0.0; w.len()];
@@ -263,7 +263,7 @@ impl<'a> Backward<'a> {
             w,
             dx_steps: (0..columns).map(step).collect(),
             w_quantizers,
-            adc: Quantizers::new(chain.adc, adc),
+            adc,
             with_inputs: op.with_inputs,
             with_ranges: op.with_ranges,
             ranges,

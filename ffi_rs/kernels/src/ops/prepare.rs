@@ -222,5 +222,5 @@ fn write_numbers(
 
 /// Quantizers for `columns` columns of w; of no effect where its converter is off.
 pub(crate) fn weight_quantizers(chain: &Chain, ranges: &Ranges<'_>, columns: usize) -> Quantizers {
-    Quantizers::new(chain.weight, (0..columns).map(|column| ranges.w_full_scale.get(column)))
+    Quantizers::new(chain.weight, columns, |column| ranges.w_full_scale.get(column))
 }

@@ -15,6 +15,7 @@ pub(crate) use converter::{
     mask_invalid, padded, through,
 };
 
+use crate::scratch::Scratch;
 use crate::{Attrs, Error};
 
 /// Resolution of a converter.
@@ -169,34 +170,33 @@ pub(crate) struct Quantizers {
     bits: Bits,
     /// [`Bits::tie`], or -1 if a step has no reciprocal that is as good.
     tie: f32,
-    full_scale: Vec<f32>,
-    step: Vec<f32>,
-    divisor: Vec<f32>,
-    inverse: Vec<f32>,
+    /// The full scales, the steps, the divisors, and their reciprocals.
+    scales: [Scratch<f32>; 4],
 }
 
 impl Quantizers {
-    /// The quantizers of `bits` and these full scales.
-    pub(crate) fn new(bits: Bits, full_scales: impl Iterator<Item = f32>) -> Self {
-        let mut quantizers = Self {
-            bits,
-            tie: bits.tie(),
-            full_scale: Vec::new(),
-            step: Vec::new(),
-            divisor: Vec::new(),
-            inverse: Vec::new(),
-        };
-        for full_scale in full_scales {
-            let quantizer = bits.quantizer(full_scale);
-            quantizers.full_scale.push(full_scale);
-            quantizers.step.push(quantizer.step);
-            quantizers.divisor.push(quantizer.divisor);
-            quantizers.inverse.push(quantizer.inverse);
+    /// The quantizers of `bits` of `count` columns, whose full scales are `full_scale`.
+    pub(crate) fn new(bits: Bits, count: usize, full_scale: impl Fn(usize) -> f32) -> Self {
+        let mut scales = std::array::from_fn(|_| Scratch::new(count));
+        let mut tie = bits.tie();
+        let [full_scales, steps, divisors, inverses] =
+            scales.each_mut().map(|scale| &mut scale[..count]);
+        // One full scale may stand for all columns.
+        let mut quantizer = bits.quantizer(f32::NAN);
+        for column in 0..count {
+            let full_scale = full_scale(column);
+            if full_scale.to_bits() != quantizer.full_scale.to_bits() {
+                quantizer = bits.quantizer(full_scale);
+            }
+            full_scales[column] = quantizer.full_scale;
+            steps[column] = quantizer.step;
+            divisors[column] = quantizer.divisor;
+            inverses[column] = quantizer.inverse;
             if !quantizer.has_reciprocal() {
-                quantizers.tie = -1.0;
+                tie = -1.0;
             }
         }
-        quantizers
+        Self { bits, tie, scales }
     }
 
     /// The quantizer of one column.
@@ -206,20 +206,21 @@ impl Quantizers {
 
     /// The full scale of one column.
     pub(crate) fn full_scale(&self, column: usize) -> f32 {
-        self.full_scale[column]
+        self.scales[0][column]
     }
 
     /// The quantizers of `count` columns, `first …`.
     pub(crate) fn columns(&self, first: usize, count: usize) -> Columns<'_> {
-        let range = first..first + count;
+        let [full_scale, step, divisor, inverse] =
+            self.scales.each_ref().map(|scale| &scale[first..first + count]);
         Columns {
             one_bit: self.bits.0 == 1,
             largest: self.bits.largest_code() as f32,
             tie: self.tie,
-            full_scale: &self.full_scale[range.clone()],
-            step: &self.step[range.clone()],
-            divisor: &self.divisor[range.clone()],
-            inverse: &self.inverse[range],
+            full_scale,
+            step,
+            divisor,
+            inverse,
         }
     }
 }
@@ -305,8 +306,7 @@ mod tests {
                 })
                 .filter(|value| value.is_finite())
                 .collect();
-            let scales = std::iter::repeat_n(full_scale, values.len());
-            let each = Quantizers::new(Bits(bits), scales);
+            let each = Quantizers::new(Bits(bits), values.len(), |_| full_scale);
             let each = Converter::Each(each.columns(0, values.len()));
             for converter in [Converter::one(Bits(bits), full_scale), each] {
                 let mut got = vec![0.0; values.len()];
