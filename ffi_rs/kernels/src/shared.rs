@@ -9,6 +9,7 @@ use bytemuck::Pod;
 use crate::scratch::Scratch;
 
 /// A mutable slice of which each chunk of a parallel loop takes its own pieces.
+#[derive(Clone, Copy)]
 pub(crate) struct SharedMut<'a, T> {
     start: *mut T,
     len: usize,
@@ -72,6 +73,8 @@ pub(crate) struct Staged<T> {
     _memory: Scratch<T>,
 }
 
+// SAFETY: the memory is its own, as that of a vector is.
+unsafe impl<T: Send> Send for Staged<T> {}
 // SAFETY: who writes and who reads is the contract of `write` and `read`; values are handed from
 // thread to thread as by `&[T]` and `&mut [T]`.
 unsafe impl<T: Send + Sync> Sync for Staged<T> {}

@@ -47,6 +47,7 @@ fn follows_the_definition() {
     let sizes = SIZES.into_iter().chain([
         [300, 9, 35],
         [515, 3, 50],
+        [1100, 5, 70],
         [2, 300, 257],
         [9, 70, 2100],
         [2, 3, 3000],
@@ -116,7 +117,7 @@ proptest! {
 
     #[test]
     fn threads_give_the_same_bits(
-        rows in 1..400usize,
+        rows in prop_oneof![3 => 1..400usize, 1 => 1000..1300usize],
         depth in 1..120usize,
         columns in 1..300usize,
         bits in prop::sample::select(vec![[0, 0, 8], [8, 8, 8], [4, 4, 4], [12, 0, 0], [0, 8, 0]]),
@@ -149,7 +150,9 @@ const DBIAS: usize = 2;
 
 #[test]
 fn what_is_not_asked_for_is_zero_and_changes_nothing_else() {
-    for size in [[0, 3, 5], [3, 0, 4], [2, 5, 0], [7, 65, 33], [300, 9, 35], [2, 300, 257]] {
+    for size in
+        [[0, 3, 5], [3, 0, 4], [2, 5, 0], [7, 65, 33], [300, 9, 35], [1100, 9, 35], [2, 300, 257]]
+    {
         for bits in [[0, 0, 0], [8, 8, 8], [12, 4, 0], [4, 0, 6]] {
             for noise in [QUIET, NOISE, [0.1, 0.0, 0.2, 0.0]] {
                 for precision in PRECISIONS {

@@ -34,9 +34,7 @@ impl Panels {
     pub(super) fn new(backward: &Backward<'_>, rows: usize) -> Self {
         let Sizes { depth, columns, .. } = backward.sizes;
         let number = backward.dx.kind.number(backward.level);
-        let kept = rows > 0
-            && backward.needs_inputs()
-            && (number.group() > 1 || depth * columns <= FEW_WEIGHTS);
+        let kept = rows > 0 && backward.needs_inputs() && backward.keeps_panels();
         let count = if kept { depth.div_ceil(PANEL) } else { 0 };
         let integers = if backward.dx.kind == Kind::Integer { PANEL } else { 0 };
         let size = (number.words(columns) * PANEL, integers);
@@ -89,6 +87,12 @@ impl Panels {
 }
 
 impl Backward<'_> {
+    /// Whether panels are laid out once, if they are needed at all.
+    pub(super) fn keeps_panels(&self) -> bool {
+        let Sizes { depth, columns, .. } = self.sizes;
+        self.dx.kind.number(self.level).group() > 1 || depth * columns <= FEW_WEIGHTS
+    }
+
     /// Panels of dx.
     pub(super) fn panels(&self) -> usize {
         self.sizes.depth.div_ceil(PANEL)

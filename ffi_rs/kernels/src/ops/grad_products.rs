@@ -16,6 +16,7 @@ use crate::shared::SharedMut;
 use crate::words::{MAX_GROUP, interleave, round_to_brain};
 
 /// The results of the op.
+#[derive(Clone, Copy)]
 pub(super) struct Gradients<'a> {
     pub(super) x: SharedMut<'a, f32>,
     /// depth × columns
@@ -83,7 +84,12 @@ impl Plan {
     /// the cache. 0 where there are too few of them.
     pub(super) fn strips(&self, rows: usize) -> usize {
         let enough = self.many_rows.is_some_and(|many| rows >= many);
-        if enough { rows.div_ceil(self.rows) } else { 0 }
+        if enough { self.strips_of(rows) } else { 0 }
+    }
+
+    /// The same, however few.
+    pub(super) fn strips_of(&self, rows: usize) -> usize {
+        rows.div_ceil(self.rows)
     }
 
     /// Chunks of a strip to fill, in a block of so many rows.
@@ -240,7 +246,8 @@ impl Backward<'_> {
         }
     }
 
-    /// A chunk of dw, from the rows `rows` of the call, and what is summed along its columns.
+    /// A chunk of dw, from the rows `rows` of the call, and what is summed along its columns; the
+    /// first rows of a sum replace what is there.
     ///
     /// # Safety
     ///
@@ -251,20 +258,17 @@ impl Backward<'_> {
         call: &Call<'_>,
         rows: Range<usize>,
         chunk: usize,
+        turn: Turn,
         scratch: &mut ProductScratch,
     ) {
         let Call { block, panels, plan, gradients } = call;
         let range = chunk * plan.width..self.sizes.columns.min((chunk + 1) * plan.width);
         let (level, way) = (self.level, self.dw);
-        let Sizes { rows: all_rows, depth, columns } = self.sizes;
+        let Sizes { depth, columns, .. } = self.sizes;
         let (first, width) = (range.start, range.len());
         // SAFETY: ranges do not overlap, and each is computed by one chunk.
-        let (bias, y_full_scale, w_full_scale) = unsafe {
-            (
-                gradients.bias.slice(first, width),
-                gradients.y_full_scale.slice(first, width),
-                gradients.w_full_scale.slice(first, width),
-            )
+        let (bias, y_full_scale) = unsafe {
+            (gradients.bias.slice(first, width), gradients.y_full_scale.slice(first, width))
         };
         for group in 0..Block::chunks(rows.len()) {
             let part = group * columns + first..group * columns + first + width;
@@ -282,7 +286,7 @@ impl Backward<'_> {
             // SAFETY: as above.
             unsafe { block.x_words.all() }
         };
-        let onto = rows.start > 0;
+        let onto = !turn.first;
         let mut sum = if onto { Sum::Onto } else { Sum::Fresh };
         let mut right = Right { words: &[], stride: columns };
         if way.kind == Kind::Float && !way.rounded {
@@ -297,8 +301,6 @@ impl Backward<'_> {
                 sum = Sum::Scaled { start, scale, onto };
             }
         }
-        let converter = Converter::Each(self.w_quantizers.columns(first, width));
-        let masked = rows.end == all_rows && !self.chain.weight.is_off();
         // What is masked is still in the nearest cache.
         for part in (0..depth).step_by(PART) {
             let product = Product {
@@ -313,18 +315,45 @@ impl Backward<'_> {
             let words = way.kind.number(level).words(rows.len());
             // SAFETY: ranges do not overlap, and each is computed by one chunk.
             unsafe { multiply(level, way.kind, &product, left, right, words, sum) };
-            for row in part..if masked { part + product.rows } else { part } {
-                // SAFETY: dx is computed, or not at all.
-                let clipped = unsafe { panels.clipped.read(row / PANEL..row / PANEL + 1)[0] };
-                if !(clipped || self.with_ranges) {
-                    continue;
-                }
-                let at = row * columns + first;
-                // SAFETY: as above.
-                let dw = unsafe { gradients.w.slice(at, width) };
-                let sums = self.with_ranges.then_some(&mut *w_full_scale);
-                through_weights(level, dw, &self.w[at..at + width], &converter, sums);
+            if turn.last {
+                // SAFETY: as above, and as this function's.
+                unsafe { self.mask_weights(panels, gradients, part..part + product.rows, &range) };
             }
+        }
+    }
+
+    /// Takes some rows and columns of dw through the converter of the weights.
+    ///
+    /// # Safety
+    ///
+    /// They are summed up; all dx are computed, or none is; nothing else uses these elements, and
+    /// the gradients of the full scales of these columns, meanwhile.
+    pub(super) unsafe fn mask_weights(
+        &self,
+        panels: &Panels,
+        gradients: &Gradients<'_>,
+        rows: Range<usize>,
+        range: &Range<usize>,
+    ) {
+        if self.chain.weight.is_off() {
+            return;
+        }
+        let (first, width) = (range.start, range.len());
+        let converter = Converter::Each(self.w_quantizers.columns(first, width));
+        for row in rows {
+            // SAFETY: as this function's.
+            let clipped = unsafe { panels.clipped.read(row / PANEL..row / PANEL + 1)[0] };
+            if !(clipped || self.with_ranges) {
+                continue;
+            }
+            let at = row * self.sizes.columns + first;
+            // SAFETY: as this function's.
+            let (dw, sums) = unsafe {
+                let Gradients { w, w_full_scale, .. } = gradients;
+                (w.slice(at, width), w_full_scale.slice(first, width))
+            };
+            let sums = self.with_ranges.then_some(sums);
+            through_weights(self.level, dw, &self.w[at..at + width], &converter, sums);
         }
     }
 
@@ -410,6 +439,13 @@ impl Backward<'_> {
             interleave(level, out, rows, number);
         }
     }
+}
+
+/// Where some rows of the call stand among those that are summed to one dw.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) first: bool,
+    pub(super) last: bool,
 }
 
 /// Rows of dx that one chunk computes, where panels are kept.

@@ -2,6 +2,7 @@
 
 mod epilogue;
 mod factor;
+mod grad_lanes;
 mod grad_panels;
 mod grad_products;
 mod grad_rows;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Mutex;
 
 use super::grad_panels::Panels;
-use super::grad_products::{Call, Gradients, Plan, ProductScratch, zero};
+use super::grad_products::{Call, Gradients, Plan, ProductScratch, Turn, zero};
 use super::grad_rows::{Block, RowScratch};
 use super::operands::{Chain, Ranges, Residual, Sizes, matrix};
 use super::prepare::{Form, weight_quantizers};
@@ -288,9 +288,21 @@ impl<'a> Backward<'a> {
             zero(&gradients.w);
         }
         let panels = Panels::new(self, rows);
+        match self.lanes() {
+            1 => self.run_blocks(&panels, gradients, pool),
+            lanes => self.run_lanes(lanes, &panels, gradients, pool),
+        }
+        if !self.with_inputs {
+            zero(&gradients.x);
+        }
+    }
+
+    /// Block after block, each shared by all workers.
+    fn run_blocks(&self, panels: &Panels, gradients: &Gradients<'_>, pool: &dyn ParFor) {
+        let rows = self.sizes.rows;
         let block = Block::new(self, rows.min(BLOCK));
-        let plan = Plan::new(self, &panels, pool.width());
-        let call = Call { panels: &panels, block: &block, plan: &plan, gradients };
+        let plan = Plan::new(self, panels, pool.width());
+        let call = Call { panels, block: &block, plan: &plan, gradients };
         // Of each block of rows: dz, dx, dw, and what is left to be added up.
         let mut stages = vec![panels.chunks()];
         let range = |block: usize| block * BLOCK..rows.min((block + 1) * BLOCK);
@@ -303,7 +315,8 @@ impl<'a> Backward<'a> {
             };
             stages.extend([fills, inputs, plan.weights, ranges]);
         }
-        let scratch: Vec<_> = (0..pool.width()).map(|_| Mutex::new(Scratch::default())).collect();
+        let scratch: Vec<_> =
+            (0..pool.width()).map(|_| Mutex::new(WorkerScratch::default())).collect();
         run_stages(pool, &stages, &|stage, chunk, worker| {
             let mut scratch = scratch[worker].lock().expect("no chunk panicked");
             let Some(stage) = stage.checked_sub(1) else {
@@ -325,20 +338,21 @@ impl<'a> Backward<'a> {
                     }
                     0 => block.fill(self, rows, chunk, gradients, &mut scratch.rows),
                     1 => self.multiply_inputs(&call, rows, chunk, &mut scratch.products),
-                    2 => self.multiply_weights(&call, rows, chunk, &mut scratch.products),
+                    2 => {
+                        let turn =
+                            Turn { first: rows.start == 0, last: rows.end == self.sizes.rows };
+                        self.multiply_weights(&call, rows, chunk, turn, &mut scratch.products);
+                    }
                     _ => self.add_up(&call, rows),
                 }
             }
         });
-        if !self.with_inputs {
-            zero(&gradients.x);
-        }
     }
 }
 
 /// What one worker needs for its chunks.
 #[derive(Default)]
-struct Scratch {
-    rows: RowScratch,
-    products: ProductScratch,
+pub(super) struct WorkerScratch {
+    pub(super) rows: RowScratch,
+    pub(super) products: ProductScratch,
 }
