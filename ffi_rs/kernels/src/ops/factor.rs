@@ -6,8 +6,8 @@ use super::operands::{Chain, Sizes, Weights};
 use super::prepare::{Form, line_of_words, poisoned, start_of, step_of};
 use crate::gemm::{Kind, Number, Right};
 use crate::quantizer::{
-    self, Converted, Converter, PIECE, Quantizers, bits_of_code, code_and_distance, convert,
-    integer_of_bits_sum, padded, within,
+    self, Converted, Converter, PIECE, Quantizers, beyond, convert, fixed_code, fixed_integer,
+    fixed_sum, integer, padded, within,
 };
 use crate::scratch::Scratch;
 use crate::shared::Staged;
@@ -48,12 +48,10 @@ impl<'a> Factor<'a> {
         let integers = if kind == Kind::Integer { columns } else { 0 };
         let steps = Staged::scratch(integers);
         // SAFETY: nothing else uses it yet.
-        for (column, step) in unsafe { steps.write(0, integers) }.iter_mut().enumerate() {
-            *step = quantizers.at(column).step();
-        }
+        unsafe { steps.write(0, integers) }.copy_from_slice(quantizers.steps(integers));
         // Without depth there is nothing to convert, and the sums are where they start.
         let (words, start) = (Staged::scratch(words), Staged::new(0, integers));
-        let width = columns.div_ceil(4).next_multiple_of(STRIP).min(MOST_COLUMNS);
+        let width = columns.div_ceil(4).next_multiple_of(128).min(MOST_COLUMNS);
         Self { level, weights, quantizers, chain, kind, number, width, words, start, steps }
     }
 
@@ -214,7 +212,7 @@ fn code_columns_by<const GROUP: usize>(into: Columns<'_>, factor: &Factor<'_>) {
     let (first, count) = (into.range.start, into.range.len());
     let quantizers = quantizers.columns(first, count);
     let zeros = [0.0; MOST_COLUMNS];
-    let mut totals = [Totals::default(); MOST_COLUMNS / STRIP];
+    let mut totals = Totals { sums: [0; MOST_COLUMNS], peaks: [0; MOST_COLUMNS] };
     for word in 0..depth.div_ceil(GROUP) {
         let mut rows: [&[f32]; GROUP] = [&zeros[..count]; GROUP];
         for (values, row) in rows.iter_mut().zip(word * GROUP..depth) {
@@ -223,37 +221,25 @@ fn code_columns_by<const GROUP: usize>(into: Columns<'_>, factor: &Factor<'_>) {
         let present = GROUP.min(depth - word * GROUP);
         // SAFETY: this chunk alone has these columns.
         let out = unsafe { into.words.write(word * into.stride + first, count) };
-        for (strip, out) in out.chunks_mut(STRIP).enumerate() {
-            let range = strip * STRIP..strip * STRIP + out.len();
-            let quantizers = quantizers.part(range.clone());
-            let rows = rows.map(|row| &row[range.clone()]);
-            totals[strip].code::<GROUP>(out, rows, &quantizers, present);
-        }
+        totals.code::<GROUP>(out, rows, &quantizers, present);
     }
-    let numbers = depth.next_multiple_of(GROUP);
-    let sums = totals.iter().flat_map(|totals| totals.sums.iter().zip(&totals.peaks));
+    let sums = totals.sums.iter().zip(&totals.peaks);
     for ((sum, peak), (start, step)) in sums.zip(into.start.iter_mut().zip(into.steps)) {
-        *start = start_of(*number, integer_of_bits_sum(*sum, numbers));
+        *start = start_of(*number, *sum as i32);
         *step = poisoned(*step, f32::from_bits(*peak) * 0.0);
     }
 }
 
-/// Columns whose weights are coded at a time.
-const STRIP: usize = 64;
+/// Columns that are coded in registers.
+const LANES: usize = 16;
 
-/// What is known of each column of a strip.
-#[derive(Clone, Copy)]
+/// What is known of each column of a chunk.
+#[repr(align(64))]
 struct Totals {
-    /// The sum of the bits of the codes.
-    sums: [u32; STRIP],
-    /// The bits of the largest magnitude.
-    peaks: [u32; STRIP],
-}
-
-impl Default for Totals {
-    fn default() -> Self {
-        Self { sums: [0; STRIP], peaks: [0; STRIP] }
-    }
+    /// The sum of the codes.
+    sums: [u32; MOST_COLUMNS],
+    /// The bits of the largest magnitude, where one is clipped or not finite.
+    peaks: [u32; MOST_COLUMNS],
 }
 
 impl Totals {
@@ -266,40 +252,91 @@ impl Totals {
         quantizers: &quantizer::Columns<'_>,
         present: usize,
     ) {
-        let ([divisor, inverse], largest, tie) = quantizers.divisors();
+        let (divisors, largest, tie) = quantizers.divisors();
         if tie < 0.0 {
             return self.code_each(out, rows, quantizers, present);
         }
-        if let (Ok(out), Ok(divisor), Ok(inverse)) =
-            (<&mut [u32; STRIP]>::try_from(&mut *out), divisor.try_into(), inverse.try_into())
-        {
-            let rows = rows.map(|row| row.try_into().expect("all rows are as long"));
-            return self.code_whole(out, rows, [divisor, inverse], largest, tie);
+        let whole = out.len() - out.len() % LANES;
+        let part = Part { rows: rows.map(|row| &row[..whole]), divisors, largest };
+        self.code_lanes(&mut out[..whole], 0, &part);
+        if whole < out.len() {
+            let rest = rows.map(|row| padded::<LANES>(&row[whole..], 0.0));
+            let divisors = divisors.map(|divisors| padded::<LANES>(&divisors[whole..], 1.0));
+            let part = Part {
+                rows: rest.each_ref().map(|row| &row[..]),
+                divisors: divisors.each_ref().map(|divisors| &divisors[..]),
+                largest,
+            };
+            let mut words = [0; LANES];
+            self.code_lanes(&mut words, whole, &part);
+            let rest = out.len() - whole;
+            out[whole..].copy_from_slice(&words[..rest]);
         }
-        let mut whole = [0; STRIP];
-        let rows = rows.map(|row| padded(row, 0.0));
-        let scales = [&padded(divisor, 1.0), &padded(inverse, 1.0)];
-        self.code_whole(&mut whole, rows.each_ref(), scales, largest, tie);
-        out.copy_from_slice(&whole[..out.len()]);
     }
 
+    /// The same for whole registers, from column `first` on.
     #[inline(always)]
-    fn code_whole<const GROUP: usize>(
+    fn code_lanes<const GROUP: usize>(
         &mut self,
-        out: &mut [u32; STRIP],
-        rows: [&[f32; STRIP]; GROUP],
-        [divisor, inverse]: [&[f32; STRIP]; 2],
-        largest: f32,
-        tie: f32,
+        out: &mut [u32],
+        first: usize,
+        part: &Part<'_, GROUP>,
     ) {
-        let (mut sums, distance) = find_codes(out, rows, largest, |v, index| v * inverse[index]);
-        if distance >= tie {
-            sums = find_codes(out, rows, largest, |v, index| v / divisor[index]).0;
+        let limit = beyond(part.largest);
+        let mut clipped = [0; LANES];
+        let words = out.as_chunks_mut::<LANES>().0;
+        let count = words.len();
+        let sums = &mut self.sums[first..].as_chunks_mut::<LANES>().0[..count];
+        let [divisors, inverses] =
+            part.divisors.map(|divisors| &divisors.as_chunks::<LANES>().0[..count]);
+        let rows = part.rows.map(|row| &row.as_chunks::<LANES>().0[..count]);
+        for index in 0..count {
+            let inverse = inverses[index];
+            let mut least = [u32::MAX; LANES];
+            let mut codes = [[0; LANES]; GROUP];
+            for (codes, row) in codes.iter_mut().zip(rows) {
+                for lane in 0..LANES {
+                    let ratio = row[index][lane] * inverse[lane];
+                    let near = within(ratio, limit);
+                    clipped[lane] |= near.to_bits() ^ ratio.to_bits();
+                    let fraction;
+                    (codes[lane], fraction) = fixed_code(near);
+                    least[lane] = least[lane].min(fraction);
+                }
+            }
+            if least.contains(&0) {
+                // The reciprocal leaves a code open.
+                codes = divide(rows.map(|row| row[index]), divisors[index], part.largest);
+            }
+            // All is read before anything is written, which might be the same for all that compilers
+            // know.
+            let (mut word, mut sum) = ([0; LANES], sums[index]);
+            for lane in 0..LANES {
+                let codes = codes.each_ref().map(|codes| codes[lane]);
+                let here = codes.into_iter().fold(0, u32::wrapping_add);
+                sum[lane] = sum[lane].wrapping_add(fixed_sum(here, GROUP));
+                word[lane] = join(codes.map(|code| fixed_sum(code, 1)));
+            }
+            words[index] = word;
+            sums[index] = sum;
         }
-        for index in 0..STRIP {
-            self.sums[index] = self.sums[index].wrapping_add(sums[index]);
-            for row in rows {
-                self.peaks[index] = self.peaks[index].max(row[index].abs().to_bits());
+        if clipped.iter().fold(0, |all, clipped| all | clipped) != 0 {
+            self.raise(first, part);
+        }
+    }
+
+    /// Adds codes to the sum of a column.
+    #[inline(always)]
+    fn add<const GROUP: usize>(&mut self, column: usize, codes: [u32; GROUP]) {
+        self.sums[column] = codes.into_iter().fold(self.sums[column], u32::wrapping_add);
+    }
+
+    /// Raises the peaks of the columns to the magnitudes in the rows.
+    #[inline(always)]
+    fn raise<const GROUP: usize>(&mut self, first: usize, part: &Part<'_, GROUP>) {
+        for row in part.rows {
+            for (peak, value) in self.peaks[first..].iter_mut().zip(row) {
+                *peak = (*peak).max(value.abs().to_bits());
             }
         }
     }
@@ -314,38 +351,35 @@ impl Totals {
     ) {
         for (index, word) in out.iter_mut().enumerate() {
             // Of what is beyond the last row, the code is 0 also of one bit.
-            let mut codes = [bits_of_code(0.0); GROUP];
+            let mut codes = [0; GROUP];
             for (code, row) in codes.iter_mut().zip(rows).take(present) {
-                *code = bits_of_code(quantizers.at(index).code(row[index]));
+                *code = integer(quantizers.at(index).code(row[index])) as u32;
                 self.peaks[index] = self.peaks[index].max(row[index].abs().to_bits());
             }
-            self.sums[index] = codes.into_iter().fold(self.sums[index], u32::wrapping_add);
+            self.add(index, codes);
             *word = join(codes);
         }
     }
 }
 
-/// Writes words of the codes of values whose ratios to their steps `ratio` gives, and returns the
-/// sums of their bits by column, and the largest distance of a ratio from its code.
-#[inline(always)]
-fn find_codes<const GROUP: usize>(
-    words: &mut [u32; STRIP],
-    rows: [&[f32; STRIP]; GROUP],
+/// What [`fixed_code`] gives of the ratios of rows of weights, by division.
+#[cold]
+#[inline(never)]
+fn divide<const GROUP: usize>(
+    rows: [[f32; LANES]; GROUP],
+    divisors: [f32; LANES],
     largest: f32,
-    ratio: impl Fn(f32, usize) -> f32,
-) -> ([u32; STRIP], f32) {
-    let (mut sums, mut farthest) = ([0; STRIP], 0);
-    for index in 0..STRIP {
-        let mut codes = [0; GROUP];
-        for (code, row) in codes.iter_mut().zip(rows) {
-            let distance;
-            (*code, distance) = code_and_distance(within(ratio(row[index], index), largest));
-            farthest = farthest.max(distance);
-        }
-        sums[index] = codes.into_iter().fold(0, u32::wrapping_add);
-        words[index] = join(codes);
-    }
-    (sums, f32::from_bits(farthest))
+) -> [[u32; LANES]; GROUP] {
+    rows.map(|row| {
+        std::array::from_fn(|lane| fixed_integer(within(row[lane] / divisors[lane], largest)))
+    })
+}
+
+/// Weights of some columns, the divisors and their reciprocals, and the largest code.
+struct Part<'a, const GROUP: usize> {
+    rows: [&'a [f32]; GROUP],
+    divisors: [&'a [f32]; 2],
+    largest: f32,
 }
 
 for_each_level! {

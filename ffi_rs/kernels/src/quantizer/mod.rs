@@ -120,6 +120,42 @@ pub(crate) fn integer_of_bits_sum(bits: u32, count: usize) -> i32 {
     bits.wrapping_sub(MAGIC.to_bits().wrapping_mul(count as u32)) as i32
 }
 
+/// Codes of at most 8 bits as fixed-point numbers: the bits of the sum of a ratio and this number
+/// have 14 bits of fraction, which are zero where the ratio lies so near to the middle between two
+/// codes that its rounding decides.
+const FIXED: f32 = 768.5;
+const FRACTION: u32 = 14;
+/// The integer part of the bits of `FIXED`.
+const WHOLE: u32 = 768.0f32.to_bits() >> FRACTION;
+
+/// The code of `ratio`, which is within ±127.49, plus [`WHOLE`], and the fraction.
+///
+/// `v · inverse` and `v / step` differ by at most 1.5 · 2⁻²³ of a ratio, which is less than half of a
+/// unit of the fraction: where that is not zero, both are on one side of the middle.
+#[inline(always)]
+pub(crate) fn fixed_code(ratio: f32) -> (u32, u32) {
+    let bits = (ratio + FIXED).to_bits();
+    (bits >> FRACTION, bits << (32 - FRACTION))
+}
+
+/// The integer nearest to `ratio`, as [`fixed_code`] gives it.
+#[inline(always)]
+pub(crate) fn fixed_integer(ratio: f32) -> u32 {
+    WHOLE.wrapping_add(integer(ratio) as u32)
+}
+
+/// [`fixed_code`] without [`WHOLE`], of `count` codes that sum to `sum`.
+#[inline(always)]
+pub(crate) fn fixed_sum(sum: u32, count: usize) -> u32 {
+    sum.wrapping_sub(WHOLE.wrapping_mul(count as u32))
+}
+
+/// The ratio from which on nothing changes a code of at most `largest` any more.
+#[inline(always)]
+pub(crate) fn beyond(largest: f32) -> f32 {
+    largest + 0.49
+}
+
 impl Quantizer {
     /// Distance of two neighboring levels.
     #[inline(always)]
@@ -207,6 +243,11 @@ impl Quantizers {
     /// The full scale of one column.
     pub(crate) fn full_scale(&self, column: usize) -> f32 {
         self.scales[0][column]
+    }
+
+    /// The steps of the first `count` columns.
+    pub(crate) fn steps(&self, count: usize) -> &[f32] {
+        &self.scales[1][..count]
     }
 
     /// The quantizers of `count` columns, `first …`.
