@@ -24,7 +24,7 @@ pub(crate) struct Factor<'a> {
     number: Number,
     /// Columns that one chunk converts.
     width: usize,
-    /// Empty where the weights are multiplied as they are.
+    /// Chunk by chunk, each its columns; empty where the weights are multiplied as they are.
     words: Staged<u32>,
     /// Integers only: where the sum of each column starts.
     start: Staged<i32>,
@@ -66,17 +66,18 @@ impl<'a> Factor<'a> {
     ///
     /// Nothing else uses the chunk meanwhile.
     pub(crate) unsafe fn convert(&self, chunk: usize) {
-        let columns = self.weights.sizes.columns;
-        let range = chunk * self.width..columns.min((chunk + 1) * self.width);
+        let range = self.columns_of(chunk);
         let integers = if self.kind == Kind::Integer { range.clone() } else { 0..0 };
+        let place = self.place_of(&range);
         // SAFETY: chunks do not overlap; nothing else uses this one.
-        let (start, steps) = unsafe {
+        let (words, start, steps) = unsafe {
             (
+                self.words.write(place.start, place.len()),
                 self.start.write(integers.start, integers.len()),
                 self.steps.write(integers.start, integers.len()),
             )
         };
-        let into = Columns { words: &self.words, stride: columns, range, start, steps };
+        let into = Columns { words, range, start, steps };
         if self.chain.transpose_weight {
             self.along(into);
         } else if self.kind == Kind::Integer {
@@ -86,19 +87,44 @@ impl<'a> Factor<'a> {
         }
     }
 
-    /// The factor from `column` on.
+    fn columns_of(&self, chunk: usize) -> Range<usize> {
+        chunk * self.width..self.weights.sizes.columns.min((chunk + 1) * self.width)
+    }
+
+    /// Where the words of a chunk with these columns are.
+    fn place_of(&self, columns: &Range<usize>) -> Range<usize> {
+        let depth = self.number.words(self.weights.sizes.depth);
+        columns.start * depth..columns.end * depth
+    }
+
+    /// Some columns of the factor, as parts that lie together.
     ///
     /// # Safety
     ///
     /// All chunks are converted.
-    pub(crate) unsafe fn starting_at(&self, column: usize) -> Right<'_> {
-        // SAFETY: as this function's.
-        let words = match unsafe { self.words.all() } {
-            [] => bytemuck::cast_slice(self.weights.data),
-            words => words,
+    pub(crate) unsafe fn parts(
+        &self,
+        columns: Range<usize>,
+    ) -> impl Iterator<Item = (Range<usize>, Right<'_>)> {
+        let whole = 0..self.weights.sizes.columns;
+        let in_place = self.words.is_empty();
+        let chunks = if in_place {
+            0..1
+        } else {
+            columns.start / self.width..columns.end.div_ceil(self.width)
         };
-        let stride = self.weights.sizes.columns;
-        Right { words: words.get(column..).unwrap_or(&[]), stride }
+        chunks.map(move |chunk| {
+            let of_chunk = if in_place { whole.clone() } else { self.columns_of(chunk) };
+            let part = columns.start.max(of_chunk.start)..columns.end.min(of_chunk.end);
+            let words = if in_place {
+                bytemuck::cast_slice(self.weights.data)
+            } else {
+                // SAFETY: as this function's.
+                unsafe { self.words.read(self.place_of(&of_chunk)) }
+            };
+            let words = words.get(part.start - of_chunk.start..).unwrap_or(&[]);
+            (part, Right { words, stride: of_chunk.len() })
+        })
     }
 
     /// Integers only: where the sums of `columns` start, and what their units stand for.
@@ -115,16 +141,15 @@ impl<'a> Factor<'a> {
     fn values(&self, into: Columns<'_>) {
         let count = into.range.len();
         let converter = Converter::Each(self.quantizers.columns(into.range.start, count));
-        for depth in 0..self.weights.sizes.depth {
-            let at = depth * into.stride + into.range.start;
-            // SAFETY: this chunk alone has these columns.
-            let out = bytemuck::cast_slice_mut(unsafe { into.words.write(at, count) });
-            convert(self.level, out, &self.weights.data[at..][..count], &converter, &mut false);
+        let rows = self.weights.data.chunks_exact(self.weights.sizes.columns);
+        for (out, row) in into.words.chunks_exact_mut(count).zip(rows) {
+            let out = bytemuck::cast_slice_mut(out);
+            convert(self.level, out, &row[into.range.clone()], &converter, &mut false);
         }
     }
 
     /// Floats or integers, from weights whose rows are along the depth.
-    fn along(&self, into: Columns<'_>) {
+    fn along(&self, mut into: Columns<'_>) {
         let level = self.level;
         let depth = self.weights.sizes.depth;
         let words = self.number.words(depth);
@@ -150,7 +175,7 @@ impl<'a> Factor<'a> {
                     into.steps[index] = step_of(level, into.steps[index], values, clipped);
                 }
             }
-            transpose_into(level, &into, first, &lines, words, columns.len());
+            transpose_into(level, &mut into, first, &lines, words, columns.len());
         }
     }
 }
@@ -160,8 +185,7 @@ const MOST_COLUMNS: usize = 256;
 
 /// Where some columns of the factor go.
 struct Columns<'a> {
-    words: &'a Staged<u32>,
-    stride: usize,
+    words: &'a mut [u32],
     range: Range<usize>,
     start: &'a mut [i32],
     steps: &'a mut [f32],
@@ -170,7 +194,7 @@ struct Columns<'a> {
 /// Writes `count` lines of words as columns `first …`.
 fn transpose_into(
     level: Level,
-    into: &Columns<'_>,
+    into: &mut Columns<'_>,
     first: usize,
     lines: &[u32],
     words: usize,
@@ -189,9 +213,8 @@ fn transpose_into(
         let rows = rows.map(|row| &row[piece..piece + length]);
         transpose(level, &mut block, TRANSPOSED, &rows[..count], length);
         for (d, row) in block.chunks_exact(TRANSPOSED).take(length).enumerate() {
-            // SAFETY: this chunk alone has these columns.
-            let out = unsafe { into.words.write((piece + d) * into.stride + first, count) };
-            out.copy_from_slice(&row[..count]);
+            let at = (piece + d) * into.range.len() + first - into.range.start;
+            into.words[at..at + count].copy_from_slice(&row[..count]);
         }
     }
 }
@@ -213,14 +236,12 @@ fn code_columns_by<const GROUP: usize>(into: Columns<'_>, factor: &Factor<'_>) {
     let quantizers = quantizers.columns(first, count);
     let zeros = [0.0; MOST_COLUMNS];
     let mut totals = Totals { sums: [0; MOST_COLUMNS], peaks: [0; MOST_COLUMNS] };
-    for word in 0..depth.div_ceil(GROUP) {
+    for (word, out) in into.words.chunks_exact_mut(count).enumerate() {
         let mut rows: [&[f32]; GROUP] = [&zeros[..count]; GROUP];
         for (values, row) in rows.iter_mut().zip(word * GROUP..depth) {
             *values = &weights.data[row * columns + first..][..count];
         }
         let present = GROUP.min(depth - word * GROUP);
-        // SAFETY: this chunk alone has these columns.
-        let out = unsafe { into.words.write(word * into.stride + first, count) };
         totals.code::<GROUP>(out, rows, &quantizers, present);
     }
     let sums = totals.sums.iter().zip(&totals.peaks);

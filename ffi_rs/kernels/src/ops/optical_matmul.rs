@@ -164,10 +164,10 @@ impl<'a> Forward<'a> {
             (Staged::scratch(shared_rows * words), Staged::new(Row::default(), shared_rows));
         let scratch: Vec<_> = (0..workers).map(|_| Mutex::new(Inputs::default())).collect();
         let stages = [self.weights.chunks(), shared_rows.div_ceil(8), blocks * groups];
-        let tiles = BothEnds::new(blocks * groups);
+        let [weights, tiles] = [stages[0], stages[2]].map(BothEnds::new);
         run_stages(pool, &stages, &|stage, chunk, worker| match stage {
             // SAFETY: each chunk of columns is converted once.
-            0 => unsafe { self.weights.convert(chunk) },
+            0 => unsafe { self.weights.convert(weights.take(worker)) },
             1 => {
                 for row in 8 * chunk..rows.min(8 * chunk + 8) {
                     // SAFETY: each row is converted by one chunk.
@@ -233,26 +233,28 @@ impl<'a> Forward<'a> {
             words
         };
         let depth = self.kind.number(self.level).words(depth);
-        let width = tile.columns.len();
-        // SAFETY: the weights are converted.
-        let right = unsafe { self.weights.starting_at(tile.columns.start) };
-        let (sum, steps) = if self.kind == Kind::Integer {
-            // SAFETY: as above.
-            let (start, steps) = unsafe { self.weights.sums(tile.columns.clone()) };
-            (Sum::From(start), Some(steps))
-        } else {
-            (Sum::Fresh, None)
-        };
-        let product = Product {
-            data: &outputs.out,
-            start: tile.rows.start * columns + tile.columns.start,
-            stride: columns,
-            rows: tile.rows.len(),
-            columns: width,
-        };
+        let steps = (self.kind == Kind::Integer)
+            // SAFETY: the weights are converted.
+            .then(|| unsafe { self.weights.sums(tile.columns.clone()) }.1);
         let left = Left { words: left, row_stride: depth, depth_stride: 1 };
-        // SAFETY: tiles do not overlap, and each is computed by one chunk.
-        unsafe { multiply(self.level, self.kind, &product, left, right, depth, sum) };
+        // SAFETY: the weights are converted.
+        for (part, right) in unsafe { self.weights.parts(tile.columns.clone()) } {
+            let sum = if self.kind == Kind::Integer {
+                // SAFETY: as above.
+                Sum::From(unsafe { self.weights.sums(part.clone()) }.0)
+            } else {
+                Sum::Fresh
+            };
+            let product = Product {
+                data: &outputs.out,
+                start: tile.rows.start * columns + part.start,
+                stride: columns,
+                rows: tile.rows.len(),
+                columns: part.len(),
+            };
+            // SAFETY: tiles do not overlap, and each is computed by one chunk.
+            unsafe { multiply(self.level, self.kind, &product, left, right, depth, sum) };
+        }
         let mut epsilon = Scratch::default();
         let piece =
             |row: usize, range: Range<usize>, noise: Option<Coefficients>, room: &mut [f32]| {
