@@ -87,7 +87,8 @@ impl<'a> Factor<'a> {
         }
     }
 
-    fn columns_of(&self, chunk: usize) -> Range<usize> {
+    /// The columns of a chunk.
+    pub(crate) fn columns_of(&self, chunk: usize) -> Range<usize> {
         chunk * self.width..self.weights.sizes.columns.min((chunk + 1) * self.width)
     }
 
@@ -101,7 +102,7 @@ impl<'a> Factor<'a> {
     ///
     /// # Safety
     ///
-    /// All chunks are converted.
+    /// The chunks of these columns are converted.
     pub(crate) unsafe fn parts(
         &self,
         columns: Range<usize>,
@@ -131,7 +132,7 @@ impl<'a> Factor<'a> {
     ///
     /// # Safety
     ///
-    /// All chunks are converted.
+    /// The chunks of these columns are converted.
     pub(crate) unsafe fn sums(&self, columns: Range<usize>) -> (&[i32], &[f32]) {
         // SAFETY: as this function's.
         unsafe { (self.start.read(columns.clone()), self.steps.read(columns)) }

@@ -149,6 +149,11 @@ impl<'a> Forward<'a> {
             self.sizes.nanoseconds(1, if self.weights.chunks() > 0 { 4 } else { 16 }),
         );
         let workers = pool.width();
+        let chunks = self.weights.chunks();
+        let balanced = chunks.is_multiple_of(workers) || chunks >= 3 * workers;
+        if chunks > 0 && balanced && rows * workers <= columns {
+            return self.run_columns(outputs, pool);
+        }
         let block = if depth * columns < MANY_WEIGHTS {
             rows.div_ceil(4 * workers).next_multiple_of(8).min(MAX_ROWS)
         } else {
@@ -197,6 +202,28 @@ impl<'a> Forward<'a> {
         });
     }
 
+    /// Few rows: who converts some columns of the weights also multiplies them, as the cache of
+    /// another core would have to fetch them. Each worker converts x anew, which is less.
+    fn run_columns(&self, outputs: &Outputs<'_>, pool: &dyn ParFor) {
+        let (rows, words) = (self.sizes.rows, self.words());
+        let order = BothEnds::new(self.weights.chunks());
+        let scratch: Vec<_> = (0..pool.width()).map(|_| Mutex::new(Inputs::default())).collect();
+        pool.run(self.weights.chunks(), &|_, worker| {
+            let chunk = order.take(worker);
+            // SAFETY: each chunk of columns is converted once.
+            unsafe { self.weights.convert(chunk) };
+            let mut inputs = scratch[worker].lock().expect("no chunk panicked");
+            if inputs.rows.is_empty() {
+                self.convert(&(0..rows), &mut inputs);
+            }
+            for row in (0..rows).step_by(MAX_ROWS) {
+                let columns = self.weights.columns_of(chunk);
+                let tile = Tile { rows: row..rows.min(row + MAX_ROWS), columns };
+                self.tile(&tile, (&inputs.words[row * words..], &inputs.rows[row..]), outputs);
+            }
+        });
+    }
+
     /// Words of a converted row of x; none where x is multiplied as it is.
     fn words(&self) -> usize {
         match self.kind {
@@ -224,7 +251,8 @@ impl<'a> Forward<'a> {
         convert_row(level, bytemuck::cast_slice_mut(words), x, chain, ranges, row)
     }
 
-    /// Computes one tile of the outputs, of these words and states of its rows.
+    /// Computes one tile of the outputs, of these words and states of its rows; its columns of the
+    /// weights are converted.
     fn tile(&self, tile: &Tile, (words, inputs): (&[u32], &[Row]), outputs: &Outputs<'_>) {
         let Sizes { depth, columns, .. } = self.sizes;
         let left = if self.words() == 0 {
@@ -234,10 +262,10 @@ impl<'a> Forward<'a> {
         };
         let depth = self.kind.number(self.level).words(depth);
         let steps = (self.kind == Kind::Integer)
-            // SAFETY: the weights are converted.
+            // SAFETY: these columns are converted.
             .then(|| unsafe { self.weights.sums(tile.columns.clone()) }.1);
         let left = Left { words: left, row_stride: depth, depth_stride: 1 };
-        // SAFETY: the weights are converted.
+        // SAFETY: as above.
         for (part, right) in unsafe { self.weights.parts(tile.columns.clone()) } {
             let sum = if self.kind == Kind::Integer {
                 // SAFETY: as above.
