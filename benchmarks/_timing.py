@@ -15,7 +15,7 @@ SAMPLE = 1e-3
 REST = 2e-3
 """Rest before each sample, s; again and again while threads of the one before spin for more work."""
 LONGEST_REST = 50e-3
-"""Rest after which a thread that still computes does so whoever is timed, s."""
+"""Rest at most, s: a thread that computes for longer does so whoever is timed."""
 IDLE = 0.05
 """Share of one CPU below which a process rests."""
 
@@ -48,7 +48,7 @@ def interleave(calls: dict[str, Call], *, seconds: float, rounds: tuple[int, int
         count = 0
         while count < rounds[0] or (count < rounds[1] and time.perf_counter() < end):
             for name in names if count % 2 else reversed(names):
-                _rest()
+                rest()
                 if not samples[name] or samples[name][-1] < LONG:
                     calls[name]()
                 samples[name].append(_sample(calls[name], repeats[name]))
@@ -59,18 +59,19 @@ def interleave(calls: dict[str, Call], *, seconds: float, rounds: tuple[int, int
     return {name: summary(values) for name, values in samples.items()}
 
 
-def summary(values: list[float]) -> Result:
-    """Median and minimum."""
-    return {"median": statistics.median(values), "min": min(values), "samples": len(values)}
-
-
-def _rest() -> None:
+def rest() -> None:
+    """Return when no thread of this process computes any more, or `LONGEST_REST` is over."""
     end = time.perf_counter() + LONGEST_REST
     while time.perf_counter() < end:
         wall, computed = time.perf_counter(), time.process_time()
         time.sleep(REST)
         if time.process_time() - computed < IDLE * (time.perf_counter() - wall):
             break
+
+
+def summary(values: list[float]) -> Result:
+    """Median and minimum."""
+    return {"median": statistics.median(values), "min": min(values), "samples": len(values)}
 
 
 def _sample(call: Call, repeats: int) -> float:

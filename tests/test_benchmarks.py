@@ -7,6 +7,8 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,25 @@ def test_calls_take_turns_and_the_order_turns_around() -> None:
     assert turns == ["b", "a", "b", "a"]
     assert all(result["samples"] == 3 for result in results.values())
     assert all(0 < result["min"] <= result["median"] for result in results.values())
+
+
+def test_a_rest_lasts_until_threads_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Long enough for the thread to be noticed on a busy machine.
+    monkeypatch.setattr(_timing, "REST", 0.1)
+    monkeypatch.setattr(_timing, "LONGEST_REST", 60.0)
+    ended: list[bool] = []
+
+    def spin() -> None:
+        end = time.thread_time() + 0.3
+        while time.thread_time() < end:
+            pass
+        ended.append(True)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    _timing.rest()
+    assert ended
+    thread.join()
 
 
 def test_the_limit_adds_operations_and_takes_the_longer_of_them_and_reading() -> None:

@@ -113,11 +113,12 @@ const STATES: [[u64; LANES]; 4] = {
 /// `-2 ln((h + ½) / 2³¹)` for a 31-bit `h`, never negative.
 #[inline(always)]
 fn minus_two_ln(h: i32) -> f32 {
-    const SCALE: f32 = 1.0 / (1u64 << 31) as f32;
     const SQRT_HALF: i32 = 0x3F35_04F3;
-    let u = (h as f32 + 0.5) * SCALE;
+    // The power of two goes from the exponent: bits are those of u = (h + ½) / 2³¹.
+    const SCALE: i32 = 31 << 23;
+    let u = (h as f32 + 0.5).to_bits() as i32 - SCALE;
     // u = 2^exponent · (1 + t) with √½ ≤ 1 + t < √2.
-    let offset = (u.to_bits() as i32).wrapping_sub(SQRT_HALF);
+    let offset = u.wrapping_sub(SQRT_HALF);
     let exponent = (offset >> 23) as f32;
     let t = f32::from_bits(((offset & 0x007F_FFFF) + SQRT_HALF) as u32) - 1.0;
     // ln(1 + t) = t - t²/2 + t³ · p(t)
@@ -220,17 +221,18 @@ fn draw_part<T: Drawn>(
 impl Drawn for u32 {
     #[inline(always)]
     fn draw(groups: &mut [Group<u32>], lanes: &mut Lanes, _: &mut Block<u32>) {
-        draw_words(groups, lanes);
+        draw_words::<32>(groups, lanes);
     }
 }
 
+/// Writes the outputs, shifted by so many bits, and their lower halves.
 #[inline(always)]
-fn draw_words(groups: &mut [Group<u32>], lanes: &mut Lanes) {
+fn draw_words<const SHIFT: u32>(groups: &mut [Group<u32>], lanes: &mut Lanes) {
     for [high, low] in groups {
         for (high, low) in high.chunks_exact_mut(LANES).zip(low.chunks_exact_mut(LANES)) {
             let outputs = lanes.next();
             for lane in 0..LANES {
-                (high[lane], low[lane]) = ((outputs[lane] >> 32) as u32, outputs[lane] as u32);
+                (high[lane], low[lane]) = ((outputs[lane] >> SHIFT) as u32, outputs[lane] as u32);
             }
         }
     }
@@ -242,7 +244,7 @@ impl Drawn for f32 {
     fn draw(groups: &mut [Group<f32>], lanes: &mut Lanes, words: &mut Block<u32>) {
         // All words before the first normal: together they need more registers than AVX2 has.
         let words = &mut words[..groups.len()];
-        draw_words(words, lanes);
+        draw_words::<33>(words, lanes);
         for (group, words) in groups.iter_mut().zip(words) {
             *group = normals(words);
         }
@@ -254,7 +256,7 @@ impl Drawn for f32 {
 fn normals([high, low]: &Group<u32>) -> Group<f32> {
     let (mut normals, mut radius) = ([[0.0; PAIRS]; 2], [0.0; PAIRS]);
     for pair in 0..PAIRS {
-        radius[pair] = minus_two_ln((high[pair] >> 1) as i32).sqrt();
+        radius[pair] = minus_two_ln(high[pair] as i32).sqrt();
     }
     for pair in 0..PAIRS {
         let (cos, sin) = cos_sin(low[pair]);
@@ -361,6 +363,24 @@ mod tests {
             parts.extend(draw(Level::detect(), seed, row, first + cut as u32, count - cut));
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&whole), bits(&parts));
+        }
+
+        #[test]
+        fn many_rows_are_each_as_alone(
+            sources in prop::collection::vec((any::<u64>(), any::<u32>()), 1..20),
+            first in 0..600u32,
+            width in 1..600usize,
+        ) {
+            let sources: Vec<_> =
+                sources.into_iter().map(|(seed, row)| Source { seed, row }).collect();
+            let mut together = vec![0.0; sources.len() * width];
+            fill(Level::detect(), &mut together, &sources, first);
+            for (row, source) in together.chunks_exact(width).zip(sources) {
+                let alone = draw(Level::Baseline, source.seed, source.row, first, width);
+                for (one, other) in row.iter().zip(alone) {
+                    prop_assert_eq!(one.to_bits(), other.to_bits());
+                }
+            }
         }
     }
 }
