@@ -13,7 +13,7 @@ Call = Callable[[], Any]
 SAMPLE = 1e-3
 """Least time of a sample, s: shorter calls are repeated, so that the clock does not count."""
 REST = 2e-3
-"""Rest before each sample, s; again and again while threads of the one before spin for more work."""
+"""Rest before each sample, s, and again while threads of the one before spin for more work."""
 LONGEST_REST = 50e-3
 """Rest at most, s: a thread that computes for longer does so whoever is timed."""
 IDLE = 0.05
