@@ -73,8 +73,8 @@ for_each_level! {
 fn finish_body(out: &mut [f32], room: &mut [f32], slope: &mut [f32], piece: &Piece<'_>) {
     let (count, adc) = (out.len(), &piece.adc);
     let with_slope = !slope.is_empty();
-    let codes = if let Some(Noise { coefficients, energy }) = piece.noise {
-        let sigma = |y| coefficients.sigma(y, energy);
+    let codes = if let Some(noise) = piece.noise {
+        let Noise { coefficients, energy } = noise;
         let slope = &mut slope[..if with_slope { count } else { 0 }];
         match (coefficients.only_relative(), with_slope) {
             // σ = √(relative²·y²): terms that are zero change nothing.
@@ -85,9 +85,9 @@ fn finish_body(out: &mut [f32], room: &mut [f32], slope: &mut [f32], piece: &Pie
                 slope[index] = 1.0 + epsilon * relative * sign(y);
                 y + (relative * relative * (y * y)).sqrt() * epsilon
             }),
-            (None, false) => see(out, room, adc, |y, epsilon, _| y + sigma(y) * epsilon),
+            (None, false) => see(out, room, adc, |y, epsilon, _| noise.add(y, epsilon)),
             (None, true) => see(out, room, adc, |y, epsilon, index| {
-                let sigma = sigma(y);
+                let sigma = coefficients.sigma(y, energy);
                 slope[index] = coefficients.slope(y, epsilon, sigma);
                 y + sigma * epsilon
             }),

@@ -10,6 +10,7 @@ use super::optical_matmul_grad::Backward;
 use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
 use super::rounding::{self, raise, round_row, scale_of};
 use crate::gemm::{Kind, Number};
+use crate::noise::SEEDED;
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
 use crate::shared::Staged;
@@ -18,6 +19,8 @@ use crate::words::{interleave, narrow, round_to_brain};
 
 /// Rows that one chunk computes, whatever the number of threads: sums over them come first.
 pub(super) const GROUP: usize = 8;
+// Their random words are drawn together.
+const _: () = assert!(GROUP <= SEEDED);
 
 /// Some rows of dz, and of x as the product of dw needs them.
 pub(super) struct Block {

@@ -262,8 +262,10 @@ impl<'a> Ranges<'a> {
             let rows = first..rows.end.min(first + SEEDED);
             let noisy = rows.clone().any(|row| self.coefficients(row).is_some());
             let mut sources = [Source::default(); SEEDED];
-            for (source, row) in sources.iter_mut().zip(rows.clone()).filter(|_| noisy) {
-                *source = self.source(row);
+            if noisy {
+                for (source, row) in sources.iter_mut().zip(rows.clone()) {
+                    *source = self.source(row);
+                }
             }
             let mut column = columns.start;
             while column < columns.end {

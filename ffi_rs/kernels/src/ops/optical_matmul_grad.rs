@@ -250,8 +250,11 @@ impl<'a> Backward<'a> {
         }
         let w_quantizers = weight_quantizers(chain, &ranges, columns);
         let dx = Way::new(op.precision, chain.weight, columns);
-        let is_code = dx.form == Form::Code;
-        let step = |column| if is_code { w_quantizers.at(column).step() } else { 1.0 };
+        let dx_steps = if dx.form == Form::Code {
+            w_quantizers.steps(columns).to_vec()
+        } else {
+            vec![1.0; columns]
+        };
         Ok(Self {
             level: Level::detect(),
             chain,
@@ -261,7 +264,7 @@ impl<'a> Backward<'a> {
             residual: op.residual,
             x: inputs[2].data()?,
             w,
-            dx_steps: (0..columns).map(step).collect(),
+            dx_steps,
             w_quantizers,
             adc,
             with_inputs: op.with_inputs,

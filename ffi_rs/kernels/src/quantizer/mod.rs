@@ -235,11 +235,6 @@ impl Quantizers {
         Self { bits, tie, scales }
     }
 
-    /// The quantizer of one column.
-    pub(crate) fn at(&self, column: usize) -> Quantizer {
-        self.columns(column, 1).at(0)
-    }
-
     /// The full scale of one column.
     pub(crate) fn full_scale(&self, column: usize) -> f32 {
         self.scales[0][column]
