@@ -5,6 +5,8 @@
 //! sums over the depth, in order, whatever tile it falls in: results do not depend on how rows and
 //! columns are split.
 
+use std::hint::black_box;
+
 use crate::scratch::Scratch;
 use crate::shared::SharedMut;
 use crate::simd::{Level, prefetch};
@@ -308,6 +310,8 @@ unsafe fn tiles<D: Dot, const R: usize, const N: usize>(
             };
         }
         for row in (first..end).step_by(R) {
+            // Else an address for each register of a tile is kept, and raised in memory.
+            let row = black_box(row);
             // SAFETY: as this function's.
             unsafe { tile::<D, R, N>(&part, row, column) };
         }
@@ -321,6 +325,9 @@ const WORTH_A_COPY: usize = 8;
 const LONG_STRIDE: usize = 1024;
 /// Rows of B that are copied at a time.
 const SLICE: usize = 512;
+
+/// Words along the depth up to which a tile is done before what it replaces has come to the cache.
+const SHALLOW: usize = 64;
 
 /// Computes the tile whose upper left corner is (`row`, `column`).
 ///
@@ -337,36 +344,32 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
     let right_column = column - b_column;
     let width = (N * D::LEN).min(c.columns - column);
     let whole = width == N * D::LEN;
-    let start = c.start + row * c.stride + column;
-    // SAFETY: the caller owns the product; its rows do not overlap.
-    let c_row = |r: usize| unsafe { c.data.slice(start + r * c.stride, width) };
+    let first = c.data.pointer(c.start + row * c.stride + column, (R - 1) * c.stride + width);
+    let rows = |first: *mut f32| -> [*mut f32; R] {
+        // SAFETY: all rows are within what the pointer was asked for.
+        std::array::from_fn(|r| unsafe { first.add(r * c.stride) })
+    };
+    if *depth > SHALLOW {
+        for row in rows(first) {
+            for n in 0..N {
+                prefetch(row.wrapping_add(n * D::LEN));
+            }
+        }
+    }
     // SAFETY: the caller has the instruction set.
     let mut sums = [[unsafe { D::zero() }; N]; R];
-    for r in 0..R {
-        prefetch(c_row(r));
-    }
-    // Only loops of few instructions are unrolled, and only then do the sums stay in registers.
     match *sum {
         Sum::Fresh | Sum::Scaled { start: [], .. } => {}
         Sum::Onto => {
-            let mut padded = [[0; MOST_COLUMNS]; R];
-            let mut rows: [*const u32; R] = std::array::from_fn(|r| c_row(r).as_ptr().cast());
-            if !whole {
-                for (r, padded) in padded.iter_mut().enumerate() {
-                    padded[..width].copy_from_slice(bytemuck::cast_slice(c_row(r)));
-                    rows[r] = padded.as_ptr();
-                }
-            }
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                // SAFETY: the rows have as many columns; the caller has the instruction set.
-                *sums = std::array::from_fn(|n| unsafe { D::sums(row.add(n * D::LEN)) });
+            for (sums, row) in sums.iter_mut().zip(rows(first)) {
+                // SAFETY: the caller owns the row, and has the instruction set.
+                *sums = unsafe { load::<D, N>(row.cast(), width) };
             }
         }
         Sum::From(start) | Sum::Scaled { start, .. } => {
-            let start = padded(bytemuck::cast_slice(&start[column..column + width]));
+            let start = start[column..column + width].as_ptr();
             // SAFETY: as many are there; the caller has the instruction set.
-            let row = std::array::from_fn(|n| unsafe { D::sums(start[n * D::LEN..].as_ptr()) });
-            sums = [row; R];
+            sums = [unsafe { load::<D, N>(start.cast(), width) }; R];
         }
     }
 
@@ -382,7 +385,7 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
         let last = (row + R - 1) * a.row_stride + (depth - 1) * a.depth_stride;
         assert!(last < a.words.len(), "the left factor is too short");
         // SAFETY: the first word of each row of A exists.
-        let rows: [*const u32; R] =
+        let left: [*const u32; R] =
             std::array::from_fn(|r| unsafe { a.words.as_ptr().add((row + r) * a.row_stride) });
         let mut chain = sums;
         for d in 0..readable {
@@ -391,7 +394,7 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
             unsafe {
                 let from = b.words.as_ptr().add(d * b.stride + right_column);
                 let right = std::array::from_fn(|n| D::words(from.add(n * D::LEN)));
-                step::<D, R, N>(&mut chain, rows, d * a.depth_stride, right);
+                step::<D, R, N>(&mut chain, left, d * a.depth_stride, right);
             }
         }
         for d in readable..*depth {
@@ -399,62 +402,87 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
             // SAFETY: `depth` words of the rows of A exist; the caller has the instruction set.
             unsafe {
                 let right = std::array::from_fn(|n| D::words(from.as_ptr().add(n * D::LEN)));
-                step::<D, R, N>(&mut chain, rows, d * a.depth_stride, right);
+                step::<D, R, N>(&mut chain, left, d * a.depth_stride, right);
             }
         }
         sums = chain;
     }
 
+    // Else all of them are kept meanwhile, and the loop has no registers left.
+    let rows = rows(black_box(first));
     let scaled = match *sum {
         Sum::Scaled { scale, onto, .. } => Some((&scale[column..column + width], onto)),
         _ => None,
     };
     if whole {
-        let rows: [*mut f32; R] = std::array::from_fn(|r| c_row(r).as_mut_ptr());
-        // SAFETY: the rows and the scales have as many columns; the caller has the instruction set.
-        unsafe { store::<D, R, N>(sums, rows, scaled.map(|(scale, onto)| (scale.as_ptr(), onto))) };
+        // SAFETY: the rows and the scales have as many columns; the caller owns the rows, and has
+        // the instruction set.
+        unsafe {
+            match scaled {
+                None => store::<D, R, N>(&sums, rows, |sums, _, to| D::store(sums, to)),
+                Some((scale, false)) => store::<D, R, N>(&sums, rows, |sums, n, to| {
+                    D::store_scaled(sums, scale[n * D::LEN..].as_ptr(), false, to);
+                }),
+                Some((scale, true)) => store::<D, R, N>(&sums, rows, |sums, n, to| {
+                    D::store_scaled(sums, scale[n * D::LEN..].as_ptr(), true, to);
+                }),
+            }
+        }
         return;
     }
-    let mut buffer = [[0.0f32; MOST_COLUMNS]; R];
-    let rows: [*mut f32; R] = buffer.each_mut().map(|row| row.as_mut_ptr());
-    // SAFETY: the buffers have as many columns; the caller has the instruction set.
-    unsafe { store::<D, R, N>(sums, rows, None) };
-    for (r, sums) in buffer.iter().enumerate() {
-        let c_row = c_row(r);
+    let mut buffer = [0.0f32; MOST_COLUMNS];
+    for (sums, row) in sums.iter().zip(rows) {
+        // SAFETY: the buffer has room; the caller owns the row, and has the instruction set.
+        let row = unsafe {
+            store::<D, 1, N>(std::array::from_ref(sums), [buffer.as_mut_ptr()], |sums, _, to| {
+                D::store(sums, to);
+            });
+            std::slice::from_raw_parts_mut(row, width)
+        };
         match scaled {
             Some((scale, onto)) => {
-                for ((c, sum), scale) in c_row.iter_mut().zip(sums).zip(scale) {
+                for ((c, sum), scale) in row.iter_mut().zip(&buffer).zip(scale) {
                     *c = sum * scale + if onto { *c } else { 0.0 };
                 }
             }
-            None => c_row.copy_from_slice(&sums[..width]),
+            None => row.copy_from_slice(&buffer[..width]),
         }
     }
 }
 
-/// Writes the sums of whole rows, times scales and added to what is there if so told.
+/// Sums from `width` of them, and zeros where `N` registers hold more.
 ///
 /// # Safety
 ///
-/// The rows and the scales have `N` registers of elements; the CPU has the instruction set of `D`.
+/// As many are there; the CPU has the instruction set of `D`.
+#[inline(always)]
+unsafe fn load<D: Dot, const N: usize>(from: *const u32, width: usize) -> [D::Sums; N] {
+    let registers = |from: *const u32| {
+        // SAFETY: as this function's, or of a buffer that has as many.
+        std::array::from_fn(|n| unsafe { D::sums(from.add(n * D::LEN)) })
+    };
+    if width == N * D::LEN {
+        return registers(from);
+    }
+    // SAFETY: as this function's.
+    registers(padded(unsafe { std::slice::from_raw_parts(from, width) }).as_ptr())
+}
+
+/// Writes each register of sums as `write(sums, register, to)` does.
+///
+/// # Safety
+///
+/// The rows have `N` registers of elements.
 #[inline(always)]
 unsafe fn store<D: Dot, const R: usize, const N: usize>(
-    sums: [[D::Sums; N]; R],
+    sums: &[[D::Sums; N]; R],
     rows: [*mut f32; R],
-    scaled: Option<(*const f32, bool)>,
+    write: impl Fn(D::Sums, usize, *mut f32),
 ) {
-    for (sums, row) in sums.into_iter().zip(rows) {
-        for (n, sums) in sums.into_iter().enumerate() {
-            let at = n * D::LEN;
+    for (sums, row) in sums.iter().zip(rows) {
+        for (n, sums) in sums.iter().enumerate() {
             // SAFETY: as this function's.
-            unsafe {
-                match scaled {
-                    Some((scale, onto)) => {
-                        D::store_scaled(sums, scale.add(at), onto, row.add(at));
-                    }
-                    None => D::store(sums, row.add(at)),
-                }
-            }
+            write(*sums, n, unsafe { row.add(n * D::LEN) });
         }
     }
 }

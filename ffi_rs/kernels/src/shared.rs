@@ -37,10 +37,17 @@ impl<'a, T> SharedMut<'a, T> {
     /// No two live slices overlap.
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &mut [T] {
-        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "slice out of bounds");
         // SAFETY: within the buffer, which is borrowed for 'a, and disjoint from every other live
         // slice by this function's contract.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(start, len), len) }
+    }
+
+    /// Where the elements `start .. start + len` are.
+    #[inline(always)]
+    pub(crate) fn pointer(&self, start: usize, len: usize) -> *mut T {
+        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "slice out of bounds");
+        // SAFETY: within the buffer, which is borrowed for 'a.
+        unsafe { self.start.add(start) }
     }
 }
 

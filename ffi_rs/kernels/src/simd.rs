@@ -115,18 +115,18 @@ pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
     lanes.iter().sum()
 }
 
-/// Asks for the cache lines of `values`, which are read soon: by itself an x86 CPU does not look
-/// ahead beyond a page.
+/// Asks for the cache line of `address`, which is used soon: by itself an x86 CPU does not look
+/// ahead beyond a page. The address need not be valid.
 #[inline(always)]
-pub(crate) fn prefetch(values: &[f32]) {
+pub(crate) fn prefetch(address: *const f32) {
     #[cfg(target_arch = "x86_64")]
-    for line in values.chunks(16) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: the address is valid, and every x86-64 CPU has the instruction.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        // SAFETY: a hint does not access memory, and every x86-64 CPU has the instruction.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
+    let _ = address;
 }
 
 /// Defines `fn name(level, args)`, which runs `body(args)` compiled for that level.

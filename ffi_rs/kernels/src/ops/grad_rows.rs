@@ -319,8 +319,11 @@ impl Backward<'_> {
     /// Asks for what `fill_dz` reads of row `row`.
     fn prefetch(&self, row: usize) {
         let columns = self.sizes.columns;
-        prefetch(&self.g[row * columns..][..columns]);
-        prefetch(&self.saved[row * columns..][..columns]);
+        for values in [self.g, self.saved] {
+            for line in values[row * columns..][..columns].chunks(16) {
+                prefetch(line.as_ptr());
+            }
+        }
     }
 
     /// Writes row `row` of dz, and adds to the sums along the row and the columns.
