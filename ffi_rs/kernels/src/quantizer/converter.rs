@@ -4,15 +4,14 @@
 //! the ratio is near a tie; then a few values are divided.
 
 use super::{
-    Bits, Columns, Quantizer, code_and_distance, code_of_bits, integer, integer_of_bits_sum, within,
+    Bits, Columns, Quantizer, bits_of_code, code_and_distance, code_of_bits, integer,
+    integer_of_bits_sum, within,
 };
 use crate::simd::for_each_level;
 
 /// Values of a row that are on their way through the chain at a time.
 pub(crate) const PIECE: usize = 256;
-/// Values that are converted again if one of them is near a tie.
-const BLOCK: usize = 64;
-/// The same, of what is left of a row.
+/// Values that are converted together, and again if one of them is near a tie.
 const LANES: usize = 16;
 
 /// One quantizer, or one for each column.
@@ -118,60 +117,36 @@ pub(crate) fn convert_to<T: Target>(
     values: &[f32],
     converter: &Converter<'_>,
 ) -> Converted {
-    let mut converted = Converted::default();
-    let whole = out.len() - out.len() % BLOCK;
-    let (blocks, rest) = out.split_at_mut(whole);
-    let (block_values, rest_values) = values.split_at(whole);
-    for (block, (out, values)) in
-        blocks.chunks_exact_mut(BLOCK).zip(block_values.chunks_exact(BLOCK)).enumerate()
-    {
-        converted.add(convert_block::<T, BLOCK>(out, values, converter, block * BLOCK));
-    }
-    for (block, (out, values)) in rest.chunks_mut(LANES).zip(rest_values.chunks(LANES)).enumerate()
-    {
-        let start = whole + block * LANES;
-        converted.add(convert_block::<T, LANES>(out, values, converter, start));
-    }
-    converted
-}
-
-/// Converts at most `WIDTH` values, the first of them with the quantizer of column `start`.
-#[inline(always)]
-fn convert_block<T: Target, const WIDTH: usize>(
-    out: &mut [T::Number],
-    values: &[f32],
-    converter: &Converter<'_>,
-    start: usize,
-) -> Converted {
-    match converter {
+    let whole = out.len() - out.len() % LANES;
+    let (out, rest) = out.split_at_mut(whole);
+    let (values, rest_values) = values.split_at(whole);
+    let mut converted = match converter {
         Converter::One(quantizer, tie) if *tie >= 0.0 => {
             let Quantizer { full_scale, divisor, inverse, step, .. } = *quantizer;
-            let scales = |_| [full_scale, divisor, inverse, step];
-            convert_padded::<T, WIDTH>(out, values, *tie, scales)
+            let scales = |_, _| [full_scale, divisor, inverse, step];
+            convert_lanes::<T>(out, values, *tie, scales)
         }
         Converter::Each(columns) if columns.tie >= 0.0 => {
-            let Columns { full_scale, divisor, inverse, step, tie, .. } =
-                columns.part(start..start + out.len());
-            if let (Some(full_scale), Some(divisor), Some(inverse), Some(step)) = (
-                full_scale.first_chunk::<WIDTH>(),
-                divisor.first_chunk::<WIDTH>(),
-                inverse.first_chunk::<WIDTH>(),
-                step.first_chunk::<WIDTH>(),
-            ) {
-                convert_padded::<T, WIDTH>(out, values, tie, |index| {
-                    [full_scale[index], divisor[index], inverse[index], step[index]]
-                })
-            } else {
-                let scales = [full_scale, divisor, inverse, step];
-                let [full_scale, divisor, inverse, step] =
-                    scales.map(|scales| padded::<WIDTH>(scales, 1.0));
-                convert_padded::<T, WIDTH>(out, values, tie, |index| {
-                    [full_scale[index], divisor[index], inverse[index], step[index]]
-                })
-            }
+            let columns = columns.part(0..whole);
+            let full_scale = columns.full_scale.as_chunks::<LANES>().0;
+            let divisor = columns.divisor.as_chunks::<LANES>().0;
+            let inverse = columns.inverse.as_chunks::<LANES>().0;
+            let step = columns.step.as_chunks::<LANES>().0;
+            convert_lanes::<T>(out, values, columns.tie, |index, lane| {
+                [
+                    full_scale[index][lane],
+                    divisor[index][lane],
+                    inverse[index][lane],
+                    step[index][lane],
+                ]
+            })
         }
-        _ => convert_each::<T>(out, values, converter, start),
+        _ => convert_each::<T>(out, values, converter),
+    };
+    if !rest.is_empty() {
+        converted.add(convert_each::<T>(rest, rest_values, &converter.part(whole, rest.len())));
     }
+    converted
 }
 
 /// Converts values one by one.
@@ -179,11 +154,10 @@ fn convert_each<T: Target>(
     out: &mut [T::Number],
     values: &[f32],
     converter: &Converter<'_>,
-    start: usize,
 ) -> Converted {
     let mut converted = Converted::default();
     for (index, (out, value)) in out.iter_mut().zip(values).enumerate() {
-        let quantizer = converter.at(start + index);
+        let quantizer = converter.at(index);
         let code = quantizer.code(*value);
         let clipped = !(value.is_finite() && value.abs() <= quantizer.full_scale);
         converted.add(Converted { sum: integer(code), clipped });
@@ -192,61 +166,52 @@ fn convert_each<T: Target>(
     converted
 }
 
-/// Converts at most `WIDTH` values; `scales` gives the full scale, the divisor, its reciprocal and
-/// the step of each.
+/// Converts whole lanes of values; `scales(index, lane)` gives the full scale, the divisor, its
+/// reciprocal and the step.
 #[inline(always)]
-fn convert_padded<T: Target, const WIDTH: usize>(
+fn convert_lanes<T: Target>(
     out: &mut [T::Number],
     values: &[f32],
     tie: f32,
-    scales: impl Fn(usize) -> [f32; 4],
+    scales: impl Fn(usize, usize) -> [f32; 4],
 ) -> Converted {
-    if let (Some(out), Some(values)) = (out.first_chunk_mut(), values.first_chunk()) {
-        return convert_whole::<T, WIDTH>(out, values, tie, scales);
-    }
-    let mut whole = [T::of_code(0.0, 0.0); WIDTH];
-    let converted = convert_whole::<T, WIDTH>(&mut whole, &padded(values, 0.0), tie, scales);
-    out.copy_from_slice(&whole[..out.len()]);
-    converted
-}
-
-#[inline(always)]
-fn convert_whole<T: Target, const WIDTH: usize>(
-    out: &mut [T::Number; WIDTH],
-    values: &[f32; WIDTH],
-    tie: f32,
-    scales: impl Fn(usize) -> [f32; 4],
-) -> Converted {
-    let by_inverse = |v: f32, [_, _, inverse, _]: [f32; 4]| v * inverse;
-    let (farthest, converted) = find_codes::<T, WIDTH>(out, values, &scales, by_inverse);
-    if f32::from_bits(farthest) < tie {
-        return converted;
-    }
-    find_codes::<T, WIDTH>(out, values, scales, |v, [_, divisor, _, _]| v / divisor).1
-}
-
-/// Converts values whose ratios to their steps `ratio` gives, and returns the bits of the largest
-/// distance of one from its code.
-#[inline(always)]
-fn find_codes<T: Target, const WIDTH: usize>(
-    out: &mut [T::Number; WIDTH],
-    values: &[f32; WIDTH],
-    scales: impl Fn(usize) -> [f32; 4],
-    ratio: impl Fn(f32, [f32; 4]) -> f32,
-) -> (u32, Converted) {
+    let out = out.as_chunks_mut::<LANES>().0;
+    let count = out.len();
+    let values = &values.as_chunks::<LANES>().0[..count];
     // Sums and maxima of integers, whose order does not matter, are what compilers vectorize.
-    let (mut farthest, mut sum, mut beyond) = (0, 0u32, 0);
-    for index in 0..WIDTH {
-        let v = values[index];
-        let scales = scales(index);
-        let near = within(v, scales[0]);
-        beyond |= near.to_bits() ^ v.to_bits();
-        let (bits, distance) = code_and_distance(ratio(near, scales));
-        farthest = farthest.max(distance);
-        sum = sum.wrapping_add(bits);
-        out[index] = T::of_bits(bits, v, scales[3]);
+    let (mut sum, mut beyond) = ([0u32; LANES], [0; LANES]);
+    for index in 0..count {
+        let mut unsure = [0; LANES];
+        let mut numbers = [T::of_code(0.0, 0.0); LANES];
+        for lane in 0..LANES {
+            let v = values[index][lane];
+            let [full_scale, _, inverse, step] = scales(index, lane);
+            let near = within(v, full_scale);
+            let (bits, distance) = code_and_distance(near * inverse);
+            unsure[lane] = distance;
+            beyond[lane] |= near.to_bits() ^ v.to_bits();
+            sum[lane] = sum[lane].wrapping_add(bits);
+            numbers[lane] = T::of_bits(bits, v, step);
+        }
+        out[index] = numbers;
+        if unsure.iter().any(|distance| *distance >= tie.to_bits()) {
+            // The reciprocal leaves a code open.
+            for lane in 0..LANES {
+                let v = values[index][lane];
+                let [full_scale, divisor, inverse, step] = scales(index, lane);
+                let near = within(v, full_scale);
+                let bits = bits_of_code(near / divisor);
+                let change = bits.wrapping_sub(bits_of_code(near * inverse));
+                sum[lane] = sum[lane].wrapping_add(change);
+                out[index][lane] = T::of_bits(bits, v, step);
+            }
+        }
     }
-    (farthest, Converted { sum: integer_of_bits_sum(sum, WIDTH), clipped: beyond != 0 })
+    let sum = sum.iter().fold(0u32, |sum, lane| sum.wrapping_add(*lane));
+    Converted {
+        sum: integer_of_bits_sum(sum, count * LANES),
+        clipped: beyond.iter().fold(0, |all, lane| all | lane) != 0,
+    }
 }
 
 /// `values`, and as many times `rest` as are missing.
