@@ -313,34 +313,29 @@ impl Totals {
             part.divisors.map(|divisors| &divisors.as_chunks::<LANES>().0[..count]);
         let rows = part.rows.map(|row| &row.as_chunks::<LANES>().0[..count]);
         for index in 0..count {
-            let inverse = inverses[index];
+            let (inverse, before) = (inverses[index], sums[index]);
+            // All is read before anything is written, which might be the same for all that compilers
+            // know.
+            let (mut word, mut sum) = ([0; LANES], before);
             let mut least = [u32::MAX; LANES];
-            let mut codes = [[0; LANES]; GROUP];
-            for (codes, row) in codes.iter_mut().zip(rows) {
-                for lane in 0..LANES {
+            for lane in 0..LANES {
+                let mut codes = [0; GROUP];
+                for (code, row) in codes.iter_mut().zip(rows) {
                     let ratio = row[index][lane] * inverse[lane];
                     let near = within(ratio, limit);
                     clipped[lane] |= near.to_bits() ^ ratio.to_bits();
                     let fraction;
-                    (codes[lane], fraction) = fixed_code(near);
+                    (*code, fraction) = fixed_code(near);
                     least[lane] = least[lane].min(fraction);
                 }
+                (word[lane], sum[lane]) = word_and_sum(codes, before[lane]);
             }
+            (words[index], sums[index]) = (word, sum);
             if least.contains(&0) {
                 // The reciprocal leaves a code open.
-                codes = divide(rows.map(|row| row[index]), divisors[index], part.largest);
+                let rows = rows.map(|row| row[index]);
+                (words[index], sums[index]) = divide(rows, divisors[index], part.largest, before);
             }
-            // All is read before anything is written, which might be the same for all that compilers
-            // know.
-            let (mut word, mut sum) = ([0; LANES], sums[index]);
-            for lane in 0..LANES {
-                let codes = codes.each_ref().map(|codes| codes[lane]);
-                let here = codes.into_iter().fold(0, u32::wrapping_add);
-                sum[lane] = sum[lane].wrapping_add(fixed_sum(here, GROUP));
-                word[lane] = join(codes.map(|code| fixed_sum(code, 1)));
-            }
-            words[index] = word;
-            sums[index] = sum;
         }
         if clipped.iter().fold(0, |all, clipped| all | clipped) != 0 {
             self.raise(first, part);
@@ -384,17 +379,29 @@ impl Totals {
     }
 }
 
-/// What [`fixed_code`] gives of the ratios of rows of weights, by division.
+/// Joins what [`fixed_code`] gives to a word, and adds the codes to `sum`.
+#[inline(always)]
+fn word_and_sum<const GROUP: usize>(codes: [u32; GROUP], sum: u32) -> (u32, u32) {
+    let here = codes.into_iter().fold(0, u32::wrapping_add);
+    (join(codes.map(|code| fixed_sum(code, 1))), sum.wrapping_add(fixed_sum(here, GROUP)))
+}
+
+/// The words of rows of weights by division, and the sums of their columns after `sums`.
 #[cold]
 #[inline(never)]
 fn divide<const GROUP: usize>(
     rows: [[f32; LANES]; GROUP],
     divisors: [f32; LANES],
     largest: f32,
-) -> [[u32; LANES]; GROUP] {
-    rows.map(|row| {
-        std::array::from_fn(|lane| fixed_integer(within(row[lane] / divisors[lane], largest)))
-    })
+    mut sums: [u32; LANES],
+) -> ([u32; LANES], [u32; LANES]) {
+    let mut words = [0; LANES];
+    for lane in 0..LANES {
+        let codes =
+            rows.each_ref().map(|row| fixed_integer(within(row[lane] / divisors[lane], largest)));
+        (words[lane], sums[lane]) = word_and_sum(codes, sums[lane]);
+    }
+    (words, sums)
 }
 
 /// Weights of some columns, the divisors and their reciprocals, and the largest code.

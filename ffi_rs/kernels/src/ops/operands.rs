@@ -195,8 +195,9 @@ impl<'a, T: Copy> Broadcast<'a, T> {
 /// Ranges and noise of the chain, by row and by column.
 pub(crate) struct Ranges<'a> {
     x_full_scale: Broadcast<'a, f32>,
-    pub(crate) w_full_scale: Broadcast<'a, f32>,
-    pub(crate) y_full_scale: Broadcast<'a, f32>,
+    /// Of all columns, or one that they share.
+    pub(crate) w_full_scale: &'a [f32],
+    pub(crate) y_full_scale: &'a [f32],
     noise: Broadcast<'a, f32>,
     seed: Broadcast<'a, u32>,
     row_ids: Broadcast<'a, u32>,
@@ -210,15 +211,15 @@ pub(crate) struct Ranges<'a> {
 impl<'a> Ranges<'a> {
     /// From the operands that [`Chain::check_ranges_and_noise`] has passed.
     pub(crate) fn new(chain: &Chain, views: &[View<'a>], sizes: Sizes) -> Result<Self, Error> {
-        let Sizes { rows, columns, .. } = sizes;
+        let rows = sizes.rows;
         let x_full_scale: &[f32] = views[0].data()?;
         let shared = <[f32; 1]>::try_from(x_full_scale).ok();
         Ok(Self {
             x_full_scale: Broadcast::new(x_full_scale, 1, rows),
             dac: chain.dac,
             input: shared.map(|[full_scale]| Converter::one(chain.dac, full_scale)),
-            w_full_scale: Broadcast::new(views[1].data()?, 1, columns),
-            y_full_scale: Broadcast::new(views[2].data()?, 1, columns),
+            w_full_scale: views[1].data()?,
+            y_full_scale: views[2].data()?,
             noise: Broadcast::new(views[3].data()?, 4, rows),
             seed: Broadcast::new(views[4].data()?, 2, rows),
             row_ids: Broadcast::new(views[5].data()?, 1, rows),

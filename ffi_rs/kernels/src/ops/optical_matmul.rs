@@ -123,9 +123,8 @@ impl<'a> Forward<'a> {
         let ranges = Ranges::new(chain, &inputs[3..], sizes)?;
         let kind = if chain.is_integer(sizes.depth) { Kind::Integer } else { Kind::Float };
         let weights = Weights { data: inputs[1].data()?, sizes };
-        let quantizers = weight_quantizers(chain, &ranges, sizes.columns);
-        let adc =
-            Quantizers::new(chain.adc, sizes.columns, |column| ranges.y_full_scale.get(column));
+        let quantizers = weight_quantizers(level, chain, &ranges, sizes.columns);
+        let adc = Quantizers::new(level, chain.adc, sizes.columns, ranges.y_full_scale);
         Ok(Self {
             level,
             chain,

@@ -241,14 +241,15 @@ impl<'a> Backward<'a> {
         let sizes = chain.sizes(&inputs[2].fact(), &inputs[3].fact())?;
         let Sizes { depth, columns, .. } = sizes;
         let ranges = Ranges::new(chain, &inputs[4..], sizes)?;
-        let adc = Quantizers::new(chain.adc, columns, |column| ranges.y_full_scale.get(column));
+        let level = Level::detect();
+        let adc = Quantizers::new(level, chain.adc, columns, ranges.y_full_scale);
         let mut w = Cow::Borrowed(inputs[3].data()?);
         if chain.transpose_weight {
             let mut turned = vec![0.0; w.len()];
             turn(&mut turned, &w, columns, depth);
             w = turned.into();
         }
-        let w_quantizers = weight_quantizers(chain, &ranges, columns);
+        let w_quantizers = weight_quantizers(level, chain, &ranges, columns);
         let dx = Way::new(op.precision, chain.weight, columns);
         let dx_steps = if dx.form == Form::Code {
             w_quantizers.steps(columns).to_vec()
@@ -256,7 +257,7 @@ impl<'a> Backward<'a> {
             vec![1.0; columns]
         };
         Ok(Self {
-            level: Level::detect(),
+            level,
             chain,
             sizes,
             g: inputs[0].data()?,

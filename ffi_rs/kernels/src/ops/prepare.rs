@@ -221,6 +221,11 @@ fn write_numbers(
 }
 
 /// Quantizers for `columns` columns of w; of no effect where its converter is off.
-pub(crate) fn weight_quantizers(chain: &Chain, ranges: &Ranges<'_>, columns: usize) -> Quantizers {
-    Quantizers::new(chain.weight, columns, |column| ranges.w_full_scale.get(column))
+pub(crate) fn weight_quantizers(
+    level: Level,
+    chain: &Chain,
+    ranges: &Ranges<'_>,
+    columns: usize,
+) -> Quantizers {
+    Quantizers::new(level, chain.weight, columns, ranges.w_full_scale)
 }

@@ -51,7 +51,7 @@ impl Op for Quantize {
         let scales = inputs[1].shape()[1];
         let by_row = Broadcast::new(full_scale, scales, rows);
         let shared = (scales > 1 && inputs[1].shape()[0] == 1)
-            .then(|| Quantizers::new(self.bits, scales, |column| full_scale[column]));
+            .then(|| Quantizers::new(level, self.bits, scales, full_scale));
         let out = SharedMut::new(out);
         pool.run(rows.div_ceil(ROWS), &|chunk, _| {
             for row in chunk * ROWS..rows.min((chunk + 1) * ROWS) {

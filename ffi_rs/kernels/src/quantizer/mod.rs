@@ -16,6 +16,7 @@ pub(crate) use converter::{
 };
 
 use crate::scratch::Scratch;
+use crate::simd::{Level, for_each_level};
 use crate::{Attrs, Error};
 
 /// Resolution of a converter.
@@ -174,6 +175,7 @@ impl Quantizer {
     }
 
     /// Whether the reciprocal is as good as the step: neither is near the ends of the range.
+    #[inline(always)]
     fn has_reciprocal(&self) -> bool {
         (1e-30..1e30).contains(&self.divisor)
     }
@@ -211,28 +213,27 @@ pub(crate) struct Quantizers {
 }
 
 impl Quantizers {
-    /// The quantizers of `bits` of `count` columns, whose full scales are `full_scale`.
-    pub(crate) fn new(bits: Bits, count: usize, full_scale: impl Fn(usize) -> f32) -> Self {
+    /// The quantizers of `bits` of `count` columns, of which each has its full scale, or all have
+    /// the one.
+    pub(crate) fn new(level: Level, bits: Bits, count: usize, full_scale: &[f32]) -> Self {
         let mut scales = std::array::from_fn(|_| Scratch::new(count));
-        let mut tie = bits.tie();
         let [full_scales, steps, divisors, inverses] =
             scales.each_mut().map(|scale| &mut scale[..count]);
-        // One full scale may stand for all columns.
-        let mut quantizer = bits.quantizer(f32::NAN);
-        for column in 0..count {
-            let full_scale = full_scale(column);
-            if full_scale.to_bits() != quantizer.full_scale.to_bits() {
-                quantizer = bits.quantizer(full_scale);
-            }
-            full_scales[column] = quantizer.full_scale;
-            steps[column] = quantizer.step;
-            divisors[column] = quantizer.divisor;
-            inverses[column] = quantizer.inverse;
-            if !quantizer.has_reciprocal() {
-                tie = -1.0;
-            }
+        let mut reciprocals = true;
+        if full_scale.len() == count {
+            full_scales.copy_from_slice(full_scale);
+            let derived = [steps, divisors, inverses];
+            derive_scales(level, derived, full_scales, bits, &mut reciprocals);
+        } else {
+            let quantizer = bits.quantizer(full_scale[0]);
+            reciprocals = quantizer.has_reciprocal();
+            let Quantizer { full_scale, step, divisor, inverse, .. } = quantizer;
+            full_scales.fill(full_scale);
+            steps.fill(step);
+            divisors.fill(divisor);
+            inverses.fill(inverse);
         }
-        Self { bits, tie, scales }
+        Self { bits, tie: if reciprocals { bits.tie() } else { -1.0 }, scales }
     }
 
     /// The full scale of one column.
@@ -259,6 +260,38 @@ impl Quantizers {
             inverse,
         }
     }
+}
+
+#[inline(always)]
+fn derive_scales_body(
+    [steps, divisors, inverses]: [&mut [f32]; 3],
+    full_scales: &[f32],
+    bits: Bits,
+    reciprocals: &mut bool,
+) {
+    let count = full_scales.len();
+    let (steps, divisors, inverses) =
+        (&mut steps[..count], &mut divisors[..count], &mut inverses[..count]);
+    let mut without = 0;
+    for column in 0..count {
+        let quantizer = bits.quantizer(full_scales[column]);
+        steps[column] = quantizer.step;
+        divisors[column] = quantizer.divisor;
+        inverses[column] = quantizer.inverse;
+        without |= u32::from(!quantizer.has_reciprocal());
+    }
+    *reciprocals = without == 0;
+}
+
+for_each_level! {
+    /// Writes the steps of columns with these full scales, the divisors and their reciprocals, and
+    /// whether all of the latter are as good as a division.
+    fn derive_scales(
+        scales: [&mut [f32]; 3],
+        full_scales: &[f32],
+        bits: Bits,
+        reciprocals: &mut bool,
+    ) = derive_scales_body
 }
 
 /// The quantizers of consecutive columns.
@@ -316,7 +349,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::simd::Level;
 
     fn gradient(bits: u32, full_scale: f32, v: f32) -> (f32, f32) {
         let (mut gradient, mut by_full_scale) = ([1.0], [0.0]);
@@ -342,7 +374,7 @@ mod tests {
                 })
                 .filter(|value| value.is_finite())
                 .collect();
-            let each = Quantizers::new(Bits(bits), values.len(), |_| full_scale);
+            let each = Quantizers::new(Level::detect(), Bits(bits), values.len(), &[full_scale]);
             let each = Converter::Each(each.columns(0, values.len()));
             for converter in [Converter::one(Bits(bits), full_scale), each] {
                 let mut got = vec![0.0; values.len()];
