@@ -246,7 +246,7 @@ for_each_level! {
 }
 
 /// Rows that [`transpose`] takes at a time.
-pub(crate) const TRANSPOSED: usize = 8;
+pub(crate) const TRANSPOSED: usize = 16;
 
 /// Writes word `d` of row `r` of `rows` to `out[d · stride + r]`, for `d < depth`.
 pub(crate) fn transpose(
@@ -257,25 +257,36 @@ pub(crate) fn transpose(
     depth: usize,
 ) {
     assert!(rows.len() <= TRANSPOSED && rows.iter().all(|row| row.len() >= depth));
+    assert!(depth == 0 || (depth - 1) * stride + rows.len() <= out.len());
     let mut done = 0;
-    if let (true, Ok(rows)) = (level >= Level::Avx2, <&[&[u32]; TRANSPOSED]>::try_from(rows)) {
-        done = depth - depth % TRANSPOSED;
-        assert!(done == 0 || (done - 1) * stride + TRANSPOSED <= out.len());
-        for d in (0..done).step_by(TRANSPOSED) {
-            // SAFETY: every row has eight words from `d`, and `out` eight rows of eight from there;
-            // from this level on the CPU has AVX2.
+    if let (true, Ok(rows)) = (level >= Level::Avx512, <&[&[u32]; 16]>::try_from(rows)) {
+        done = depth - depth % 16;
+        for d in (0..done).step_by(16) {
+            // SAFETY: every row has as many words from `d`, and `out` as many rows of as many from
+            // there; from this level on the CPU has AVX-512.
             unsafe {
-                vector::transpose(
-                    rows.map(|row| row.as_ptr().add(d)),
-                    out[d * stride..].as_mut_ptr(),
-                    stride,
-                );
+                let to = out.as_mut_ptr().add(d * stride);
+                vector::transpose_16(rows.map(|row| row.as_ptr().add(d)), to, stride);
             }
         }
     }
-    for (r, row) in rows.iter().enumerate() {
-        for d in done..depth {
-            out[d * stride + r] = row[d];
+    for (part, rows) in rows.chunks(8).enumerate() {
+        let mut done = done;
+        if let (true, Ok(rows)) = (level >= Level::Avx2, <&[&[u32]; 8]>::try_from(rows)) {
+            let end = depth - depth % 8;
+            for d in (done..end).step_by(8) {
+                // SAFETY: as above; from this level on the CPU has AVX2.
+                unsafe {
+                    let to = out.as_mut_ptr().add(d * stride + part * 8);
+                    vector::transpose_8(rows.map(|row| row.as_ptr().add(d)), to, stride);
+                }
+            }
+            done = end;
+        }
+        for (r, row) in rows.iter().enumerate() {
+            for d in done..depth {
+                out[d * stride + part * 8 + r] = row[d];
+            }
         }
     }
 }
