@@ -61,6 +61,11 @@ def _set_torch_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+KEEP_FREED = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+"""glibc keeps freed memory of up to 32 MiB a piece, the most that it can: to map pages for the
+results of a call, in some calls and not in others, takes as long as a short step."""
+
+
 def environment(inherited: dict[str, str], threads: int) -> dict[str, str]:
     """The environment of a worker: every pool gets that many threads, and JAX one device."""
     names = (
@@ -77,6 +82,7 @@ def environment(inherited: dict[str, str], threads: int) -> dict[str, str]:
     ]
     return {
         **inherited,
+        **KEEP_FREED,
         **dict.fromkeys(names, str(threads)),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": " ".join(flags),

@@ -253,6 +253,7 @@ def test_a_worker_has_one_device_and_as_many_threads_as_asked_for() -> None:
     environment = _worker.environment({"XLA_FLAGS": flags, "HOME": "h"}, 3)
     assert environment["XLA_FLAGS"] == "--xla_cpu_a=1 --xla_cpu_b=2"
     assert environment["HOME"] == "h"
+    assert environment.items() >= _worker.KEEP_FREED.items()
     assert {environment[name] for name in ("PJRT_NPROC", "NPROC", "OMP_NUM_THREADS")} == {"3"}
 
 
