@@ -1,19 +1,33 @@
 //! What the outputs of the forward op go through after the product, a piece of a row at a time.
 
-use super::operands::{Coefficients, sign};
+use super::operands::{Coefficients, Residual, sign};
 use crate::quantizer::{
     Columns, Converter, code_and_distance, code_of_bits, convert_body, mask, mask_invalid, within,
 };
 use crate::simd::for_each_level;
 
-/// What some outputs of a row go through.
-pub(super) struct Piece<'a> {
-    /// What a unit of the products stands for: `x_step` times the step of the column, if any.
+/// What some outputs of a row go through, and where they are.
+#[derive(Default)]
+pub(super) struct Row<'a> {
+    /// The product, which the results replace.
+    pub(super) out: &'a mut [f32],
+    /// Takes what is saved, if anything is.
+    pub(super) residual: &'a mut [f32],
+    /// What a unit of the products stands for, before the step of the column.
     pub(super) x_step: f32,
+    pub(super) noise: Option<Noise>,
+    /// The largest finite magnitude of y, once it is known and if it is wanted.
+    pub(super) peak: f32,
+}
+
+/// What all rows have in common.
+pub(super) struct Common<'a> {
+    /// What a unit of the products stands for, by column.
     pub(super) steps: Option<&'a [f32]>,
     pub(super) bias: &'a [f32],
-    pub(super) noise: Option<Noise>,
     pub(super) adc: Option<Columns<'a>>,
+    pub(super) residual: Option<Residual>,
+    pub(super) with_peak: bool,
 }
 
 /// The noise of a row.
@@ -33,47 +47,79 @@ impl Noise {
 }
 
 #[inline(always)]
-fn scale_body(out: &mut [f32], piece: &Piece<'_>) {
-    let count = out.len();
-    let bias = &piece.bias[..count];
-    if let Some(steps) = piece.steps {
-        let steps = &steps[..count];
-        for index in 0..count {
-            out[index] = out[index] * (piece.x_step * steps[index]) + bias[index];
+fn finish_body(rows: &mut [Row<'_>], room: &mut [f32], common: &Common<'_>) {
+    let width = common.bias.len();
+    for (row, room) in rows.iter_mut().zip(room.chunks_exact_mut(width)) {
+        let Row { out, residual, x_step, noise, peak } = row;
+        match common.steps {
+            Some(steps) => scale(out, *x_step, steps, common.bias),
+            None => add(out, common.bias),
         }
-    } else {
-        for index in 0..count {
-            out[index] += bias[index];
+        if common.with_peak {
+            *peak = largest(out);
         }
+        let slope = match common.residual {
+            Some(Residual::Slope) => &mut **residual,
+            Some(Residual::Linear) => {
+                residual.copy_from_slice(out);
+                &mut []
+            }
+            None => &mut [],
+        };
+        convert_row(out, room, slope, *noise, &common.adc);
     }
 }
 
 for_each_level! {
-    /// `y = product · x_step · step + bias`, in place.
-    pub(super) fn scale(out: &mut [f32], piece: &Piece<'_>) = scale_body
+    /// Replaces products of rows by `ADC(y + σ·ε)` with `y = product · x_step · step + bias`, and
+    /// saves y or ∂out/∂y; `room` holds ε of all rows, one after the other, where there is noise.
+    pub(super) fn finish(
+        rows: &mut [Row<'_>],
+        room: &mut [f32],
+        common: &Common<'_>,
+    ) = finish_body
 }
 
 #[inline(always)]
-fn largest_body(values: &[f32], largest: &mut f32) {
+fn scale(out: &mut [f32], x_step: f32, steps: &[f32], bias: &[f32]) {
+    let count = out.len();
+    let (steps, bias) = (&steps[..count], &bias[..count]);
+    for index in 0..count {
+        out[index] = out[index] * (x_step * steps[index]) + bias[index];
+    }
+}
+
+#[inline(always)]
+fn add(out: &mut [f32], bias: &[f32]) {
+    for (out, bias) in out.iter_mut().zip(bias) {
+        *out += bias;
+    }
+}
+
+/// The largest finite magnitude.
+#[inline(always)]
+fn largest(values: &[f32]) -> f32 {
     // As integers, whose maximum vectorizes; the bits of such numbers are in their order.
-    let mut bits = largest.to_bits();
+    let mut bits = 0;
     for value in values {
         let magnitude = value.abs().to_bits();
         bits = bits.max(if magnitude < f32::INFINITY.to_bits() { magnitude } else { 0 });
     }
-    *largest = f32::from_bits(bits);
+    f32::from_bits(bits)
 }
 
-for_each_level! {
-    /// Raises `largest` to the largest finite magnitude.
-    pub(super) fn largest(values: &[f32], largest: &mut f32) = largest_body
-}
-
+/// `ADC(y + σ·ε)` of a row of y, in place; `slope` takes ∂out/∂y unless it is empty.
 #[inline(always)]
-fn finish_body(out: &mut [f32], room: &mut [f32], slope: &mut [f32], piece: &Piece<'_>) {
-    let (count, adc) = (out.len(), &piece.adc);
+fn convert_row(
+    out: &mut [f32],
+    room: &mut [f32],
+    slope: &mut [f32],
+    noise: Option<Noise>,
+    adc: &Option<Columns<'_>>,
+) {
+    let count = out.len();
     let with_slope = !slope.is_empty();
-    let codes = if let Some(noise) = piece.noise {
+    let codes = if let Some(noise) = noise {
         let Noise { coefficients, energy } = noise;
         let slope = &mut slope[..if with_slope { count } else { 0 }];
         match (coefficients.only_relative(), with_slope) {
@@ -155,15 +201,4 @@ fn see(
         out[index] = code_of_bits(bits, seen) * step[index];
     }
     Codes { unsure: f32::from_bits(farthest) >= adc.tie, clipped: beyond != 0 }
-}
-
-for_each_level! {
-    /// `out = ADC(y + σ·ε)` of y, in place; `room` holds ε, if there is noise, and is as long.
-    /// `slope` takes ∂out/∂y unless it is empty.
-    pub(super) fn finish(
-        out: &mut [f32],
-        room: &mut [f32],
-        slope: &mut [f32],
-        piece: &Piece<'_>,
-    ) = finish_body
 }

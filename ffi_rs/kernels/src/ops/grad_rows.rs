@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::epilogue::Noise;
 use super::grad_products::Gradients;
 use super::grad_steps::{RowSums, Upstream, accumulate, by_slope, multiply_each, scale, upstream};
-use super::operands::{Coefficients, Residual, Sizes};
+use super::operands::{Residual, Sizes};
 use super::optical_matmul_grad::Backward;
 use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
 use super::rounding::{self, raise, round_row, scale_of};
@@ -337,11 +337,12 @@ impl Backward<'_> {
         let Sums { row: row_sums, bias, y_full_scale } = sums;
         let energy = row_sums.energy;
         let with_sums = self.with_ranges || self.ranges.has_weight_noise(row);
-        let piece = |_, range: Range<usize>, noise: Option<Coefficients>, epsilon: &mut [f32]| {
+        let noise =
+            self.ranges.coefficients(row).map(|coefficients| Noise { coefficients, energy });
+        let piece = |_, range: Range<usize>, epsilon: &mut [f32]| {
             let adc = (!self.chain.adc.is_off())
                 .then(|| Converter::Each(self.adc.columns(range.start, range.len())));
             let (g, y) = (&g[range.clone()], &saved[range.clone()]);
-            let noise = noise.map(|coefficients| Noise { coefficients, energy });
             let part = Upstream { g, y, adc, noise, epsilon };
             let sums = with_sums.then_some(&mut **row_sums);
             let y_full_scale = self.with_ranges.then(|| &mut y_full_scale[range.clone()]);

@@ -248,8 +248,9 @@ impl<'a> Ranges<'a> {
         self.coefficients(row).is_some_and(|noise| noise.weight != 0.0)
     }
 
-    /// Calls `piece(row, columns, noise, room)` for each of `rows` and the parts of `columns` that
-    /// noise blocks cut; `noise` is None where the row is free of it, else `room` holds ε.
+    /// Calls `piece(rows, columns, room)` for some of `rows` at a time, at most [`SEEDED`], and the
+    /// parts of `columns` that noise blocks cut; `room` holds ε of one row after the other, or
+    /// anything where no row has noise.
     #[inline(always)]
     pub(crate) fn noise_pieces(
         &self,
@@ -257,7 +258,7 @@ impl<'a> Ranges<'a> {
         rows: Range<usize>,
         columns: Range<usize>,
         epsilon: &mut Scratch<f32>,
-        mut piece: impl FnMut(usize, Range<usize>, Option<Coefficients>, &mut [f32]),
+        mut piece: impl FnMut(Range<usize>, Range<usize>, &mut [f32]),
     ) {
         for first in rows.clone().step_by(SEEDED) {
             let rows = first..rows.end.min(first + SEEDED);
@@ -276,9 +277,7 @@ impl<'a> Ranges<'a> {
                 if noisy {
                     noise::fill(level, epsilon, &sources[..rows.len()], id);
                 }
-                for (row, room) in rows.clone().zip(epsilon.chunks_exact_mut(width)) {
-                    piece(row, column..column + width, self.coefficients(row), room);
-                }
+                piece(rows.clone(), column..column + width, epsilon);
                 column += width;
             }
         }

@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::epilogue::{self, Noise, Piece};
+use super::epilogue::{self, Common, Noise};
 use super::factor::Factor;
-use super::operands::{Chain, Coefficients, Ranges, Residual, Sizes, Weights, extents};
+use super::operands::{Chain, Ranges, Residual, Sizes, Weights, extents};
 use super::prepare::{Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Kind, Left, Product, Sum, multiply};
-use crate::noise;
+use crate::noise::{self, SEEDED};
 use crate::par::{BothEnds, run_stages, worth_waking};
 use crate::quantizer::Quantizers;
 use crate::scratch::Scratch;
@@ -283,40 +283,38 @@ impl<'a> Forward<'a> {
             unsafe { multiply(self.level, self.kind, &product, left, right, depth, sum) };
         }
         let mut epsilon = Scratch::default();
-        let piece =
-            |row: usize, range: Range<usize>, noise: Option<Coefficients>, room: &mut [f32]| {
+        let piece = |rows: Range<usize>, range: Range<usize>, room: &mut [f32]| {
+            let local = range.start - tile.columns.start..range.end - tile.columns.start;
+            let mut states: [epilogue::Row<'_>; SEEDED] = Default::default();
+            for (state, row) in states.iter_mut().zip(rows.clone()) {
                 let (start, width) = (row * columns + range.start, range.len());
-                let local = range.start - tile.columns.start..range.end - tile.columns.start;
-                // SAFETY: as above, of both outputs.
-                let (out, residual) = unsafe {
-                    let residual = outputs.residual.as_ref();
-                    let residual = residual.map(|(kind, all)| (*kind, all.slice(start, width)));
-                    (outputs.out.slice(start, width), residual)
-                };
                 let x = inputs[row - tile.rows.start];
-                let piece = Piece {
-                    x_step: x.step,
-                    steps: steps.map(|steps| &steps[local]),
-                    bias: &self.bias[range.clone()],
-                    noise: noise.map(|coefficients| Noise { coefficients, energy: x.energy }),
-                    adc: (!self.chain.adc.is_off()).then(|| self.adc.columns(range.start, width)),
-                };
-                epilogue::scale(self.level, out, &piece);
-                if let Some(peaks) = &outputs.peak {
-                    let mut peak = 0.0;
-                    epilogue::largest(self.level, out, &mut peak);
-                    peaks.raise(row, peak);
-                }
-                let slope = match residual {
-                    Some((Residual::Slope, slope)) => slope,
-                    Some((Residual::Linear, linear)) => {
-                        linear.copy_from_slice(out);
-                        &mut []
+                let coefficients = self.ranges.coefficients(row);
+                // SAFETY: as above, of both outputs.
+                unsafe {
+                    state.out = outputs.out.slice(start, width);
+                    if let Some((_, residual)) = &outputs.residual {
+                        state.residual = residual.slice(start, width);
                     }
-                    None => &mut [],
-                };
-                epilogue::finish(self.level, out, room, slope, &piece);
+                }
+                state.x_step = x.step;
+                state.noise =
+                    coefficients.map(|coefficients| Noise { coefficients, energy: x.energy });
+            }
+            let common = Common {
+                steps: steps.map(|steps| &steps[local]),
+                bias: &self.bias[range.clone()],
+                adc: (!self.chain.adc.is_off()).then(|| self.adc.columns(range.start, range.len())),
+                residual: outputs.residual.as_ref().map(|(kind, _)| *kind),
+                with_peak: outputs.peak.is_some(),
             };
+            epilogue::finish(self.level, &mut states[..rows.len()], room, &common);
+            if let Some(peaks) = &outputs.peak {
+                for (row, state) in rows.zip(&states) {
+                    peaks.raise(row, state.peak);
+                }
+            }
+        };
         let (rows, columns) = (tile.rows.clone(), tile.columns.clone());
         self.ranges.noise_pieces(self.level, rows, columns, &mut epsilon, piece);
     }
