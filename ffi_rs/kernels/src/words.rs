@@ -2,7 +2,7 @@
 
 use crate::gemm::{Number, OFFSET};
 use crate::quantizer::{
-    Codes, Converted, Converter, PIECE, Target, code_of_bits, convert_to, integer,
+    Codes, Converted, Converter, PIECE, Target, code_of_bits, convert_rows_to, convert_to, integer,
 };
 use crate::simd::{Level, for_each_level};
 use crate::vector;
@@ -156,16 +156,16 @@ fn code_rows_body(
     rows: [&[f32]; MAX_GROUP],
     converters: &[Converter<'_>; MAX_GROUP],
     number: Number,
-    converted: &mut [Converted; MAX_GROUP],
+    clipped: &mut bool,
 ) {
     match number {
         Number::F32 => {
             let words = bytemuck::cast_slice_mut(words);
-            converted[0] = convert_to::<Codes>(words, rows[0], &converters[0]);
+            *clipped = convert_to::<Codes>(words, rows[0], &converters[0]).clipped;
         }
-        Number::Bf16 => join_codes::<Brains, 2>(words, rows, converters, converted),
-        Number::I16 => join_codes::<Pairs, 2>(words, rows, converters, converted),
-        Number::Byte => join_codes::<Bytes<OFFSET>, 4>(words, rows, converters, converted),
+        Number::Bf16 => join_codes::<Brains, 2>(words, rows, converters, clipped),
+        Number::I16 => join_codes::<Pairs, 2>(words, rows, converters, clipped),
+        Number::Byte => join_codes::<Bytes<OFFSET>, 4>(words, rows, converters, clipped),
     }
 }
 
@@ -174,33 +174,42 @@ fn join_codes<T: Target, const GROUP: usize>(
     words: &mut [u32],
     rows: [&[f32]; MAX_GROUP],
     converters: &[Converter<'_>; MAX_GROUP],
-    converted: &mut [Converted; MAX_GROUP],
+    clipped: &mut bool,
 ) where
     T::Number: Default + Into<u32>,
 {
-    for (piece, words) in words.chunks_mut(PIECE).enumerate() {
-        let start = piece * PIECE;
+    let joined = |codes: [T::Number; GROUP]| join(codes.map(Into::into));
+    let mut done = words.len() - words.len() % 16;
+    let whole = std::array::from_fn(|g| &rows[g][..done]);
+    match convert_rows_to::<T, GROUP>(&mut words[..done], whole, &converters[..GROUP], joined) {
+        Some(whole) => *clipped = whole,
+        None => done = 0,
+    }
+    while done < words.len() {
+        let count = PIECE.min(words.len() - done);
         let mut codes = [[T::Number::default(); PIECE]; GROUP];
         for (g, codes) in codes.iter_mut().enumerate() {
-            let values = &rows[g][start..][..words.len()];
-            let converter = converters[g].part(start, words.len());
-            converted[g].add(convert_to::<T>(&mut codes[..words.len()], values, &converter));
+            let values = &rows[g][done..][..count];
+            let converter = converters[g].part(done, count);
+            *clipped |= convert_to::<T>(&mut codes[..count], values, &converter).clipped;
         }
-        for (index, word) in words.iter_mut().enumerate() {
-            *word = join(codes.each_ref().map(|codes| codes[index].into()));
+        for (index, word) in words[done..][..count].iter_mut().enumerate() {
+            *word = joined(codes.each_ref().map(|codes| codes[index]));
         }
+        done += count;
     }
 }
 
 for_each_level! {
     /// Writes the codes, of at most 8 bits, of `rows` that follow each other along the depth as a
-    /// row of words of the left factor; only the first of them that fit in a word are looked at.
+    /// row of words of the left factor; sets `clipped` if a value may be beyond its full scale, or
+    /// not finite. Only the first of them that fit in a word are looked at.
     pub(crate) fn code_rows(
         words: &mut [u32],
         rows: [&[f32]; MAX_GROUP],
         converters: &[Converter<'_>; MAX_GROUP],
         number: Number,
-        converted: &mut [Converted; MAX_GROUP],
+        clipped: &mut bool,
     ) = code_rows_body
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Row {
     pub(crate) step: f32,
     /// ‖x_q‖²
     pub(crate) energy: f32,
-    /// Whether a value is beyond the full scale, or not finite.
+    /// Whether a value may be beyond the full scale, or not finite.
     pub(crate) clipped: bool,
 }
 
@@ -87,10 +87,9 @@ pub(crate) fn code_rows(
     let row = |g: usize| (rows.start + g).min(rows.end - 1);
     let values = std::array::from_fn(|g| &x[row(g) * depth..][..depth]);
     let converters = std::array::from_fn(|g| ranges.input_converter(row(g)));
-    let mut converted = [Converted::default(); MAX_GROUP];
-    words::code_rows(level, words, values, &converters, number, &mut converted);
+    let mut clipped = false;
+    words::code_rows(level, words, values, &converters, number, &mut clipped);
     std::array::from_fn(|g| {
-        let clipped = converted[g].clipped;
         let step = step_of(level, converters[g].at(0).step(), values[g], clipped);
         Row { step, energy: 0.0, clipped }
     })

@@ -214,6 +214,61 @@ fn convert_lanes<T: Target>(
     }
 }
 
+/// Converts whole lanes of rows, and writes what `join` makes of each column; returns whether one of
+/// them may be clipped, as in [`Converted`], or None where not every row has one quantizer for all
+/// that knows ties.
+#[inline(always)]
+pub(crate) fn convert_rows_to<T: Target, const GROUP: usize>(
+    out: &mut [u32],
+    rows: [&[f32]; GROUP],
+    converters: &[Converter<'_>],
+    join: impl Fn([T::Number; GROUP]) -> u32,
+) -> Option<bool> {
+    let mut quantizers = [None; GROUP];
+    let mut least = f32::INFINITY;
+    for (quantizer, converter) in quantizers.iter_mut().zip(converters) {
+        match converter {
+            Converter::One(one, tie) if *tie >= 0.0 => {
+                *quantizer = Some(*one);
+                least = least.min(*tie);
+            }
+            _ => return None,
+        }
+    }
+    let quantizers = quantizers.map(|quantizer| quantizer.expect("one for each row"));
+    let out = out.as_chunks_mut::<LANES>().0;
+    let count = out.len();
+    let rows = rows.map(|row| &row.as_chunks::<LANES>().0[..count]);
+    let mut beyond = [0; LANES];
+    for index in 0..count {
+        let mut unsure = [0; LANES];
+        let mut words = [0; LANES];
+        for lane in 0..LANES {
+            let mut numbers = [T::of_code(0.0, 0.0); GROUP];
+            for g in 0..GROUP {
+                let (v, quantizer) = (rows[g][index][lane], &quantizers[g]);
+                let near = within(v, quantizer.full_scale);
+                let (bits, distance) = code_and_distance(near * quantizer.inverse);
+                unsure[lane] = distance.max(unsure[lane]);
+                beyond[lane] |= near.to_bits() ^ v.to_bits();
+                numbers[g] = T::of_bits(bits, v, quantizer.step);
+            }
+            words[lane] = join(numbers);
+        }
+        out[index] = words;
+        if unsure.iter().any(|distance| *distance >= least.to_bits()) {
+            for lane in 0..LANES {
+                out[index][lane] = join(std::array::from_fn(|g| {
+                    let (v, quantizer) = (rows[g][index][lane], &quantizers[g]);
+                    let near = within(v, quantizer.full_scale);
+                    T::of_bits(bits_of_code(near / quantizer.divisor), v, quantizer.step)
+                }));
+            }
+        }
+    }
+    Some(beyond.iter().fold(0, |all, lane| all | lane) != 0)
+}
+
 /// `values`, and as many times `rest` as are missing.
 #[inline(always)]
 pub(crate) fn padded<const WIDTH: usize>(values: &[f32], rest: f32) -> [f32; WIDTH] {

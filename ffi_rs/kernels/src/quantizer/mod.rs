@@ -11,8 +11,8 @@
 mod converter;
 
 pub(crate) use converter::{
-    Codes, Converted, Converter, PIECE, Target, convert, convert_body, convert_to, mask,
-    mask_invalid, padded, through,
+    Codes, Converted, Converter, PIECE, Target, convert, convert_body, convert_rows_to, convert_to,
+    mask, mask_invalid, padded, through,
 };
 
 use crate::scratch::Scratch;
