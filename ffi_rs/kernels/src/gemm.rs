@@ -222,27 +222,28 @@ unsafe fn multiply_body<D: Dot, const ROWS: usize>(
     let whole = c.rows - c.rows % ROWS;
     // SAFETY: as this function's.
     unsafe {
-        // Few rows take more columns, to keep as many sums going.
         columns::<D, ROWS, 3>(&call, 0, whole);
         let mut row = whole;
         if ROWS > 4 && c.rows - row >= 4 {
-            columns::<D, 4, { MOST_VECTORS / 4 }>(&call, row, row + 4);
+            columns::<D, 4, 6>(&call, row, row + 4);
             row += 4;
         }
-        if c.rows - row >= 2 {
-            columns::<D, 2, { MOST_VECTORS / 4 }>(&call, row, row + 2);
-            row += 2;
-        }
-        if row < c.rows {
-            columns::<D, 1, { MOST_VECTORS / 2 }>(&call, row, row + 1);
+        // Few rows take more columns, to keep as many sums going, and to read what lies together
+        // at once; large tiles are those of levels with 32 registers.
+        match (c.rows - row, ROWS > 4) {
+            (1, true) => columns::<D, 1, { MOST_COLUMNS / 16 }>(&call, row, c.rows),
+            (2, true) => columns::<D, 2, 12>(&call, row, c.rows),
+            (3, true) => columns::<D, 3, 8>(&call, row, c.rows),
+            (1, false) => columns::<D, 1, 12>(&call, row, c.rows),
+            (2, false) => columns::<D, 2, 6>(&call, row, c.rows),
+            (3, false) => columns::<D, 3, 4>(&call, row, c.rows),
+            _ => {}
         }
     }
 }
 
-/// Registers of sums of the largest tile.
-const MOST_VECTORS: usize = 24;
-/// Columns of the widest tile.
-const MOST_COLUMNS: usize = MOST_VECTORS / 2 * 16;
+/// Columns of the widest tile, whose registers hold 16 each.
+const MOST_COLUMNS: usize = 256;
 
 /// Computes rows `first … end`, `R` at a time, in tiles of `N` registers of columns and fewer at
 /// the end.

@@ -159,7 +159,12 @@ impl<'a> Forward<'a> {
             rows.min(4 * MAX_ROWS)
         };
         let blocks = rows.div_ceil(block);
-        let group = columns_per_group(columns, (3 * workers).div_ceil(blocks));
+        let group = if rows < 8 {
+            // Little but to read the weights, of which wide parts lie together.
+            columns.div_ceil(workers).next_multiple_of(noise::BLOCK)
+        } else {
+            columns_per_group(columns, (3 * workers).div_ceil(blocks))
+        };
         let groups = columns.div_ceil(group);
         // Several groups share converted rows; one converts its own, of which there are few.
         let shared_rows = if groups > 1 { rows } else { 0 };
