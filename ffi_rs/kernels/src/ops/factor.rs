@@ -33,13 +33,14 @@ pub(crate) struct Factor<'a> {
 }
 
 impl<'a> Factor<'a> {
-    /// Room for the factor, which [`convert`](Self::convert) fills.
+    /// Room for the factor, which [`convert`](Self::convert) fills, in parts for so many workers.
     pub(crate) fn new(
         level: Level,
         weights: Weights<'a>,
         quantizers: Quantizers,
         chain: &'a Chain,
         kind: Kind,
+        workers: usize,
     ) -> Self {
         let Sizes { depth, columns, .. } = weights.sizes;
         let number = kind.number(level);
@@ -51,7 +52,8 @@ impl<'a> Factor<'a> {
         unsafe { steps.write(0, integers) }.copy_from_slice(quantizers.steps(integers));
         // Without depth there is nothing to convert, and the sums are where they start.
         let (words, start) = (Staged::scratch(words), Staged::new(0, integers));
-        let width = columns.div_ceil(4).next_multiple_of(128).min(MOST_COLUMNS);
+        // What lies together is read at once, as far as there is a part for everyone.
+        let width = columns.div_ceil(workers.max(2)).next_multiple_of(128).min(MOST_COLUMNS);
         Self { level, weights, quantizers, chain, kind, number, width, words, start, steps }
     }
 

@@ -83,7 +83,7 @@ impl Op for OpticalMatmul {
             residual: self.residual.zip(saved),
             peak: peak.first_mut().map(ViewMut::data_mut).transpose()?.map(Maxima::new),
         };
-        Forward::new(self, inputs, sizes)?.run(&outputs, pool);
+        Forward::new(self, inputs, sizes, pool.width())?.run(&outputs, pool);
         Ok(())
     }
 }
@@ -116,7 +116,12 @@ struct Inputs {
 }
 
 impl<'a> Forward<'a> {
-    fn new(op: &'a OpticalMatmul, inputs: &[View<'a>], sizes: Sizes) -> Result<Self, Error> {
+    fn new(
+        op: &'a OpticalMatmul,
+        inputs: &[View<'a>],
+        sizes: Sizes,
+        workers: usize,
+    ) -> Result<Self, Error> {
         let level = Level::detect();
         let chain = &op.chain;
         let bias: &[f32] = inputs[2].data()?;
@@ -130,7 +135,7 @@ impl<'a> Forward<'a> {
             chain,
             sizes,
             x: inputs[0].data()?,
-            weights: Factor::new(level, weights, quantizers, chain, kind),
+            weights: Factor::new(level, weights, quantizers, chain, kind, workers),
             kind,
             bias: if bias.len() == 1 { vec![bias[0]; sizes.columns] } else { bias.to_vec() },
             adc,
