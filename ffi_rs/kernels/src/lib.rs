@@ -9,6 +9,7 @@ mod float;
 mod gemm;
 pub mod machine;
 mod noise;
+mod number;
 mod op;
 pub mod ops;
 mod par;

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::gemm::{Kind, Number};
+use crate::number::{Kind, Number};
 use crate::simd::{Level, for_each_level};
 use crate::vector::{self, Dot};
 

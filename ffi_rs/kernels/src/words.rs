@@ -1,6 +1,6 @@
 //! Words of neighbors along the depth: how the factors of [`gemm`](crate::gemm) are laid out.
 
-use crate::gemm::{Number, OFFSET};
+use crate::number::{Number, OFFSET};
 use crate::quantizer::{
     Codes, Converted, Converter, PIECE, Target, code_of_bits, convert_rows_to, convert_to, integer,
 };

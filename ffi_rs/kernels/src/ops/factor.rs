@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::operands::{Chain, Sizes, Weights};
 use super::prepare::{Form, line_of_words, poisoned, start_of, step_of};
-use crate::gemm::{Kind, Number, Right};
+use crate::gemm::Right;
+use crate::number::{Kind, Number};
 use crate::quantizer::{
     self, Converted, Converter, PIECE, Quantizers, beyond, convert, fixed_code, fixed_integer,
     fixed_sum, integer, padded, within,

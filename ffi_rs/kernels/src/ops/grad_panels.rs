@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::operands::Sizes;
 use super::optical_matmul_grad::Backward;
 use super::prepare::{line_of_words, start_of};
-use crate::gemm::Kind;
+use crate::number::Kind;
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
 use crate::shared::Staged;

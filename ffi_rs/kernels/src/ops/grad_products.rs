@@ -9,7 +9,8 @@ use super::operands::Sizes;
 use super::optical_matmul_grad::{BLOCK, Backward};
 use super::prepare::{Form, start_of};
 use super::rounding::{Rows, raise_all, round_rows, scale_of};
-use crate::gemm::{Kind, Left, Number, Product, Right, Sum, multiply};
+use crate::gemm::{Left, Product, Right, Sum, multiply};
+use crate::number::{Kind, Number};
 use crate::quantizer::{Converter, convert};
 use crate::scratch::Scratch;
 use crate::shared::SharedMut;
@@ -251,7 +252,7 @@ impl Backward<'_> {
     ///
     /// # Safety
     ///
-    /// The block holds these rows; their dx is computed if it is at all; nothing else uses the
+    /// The block holds these rows; which weights are clipped is known; nothing else uses the
     /// chunk of dw meanwhile.
     pub(super) unsafe fn multiply_weights(
         &self,
@@ -326,7 +327,7 @@ impl Backward<'_> {
     ///
     /// # Safety
     ///
-    /// They are summed up; all dx are computed, or none is; nothing else uses these elements, and
+    /// They are summed up; which weights are clipped is known; nothing else uses these elements, and
     /// the gradients of the full scales of these columns, meanwhile.
     pub(super) unsafe fn mask_weights(
         &self,

@@ -9,7 +9,7 @@ use super::grad_products::{Call, Gradients, Plan, ProductScratch, Turn, zero};
 use super::grad_rows::{Block, RowScratch};
 use super::operands::{Chain, Ranges, Residual, Sizes, matrix};
 use super::prepare::{Form, weight_quantizers};
-use crate::gemm::Kind;
+use crate::number::Kind;
 use crate::par::{run_stages, worth_waking};
 use crate::quantizer::{Bits, Quantizers};
 use crate::shared::SharedMut;
@@ -307,27 +307,44 @@ impl<'a> Backward<'a> {
         let block = Block::new(self, rows.min(BLOCK));
         let plan = Plan::new(self, panels, pool.width());
         let call = Call { panels, block: &block, plan: &plan, gradients };
-        // Of each block of rows: dz, dx, dw, and what is left to be added up.
-        let mut stages = vec![panels.chunks()];
         let range = |block: usize| block * BLOCK..rows.min((block + 1) * BLOCK);
+        // The weights and dz of the first block do not need each other, unless dx follows at once.
+        let with_panels =
+            if plan.strips(range(0).len()) == 0 { Block::chunks(range(0).len()) } else { 0 };
+        // Nor do dx and dw, unless dw is told by dx which weights are clipped.
+        let with_inputs = self.chain.weight.is_off() || panels.chunks() > 0;
+        // Of each block of rows: dz, dx, dw, and what is left to be added up.
+        let mut stages = vec![panels.chunks() + with_panels];
+        let inputs = |rows: usize| if plan.strips(rows) > 0 { 0 } else { plan.inputs(rows) };
         for block in 0..rows.div_ceil(BLOCK) {
             let rows = range(block).len();
-            let ranges = usize::from(self.with_ranges);
-            let (fills, inputs) = match plan.strips(rows) {
-                0 => (Block::chunks(rows), plan.inputs(rows)),
-                strips => (strips, 0),
+            let fills = match plan.strips(rows) {
+                0 if block == 0 => Block::chunks(rows) - with_panels,
+                0 => Block::chunks(rows),
+                strips => strips,
             };
-            stages.extend([fills, inputs, plan.weights, ranges]);
+            let weights = if with_inputs { [plan.weights, 0] } else { [0, plan.weights] };
+            let ranges = usize::from(self.with_ranges);
+            stages.extend([fills, inputs(rows) + weights[0], weights[1], ranges]);
         }
         let scratch: Vec<_> =
             (0..pool.width()).map(|_| Mutex::new(WorkerScratch::default())).collect();
         run_stages(pool, &stages, &|stage, chunk, worker| {
             let mut scratch = scratch[worker].lock().expect("no chunk panicked");
             let Some(stage) = stage.checked_sub(1) else {
-                // SAFETY: each panel is filled by one chunk.
-                return unsafe { panels.fill(self, chunk) };
+                // SAFETY: each panel, and each part of the block, is filled by one chunk.
+                unsafe {
+                    match chunk.checked_sub(panels.chunks()) {
+                        None => panels.fill(self, chunk),
+                        Some(part) => {
+                            block.fill(self, range(0), part, gradients, &mut scratch.rows);
+                        }
+                    }
+                }
+                return;
             };
             let rows = range(stage / 4);
+            let turn = Turn { first: rows.start == 0, last: rows.end == self.sizes.rows };
             // SAFETY: no two chunks of a stage write the same, and none what another one reads.
             unsafe {
                 match stage % 4 {
@@ -341,11 +358,13 @@ impl<'a> Backward<'a> {
                         }
                     }
                     0 => block.fill(self, rows, chunk, gradients, &mut scratch.rows),
-                    1 => self.multiply_inputs(&call, rows, chunk, &mut scratch.products),
-                    2 => {
-                        let turn =
-                            Turn { first: rows.start == 0, last: rows.end == self.sizes.rows };
-                        self.multiply_weights(&call, rows, chunk, turn, &mut scratch.products);
+                    1 | 2 => {
+                        let inputs = if stage % 4 == 1 { inputs(rows.len()) } else { 0 };
+                        let scratch = &mut scratch.products;
+                        match chunk.checked_sub(inputs) {
+                            None => self.multiply_inputs(&call, rows, chunk, scratch),
+                            Some(part) => self.multiply_weights(&call, rows, part, turn, scratch),
+                        }
                     }
                     _ => self.add_up(&call, rows),
                 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::operands::{Chain, Ranges};
-use crate::gemm::{Kind, Number, OFFSET};
+use crate::number::{Kind, Number, OFFSET};
 use crate::quantizer::{Converted, Converter, PIECE, Quantizers, convert};
 use crate::scratch::Scratch;
 use crate::simd::{Level, for_each_level, lane_sum};

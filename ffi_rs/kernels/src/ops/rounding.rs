@@ -6,7 +6,7 @@
 //!
 //! where u is uniform on the 65536 midpoints of (0, 1).
 
-use crate::gemm::{Number, OFFSET};
+use crate::number::{Number, OFFSET};
 use crate::quantizer::integer;
 use crate::simd::for_each_level;
 use crate::words::{MAX_GROUP, join};
