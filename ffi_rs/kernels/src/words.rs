@@ -324,7 +324,7 @@ mod tests {
     fn interleaved_and_transposed_words_are_the_same() {
         let level = Level::detect();
         for number in [Number::F32, Number::Bf16] {
-            for (depth, columns) in [(1, 1), (3, 8), (4, 7), (21, 8), (40, 5)] {
+            for (depth, columns) in [(1, 1), (3, 8), (4, 7), (21, 8), (40, 5), (37, 16), (33, 13)] {
                 let at = |d: usize, c: usize| ((7 * d + 3 * c) % 255) as f32 - 127.0;
                 let words = number.words(depth);
                 let mut across = vec![0; words * columns];

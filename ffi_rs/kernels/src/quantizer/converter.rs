@@ -257,6 +257,7 @@ pub(crate) fn convert_rows_to<T: Target, const GROUP: usize>(
         }
         out[index] = words;
         if unsure.iter().any(|distance| *distance >= least.to_bits()) {
+            // A reciprocal leaves a code open.
             for lane in 0..LANES {
                 out[index][lane] = join(std::array::from_fn(|g| {
                     let (v, quantizer) = (rows[g][index][lane], &quantizers[g]);
