@@ -179,12 +179,9 @@ fn join_codes<T: Target, const GROUP: usize>(
     T::Number: Default + Into<u32>,
 {
     let joined = |codes: [T::Number; GROUP]| join(codes.map(Into::into));
-    let mut done = words.len() - words.len() % 16;
-    let whole = std::array::from_fn(|g| &rows[g][..done]);
-    match convert_rows_to::<T, GROUP>(&mut words[..done], whole, &converters[..GROUP], joined) {
-        Some(whole) => *clipped = whole,
-        None => done = 0,
-    }
+    let mut done;
+    (done, *clipped) =
+        convert_rows_to::<T, GROUP>(words, std::array::from_fn(|g| rows[g]), converters, joined);
     while done < words.len() {
         let count = PIECE.min(words.len() - done);
         let mut codes = [[T::Number::default(); PIECE]; GROUP];

@@ -104,9 +104,9 @@ impl Plan {
         strip * self.panels..(strip + 1) * self.panels
     }
 
-    /// Chunks of dx, of so many rows.
+    /// Chunks of dx, of so many rows; none where they are those of strips.
     pub(super) fn inputs(&self, rows: usize) -> usize {
-        rows.div_ceil(self.rows) * self.panels
+        if self.strips(rows) > 0 { 0 } else { self.strips_of(rows) * self.panels }
     }
 }
 

@@ -309,23 +309,24 @@ impl<'a> Backward<'a> {
         let call = Call { panels, block: &block, plan: &plan, gradients };
         let range = |block: usize| block * BLOCK..rows.min((block + 1) * BLOCK);
         // The weights and dz of the first block do not need each other, unless dx follows at once.
-        let with_panels =
-            if plan.strips(range(0).len()) == 0 { Block::chunks(range(0).len()) } else { 0 };
+        let first_fills = match plan.strips(range(0).len()) {
+            0 => Block::chunks(range(0).len()),
+            _ => 0,
+        };
         // Nor do dx and dw, unless dw is told by dx which weights are clipped.
-        let with_inputs = self.chain.weight.is_off() || panels.chunks() > 0;
+        let dw_with_dx = self.chain.weight.is_off() || panels.chunks() > 0;
         // Of each block of rows: dz, dx, dw, and what is left to be added up.
-        let mut stages = vec![panels.chunks() + with_panels];
-        let inputs = |rows: usize| if plan.strips(rows) > 0 { 0 } else { plan.inputs(rows) };
+        let mut stages = vec![panels.chunks() + first_fills];
         for block in 0..rows.div_ceil(BLOCK) {
             let rows = range(block).len();
             let fills = match plan.strips(rows) {
-                0 if block == 0 => Block::chunks(rows) - with_panels,
+                0 if block == 0 => 0,
                 0 => Block::chunks(rows),
                 strips => strips,
             };
-            let weights = if with_inputs { [plan.weights, 0] } else { [0, plan.weights] };
+            let weights = if dw_with_dx { [plan.weights, 0] } else { [0, plan.weights] };
             let ranges = usize::from(self.with_ranges);
-            stages.extend([fills, inputs(rows) + weights[0], weights[1], ranges]);
+            stages.extend([fills, plan.inputs(rows) + weights[0], weights[1], ranges]);
         }
         let scratch: Vec<_> =
             (0..pool.width()).map(|_| Mutex::new(WorkerScratch::default())).collect();
@@ -359,7 +360,7 @@ impl<'a> Backward<'a> {
                     }
                     0 => block.fill(self, rows, chunk, gradients, &mut scratch.rows),
                     1 | 2 => {
-                        let inputs = if stage % 4 == 1 { inputs(rows.len()) } else { 0 };
+                        let inputs = if stage % 4 == 1 { plan.inputs(rows.len()) } else { 0 };
                         let scratch = &mut scratch.products;
                         match chunk.checked_sub(inputs) {
                             None => self.multiply_inputs(&call, rows, chunk, scratch),

@@ -178,7 +178,6 @@ fn convert_lanes<T: Target>(
     let out = out.as_chunks_mut::<LANES>().0;
     let count = out.len();
     let values = &values.as_chunks::<LANES>().0[..count];
-    // Sums and maxima of integers, whose order does not matter, are what compilers vectorize.
     let (mut sum, mut beyond) = ([0u32; LANES], [0; LANES]);
     for index in 0..count {
         let mut unsure = [0; LANES];
@@ -214,28 +213,24 @@ fn convert_lanes<T: Target>(
     }
 }
 
-/// Converts whole lanes of rows, and writes what `join` makes of each column; returns whether one of
-/// them may be clipped, as in [`Converted`], or None where not every row has one quantizer for all
-/// that knows ties.
+/// Converts whole lanes of rows, and writes what `join` makes of each column; returns how many
+/// columns are done, and whether a value may be clipped, as in [`Converted`]. Not every row has one
+/// quantizer for all that knows ties: then nothing is done.
 #[inline(always)]
 pub(crate) fn convert_rows_to<T: Target, const GROUP: usize>(
     out: &mut [u32],
     rows: [&[f32]; GROUP],
     converters: &[Converter<'_>],
     join: impl Fn([T::Number; GROUP]) -> u32,
-) -> Option<bool> {
-    let mut quantizers = [None; GROUP];
+) -> (usize, bool) {
     let mut least = f32::INFINITY;
-    for (quantizer, converter) in quantizers.iter_mut().zip(converters) {
+    for converter in &converters[..GROUP] {
         match converter {
-            Converter::One(one, tie) if *tie >= 0.0 => {
-                *quantizer = Some(*one);
-                least = least.min(*tie);
-            }
-            _ => return None,
+            Converter::One(_, tie) if *tie >= 0.0 => least = least.min(*tie),
+            _ => return (0, false),
         }
     }
-    let quantizers = quantizers.map(|quantizer| quantizer.expect("one for each row"));
+    let quantizers: [Quantizer; GROUP] = std::array::from_fn(|g| converters[g].at(0));
     let out = out.as_chunks_mut::<LANES>().0;
     let count = out.len();
     let rows = rows.map(|row| &row.as_chunks::<LANES>().0[..count]);
@@ -267,7 +262,7 @@ pub(crate) fn convert_rows_to<T: Target, const GROUP: usize>(
             }
         }
     }
-    Some(beyond.iter().fold(0, |all, lane| all | lane) != 0)
+    (count * LANES, beyond.iter().fold(0, |all, lane| all | lane) != 0)
 }
 
 /// `values`, and as many times `rest` as are missing.
