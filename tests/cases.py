@@ -143,6 +143,8 @@ class _Chain:
             saved = optical_matmul(op, self.bits, noisy=self.noise is not None).linear
             rng = np.random.default_rng(1)
             g = rng.normal(0, 1, saved.shape).astype(np.float32)
+            if self.residual == "signs":
+                saved = rng.choice(np.int8([-1, 0, 1, 2]), saved.shape)
             if self.residual == "slope":
                 slope = rng.normal(1, 0.2, saved.shape) * (rng.random(saved.shape) < 0.8)
                 saved = slope.astype(np.float32)
@@ -203,7 +205,7 @@ class _Chain:
         # Parameters away from 0, where the derivative of the square root is no number.
         noise = np.float32([0.3, 0.2, 0.15, 0.05])
         ranges = (np.float32(1.7), op.w_full_scale, op.y_full_scale)
-        if self.residual == "slope":
+        if self.residual in ("slope", "signs"):
             noise[3] = 0
             return Gradient(
                 function=lambda x, w, bias: function(x, w, bias, ranges, noise),
@@ -292,6 +294,17 @@ _SLOPES = [
     ]
 ]
 
+_SIGNS = [
+    replace(chain, label=f"signs, {chain.label}", residual="signs", ranges=False)
+    for chain in [
+        _Chain(label="quiet", bits=Bits(dac=12, weight=9), transpose=True),
+        _Chain(label="noisy", bits=Bits(), noise="relative"),
+        _Chain(label="integer, noisy", bits=Bits(dac=8, weight=8), noise="relative"),
+        _Chain(label="int8, noisy", bits=Bits(dac=4), noise="relative", precision="int8"),
+        _Chain(label="no rows", bits=Bits(), shape=(0, 3, 4), noise="relative"),
+    ]
+]
+
 CASES: list[Case] = [
     _quantize("per tensor", 8, 1, 1),
     _quantize("per channel", 4, 1, 33),
@@ -316,8 +329,12 @@ CASES: list[Case] = [
         for peak in (False, True)
         for chain in _CHAINS
     ],
+    *[
+        replace(chain, label=f"signs, {chain.label}", residual="signs").forward()
+        for chain in _CHAINS
+    ],
     replace(_CHAINS[2], label="peak, integer", residual="none", peak=True).forward(),
     replace(_CHAINS[5], label="peak, linear, float, noisy", peak=True).forward(),
-    *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES)],
+    *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES, *_SIGNS)],
 ]
 """Every case of every op."""

@@ -136,7 +136,7 @@ def forward(
     residual: str = "linear",
     run: Callable[..., list[np.ndarray]] = call,
 ) -> tuple[Array, Array]:
-    """`(out, linear)`, or `(out, slope)`."""
+    """`(out, linear)`, or `(out, slope)`, or `(out, signs)`."""
     w = np.ascontiguousarray(op.w.T) if transpose else op.w
     bias = op.bias[:1] if compact and op.w.shape[1] else op.bias
     out, saved = run(
@@ -160,10 +160,10 @@ def backward(
 ) -> list[Array]:
     """dx, dw f32[k, n], dbias and the gradients of the full scales and of the noise.
 
-    `saved` is the `residual` of the forward op; from the slope the last gradients are 0.
+    `saved` is the `residual` of the forward op; from slope and signs the last gradients are 0.
     """
-    if residual == "slope":
-        bits, noisy = replace(bits, adc=0), False
+    if residual != "linear":
+        bits, noisy = replace(bits, adc=0), noisy and residual == "signs"
     w = np.ascontiguousarray(op.w.T) if transpose else op.w
     dx, dw, *rest = run(
         "optical_matmul_grad", g, saved, op.x, w,

@@ -59,12 +59,15 @@ def shapes(arrays):
 def assert_same_bits(got, expected):
     assert len(got) == len(expected)
     for g, e in zip(got, expected, strict=True):
-        np.testing.assert_array_equal(np.asarray(g).view(np.uint32), e.view(np.uint32))
+        assert g.dtype == e.dtype
+        np.testing.assert_array_equal(
+            np.asarray(g).view(f"u{e.itemsize}"), e.view(f"u{e.itemsize}")
+        )
 
 
 @pytest.mark.parametrize("bits", [0, 1, 4, 8, 16])
 @pytest.mark.parametrize("noisy", [False, True])
-@pytest.mark.parametrize("residual", ["linear", "slope"])
+@pytest.mark.parametrize("residual", ["linear", "slope", "signs"])
 def test_xla_and_numpy_give_the_same_bits(bits, noisy, residual):
     operands = matmul_operands(np.random.default_rng(bits))
     attrs = matmul_attrs(bits, noisy=noisy) | {"residual": residual}
@@ -74,8 +77,8 @@ def test_xla_and_numpy_give_the_same_bits(bits, noisy, residual):
     assert_same_bits(got, expected)
 
     attrs |= {"grad_precision": "float32", **EVERY_GRADIENT}
-    if residual == "slope":
-        attrs |= {"noisy": False, "adc_bits": 0, "with_ranges": False}
+    if residual != "linear":
+        attrs |= {"adc_bits": 0, "with_ranges": False, "noisy": noisy and residual == "signs"}
     x, w, _, *rest = operands
     backward = [np.ones((ROWS, COLUMNS), np.float32), expected[1], x, w, *rest]
     expected = _lumina.call("optical_matmul_grad", attrs, backward)

@@ -25,15 +25,16 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(("optical_matmul",
        {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": residual, "with_peak": peak})
       for t in (False, True) for noisy in (False, True)
-      for residual in ("none", "linear", "slope") for peak in (False, True)),
+      for residual in ("none", "linear", "slope", "signs") for peak in (False, True)),
     *(("optical_matmul_grad",
        {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": "linear",
         "grad_precision": precision, **EVERY_GRADIENT})
       for t in (False, True) for noisy in (False, True) for precision in ("float32", "int8")),
     *(("optical_matmul_grad",
-       {**CHAIN, "adc_bits": 0, "transpose_weight": t, "noisy": False, "residual": "slope",
+       {**CHAIN, "adc_bits": 0, "transpose_weight": t, "noisy": noisy, "residual": residual,
         "grad_precision": precision, "with_inputs": True, "with_ranges": False})
-      for t in (False, True) for precision in ("float32", "int8")),
+      for t in (False, True) for precision in ("float32", "int8")
+      for residual, noisy in (("slope", False), ("signs", False), ("signs", True))),
     ("optical_noise", {}),
     ("quantize", {"bits": 6}),
 ]  # fmt: skip
@@ -50,6 +51,8 @@ def operands_of(op: str, attrs: dict[str, Any]) -> list[jax.Array]:
             value = np.arange(shape[0], dtype=np.uint32) + np.uint32(2**31 - 20)
         elif tensor.dtype == np.uint32:
             value = rng.integers(0, 2**32, shape, dtype=np.uint32)
+        elif tensor.dtype == np.int8:
+            value = rng.choice(np.int8([-1, 0, 1, 2]), shape)
         elif name == "noise":
             value = rng.uniform(0.05, 0.2, shape).astype(np.float32)
         else:

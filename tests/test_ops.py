@@ -33,7 +33,7 @@ def assert_same_bits(got: object, expected: object) -> None:
     for a, b in zip(got, expected, strict=True):
         a, b = np.asarray(a), np.asarray(b)
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
-        np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
+        np.testing.assert_array_equal(a.view(f"u{a.itemsize}"), b.view(f"u{b.itemsize}"))
 
 
 def test_kernel_is_the_reference(case: Case) -> None:
@@ -70,7 +70,17 @@ def test_vmap_is_stacking(case: Case, which: str) -> None:
 
     def example(i: int) -> list[jax.Array]:
         """Operands that differ between examples; ids and seeds move on by one."""
-        moved = [o + jnp.uint32(i) if o.dtype == jnp.uint32 else o * (1 + i / 8) for o in operands]
+
+        def moved_on(operand: jax.Array) -> jax.Array:
+            match operand.dtype:
+                case jnp.uint32:
+                    return operand + jnp.uint32(i)
+                case jnp.int8:
+                    return jnp.roll(operand, i)
+                case _:
+                    return operand * (1 + i / 8)
+
+        moved = [moved_on(operand) for operand in operands]
         return [m if axis == 0 else o for m, o, axis in zip(moved, operands, axes, strict=True)]
 
     examples = [example(i) for i in range(3)]

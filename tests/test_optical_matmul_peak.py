@@ -81,7 +81,7 @@ def test_one_peak_for_each_row(shape: tuple[int, ...]) -> None:
     ("residual", "chain"),
     [
         ("slope", {}),
-        ("slope", {"noise": None}),
+        ("signs", {"noise": None}),
         ("none", {"noise": None, "spec": OpticalSpec(dac_bits=6, weight_bits=6)}),
         ("linear", {"noise": NoiseModel(relative=0.1, weight=0.1)}),
     ],

@@ -1,4 +1,4 @@
-"""What the forward op saves for the backward pass: the slope where it is enough, else y."""
+"""What the forward op saves: slope or signs where they are enough, else y."""
 
 from __future__ import annotations
 
@@ -82,6 +82,38 @@ def test_slope_is_its_formula(run: Run, bad: float | None, adc: int, kind: str) 
     assert not (np.abs(slope - expected) > tolerance).any()
 
 
+@pytest.mark.parametrize("kind", ["quiet", "relative"])
+@with_and_without_adc
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf])
+@by_kernel_and_reference
+def test_signs_tell_the_slope(run: Run, bad: float | None, adc: int, kind: str) -> None:
+    op, bits = sample(kind, adc)
+    noisy = kind != "quiet"
+    if bad is not None:
+        op = poisoned(op, "x", (2, 1), bad)
+    out, slope = forward(op, bits, noisy=noisy, residual="slope", run=run)
+    same, signs = forward(op, bits, noisy=noisy, residual="signs", run=run)
+    _, y = forward(op, bits, noisy=noisy, run=run)
+    np.testing.assert_array_equal(out, same)
+    assert signs.dtype == np.int8
+
+    expected = np.where(y == 0, 2, np.sign(np.nan_to_num(y))) * (slope != 0)
+    np.testing.assert_array_equal(signs, np.where(np.isnan(slope), -128, expected))
+    some = {-1, 1, 2, *[0] * (adc > 0), *[-128] * (bad is not None)}
+    assert set(np.unique(signs)) == some
+
+    g = np.random.default_rng(1).standard_normal((7, 35)).astype(np.float32)
+    of_slope, of_signs = (
+        backward(g, saved, op, bits, noisy=noisy, residual=residual, run=run)
+        for saved, residual in ((slope, "slope"), (signs, "signs"))
+    )
+    for got, expected in zip(of_signs, of_slope, strict=True):
+        # The slope of the reference is a quotient by σ.
+        largest = np.nanmax(np.abs(expected), initial=0)
+        slack = 0 if run is call else 16 * EPS32 * largest
+        np.testing.assert_allclose(got, expected, rtol=0, atol=slack)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "all"])
 @with_and_without_adc
 @pytest.mark.parametrize("bad", [None, np.nan, np.inf])
@@ -144,7 +176,7 @@ def loss(arguments: dict[str, Any], **chain: Any) -> jax.Array:
         ("slope", {"noise": RELATIVE}),
         ("slope", {"noise": NoiseModel(shot=0.1, weight=np.float32(0))}),
         ("slope", {"noise": NoiseModel(thermal=0.1, weight=0), "spec": WITHOUT_ADC}),
-        ("slope", {"noise": None}),
+        ("signs", {"noise": None}),
         ("linear", {"noise": NoiseModel(relative=0.1, weight=0.1)}),
         ("linear", {"noise": NoiseModel(relative=0.1, weight=jnp.float32(0))}),
         ("none", {"noise": None, "spec": WITHOUT_ADC}),
@@ -155,6 +187,35 @@ def test_slope_is_saved_where_it_is_enough(residual: str, chain: dict[str, Any],
     grad = jax.grad(lambda p: loss(p, **chain))
     assert saved(jax.jit(grad), {name: CHAIN[name]}) == [residual, of_gradient]
     assert saved(lambda: loss({}, **chain)) == ["none"]
+
+
+@pytest.mark.parametrize(
+    ("residual", "noise"),
+    [
+        ("signs", RELATIVE),
+        ("slope", NoiseModel(relative=0.1, shot=0.1)),
+        ("slope", NoiseModel(relative=0.1, thermal=jnp.float32(0))),
+    ],
+)
+def test_of_many_outputs_only_signs_are_saved_if_noise_is_relative(
+    residual: str, noise: NoiseModel
+) -> None:
+    x = jax.ShapeDtypeStruct((1 << 12, 9), jnp.float32)
+    for columns, expected in ((1 << 8, residual), ((1 << 8) - 1, "slope")):
+        w = jax.ShapeDtypeStruct((9, columns), jnp.float32)
+        grad = jax.grad(lambda w, x: loss({"x": x, "w": w}, noise=noise))
+        assert saved(grad, w, x) == [expected] * 2
+
+
+def test_many_outputs_have_the_gradient_of_few() -> None:
+    x = jnp.asarray(np.random.default_rng(3).standard_normal((1 << 12, 9)), jnp.float32)
+    w = jnp.asarray(np.random.default_rng(4).standard_normal((9, 1 << 8)), jnp.float32)
+    chain = {"w_full_scale": jnp.float32(2), "noise": RELATIVE}
+    many = jax.grad(lambda x: loss({"x": x, "w": w}, **chain))(x)
+    # A noise whose other parts are zeros that nobody knows when tracing.
+    noise = NoiseModel(relative=0.1, thermal=jnp.float32(0))
+    slopes = jax.grad(lambda x: loss({"x": x, "w": w}, **{**chain, "noise": noise}))(x)
+    np.testing.assert_array_equal(many, slopes)
 
 
 @pytest.mark.parametrize("name", ["x_full_scale", "w_full_scale", "y_full_scale", "noise"])
@@ -205,9 +266,9 @@ def test_y_that_is_asked_for_is_what_is_saved() -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_every_precision_takes_the_slope(precision: Any) -> None:
     spec = OpticalSpec(dac_bits=6, weight_bits=6, adc_bits=6, grad_precision=precision)
-    for noise in (RELATIVE, None):
+    for noise, residual in ((RELATIVE, "slope"), (None, "signs")):
         grad = jax.grad(lambda p, noise=noise: loss(p, spec=spec, noise=noise))
-        assert saved(grad, {"w": W}) == ["slope"] * 2
+        assert saved(grad, {"w": W}) == [residual] * 2
 
 
 def test_linen_layers() -> None:
@@ -261,9 +322,13 @@ BACKWARD: dict[str, Any] = {
     ("op", "attrs", "message"),
     [
         ("optical_matmul", {**FORWARD, "residual": "y", "with_peak": False},
-         "optical_matmul: `residual` must be none, linear or slope, got y"),
+         "optical_matmul: `residual` must be none, linear, slope or signs, got y"),
         ("optical_matmul_grad", {**BACKWARD, "residual": "none"},
-         "optical_matmul_grad: `residual` must be linear or slope, got none"),
+         "optical_matmul_grad: `residual` must be linear, slope or signs, got none"),
+        ("optical_matmul_grad", {**BACKWARD, "residual": "signs"},
+         "optical_matmul_grad: `saved` must be int8, got float32"),
+        ("optical_matmul_grad", {**BACKWARD, "residual": "signs", "adc_bits": 8},
+         'optical_matmul_grad: with `residual`="signs" `adc_bits` must be 0, got 8'),
         ("optical_matmul_grad", {**BACKWARD, "noisy": True},
          'optical_matmul_grad: with `residual`="slope" `noisy` must be False, got True'),
         ("optical_matmul_grad", {**BACKWARD, "adc_bits": 8},
@@ -276,5 +341,5 @@ def test_attribute_errors(op: str, attrs: dict[str, Any], message: str) -> None:
     one, seed = jnp.ones(1), jnp.zeros((1, 2), jnp.uint32)
     ids = jnp.zeros(1, jnp.uint32)
     first = [X, W, one] if op == "optical_matmul" else [jnp.ones((6, 5)), jnp.ones((6, 5)), X, W]
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         OPS[op](*first, one, one, one, jnp.zeros((1, 4)), seed, ids, ids, **attrs)

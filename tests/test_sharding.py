@@ -56,6 +56,8 @@ def operands_of(op: str, attrs: Mapping[str, Any], seed: int = 0) -> list[jax.Ar
             result.append(jnp.arange(shape[0], dtype=jnp.uint32) + jnp.uint32(250))
         elif tensor.dtype == np.uint32:
             result.append(jnp.asarray(rng.integers(0, 2**32, shape, dtype=np.uint32)))
+        elif tensor.dtype == np.int8:
+            result.append(jnp.asarray(rng.choice(np.int8([-1, 0, 1, 2]), shape)))
         else:
             value = rng.standard_normal(shape).astype(np.float32)
             positive = name.endswith("full_scale") or name == "noise"
@@ -97,7 +99,7 @@ MATMUL: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("attrs", MATMUL.values(), ids=MATMUL)
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
-@pytest.mark.parametrize("residual", ["linear", "slope"])
+@pytest.mark.parametrize("residual", ["linear", "slope", "signs"])
 def test_optical_matmul(residual: str, split: Split, attrs: dict[str, Any]) -> None:
     check_split("optical_matmul", {**attrs, "residual": residual, "with_peak": True}, split)
 
@@ -111,8 +113,11 @@ def test_optical_matmul_grad(precision: str, split: Split, attrs: dict[str, Any]
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
-def test_optical_matmul_grad_of_the_slope(split: Split) -> None:
-    attrs = {**MATMUL["quiet"], "residual": "slope", "grad_precision": "float32"}
+@pytest.mark.parametrize(
+    ("residual", "chain"), [("slope", "quiet"), ("signs", "quiet"), ("signs", "noisy")]
+)
+def test_optical_matmul_grad_of_the_slope(residual: str, chain: str, split: Split) -> None:
+    attrs = {**MATMUL[chain], "adc_bits": 0, "residual": residual, "grad_precision": "float32"}
     check_split("optical_matmul_grad", {**attrs, "with_inputs": True, "with_ranges": False}, split)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -122,6 +123,8 @@ def optical_matmul_with_peak(
 _NAME = "optical_matmul"
 _Beside: TypeAlias = Literal["linear", "peak"] | None
 """What the caller gets beside the output: y, or the largest finite |y| of each row."""
+_MANY_OUTPUTS = 1 << 20
+"""Outputs whose slope no cache of a core holds."""
 
 
 def _apply(
@@ -152,7 +155,8 @@ def _apply(
         weight_bits=op_bits(spec.weight_bits),
         adc_bits=op_bits(spec.adc_bits),
         noisy=noise is not None,
-        weight_noise=isinstance(noise, NoiseModel) and not is_known_zero(noise.weight),
+        weight_noise=not _is_known_to_lack(noise, "weight"),
+        only_relative=_is_known_to_lack(noise, "thermal", "shot", "weight"),
         beside=beside,
         grad_precision=spec.grad_precision,
         has_key=key is not None,
@@ -188,6 +192,10 @@ def _apply(
     )
     results = _differentiable(chain, *operands)
     return [result.reshape(*outer, *result.shape[1:]) for result in results]
+
+
+def _is_known_to_lack(noise: Any, *names: str) -> bool:
+    return all(is_known_zero(getattr(noise, name, 0)) for name in names)
 
 
 def _any_range() -> jax.Array:
@@ -253,6 +261,8 @@ class _Chain:
     noisy: bool
     weight_noise: bool
     """False where it is known when tracing that there is none."""
+    only_relative: bool
+    """Whether it is known when tracing that there is no noise but the relative one."""
     beside: _Beside
     grad_precision: str
     has_key: bool
@@ -268,15 +278,19 @@ class _Chain:
             "noisy": self.noisy,
         }
 
-    def residual(self, wanted: _Wanted) -> str:
-        """What the forward op saves for the gradients that are wanted."""
+    def residual(self, wanted: _Wanted, size: Any) -> str:
+        """What the forward op saves of `size` outputs for the gradients that are wanted."""
         if self.beside == "linear":
             return "linear"
         if not (self.noisy or self.adc_bits):
             # The output is what the backward pass needs to know of y.
             return "none"
         # Ranges, noise and the power of x take other factors from y than its slope.
-        return "linear" if wanted.ranges or self.weight_noise else "slope"
+        if wanted.ranges or self.weight_noise:
+            return "linear"
+        # A slope that no cache holds is written and read as slowly as ε is drawn again.
+        is_large = isinstance(size, int) and size >= _MANY_OUTPUTS
+        return "signs" if not self.noisy or (self.only_relative and is_large) else "slope"
 
 
 def _primal(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
@@ -309,6 +323,11 @@ class _Wanted:
     ranges: bool
 
 
+def _size(operands: Sequence[jax.Array]) -> Any:
+    """The number of outputs of x and w."""
+    return operands[0].shape[0] * operands[1].shape[1]
+
+
 def _fwd(chain: _Chain, *primals: CustomVJPPrimal) -> tuple[list[jax.Array], tuple[Any, ...]]:
     if chain.grad_precision == "int8" and not chain.has_key:
         raise ValueError(
@@ -320,7 +339,8 @@ def _fwd(chain: _Chain, *primals: CustomVJPPrimal) -> tuple[list[jax.Array], tup
     wanted = _Wanted(
         inputs=primals[0].perturbed, ranges=any(primal.perturbed for primal in primals[3:7])
     )
-    results, saved = _forward(chain, operands, residual=chain.residual(wanted))
+    residual = chain.residual(wanted, _size(operands))
+    results, saved = _forward(chain, operands, residual=residual)
     return results, (wanted, saved, *operands)
 
 
@@ -333,8 +353,13 @@ def _bwd(
     if chain.grad_precision == "int8" and not chain.noisy:
         rows, columns = (ids(extent) for extent in saved.shape)
     attrs = {**chain.attrs, "residual": "linear"}
-    if chain.residual(wanted) == "slope":
-        attrs |= {"residual": "slope", "noisy": False, "adc_bits": 0}
+    match chain.residual(wanted, _size((x, w))):
+        case "slope":
+            attrs |= {"residual": "slope", "noisy": False, "adc_bits": 0}
+        case "signs":
+            attrs |= {"residual": "signs", "adc_bits": 0}
+        case _:
+            pass
     gradients = OPS["optical_matmul_grad"](
         cotangents[0], saved, x, w, x_range, w_range, y_range, noise, seed, rows, columns,
         **attrs, grad_precision=chain.grad_precision,

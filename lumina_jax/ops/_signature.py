@@ -58,6 +58,11 @@ def f32(*dims: str | int) -> Tensor:
     return Tensor(np.dtype(np.float32), dims)
 
 
+def i8(*dims: str | int) -> Tensor:
+    """An int8 tensor."""
+    return Tensor(np.dtype(np.int8), dims)
+
+
 def u32(*dims: str | int) -> Tensor:
     """A uint32 tensor."""
     return Tensor(np.dtype(np.uint32), dims)

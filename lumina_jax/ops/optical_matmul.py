@@ -13,6 +13,10 @@ is ∂out/∂y, straight through the ADC and through the noise:
 with [y'] the mask of the ADC, 1 within its full scale and 0 beyond it. The term of ε is 0 where
 σ = 0, and the slope is NaN where y' is not finite or its converted value is NaN.
 
+Where relative noise is all there is, the slope is [y'] · (1 + ε·relative·sign(y)). "signs" is what
+of it cannot be drawn again, in a quarter of the memory: i8[m, n], 0 where [y'] is 0, -128 where the
+slope is NaN, and else sign(y), with 2 for y = 0.
+
 `with_peak` asks for the largest finite |y| of each row too, f32[m], 0 where there is none.
 """
 
@@ -25,7 +29,7 @@ import numpy as np
 from . import optical_noise, quantize
 from ._op import define
 from ._partition import Axes
-from ._signature import Signature, Tensor, f32, u32
+from ._signature import Signature, Tensor, f32, i8, u32
 
 
 def chain_operands(*, draws: bool) -> dict[str, Tensor]:
@@ -42,6 +46,21 @@ def chain_operands(*, draws: bool) -> dict[str, Tensor]:
         "rows": u32("m" if draws else "m?"),
         "columns": u32("n" if draws else "n?"),
     }
+
+
+def residuals(op: str, residual: str) -> tuple[Tensor, ...]:
+    """What the forward op saves: one tensor, or nothing."""
+    match residual:
+        case "none":
+            return ()
+        case "linear" | "slope":
+            return (f32("m", "n"),)
+        case "signs":
+            return (i8("m", "n"),)
+        case _:
+            raise ValueError(
+                f"{op}: `residual` must be none, linear, slope or signs, got {residual}"
+            )
 
 
 def variance(y: jax.Array, power: jax.Array, noise: jax.Array) -> jax.Array:
@@ -93,10 +112,7 @@ def _signature(
     with_peak: bool,
 ) -> Signature:
     del dac_bits, weight_bits, adc_bits
-    if residual not in ("none", "linear", "slope"):
-        raise ValueError(
-            f"optical_matmul: `residual` must be none, linear or slope, got {residual}"
-        )
+    saved = residuals("optical_matmul", residual)
     return Signature(
         {
             "x": f32("m", "k"),
@@ -105,7 +121,8 @@ def _signature(
             **chain_operands(draws=noisy),
         },
         (
-            *(f32("m", "n"),) * (1 if residual == "none" else 2),
+            f32("m", "n"),
+            *saved,
             *(f32("m"),) * with_peak,
         ),
     )
@@ -163,8 +180,26 @@ def _residual(
             return []
         case "linear":
             return [y]
-        case _:
+        case "slope":
             return [slopes(y, sigma, eps, noise, y_full_scale, adc_bits)[0]]
+        case _:
+            before = before_adc(y, sigma, eps)
+            inside = slopes(before, None, None, noise, y_full_scale, adc_bits)[0]
+            signs = jnp.where(y == 0, _NO_SIGN, jnp.sign(y)) * inside
+            return [jnp.where(jnp.isnan(signs), _NO_SLOPE, signs).astype(np.int8)]
+
+
+_NO_SIGN = np.float32(2)
+_NO_SLOPE = np.float32(-128)
+
+
+def slope_of_signs(signs: jax.Array, eps: jax.Array | None, noise: jax.Array) -> jax.Array:
+    """The slope f32[m, n] that signs i8[m, n] tell, of relative noise alone."""
+    values = signs.astype(np.float32)
+    sign = jnp.where(values == _NO_SIGN, np.float32(0), values)
+    by_noise = np.float32(0) if eps is None else eps * jnp.abs(noise[:, 2:3]) * sign
+    slope = jnp.where(values == 0, np.float32(0), 1 + by_noise)
+    return jnp.where(values == _NO_SLOPE, np.float32(np.nan), slope)
 
 
 def _is_integer(depth: int, dac_bits: int, weight_bits: int) -> bool:

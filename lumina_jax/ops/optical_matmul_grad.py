@@ -20,6 +20,8 @@ The attribute `residual` says what the forward op has saved:
     slope      ∂out/∂y, and dz = g · slope. Noise and ADC are in it, so `noisy` is False, `adc_bits`
                is 0, and what needs pull, the gradients of ranges and noise, cannot be asked for.
                Nor is weight noise in dx.
+    signs      what of the slope of relative noise cannot be drawn again; ε is, if `noisy`. As with
+               the slope, the ADC is in it, and gradients of ranges and noise cannot be asked for.
 
 The attribute `grad_precision` says how the products dz · w_qᵀ and x_qᵀ · dz are computed; all else
 is float32. Where a converter has at most 8 bits its values are integer codes times a step, and the
@@ -64,7 +66,7 @@ from . import _gradient_products, optical_noise, quantize
 from ._op import define
 from ._partition import Axes
 from ._signature import Signature, f32
-from .optical_matmul import chain_operands, slopes, variance
+from .optical_matmul import chain_operands, residuals, slope_of_signs, slopes, variance
 
 
 def _signature(
@@ -80,26 +82,27 @@ def _signature(
     with_ranges: bool,
 ) -> Signature:
     del dac_bits, weight_bits, with_inputs
-    if residual not in ("linear", "slope"):
-        raise ValueError(f"optical_matmul_grad: `residual` must be linear or slope, got {residual}")
-    if residual == "slope":
+    if residual == "none":
+        raise ValueError("optical_matmul_grad: `residual` must be linear, slope or signs, got none")
+    (saved,) = residuals("optical_matmul_grad", residual)
+    if residual != "linear":
         for name, got, expected in (
-            ("noisy", noisy, False),
+            ("noisy", noisy and residual == "slope", False),
             ("adc_bits", adc_bits, 0),
             ("with_ranges", with_ranges, False),
         ):
             if got != expected:
                 raise ValueError(
-                    f'optical_matmul_grad: with `residual`="slope" `{name}` must be {expected}, '
-                    f"got {got}"
+                    f'optical_matmul_grad: with `residual`="{residual}" `{name}` must be '
+                    f"{expected}, got {got}"
                 )
     w = f32("n", "k") if transpose_weight else f32("k", "n")
     return Signature(
-        {"g": f32("m", "n"), "saved": f32("m", "n"), "x": f32("m", "k"), "w": w,
+        {"g": f32("m", "n"), "saved": saved, "x": f32("m", "k"), "w": w,
          **chain_operands(draws=noisy or grad_precision == "int8")},
         (f32("m", "k"), w, f32("n"), f32("m"), f32("n"), f32("n"), f32("m", 4)),
         # σ holds ‖x_q‖², which no shard of the depth knows.
-        whole=frozenset("k") if noisy else frozenset(),
+        whole=frozenset("k") if noisy and residual == "linear" else frozenset(),
     )  # fmt: skip
 
 
@@ -137,7 +140,10 @@ def _reference(
     dx_by_weight_noise = np.float32(0)
     dnoise = jnp.zeros((g.shape[0], 4), np.float32)
     if residual == "slope":
-        slope, y_by_full_scale = saved, jnp.zeros_like(saved)
+        slope, y_by_full_scale = saved, jnp.zeros_like(g)
+    elif residual == "signs":
+        eps = optical_noise.normals(seed, rows, columns) if noisy else None
+        slope, y_by_full_scale = slope_of_signs(saved, eps, noise), jnp.zeros_like(g)
     else:
         sigma = eps = None
         if noisy:

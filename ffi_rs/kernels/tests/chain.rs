@@ -99,7 +99,7 @@ proptest! {
         columns in 1..300usize,
         bits in prop::sample::select(vec![[0, 0, 8], [8, 8, 8], [4, 4, 4], [12, 0, 0]]),
         transposed: bool,
-        residual in prop::sample::select(vec!["linear", "slope"]),
+        residual in prop::sample::select(vec!["linear", "slope", "signs"]),
         cut in 0..150usize,
     ) {
         let inputs = operands([rows, depth, columns], transposed, NOISE);
@@ -157,7 +157,7 @@ fn the_peak_is_the_largest_finite_y_of_the_row() {
                     .map(|row| y[row * columns..][..columns].iter().map(|v| v.abs()))
                     .map(|row| row.filter(|v| v.is_finite()).fold(0.0, f32::max))
                     .collect();
-                for residual in ["none", "linear", "slope"] {
+                for residual in ["none", "linear", "slope", "signs"] {
                     let alone = attrs(bits, false, true, residual);
                     let mut want = run("optical_matmul", &alone, &inputs, &Serial).unwrap();
                     want.push(Tensor::F32(vec![rows], expected.clone()));
@@ -221,7 +221,7 @@ fn refuses_what_it_does_not_accept() {
     let error = run("optical_matmul", &attrs([0; 3], false, false, "both"), &good, &Serial);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "optical_matmul: `residual` must be none, linear or slope, got both"
+        "optical_matmul: `residual` must be none, linear, slope or signs, got both"
     );
 }
 

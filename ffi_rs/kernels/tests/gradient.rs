@@ -3,7 +3,7 @@
 
 mod support;
 
-use lumina_kernels::{Attr, RayonPool, Serial};
+use lumina_kernels::{Attr, ParFor, RayonPool, Serial};
 use proptest::prelude::*;
 use support::oracle::gradient;
 use support::{NOISE, SIZES, Tensor, attrs, grad_operands, operands, run};
@@ -209,6 +209,44 @@ fn the_slope_is_all_that_the_products_need() {
 }
 
 #[test]
+fn signs_and_relative_noise_are_the_slope_to_the_bit() {
+    for (noise, noisy) in [(QUIET, false), (QUIET, true), ([0.0, 0.0, 0.2, 0.0], true)] {
+        for (bits, bad) in [[0, 0, 0], [0, 0, 8], [8, 8, 8], [12, 4, 6]]
+            .into_iter()
+            .flat_map(|bits| [None, Some(f32::NAN), Some(f32::INFINITY)].map(|bad| (bits, bad)))
+        {
+            let size = [300, 9, 335];
+            let (attrs, mut inputs) = gradient_operands(size, bits, false, noise);
+            let mut forward = operands(size, false, noise);
+            // Of a row of zeros, y is the bias, and of some columns 0; of the next one not finite.
+            let Tensor::F32(_, x) = &mut forward[0] else { unreachable!() };
+            x[..9].fill(0.0);
+            x[9..18].fill(bad.unwrap_or(0.5));
+            inputs[2] = forward[0].clone();
+            let Tensor::F32(_, bias) = &mut forward[2] else { unreachable!() };
+            bias[..20].fill(0.0);
+            let attrs = with(asking(attrs, [true, false]), &[("noisy", Attr::Bool(noisy))]);
+            for precision in PRECISIONS {
+                let attrs = precise(attrs.clone(), precision);
+                let mut gradient = |residual: &'static str, noisy: bool, pool: &dyn ParFor| {
+                    let attrs = with(attrs.clone(), &[("residual", Attr::Str(residual))]);
+                    inputs[1] = run("optical_matmul", &attrs, &forward, pool).unwrap().remove(1);
+                    let changes = [("noisy", Attr::Bool(noisy)), ("adc_bits", Attr::Int(0))];
+                    let results = run(OP, &with(attrs, &changes), &inputs, pool).unwrap();
+                    results.iter().map(Tensor::bits).collect::<Vec<_>>()
+                };
+                let expected = gradient("slope", false, &Serial);
+                let label = format!("{noise:?} {bits:?} {bad:?} {precision}");
+                for threads in [1, 2, 7] {
+                    let pool = RayonPool::new(threads).unwrap();
+                    assert_eq!(gradient("signs", noisy, &pool), expected, "{label} {threads}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn an_upstream_gradient_that_is_not_finite_shows_in_its_rows_and_columns_only() {
     for bits in [[0, 0, 0], [8, 8, 8], [8, 0, 0], [0, 8, 0]] {
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY] {
@@ -273,17 +311,23 @@ fn refuses_what_it_does_not_accept() {
         );
     }
     for (change, expected) in [
-        (("residual", Attr::Str("none")), "`residual` must be linear or slope, got none"),
+        (("residual", Attr::Str("none")), "`residual` must be linear, slope or signs, got none"),
         (("noisy", Attr::Bool(true)), "with `residual` slope `noisy` must be false, got true"),
         (("adc_bits", Attr::Int(8)), "with `residual` slope `adc_bits` must be 0, got 8"),
         (
             ("with_ranges", Attr::Bool(true)),
             "with `residual` slope `with_ranges` must be false, got true",
         ),
+        (("residual", Attr::Str("signs")), "`saved` must be i8[4,5], got f32[4,5]"),
     ] {
         let slope = with(asking(attrs.clone(), [true, false]), &[("adc_bits", Attr::Int(0))]);
         let slope = with(with(slope, &[("residual", Attr::Str("slope"))]), &[change]);
         assert_eq!(refusal(&slope, &inputs), format!("optical_matmul_grad: {expected}"));
+        let signs = with(slope, &[("residual", Attr::Str("signs")), change]);
+        let expected = expected.replace("slope `", "signs `");
+        let draws = matches!(change, ("noisy", _));
+        let expected = if draws { "`saved` must be i8[4,5], got f32[4,5]" } else { &expected };
+        assert_eq!(refusal(&signs, &inputs), format!("optical_matmul_grad: {expected}"));
     }
     let with_input = |index: usize, tensor: Tensor| {
         let mut inputs = inputs.clone();

@@ -1,18 +1,18 @@
 //! What the outputs of the forward op go through after the product, a piece of a row at a time.
 
-use super::operands::{Coefficients, Residual, sign};
+use super::operands::{Coefficients, NO_SIGN, NO_SLOPE, sign};
 use crate::quantizer::{
-    Columns, Converter, code_and_distance, code_of_bits, convert_body, mask, mask_invalid, within,
+    Columns, Converter, PIECE, code_and_distance, code_of_bits, convert_body, mask, mask_invalid,
+    within,
 };
-use crate::simd::for_each_level;
+use crate::simd::{Aligned, for_each_level};
 
 /// What some outputs of a row go through, and where they are.
 #[derive(Default)]
 pub(super) struct Row<'a> {
     /// The product, which the results replace.
     pub(super) out: &'a mut [f32],
-    /// Takes what is saved, if anything is.
-    pub(super) residual: &'a mut [f32],
+    pub(super) saved: Saved<&'a mut [f32], &'a mut [i8]>,
     /// What a unit of the products stands for, before the step of the column.
     pub(super) x_step: f32,
     pub(super) noise: Option<Noise>,
@@ -26,8 +26,17 @@ pub(super) struct Common<'a> {
     pub(super) steps: Option<&'a [f32]>,
     pub(super) bias: &'a [f32],
     pub(super) adc: Option<Columns<'a>>,
-    pub(super) residual: Option<Residual>,
     pub(super) with_peak: bool,
+}
+
+/// What is saved for the backward op, and where.
+#[derive(Default)]
+pub(super) enum Saved<Floats, Bytes> {
+    #[default]
+    Nothing,
+    Linear(Floats),
+    Slope(Floats),
+    Signs(Bytes),
 }
 
 /// The noise of a row.
@@ -50,7 +59,7 @@ impl Noise {
 fn finish_body(rows: &mut [Row<'_>], room: &mut [f32], common: &Common<'_>) {
     let width = common.bias.len();
     for (row, room) in rows.iter_mut().zip(room.chunks_exact_mut(width)) {
-        let Row { out, residual, x_step, noise, peak } = row;
+        let Row { out, saved, x_step, noise, peak } = row;
         match common.steps {
             Some(steps) => scale(out, *x_step, steps, common.bias),
             None => add(out, common.bias),
@@ -58,15 +67,17 @@ fn finish_body(rows: &mut [Row<'_>], room: &mut [f32], common: &Common<'_>) {
         if common.with_peak {
             *peak = largest(out);
         }
-        let slope = match common.residual {
-            Some(Residual::Slope) => &mut **residual,
-            Some(Residual::Linear) => {
-                residual.copy_from_slice(out);
-                &mut []
-            }
-            None => &mut [],
-        };
-        convert_row(out, room, slope, *noise, &common.adc);
+        let mut slope: &mut [f32] = &mut [];
+        match saved {
+            Saved::Nothing => {}
+            Saved::Linear(y) => y.copy_from_slice(out),
+            Saved::Slope(values) => slope = values,
+            Saved::Signs(signs) => write_signs(signs, out),
+        }
+        let clipped = convert_row(out, room, slope, *noise, &common.adc);
+        if let (Saved::Signs(signs), true) = (saved, clipped) {
+            mask_signs(signs, room, &common.adc);
+        }
     }
 }
 
@@ -108,7 +119,31 @@ fn largest(values: &[f32]) -> f32 {
     f32::from_bits(bits)
 }
 
-/// `ADC(y + σ·ε)` of a row of y, in place; `slope` takes ∂out/∂y unless it is empty.
+#[inline(always)]
+fn write_signs(signs: &mut [i8], y: &[f32]) {
+    for (out, y) in signs.iter_mut().zip(y) {
+        let sign = if *y < 0.0 { -1 } else { 1 };
+        *out = if *y == 0.0 { NO_SIGN.into() } else { sign } as i8;
+    }
+}
+
+/// Takes signs through the converter that is seen by `seen`.
+#[inline(always)]
+fn mask_signs(signs: &mut [i8], seen: &[f32], adc: &Option<Columns<'_>>) {
+    let mut pass = Aligned([1.0; PIECE]);
+    let pass = &mut pass.0[..signs.len()];
+    match adc {
+        Some(adc) => mask(pass, seen, &Converter::Each(*adc)),
+        None => mask_invalid(pass, seen),
+    }
+    for (sign, pass) in signs.iter_mut().zip(pass) {
+        let kept = if *pass == 0.0 { 0 } else { i32::from(*sign) };
+        *sign = if pass.is_nan() { NO_SLOPE.into() } else { kept } as i8;
+    }
+}
+
+/// `ADC(y + σ·ε)` of a row of y, in place; `slope` takes ∂out/∂y unless it is empty. `room` then
+/// holds y + σ·ε. Returns whether one of them may be beyond its full scale, or not finite.
 #[inline(always)]
 fn convert_row(
     out: &mut [f32],
@@ -116,7 +151,7 @@ fn convert_row(
     slope: &mut [f32],
     noise: Option<Noise>,
     adc: &Option<Columns<'_>>,
-) {
+) -> bool {
     let count = out.len();
     let with_slope = !slope.is_empty();
     let codes = if let Some(noise) = noise {
@@ -145,7 +180,8 @@ fn convert_row(
     let Some(adc) = adc else {
         // Infinity becomes NaN, as in a converter.
         mask_invalid(out, room);
-        return mask_invalid(slope, room);
+        mask_invalid(slope, room);
+        return true;
     };
     let seen = &*room;
     let converter = Converter::Each(*adc);
@@ -159,6 +195,7 @@ fn convert_row(
     if with_slope && clipped {
         mask(slope, seen, &converter);
     }
+    clipped
 }
 
 /// What is known of some codes.

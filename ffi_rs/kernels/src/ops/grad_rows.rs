@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use super::epilogue::Noise;
 use super::grad_products::Gradients;
-use super::grad_steps::{RowSums, Upstream, accumulate, by_slope, multiply_each, scale, upstream};
-use super::operands::{Residual, Sizes};
-use super::optical_matmul_grad::Backward;
+use super::grad_steps::{
+    RowSums, Upstream, accumulate, by_signs, by_slope, multiply_each, scale, upstream,
+};
+use super::operands::Sizes;
+use super::optical_matmul_grad::{Backward, Saved};
 use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
 use super::rounding::{self, raise, round_row, scale_of};
 use crate::noise::SEEDED;
@@ -14,7 +16,7 @@ use crate::number::{Kind, Number};
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
 use crate::shared::Staged;
-use crate::simd::prefetch;
+use crate::simd::prefetch_all;
 use crate::words::{interleave, narrow, round_to_brain};
 
 /// Rows that one chunk computes, whatever the number of threads: sums over them come first.
@@ -143,7 +145,10 @@ impl Block {
                 self.x_steps.write(first, count),
             )
         };
-        backward.prefetch(start + first);
+        let by_signs = matches!(backward.saved, Saved::Signs(_));
+        if !by_signs {
+            backward.prefetch(start + first);
+        }
         // SAFETY: as this function's.
         unsafe { self.convert_inputs(backward, start, first, sums, x_steps, scratch) };
         bias.fill(0.0);
@@ -155,8 +160,14 @@ impl Block {
             let rows = start + first..start + first + count;
             backward.ranges.rounding_words(backward.level, rows, &mut scratch.random);
         }
+        if let Saved::Signs(signs) = backward.saved {
+            // SAFETY: as this function's.
+            let dz = unsafe { self.dz.write(first * columns, count * columns) };
+            let rows = start + first..start + first + count;
+            backward.fill_by_signs(dz, bias, signs, rows, &mut scratch.epsilon);
+        }
         for (index, sums) in (first..).zip(sums) {
-            if index + 1 < first + count {
+            if !by_signs && index + 1 < first + count {
                 backward.prefetch(start + index + 1);
             }
             // SAFETY: as this function's.
@@ -316,24 +327,51 @@ fn panel_count(backward: &Backward<'_>) -> usize {
 }
 
 impl Backward<'_> {
-    /// Asks for what `fill_dz` reads of row `row`.
+    /// Asks for what is read of row `row`, which is used soon.
     fn prefetch(&self, row: usize) {
-        let columns = self.sizes.columns;
-        for values in [self.g, self.saved] {
-            for line in values[row * columns..][..columns].chunks(16) {
-                prefetch(line.as_ptr());
-            }
+        let at = row * self.sizes.columns..(row + 1) * self.sizes.columns;
+        prefetch_all(&self.g[at.clone()]);
+        match self.saved {
+            Saved::Linear(values) | Saved::Slope(values) => prefetch_all(&values[at]),
+            Saved::Signs(signs) => prefetch_all(&signs[at]),
         }
+    }
+
+    /// Writes rows of dz from the signs, and adds them to `bias`.
+    fn fill_by_signs(
+        &self,
+        dz: &mut [f32],
+        bias: &mut [f32],
+        signs: &[i8],
+        rows: Range<usize>,
+        epsilon: &mut Scratch<f32>,
+    ) {
+        let (columns, first) = (self.sizes.columns, rows.start);
+        let piece = |rows: Range<usize>, range: Range<usize>, epsilon: &mut [f32]| {
+            for (row, epsilon) in rows.zip(epsilon.chunks_exact(range.len())) {
+                if range.start == 0 && row + GROUP < self.sizes.rows {
+                    self.prefetch(row + GROUP);
+                }
+                let of = |row: usize| row * columns + range.start..row * columns + range.end;
+                let noise = self.ranges.coefficients(row).map(|noise| (noise.relative(), epsilon));
+                let dz = &mut dz[of(row - first)];
+                let (g, signs) = (&self.g[of(row)], &signs[of(row)]);
+                by_signs(self.level, dz, &mut bias[range.clone()], g, signs, noise);
+            }
+        };
+        self.ranges.noise_pieces(self.level, rows, 0..columns, epsilon, piece);
     }
 
     /// Writes row `row` of dz, and adds to the sums along the row and the columns.
     fn fill_dz(&self, dz: &mut [f32], row: usize, sums: &mut Sums<'_>, epsilon: &mut Scratch<f32>) {
         let columns = self.sizes.columns;
-        let (g, saved) =
-            (&self.g[row * columns..][..columns], &self.saved[row * columns..][..columns]);
-        if self.residual == Residual::Slope {
-            return by_slope(self.level, dz, sums.bias, g, saved);
-        }
+        let at = row * columns..(row + 1) * columns;
+        let g = &self.g[at.clone()];
+        let saved = match self.saved {
+            Saved::Linear(y) => &y[at],
+            Saved::Slope(slope) => return by_slope(self.level, dz, sums.bias, g, &slope[at]),
+            Saved::Signs(_) => return,
+        };
         let Sums { row: row_sums, bias, y_full_scale } = sums;
         let energy = row_sums.energy;
         let with_sums = self.with_ranges || self.ranges.has_weight_noise(row);

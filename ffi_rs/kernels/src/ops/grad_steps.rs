@@ -1,6 +1,7 @@
 //! The steps of the backward op, each over one row or a piece of it.
 
 use super::epilogue::Noise;
+use super::operands::{NO_SIGN, NO_SLOPE};
 use crate::quantizer::{Converter, PIECE, mask, mask_invalid, through};
 use crate::simd::{Aligned, for_each_level, lane_sum};
 
@@ -172,6 +173,55 @@ fn by_slope_body(dz: &mut [f32], bias: &mut [f32], g: &[f32], slope: &[f32]) {
         *dz = g * slope;
         *bias += *dz;
     }
+}
+
+#[inline(always)]
+fn by_signs_body(
+    dz: &mut [f32],
+    bias: &mut [f32],
+    g: &[f32],
+    signs: &[i8],
+    noise: Option<(f32, &[f32])>,
+) {
+    match noise {
+        Some((relative, epsilon)) => {
+            let epsilon = &epsilon[..dz.len()];
+            let by_sign = |index: usize, sign: f32| 1.0 + epsilon[index] * relative * sign;
+            by_signs_with(dz, bias, g, signs, by_sign);
+        }
+        None => by_signs_with(dz, bias, g, signs, |_, _| 1.0),
+    }
+}
+
+#[inline(always)]
+fn by_signs_with(
+    dz: &mut [f32],
+    bias: &mut [f32],
+    g: &[f32],
+    signs: &[i8],
+    slope: impl Fn(usize, f32) -> f32,
+) {
+    let count = dz.len();
+    let (bias, g, signs) = (&mut bias[..count], &g[..count], &signs[..count]);
+    for index in 0..count {
+        let sign = i32::from(signs[index]);
+        let slope = slope(index, if sign == NO_SIGN.into() { 0.0 } else { sign as f32 });
+        let slope = if sign == 0 { 0.0 } else { slope };
+        dz[index] = g[index] * if sign == NO_SLOPE.into() { f32::NAN } else { slope };
+        bias[index] += dz[index];
+    }
+}
+
+for_each_level! {
+    /// `dz = g · slope`, which is added to `bias`, with the slope that signs tell, and the relative
+    /// noise and its ε.
+    pub(super) fn by_signs(
+        dz: &mut [f32],
+        bias: &mut [f32],
+        g: &[f32],
+        signs: &[i8],
+        noise: Option<(f32, &[f32])>,
+    ) = by_signs_body
 }
 
 for_each_level! {

@@ -106,13 +106,15 @@ impl Chain {
     }
 }
 
-/// What the forward op hands on to the backward op, f32\[M,N\].
+/// What the forward op hands on to the backward op, \[M,N\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Residual {
     /// y, from which noise and ADC are gone through again.
     Linear,
     /// What the upstream gradient is multiplied by on its way through ADC and noise.
     Slope,
+    /// What tells the slope where there is relative noise alone, once ε is drawn again.
+    Signs,
 }
 
 impl Residual {
@@ -122,13 +124,26 @@ impl Residual {
             "none" => Ok(None),
             "linear" => Ok(Some(Self::Linear)),
             "slope" => Ok(Some(Self::Slope)),
+            "signs" => Ok(Some(Self::Signs)),
             other => Err(Error::invalid(
                 op,
-                format!("`residual` must be none, linear or slope, got {other}"),
+                format!("`residual` must be none, linear, slope or signs, got {other}"),
             )),
         }
     }
+
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::Linear | Self::Slope => DType::F32,
+            Self::Signs => DType::I8,
+        }
+    }
 }
+
+/// What stands in a residual of signs for a y that is 0, which has none.
+pub(crate) const NO_SIGN: i8 = 2;
+/// What stands there for an output whose slope is NaN.
+pub(crate) const NO_SLOPE: i8 = i8::MIN;
 
 /// The two extents of a matrix of f32.
 pub(crate) fn matrix<'a>(
@@ -325,7 +340,13 @@ impl Coefficients {
     #[inline(always)]
     pub(crate) fn only_relative(&self) -> Option<f32> {
         let others = [self.thermal, self.shot, self.weight];
-        (others == [0.0; 3]).then_some(self.relative.abs())
+        (others == [0.0; 3]).then_some(self.relative())
+    }
+
+    /// σ/|y|, as far as it is relative noise.
+    #[inline(always)]
+    pub(crate) fn relative(&self) -> f32 {
+        self.relative.abs()
     }
 
     /// ∂σ/∂y · σ

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::epilogue::{self, Common, Noise};
+use super::epilogue::{self, Common, Noise, Saved};
 use super::factor::Factor;
 use super::operands::{Chain, Ranges, Residual, Sizes, Weights, extents};
 use super::prepare::{Row, code_row, convert_row, weight_quantizers};
@@ -31,8 +31,11 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 /// x_full_scale f32\[1|M\], w_full_scale f32\[1|N\], y_full_scale f32\[1|N\],
 /// noise f32\[1|M,4\] (thermal, shot, relative, weight), seed u32\[1|M,2\] (high word first),
 /// rows u32\[1|M\], columns u32\[1|N\] (global ids, consecutive from the first).
-/// Outputs: out f32\[M,N\] and, with `residual` "linear" or "slope", y or slope f32\[M,N\], and,
-/// `with_peak`, peak f32\[M\].
+/// Outputs: out f32\[M,N\] and, with `residual` "linear" or "slope", y or slope f32\[M,N\], or
+/// with "signs" i8\[M,N\], and, `with_peak`, peak f32\[M\].
+///
+/// `signs` tell the slope where no noise but the relative one depends on y: they are 0 where the ADC
+/// clips, -128 where the slope is NaN, and else sign(y), with 2 for y = 0.
 #[derive(Debug)]
 pub struct OpticalMatmul {
     chain: Chain,
@@ -62,7 +65,9 @@ impl Op for OpticalMatmul {
         extents(Self::NAME, "bias", bias, DType::F32, &[&[1, sizes.columns]])?;
         self.chain.check_ranges_and_noise(ranges, sizes)?;
         let out = Fact::new(DType::F32, [sizes.rows, sizes.columns]);
-        let mut outputs = vec![out; if self.residual.is_some() { 2 } else { 1 }];
+        let residual =
+            self.residual.map(|kind| Fact::new(kind.dtype(), [sizes.rows, sizes.columns]));
+        let mut outputs: Vec<_> = [out].into_iter().chain(residual).collect();
         if self.with_peak {
             outputs.push(Fact::new(DType::F32, [sizes.rows]));
         }
@@ -78,10 +83,17 @@ impl Op for OpticalMatmul {
         let sizes = self.chain.sizes(&inputs[0].fact(), &inputs[1].fact())?;
         let (out, others) = outputs.split_first_mut().expect("one output to three");
         let (residual, peak) = others.split_at_mut(usize::from(self.residual.is_some()));
-        let saved = residual.first_mut().map(ViewMut::data_mut).transpose()?.map(SharedMut::new);
+        let saved = match (self.residual, residual.first_mut()) {
+            (Some(Residual::Linear), Some(saved)) => {
+                Saved::Linear(SharedMut::new(saved.data_mut()?))
+            }
+            (Some(Residual::Slope), Some(saved)) => Saved::Slope(SharedMut::new(saved.data_mut()?)),
+            (Some(Residual::Signs), Some(saved)) => Saved::Signs(SharedMut::new(saved.data_mut()?)),
+            _ => Saved::Nothing,
+        };
         let outputs = Outputs {
             out: SharedMut::new(out.data_mut()?),
-            residual: self.residual.zip(saved),
+            saved,
             peak: peak.first_mut().map(ViewMut::data_mut).transpose()?.map(Maxima::new),
         };
         Forward::new(self, inputs, sizes, pool.width())?.run(&outputs, pool);
@@ -92,7 +104,7 @@ impl Op for OpticalMatmul {
 /// What the chunks write.
 struct Outputs<'a> {
     out: SharedMut<'a, f32>,
-    residual: Option<(Residual, SharedMut<'a, f32>)>,
+    saved: Saved<SharedMut<'a, f32>, SharedMut<'a, i8>>,
     peak: Option<Maxima<'a>>,
 }
 
@@ -304,9 +316,12 @@ impl<'a> Forward<'a> {
                 // SAFETY: as above, of both outputs.
                 unsafe {
                     state.out = outputs.out.slice(start, width);
-                    if let Some((_, residual)) = &outputs.residual {
-                        state.residual = residual.slice(start, width);
-                    }
+                    state.saved = match &outputs.saved {
+                        Saved::Nothing => Saved::Nothing,
+                        Saved::Linear(y) => Saved::Linear(y.slice(start, width)),
+                        Saved::Slope(slope) => Saved::Slope(slope.slice(start, width)),
+                        Saved::Signs(signs) => Saved::Signs(signs.slice(start, width)),
+                    };
                 }
                 state.x_step = x.step;
                 state.noise =
@@ -316,7 +331,6 @@ impl<'a> Forward<'a> {
                 steps: steps.map(|steps| &steps[local]),
                 bias: &self.bias[range.clone()],
                 adc: (!self.chain.adc.is_off()).then(|| self.adc.columns(range.start, range.len())),
-                residual: outputs.residual.as_ref().map(|(kind, _)| *kind),
                 with_peak: outputs.peak.is_some(),
             };
             epilogue::finish(self.level, &mut states[..rows.len()], room, &common);

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::grad_panels::Panels;
 use super::grad_products::{Call, Gradients, Plan, ProductScratch, Turn, zero};
 use super::grad_rows::{Block, RowScratch};
-use super::operands::{Chain, Ranges, Residual, Sizes, matrix};
+use super::operands::{Chain, Ranges, Residual, Sizes, extents};
 use super::prepare::{Form, weight_quantizers};
 use crate::number::Kind;
 use crate::par::{run_stages, worth_waking};
@@ -43,10 +43,16 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 /// noise; what is not asked for is zero.
 ///
 /// `residual` says what the forward op saved. Of the slope nothing but dz is to be had: it comes
-/// without `noisy`, `adc_bits` and `with_ranges`, and where there is no weight noise.
+/// without `noisy`, `adc_bits` and `with_ranges`, and where there is no weight noise. Nor is more to
+/// be had of the signs, of which the slope is made again:
 ///
-/// Inputs: g f32\[M,N\], saved f32\[M,N\] (the residual of the forward op), then x, w and the operands from
-/// x_full_scale to columns as the forward op has them; `int8` needs every id.
+/// ```text
+/// slope = 0 where signs = 0, NaN where signs = -128, else 1 + ε·relative·sign(y)
+/// ```
+///
+/// Inputs: g f32\[M,N\], saved f32\[M,N\] or, of signs, i8\[M,N\] (the residual of the forward op),
+/// then x, w and the operands from x_full_scale to columns as the forward op has them; `int8` needs
+/// every id.
 /// Outputs: dx f32\[M,K\], dw as w, dbias f32\[N\], dx_full_scale f32\[M\],
 /// dw_full_scale f32\[N\], dy_full_scale f32\[N\], dnoise f32\[M,4\].
 #[derive(Debug)]
@@ -121,18 +127,22 @@ impl Op for OpticalMatmulGrad {
         chain.with_ids |= precision == Precision::Int8;
         let with_inputs = attrs.bool(Self::NAME, "with_inputs")?;
         let with_ranges = attrs.bool(Self::NAME, "with_ranges")?;
-        let residual = Residual::from_attrs(Self::NAME, attrs)?
-            .ok_or_else(|| chain.refuse("`residual` must be linear or slope, got none".into()))?;
-        if residual == Residual::Slope {
-            for (name, given) in [("noisy", chain.noisy), ("with_ranges", with_ranges)] {
+        let residual = Residual::from_attrs(Self::NAME, attrs)?.ok_or_else(|| {
+            chain.refuse("`residual` must be linear, slope or signs, got none".into())
+        })?;
+        if residual != Residual::Linear {
+            let kind = attrs.str(Self::NAME, "residual")?;
+            let drawn = chain.noisy && residual == Residual::Slope;
+            for (name, given) in [("noisy", drawn), ("with_ranges", with_ranges)] {
                 if given {
-                    let message = format!("with `residual` slope `{name}` must be false, got true");
+                    let message =
+                        format!("with `residual` {kind} `{name}` must be false, got true");
                     return Err(chain.refuse(message));
                 }
             }
             if !chain.adc.is_off() {
                 let bits = attrs.int(Self::NAME, "adc_bits")?;
-                let message = format!("with `residual` slope `adc_bits` must be 0, got {bits}");
+                let message = format!("with `residual` {kind} `adc_bits` must be 0, got {bits}");
                 return Err(chain.refuse(message));
             }
         }
@@ -144,14 +154,9 @@ impl Op for OpticalMatmulGrad {
             return Err(self.chain.refuse(format!("expected 11 operands, got {}", inputs.len())));
         };
         let sizes = self.chain.sizes(x, w)?;
-        for (name, fact) in [("g", g), ("saved", saved)] {
-            if matrix(Self::NAME, name, fact)? != &[sizes.rows, sizes.columns] {
-                let Sizes { rows, columns, .. } = sizes;
-                return Err(self
-                    .chain
-                    .refuse(format!("`{name}` must be f32[{rows},{columns}], got {fact}")));
-            }
-        }
+        let Sizes { rows, columns, .. } = sizes;
+        extents(Self::NAME, "g", g, DType::F32, &[&[rows], &[columns]])?;
+        extents(Self::NAME, "saved", saved, self.residual.dtype(), &[&[rows], &[columns]])?;
         self.chain.check_ranges_and_noise(ranges, sizes)?;
         let vector = |extent: usize| Fact::new(DType::F32, [extent]);
         Ok(vec![
@@ -210,15 +215,21 @@ fn turn(out: &mut [f32], matrix: &[f32], rows: usize, columns: usize) {
 /// Rows that are computed together: their dz is all that is kept of it.
 pub(super) const BLOCK: usize = 256;
 
+/// The residual of the forward op.
+#[derive(Clone, Copy)]
+pub(super) enum Saved<'a> {
+    Linear(&'a [f32]),
+    Slope(&'a [f32]),
+    Signs(&'a [i8]),
+}
+
 /// One call: its operands, and what is the same for all rows.
 pub(super) struct Backward<'a> {
     pub(super) level: Level,
     pub(super) chain: &'a Chain,
     pub(super) sizes: Sizes,
     pub(super) g: &'a [f32],
-    /// The residual of the forward op, as `residual` says.
-    pub(super) saved: &'a [f32],
-    pub(super) residual: Residual,
+    pub(super) saved: Saved<'a>,
     pub(super) x: &'a [f32],
     /// depth × columns
     pub(super) w: Cow<'a, [f32]>,
@@ -261,8 +272,11 @@ impl<'a> Backward<'a> {
             chain,
             sizes,
             g: inputs[0].data()?,
-            saved: inputs[1].data()?,
-            residual: op.residual,
+            saved: match op.residual {
+                Residual::Linear => Saved::Linear(inputs[1].data()?),
+                Residual::Slope => Saved::Slope(inputs[1].data()?),
+                Residual::Signs => Saved::Signs(inputs[1].data()?),
+            },
             x: inputs[2].data()?,
             w,
             dx_steps,

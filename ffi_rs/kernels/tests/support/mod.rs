@@ -11,30 +11,43 @@ use lumina_kernels::{Attr, Attrs, DType, Data, DataMut, Error, Fact, OPS, ParFor
 pub enum Tensor {
     F32(Vec<usize>, Vec<f32>),
     U32(Vec<usize>, Vec<u32>),
+    I8(Vec<usize>, Vec<i8>),
 }
 
 impl Tensor {
     pub fn shape(&self) -> &[usize] {
         match self {
-            Self::F32(shape, _) | Self::U32(shape, _) => shape,
+            Self::F32(shape, _) | Self::U32(shape, _) | Self::I8(shape, _) => shape,
         }
     }
 
     pub fn f32(&self) -> &[f32] {
         match self {
             Self::F32(_, data) => data,
-            Self::U32(..) => panic!("u32"),
+            Self::U32(..) | Self::I8(..) => panic!("not f32"),
+        }
+    }
+
+    pub fn i8(&self) -> &[i8] {
+        match self {
+            Self::I8(_, data) => data,
+            Self::F32(..) | Self::U32(..) => panic!("not i8"),
         }
     }
 
     pub fn bits(&self) -> Vec<u32> {
-        self.f32().iter().map(|v| v.to_bits()).collect()
+        match self {
+            Self::F32(_, data) => data.iter().map(|v| v.to_bits()).collect(),
+            Self::U32(_, data) => data.clone(),
+            Self::I8(_, data) => data.iter().map(|v| *v as u32).collect(),
+        }
     }
 
     pub fn fact(&self) -> Fact {
         match self {
             Self::F32(shape, _) => Fact::new(DType::F32, shape.as_slice()),
             Self::U32(shape, _) => Fact::new(DType::U32, shape.as_slice()),
+            Self::I8(shape, _) => Fact::new(DType::I8, shape.as_slice()),
         }
     }
 
@@ -42,10 +55,41 @@ impl Tensor {
         match self {
             Self::F32(shape, data) => View::new(shape, Data::F32(data)),
             Self::U32(shape, data) => View::new(shape, Data::U32(data)),
+            Self::I8(shape, data) => View::new(shape, Data::I8(data)),
         }
         .expect("a consistent tensor")
     }
+
+    fn view_mut(&mut self) -> ViewMut<'_> {
+        match self {
+            Self::F32(shape, data) => ViewMut::new(shape, DataMut::F32(data)),
+            Self::U32(shape, data) => ViewMut::new(shape, DataMut::U32(data)),
+            Self::I8(shape, data) => ViewMut::new(shape, DataMut::I8(data)),
+        }
+        .expect("a consistent tensor")
+    }
+
+    /// A tensor that no op has written.
+    fn unwritten(fact: Fact) -> Self {
+        let count = fact.shape.iter().product();
+        match fact.dtype {
+            DType::F32 => Self::F32(fact.shape, vec![UNWRITTEN; count]),
+            DType::I8 => Self::I8(fact.shape, vec![UNWRITTEN_BYTE; count]),
+            other => panic!("no op has results of {other}"),
+        }
+    }
+
+    fn is_written(&self) -> bool {
+        match self {
+            Self::F32(_, data) => data.iter().all(|v| *v != UNWRITTEN),
+            Self::U32(..) => true,
+            Self::I8(_, data) => data.iter().all(|v| *v != UNWRITTEN_BYTE),
+        }
+    }
 }
+
+const UNWRITTEN: f32 = -1.234_567_9e33;
+const UNWRITTEN_BYTE: i8 = 99;
 
 pub struct Map(pub HashMap<&'static str, Attr<'static>>);
 
@@ -67,20 +111,14 @@ pub fn run(
     let entry = OPS.iter().find(|entry| entry.name == name).expect("a known op");
     let op = (entry.make)(&Map(attrs.iter().copied().collect()))?;
     let facts: Vec<Fact> = inputs.iter().map(Tensor::fact).collect();
-    let shapes: Vec<Vec<usize>> =
-        op.output_shapes(&facts)?.into_iter().map(|fact| fact.shape).collect();
-    const UNWRITTEN: f32 = -1.234_567_9e33;
-    let mut buffers: Vec<Vec<f32>> =
-        shapes.iter().map(|shape| vec![UNWRITTEN; shape.iter().product()]).collect();
-    let mut outputs: Vec<ViewMut<'_>> = shapes
-        .iter()
-        .zip(&mut buffers)
-        .map(|(shape, data)| ViewMut::new(shape, DataMut::F32(data)).expect("a consistent result"))
-        .collect();
+    let mut results: Vec<Tensor> =
+        op.output_shapes(&facts)?.into_iter().map(Tensor::unwritten).collect();
+    let mut outputs: Vec<ViewMut<'_>> = results.iter_mut().map(Tensor::view_mut).collect();
     let views: Vec<View<'_>> = inputs.iter().map(Tensor::view).collect();
     op.run(&views, &mut outputs, pool)?;
-    assert!(buffers.iter().flatten().all(|v| *v != UNWRITTEN), "{name} left a result unwritten");
-    Ok(shapes.into_iter().zip(buffers).map(|(shape, data)| Tensor::F32(shape, data)).collect())
+    drop(outputs);
+    assert!(results.iter().all(Tensor::is_written), "{name} left a result unwritten");
+    Ok(results)
 }
 
 pub fn attrs(
