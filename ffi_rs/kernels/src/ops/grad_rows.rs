@@ -10,7 +10,7 @@ use super::grad_steps::{
 use super::operands::Sizes;
 use super::optical_matmul_grad::{Backward, Saved};
 use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
-use super::rounding::{self, raise, round_row, scale_of};
+use super::rounding::{self, Rounded, round_by_row};
 use crate::noise::SEEDED;
 use crate::number::{Kind, Number};
 use crate::quantizer::Converter;
@@ -145,38 +145,36 @@ impl Block {
                 self.x_steps.write(first, count),
             )
         };
-        let by_signs = matches!(backward.saved, Saved::Signs(_));
-        if !by_signs {
-            backward.prefetch(start + first);
-        }
+        backward.prefetch(start + first);
         // SAFETY: as this function's.
         unsafe { self.convert_inputs(backward, start, first, sums, x_steps, scratch) };
         bias.fill(0.0);
         y_full_scale.fill(0.0);
-        if backward.dx.rounded {
-            // SAFETY: as this function's.
-            unsafe { self.peaks.write(group * columns, columns) }.fill(0);
-            scratch.random.resize(count * columns);
-            let rows = start + first..start + first + count;
-            backward.ranges.rounding_words(backward.level, rows, &mut scratch.random);
-        }
-        if let Saved::Signs(signs) = backward.saved {
-            // SAFETY: as this function's.
-            let dz = unsafe { self.dz.write(first * columns, count * columns) };
-            let rows = start + first..start + first + count;
-            backward.fill_by_signs(dz, bias, signs, rows, &mut scratch.epsilon);
-        }
-        for (index, sums) in (first..).zip(sums) {
-            if !by_signs && index + 1 < first + count {
-                backward.prefetch(start + index + 1);
+        let rows = start + first..start + first + count;
+        // SAFETY: as this function's.
+        let dz = unsafe { self.dz.write(first * columns, count * columns) };
+        let epsilon = &mut scratch.epsilon;
+        let at = rows.start * columns..rows.end * columns;
+        match backward.saved {
+            Saved::Linear(y) => {
+                let dz = dz.chunks_exact_mut(columns.max(1));
+                for ((row, dz), sums) in rows.clone().zip(dz).zip(sums) {
+                    if row + 1 < rows.end {
+                        backward.prefetch(row + 1);
+                    }
+                    let mut sums = Sums { row: sums, bias, y_full_scale };
+                    backward.fill_by_linear(dz, y, row, &mut sums, epsilon);
+                }
             }
-            // SAFETY: as this function's.
-            let dz = unsafe { self.dz.write(index * columns, columns) };
-            let mut sums = Sums { row: sums, bias, y_full_scale };
-            backward.fill_dz(dz, start + index, &mut sums, &mut scratch.epsilon);
-            // SAFETY: as this function's.
-            unsafe { self.lay_out(backward, dz, index, scratch) };
+            Saved::Slope(slope) => {
+                by_slope(backward.level, dz, bias, &backward.g[at.clone()], &slope[at]);
+            }
+            Saved::Signs(signs) => {
+                backward.fill_by_signs(dz, bias, signs, rows.clone(), epsilon);
+            }
         }
+        // SAFETY: as this function's.
+        unsafe { self.lay_out(backward, dz, first, rows, scratch) };
     }
 
     /// Converts rows of x: their energy, their steps, and words for the product of dw.
@@ -263,7 +261,8 @@ impl Block {
         }
     }
 
-    /// Writes row `index` of dz as the left factor of dx, and raises the peaks of its columns.
+    /// Writes rows of dz, which are `first …` of the block and `rows` of the call, as the left
+    /// factor of dx, with the peaks of their columns.
     ///
     /// # Safety
     ///
@@ -272,7 +271,8 @@ impl Block {
         &self,
         backward: &Backward<'_>,
         dz: &[f32],
-        index: usize,
+        first: usize,
+        rows: Range<usize>,
         scratch: &mut RowScratch,
     ) {
         let Backward { level, sizes: Sizes { columns, .. }, dx, dw, .. } = *backward;
@@ -280,37 +280,40 @@ impl Block {
         if !(dx.rounded || dx.kind == Kind::Brain && backward.needs_inputs()) {
             return;
         }
+        let count = rows.len();
         let number = dx.kind.number(level);
-        let words = number.words(columns);
+        let size = number.words(columns);
         // SAFETY: as this function's.
-        let out = unsafe { self.dz_words.write(index * words, words) };
+        let words = unsafe { self.dz_words.write(first * size, count * size) };
         if !dx.rounded {
             let values = &mut scratch.dz;
             values.resize(columns);
-            multiply_each(level, values, dz, &backward.dx_steps);
-            if number == Number::F32 {
-                round_to_brain(level, values);
+            let rows = dz.chunks_exact(columns.max(1));
+            for (out, dz) in words.chunks_exact_mut(size.max(1)).zip(rows) {
+                multiply_each(level, values, dz, &backward.dx_steps);
+                if number == Number::F32 {
+                    round_to_brain(level, values);
+                }
+                narrow(level, out, values, number);
             }
-            return narrow(level, out, values, number);
+            return;
         }
+        let random = &mut scratch.random;
+        random.resize(count * columns);
+        backward.ranges.rounding_words(level, rows, random);
         // SAFETY: as this function's.
-        let (peaks, bits, dz_scale, x_step) = unsafe {
-            (
-                self.peaks.write(index / GROUP * columns, columns),
-                self.bits.write(index * columns, columns),
-                &mut self.dz_scale.write(index, 1)[0],
-                self.x_steps.read(index..index + 1)[0],
-            )
+        let (out, steps) = unsafe {
+            let out = Rounded {
+                words,
+                scales: self.dz_scale.write(first, count),
+                rest: self.bits.write(first * columns, count * columns),
+                peaks: self.peaks.write(first / GROUP * columns, columns),
+            };
+            (out, self.x_steps.read(first..first + count))
         };
-        let mut peak = 0;
-        let factors = &backward.dx_steps;
-        let x_step = if dw.form == Form::Code { x_step } else { 1.0 };
-        raise(level, &mut peak, peaks, dz, factors, x_step);
-        let (scale, inverse) = scale_of(peak);
-        *dz_scale = scale;
-        let random = &scratch.random[index % GROUP * columns..][..columns];
-        let row = rounding::Row { dz, factors, inverse, random };
-        round_row(level, out, bits, &row, number);
+        let by_row = if dw.form == Form::Code { steps } else { &[1.0; GROUP][..count] };
+        let upstream = rounding::Upstream { dz, by_column: &backward.dx_steps, by_row, random };
+        round_by_row(level, out, &upstream, number);
     }
 }
 
@@ -346,11 +349,11 @@ impl Backward<'_> {
         rows: Range<usize>,
         epsilon: &mut Scratch<f32>,
     ) {
-        let (columns, first) = (self.sizes.columns, rows.start);
+        let (columns, first, last) = (self.sizes.columns, rows.start, rows.end);
         let piece = |rows: Range<usize>, range: Range<usize>, epsilon: &mut [f32]| {
             for (row, epsilon) in rows.zip(epsilon.chunks_exact(range.len())) {
-                if range.start == 0 && row + GROUP < self.sizes.rows {
-                    self.prefetch(row + GROUP);
+                if range.start == 0 && row + 1 < last {
+                    self.prefetch(row + 1);
                 }
                 let of = |row: usize| row * columns + range.start..row * columns + range.end;
                 let noise = self.ranges.coefficients(row).map(|noise| (noise.relative(), epsilon));
@@ -362,16 +365,18 @@ impl Backward<'_> {
         self.ranges.noise_pieces(self.level, rows, 0..columns, epsilon, piece);
     }
 
-    /// Writes row `row` of dz, and adds to the sums along the row and the columns.
-    fn fill_dz(&self, dz: &mut [f32], row: usize, sums: &mut Sums<'_>, epsilon: &mut Scratch<f32>) {
+    /// Writes row `row` of dz from y, and adds to the sums along the row and the columns.
+    fn fill_by_linear(
+        &self,
+        dz: &mut [f32],
+        y: &[f32],
+        row: usize,
+        sums: &mut Sums<'_>,
+        epsilon: &mut Scratch<f32>,
+    ) {
         let columns = self.sizes.columns;
         let at = row * columns..(row + 1) * columns;
-        let g = &self.g[at.clone()];
-        let saved = match self.saved {
-            Saved::Linear(y) => &y[at],
-            Saved::Slope(slope) => return by_slope(self.level, dz, sums.bias, g, &slope[at]),
-            Saved::Signs(_) => return,
-        };
+        let (g, y) = (&self.g[at.clone()], &y[at]);
         let Sums { row: row_sums, bias, y_full_scale } = sums;
         let energy = row_sums.energy;
         let with_sums = self.with_ranges || self.ranges.has_weight_noise(row);
@@ -380,7 +385,7 @@ impl Backward<'_> {
         let piece = |_, range: Range<usize>, epsilon: &mut [f32]| {
             let adc = (!self.chain.adc.is_off())
                 .then(|| Converter::Each(self.adc.columns(range.start, range.len())));
-            let (g, y) = (&g[range.clone()], &saved[range.clone()]);
+            let (g, y) = (&g[range.clone()], &y[range.clone()]);
             let part = Upstream { g, y, adc, noise, epsilon };
             let sums = with_sums.then_some(&mut **row_sums);
             let y_full_scale = self.with_ranges.then(|| &mut y_full_scale[range.clone()]);

@@ -3,7 +3,7 @@
 use super::epilogue::Noise;
 use super::operands::{NO_SIGN, NO_SLOPE};
 use crate::quantizer::{Converter, PIECE, mask, mask_invalid, through};
-use crate::simd::{Aligned, for_each_level, lane_sum};
+use crate::simd::{Aligned, for_each_level, lane_sum, prefetch_all};
 
 /// Sums over the columns of one row, of p = h·ε/σ.
 #[derive(Clone, Copy, Default)]
@@ -169,9 +169,18 @@ for_each_level! {
 
 #[inline(always)]
 fn by_slope_body(dz: &mut [f32], bias: &mut [f32], g: &[f32], slope: &[f32]) {
-    for (((dz, bias), g), slope) in dz.iter_mut().zip(bias).zip(g).zip(slope) {
-        *dz = g * slope;
-        *bias += *dz;
+    let columns = bias.len().max(1);
+    let mut rows = g.chunks_exact(columns).zip(slope.chunks_exact(columns));
+    for dz in dz.chunks_exact_mut(columns) {
+        let Some((g, slope)) = rows.next() else { return };
+        if let Some((g, slope)) = rows.clone().next() {
+            prefetch_all(g);
+            prefetch_all(slope);
+        }
+        for (((dz, bias), g), slope) in dz.iter_mut().zip(&mut *bias).zip(g).zip(slope) {
+            *dz = g * slope;
+            *bias += *dz;
+        }
     }
 }
 
@@ -225,7 +234,7 @@ for_each_level! {
 }
 
 for_each_level! {
-    /// `dz = g · slope`, which is added to `bias`.
+    /// `dz = g · slope` for rows as long as `bias`, to which they are added.
     pub(super) fn by_slope(
         dz: &mut [f32],
         bias: &mut [f32],

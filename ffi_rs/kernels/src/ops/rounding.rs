@@ -6,6 +6,7 @@
 //!
 //! where u is uniform on the 65536 midpoints of (0, 1).
 
+use crate::noise::SEEDED;
 use crate::number::{Number, OFFSET};
 use crate::quantizer::integer;
 use crate::simd::for_each_level;
@@ -15,6 +16,7 @@ const LARGEST: f32 = 127.0;
 
 /// The scale of numbers whose largest magnitude has the bits `peak`: what one code stands for, and
 /// its reciprocal. (NaN, 0) if a number is not finite.
+#[inline(always)]
 pub(super) fn scale_of(peak: u32) -> (f32, f32) {
     let peak = f32::from_bits(peak);
     let scale = peak / LARGEST;
@@ -34,24 +36,16 @@ fn magnitude(v: f32) -> u32 {
     v.to_bits() & 0x7FFF_FFFF
 }
 
+/// The bits of the largest magnitude of `dz · by_column`; raises each of `peaks` to that of
+/// `dz · by_row`.
 #[inline(always)]
-fn raise_body(peak: &mut u32, peaks: &mut [u32], dz: &[f32], by_column: &[f32], by_row: f32) {
+fn raise(peaks: &mut [u32], dz: &[f32], by_column: &[f32], by_row: f32) -> u32 {
+    let mut peak = 0;
     for ((dz, by_column), peaks) in dz.iter().zip(by_column).zip(peaks) {
-        *peak = (*peak).max(magnitude(dz * by_column));
+        peak = peak.max(magnitude(dz * by_column));
         *peaks = (*peaks).max(magnitude(dz * by_row));
     }
-}
-
-for_each_level! {
-    /// Raises `peak` to the largest magnitude of `dz · by_column`, and each of `peaks` to that of
-    /// `dz · by_row`.
-    pub(super) fn raise(
-        peak: &mut u32,
-        peaks: &mut [u32],
-        dz: &[f32],
-        by_column: &[f32],
-        by_row: f32,
-    ) = raise_body
+    peak
 }
 
 #[inline(always)]
@@ -72,19 +66,71 @@ fn round(t: f32, inverse: f32, bits: u16) -> f32 {
     (t * inverse + u).floor().clamp(-LARGEST, LARGEST)
 }
 
-/// A row of dz, and what rounds it.
-pub(super) struct Row<'a> {
+/// Some rows of dz, and what rounds them.
+pub(super) struct Upstream<'a> {
     pub(super) dz: &'a [f32],
-    /// By column, what dz is multiplied by.
-    pub(super) factors: &'a [f32],
-    /// The reciprocal of the scale.
-    pub(super) inverse: f32,
-    /// Random words, whose upper bits are used.
+    /// What dz is multiplied by for dx, by column.
+    pub(super) by_column: &'a [f32],
+    /// What it is multiplied by for dw, by row.
+    pub(super) by_row: &'a [f32],
     pub(super) random: &'a [u32],
 }
 
+/// Where rounded rows of dz go.
+pub(super) struct Rounded<'a> {
+    /// Codes as words of a left factor.
+    pub(super) words: &'a mut [u32],
+    /// Of each row, what a code stands for.
+    pub(super) scales: &'a mut [f32],
+    /// The lower halves of the random words.
+    pub(super) rest: &'a mut [u16],
+    /// The bits of the largest magnitude of each column for dw.
+    pub(super) peaks: &'a mut [u32],
+}
+
 #[inline(always)]
-fn round_row_body(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number) {
+fn round_by_row_body(out: Rounded<'_>, upstream: &Upstream<'_>, number: Number) {
+    let columns = upstream.by_column.len();
+    let Rounded { words, scales, rest, peaks } = out;
+    if columns == 0 {
+        return scales.fill(0.0);
+    }
+    peaks.fill(0);
+    let rows = || upstream.dz.chunks_exact(columns);
+    let mut inverses = [0.0; SEEDED];
+    let of_rows = scales.iter_mut().zip(&mut inverses).zip(rows().zip(upstream.by_row));
+    for ((scale, inverse), (dz, by_row)) in of_rows {
+        (*scale, *inverse) = scale_of(raise(peaks, dz, upstream.by_column, *by_row));
+    }
+    let random = upstream.random.chunks_exact(columns);
+    let from = rows().zip(random).zip(inverses);
+    let to = words.chunks_exact_mut(number.words(columns)).zip(rest.chunks_exact_mut(columns));
+    for (((dz, random), inverse), (words, rest)) in from.zip(to) {
+        let row = Row { dz, factors: upstream.by_column, inverse, random };
+        round_row(words, rest, &row, number);
+    }
+}
+
+for_each_level! {
+    /// Rounds at most [`SEEDED`] rows, each of a scale of its own, by the upper halves of random words.
+    pub(super) fn round_by_row(
+        out: Rounded<'_>,
+        upstream: &Upstream<'_>,
+        number: Number,
+    ) = round_by_row_body
+}
+
+/// A row of dz, and what rounds it.
+struct Row<'a> {
+    dz: &'a [f32],
+    factors: &'a [f32],
+    /// The reciprocal of the scale.
+    inverse: f32,
+    random: &'a [u32],
+}
+
+#[inline(always)]
+fn round_row(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number) {
     let count = rest.len();
     let (dz, factors, random) = (&row.dz[..count], &row.factors[..count], &row.random[..count]);
     let code =
@@ -95,38 +141,27 @@ fn round_row_body(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Nu
     }
     match number {
         Number::Byte => {
-            let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
-            for (index, byte) in bytes[..count].iter_mut().enumerate() {
-                *byte = (integer(code(index)) + OFFSET) as u8;
+            let bytes: &mut [u8] = &mut bytemuck::cast_slice_mut(words)[..count];
+            for index in 0..count {
+                bytes[index] = (integer(code(index)) + OFFSET) as u8;
             }
         }
         Number::I16 => {
-            let halves: &mut [i16] = bytemuck::cast_slice_mut(words);
-            for (index, half) in halves[..count].iter_mut().enumerate() {
-                *half = integer(code(index)) as i16;
+            let halves: &mut [i16] = &mut bytemuck::cast_slice_mut(words)[..count];
+            for index in 0..count {
+                halves[index] = integer(code(index)) as i16;
             }
         }
         Number::F32 | Number::Bf16 => {
-            let numbers: &mut [f32] = bytemuck::cast_slice_mut(words);
-            for (index, number) in numbers[..count].iter_mut().enumerate() {
-                *number = code(index);
+            let numbers: &mut [f32] = &mut bytemuck::cast_slice_mut(words)[..count];
+            for index in 0..count {
+                numbers[index] = code(index);
             }
         }
     }
     for (rest, random) in rest.iter_mut().zip(random) {
         *rest = *random as u16;
     }
-}
-
-for_each_level! {
-    /// Rounds a row by the upper bits of its random words, and leaves the lower in `rest`; writes
-    /// the codes as words of a left factor.
-    pub(super) fn round_row(
-        words: &mut [u32],
-        rest: &mut [u16],
-        row: &Row<'_>,
-        number: Number,
-    ) = round_row_body
 }
 
 /// Rows of dz that follow each other along the depth of dw, as many as a word holds; the others are
