@@ -20,41 +20,67 @@ unsafe impl Zeroable for Line {}
 unsafe impl Pod for Line {}
 
 /// What no call uses.
-static SPARE: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
-/// Lines that are kept at most: 32 MiB.
-const KEPT: usize = (32 << 20) / size_of::<Line>();
+static SPARE: Mutex<Spare> =
+    Mutex::new(Spare { small: [const { Vec::new() }; CLASSES], large: Vec::new() });
+/// Lines of large pieces that are kept at most: 30 MiB.
+const KEPT: usize = (30 << 20) / size_of::<Line>();
+/// Sizes of small pieces, of which a call needs many: 1, 2, 4 … 1024 lines.
+const CLASSES: usize = 11;
+/// Pieces that are kept at most of each of these sizes: 2 MiB in all.
+const KEPT_OF_A_CLASS: usize = 16;
+
+struct Spare {
+    small: [Vec<Vec<Line>>; CLASSES],
+    /// From the oldest to the latest.
+    large: Vec<Vec<Line>>,
+}
+
+impl Spare {
+    fn take(&mut self, count: usize) -> Option<Vec<Line>> {
+        if let Some(class) = self.small.get_mut(class_of(count)) {
+            return class.pop();
+        }
+        // The smallest that does, unless it would keep most of a large one busy.
+        let fitting = self.large.iter().enumerate().filter(|(_, lines)| lines.len() >= count);
+        let (index, best) = fitting.min_by_key(|(_, lines)| lines.len())?;
+        (best.len() <= 8 * count).then(|| self.large.remove(index))
+    }
+
+    /// Keeps `lines` for later calls, in place of older ones if they are too many.
+    fn give(&mut self, lines: Vec<Line>) {
+        if let Some(class) = self.small.get_mut(class_of(lines.len())) {
+            if class.len() < KEPT_OF_A_CLASS {
+                class.push(lines);
+            }
+            return;
+        }
+        let mut total = lines.len() + self.large.iter().map(Vec::len).sum::<usize>();
+        while total > KEPT && !self.large.is_empty() {
+            total -= self.large.remove(0).len();
+        }
+        if total <= KEPT {
+            self.large.push(lines);
+        }
+    }
+}
+
+/// The size of a piece that holds so many lines, as a power of two.
+fn class_of(count: usize) -> usize {
+    count.next_power_of_two().trailing_zeros() as usize
+}
 
 /// At least so many lines, which hold anything.
 fn take(count: usize) -> Vec<Line> {
-    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    // The smallest that does, unless it would keep most of a large one busy.
-    let fitting = spare.iter().enumerate().filter(|(_, lines)| lines.len() >= count);
-    let best = fitting.min_by_key(|(_, lines)| lines.len()).map(|(index, _)| index);
-    let kept = best.filter(|best| spare[*best].len() <= 8 * count);
-    let mut lines = match kept.map(|index| spare.swap_remove(index)) {
-        Some(lines) => lines,
-        None => {
-            drop(spare);
-            vec![Line([0; 8]); count]
-        }
-    };
+    let kept = SPARE.lock().unwrap_or_else(PoisonError::into_inner).take(count);
+    let mut lines = kept.unwrap_or_else(|| {
+        let whole = if class_of(count) < CLASSES { count.next_power_of_two() } else { count };
+        vec![Line([0; 8]); whole]
+    });
     if cfg!(debug_assertions) {
         // Nobody is to count on what is there.
         lines.fill(Line([u64::MAX; 8]));
     }
     lines
-}
-
-/// Keeps `lines` for later calls, in place of older ones if they are too many.
-fn give(lines: Vec<Line>) {
-    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut total: usize = lines.len() + spare.iter().map(|lines| lines.len()).sum::<usize>();
-    while total > KEPT && !spare.is_empty() {
-        total -= spare.remove(0).len();
-    }
-    if total <= KEPT {
-        spare.push(lines);
-    }
 }
 
 /// Numbers that hold anything until they are written.
@@ -99,7 +125,7 @@ impl<T> Drop for Scratch<T> {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         if !lines.is_empty() {
-            give(lines);
+            SPARE.lock().unwrap_or_else(PoisonError::into_inner).give(lines);
         }
     }
 }
@@ -154,7 +180,14 @@ mod tests {
             drop(many);
             drop(Scratch::<u64>::new(1 << 23));
             let spare = SPARE.lock().unwrap();
-            assert!(spare.iter().map(|lines| lines.len()).sum::<usize>() <= KEPT);
+            assert!(spare.large.iter().map(Vec::len).sum::<usize>() <= KEPT);
+        }
+        let many: Vec<Scratch<u64>> = (0..100).map(|_| Scratch::new(100)).collect();
+        drop(many);
+        let spare = SPARE.lock().unwrap();
+        assert!(spare.small.iter().all(|class| class.len() <= KEPT_OF_A_CLASS));
+        for (class, pieces) in spare.small.iter().enumerate() {
+            assert!(pieces.iter().all(|lines| lines.len() == 1 << class));
         }
     }
 }
