@@ -108,7 +108,8 @@ pub(crate) fn worth_waking(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor
 pub const WAKING: usize = 60_000;
 
 /// Runs stages of chunks in one parallel loop: `task(stage, chunk, worker)` for each of the
-/// `stages[stage]` chunks starts when all chunks of the stages before are done.
+/// `stages[stage]` chunks starts when all chunks of the stages before are done. Each stage hands out
+/// its chunks from [`BothEnds`].
 ///
 /// A loop for each stage would wake the other threads anew, which takes longer than a short stage.
 pub(crate) fn run_stages(
@@ -119,16 +120,16 @@ pub(crate) fn run_stages(
     let mut starts = Vec::with_capacity(stages.len());
     let mut chunks = 0;
     for count in stages {
-        starts.push(chunks);
+        starts.push((chunks, BothEnds::new(*count)));
         chunks += count;
     }
     let finished = AtomicUsize::new(0);
     pool.run(chunks, &|chunk, worker| {
         // Empty stages start where the next one does.
-        let stage = starts.partition_point(|start| *start <= chunk) - 1;
-        let start = starts[stage];
+        let stage = starts.partition_point(|(start, _)| *start <= chunk) - 1;
+        let (start, order) = &starts[stage];
         // Those are running, or done: chunks start in order.
-        let is_done = || finished.load(Ordering::Acquire) >= start;
+        let is_done = || finished.load(Ordering::Acquire) >= *start;
         if !spin_until(is_done) {
             while !is_done() {
                 // They may wait for this CPU.
@@ -136,7 +137,7 @@ pub(crate) fn run_stages(
             }
         }
         let _done = Finish(&finished);
-        task(stage, chunk - start, worker);
+        task(stage, order.take(worker), worker);
     });
 }
 

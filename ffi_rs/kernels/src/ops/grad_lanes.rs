@@ -13,7 +13,7 @@ use super::grad_steps::accumulate;
 use super::operands::Sizes;
 use super::optical_matmul_grad::{BLOCK, Backward, WorkerScratch};
 use crate::ParFor;
-use crate::par::{BothEnds, run_stages};
+use crate::par::run_stages;
 use crate::scratch::Scratch;
 use crate::shared::SharedMut;
 
@@ -54,20 +54,18 @@ impl Backward<'_> {
         let sums = Sums::new(gradients, &mut memory, depth * columns, columns);
         let blocks = rows.div_ceil(BLOCK);
         let stages = [panels.chunks(), lanes, columns.div_ceil(WIDTH)];
-        let order = BothEnds::new(lanes);
         let scratch: Vec<_> =
             (0..pool.width()).map(|_| Mutex::new(LaneScratch::default())).collect();
         run_stages(pool, &stages, &|stage, chunk, worker| match stage {
             // SAFETY: each panel is filled by one chunk.
             0 => unsafe { panels.fill(self, chunk) },
             1 => {
-                let lane = order.take(worker);
                 let mut scratch = scratch[worker].lock().expect("no chunk panicked");
                 let LaneScratch { block, worker } = &mut *scratch;
                 let block = block.get_or_insert_with(|| Block::new(self, BLOCK));
-                let call = Call { block, panels, plan: &plan, gradients: &sums.lanes[lane] };
-                let first = lane * blocks / lanes;
-                for index in first..(lane + 1) * blocks / lanes {
+                let call = Call { block, panels, plan: &plan, gradients: &sums.lanes[chunk] };
+                let first = chunk * blocks / lanes;
+                for index in first..(chunk + 1) * blocks / lanes {
                     let rows = index * BLOCK..rows.min((index + 1) * BLOCK);
                     let turn = Turn { first: index == first, last: false };
                     // SAFETY: the block and the sums are those of this chunk, and no other one has

@@ -191,10 +191,9 @@ impl<'a> Forward<'a> {
             (Staged::scratch(shared_rows * words), Staged::new(Row::default(), shared_rows));
         let scratch: Vec<_> = (0..workers).map(|_| Mutex::new(Inputs::default())).collect();
         let stages = [self.weights.chunks(), shared_rows.div_ceil(8), blocks * groups];
-        let [weights, tiles] = [stages[0], stages[2]].map(BothEnds::new);
         run_stages(pool, &stages, &|stage, chunk, worker| match stage {
             // SAFETY: each chunk of columns is converted once.
-            0 => unsafe { self.weights.convert(weights.take(worker)) },
+            0 => unsafe { self.weights.convert(chunk) },
             1 => {
                 for row in 8 * chunk..rows.min(8 * chunk + 8) {
                     // SAFETY: each row is converted by one chunk.
@@ -204,7 +203,6 @@ impl<'a> Forward<'a> {
                 }
             }
             _ => {
-                let chunk = tiles.take(worker);
                 let (row, column) = (chunk / groups * block, chunk % groups * group);
                 let tile = Tile {
                     rows: row..rows.min(row + block),

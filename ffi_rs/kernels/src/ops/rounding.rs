@@ -133,8 +133,11 @@ struct Row<'a> {
 fn round_row(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number) {
     let count = rest.len();
     let (dz, factors, random) = (&row.dz[..count], &row.factors[..count], &row.random[..count]);
-    let code =
-        |index: usize| round(dz[index] * factors[index], row.inverse, (random[index] >> 16) as u16);
+    let codes = dz
+        .iter()
+        .zip(factors)
+        .zip(random)
+        .map(|((dz, factor), random)| round(dz * factor, row.inverse, (random >> 16) as u16));
     // What is behind the last number must not be looked at: 0 times anything finite.
     if let Some(last) = words.last_mut() {
         *last = 0;
@@ -142,20 +145,20 @@ fn round_row(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number)
     match number {
         Number::Byte => {
             let bytes: &mut [u8] = &mut bytemuck::cast_slice_mut(words)[..count];
-            for index in 0..count {
-                bytes[index] = (integer(code(index)) + OFFSET) as u8;
+            for (byte, code) in bytes.iter_mut().zip(codes) {
+                *byte = (integer(code) + OFFSET) as u8;
             }
         }
         Number::I16 => {
             let halves: &mut [i16] = &mut bytemuck::cast_slice_mut(words)[..count];
-            for index in 0..count {
-                halves[index] = integer(code(index)) as i16;
+            for (half, code) in halves.iter_mut().zip(codes) {
+                *half = integer(code) as i16;
             }
         }
         Number::F32 | Number::Bf16 => {
             let numbers: &mut [f32] = &mut bytemuck::cast_slice_mut(words)[..count];
-            for index in 0..count {
-                numbers[index] = code(index);
+            for (number, code) in numbers.iter_mut().zip(codes) {
+                *number = code;
             }
         }
     }
