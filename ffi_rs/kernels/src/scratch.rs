@@ -22,12 +22,12 @@ unsafe impl Pod for Line {}
 /// What no call uses.
 static SPARE: Mutex<Spare> =
     Mutex::new(Spare { small: [const { Vec::new() }; CLASSES], large: Vec::new() });
-/// Lines of large pieces that are kept at most: 30 MiB.
-const KEPT: usize = (30 << 20) / size_of::<Line>();
+/// Lines of large pieces that are kept at most: 26 MiB.
+const KEPT: usize = (26 << 20) / size_of::<Line>();
 /// Sizes of small pieces, of which a call needs many: 1, 2, 4 … 1024 lines.
 const CLASSES: usize = 11;
-/// Pieces that are kept at most of each of these sizes: 2 MiB in all.
-const KEPT_OF_A_CLASS: usize = 16;
+/// Lines that are kept at most of each of these sizes: less than 6 MiB in all.
+const KEPT_OF_A_CLASS: usize = (512 << 10) / size_of::<Line>();
 
 struct Spare {
     small: [Vec<Vec<Line>>; CLASSES],
@@ -49,7 +49,7 @@ impl Spare {
     /// Keeps `lines` for later calls, in place of older ones if they are too many.
     fn give(&mut self, lines: Vec<Line>) {
         if let Some(class) = self.small.get_mut(class_of(lines.len())) {
-            if class.len() < KEPT_OF_A_CLASS {
+            if (class.len() + 1) * lines.len() <= KEPT_OF_A_CLASS {
                 class.push(lines);
             }
             return;
@@ -182,12 +182,14 @@ mod tests {
             let spare = SPARE.lock().unwrap();
             assert!(spare.large.iter().map(Vec::len).sum::<usize>() <= KEPT);
         }
-        let many: Vec<Scratch<u64>> = (0..100).map(|_| Scratch::new(100)).collect();
-        drop(many);
+        for len in [1, 8, 100, 8 << 10] {
+            let many: Vec<Scratch<u64>> = (0..2000).map(|_| Scratch::new(len)).collect();
+            drop(many);
+        }
         let spare = SPARE.lock().unwrap();
-        assert!(spare.small.iter().all(|class| class.len() <= KEPT_OF_A_CLASS));
         for (class, pieces) in spare.small.iter().enumerate() {
             assert!(pieces.iter().all(|lines| lines.len() == 1 << class));
+            assert!(pieces.len() << class <= KEPT_OF_A_CLASS);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the outputs of the forward op go through after the product, a piece of a row at a time.
 
-use super::operands::{Coefficients, NO_SIGN, NO_SLOPE, sign};
+use super::operands::{Coefficients, NO_SIGN, NO_SLOPE, Saved, sign};
 use crate::quantizer::{
     Columns, Converter, PIECE, code_and_distance, code_of_bits, convert_body, mask, mask_invalid,
     within,
@@ -12,7 +12,7 @@ use crate::simd::{Aligned, for_each_level};
 pub(super) struct Row<'a> {
     /// The product, which the results replace.
     pub(super) out: &'a mut [f32],
-    pub(super) saved: Saved<&'a mut [f32], &'a mut [i8]>,
+    pub(super) saved: Option<Saved<&'a mut [f32], &'a mut [i8]>>,
     /// What a unit of the products stands for, before the step of the column.
     pub(super) x_step: f32,
     pub(super) noise: Option<Noise>,
@@ -27,16 +27,6 @@ pub(super) struct Common<'a> {
     pub(super) bias: &'a [f32],
     pub(super) adc: Option<Columns<'a>>,
     pub(super) with_peak: bool,
-}
-
-/// What is saved for the backward op, and where.
-#[derive(Default)]
-pub(super) enum Saved<Floats, Bytes> {
-    #[default]
-    Nothing,
-    Linear(Floats),
-    Slope(Floats),
-    Signs(Bytes),
 }
 
 /// The noise of a row.
@@ -69,13 +59,13 @@ fn finish_body(rows: &mut [Row<'_>], room: &mut [f32], common: &Common<'_>) {
         }
         let mut slope: &mut [f32] = &mut [];
         match saved {
-            Saved::Nothing => {}
-            Saved::Linear(y) => y.copy_from_slice(out),
-            Saved::Slope(values) => slope = values,
-            Saved::Signs(signs) => write_signs(signs, out),
+            None => {}
+            Some(Saved::Linear(y)) => y.copy_from_slice(out),
+            Some(Saved::Slope(values)) => slope = values,
+            Some(Saved::Signs(signs)) => write_signs(signs, out),
         }
         let clipped = convert_row(out, room, slope, *noise, &common.adc);
-        if let (Saved::Signs(signs), true) = (saved, clipped) {
+        if let (Some(Saved::Signs(signs)), true) = (saved, clipped) {
             mask_signs(signs, room, &common.adc);
         }
     }

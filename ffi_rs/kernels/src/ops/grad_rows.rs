@@ -7,8 +7,8 @@ use super::grad_products::Gradients;
 use super::grad_steps::{
     RowSums, Upstream, accumulate, by_signs, by_slope, multiply_each, scale, upstream,
 };
-use super::operands::Sizes;
-use super::optical_matmul_grad::{Backward, Saved};
+use super::operands::{Saved, Sizes};
+use super::optical_matmul_grad::Backward;
 use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
 use super::rounding::{self, Rounded, round_by_row};
 use crate::noise::SEEDED;

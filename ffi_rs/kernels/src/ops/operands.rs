@@ -140,6 +140,14 @@ impl Residual {
     }
 }
 
+/// What is handed on, and where it is.
+#[derive(Clone, Copy)]
+pub(crate) enum Saved<Floats, Bytes> {
+    Linear(Floats),
+    Slope(Floats),
+    Signs(Bytes),
+}
+
 /// What stands in a residual of signs for a y that is 0, which has none.
 pub(crate) const NO_SIGN: i8 = 2;
 /// What stands there for an output whose slope is NaN.

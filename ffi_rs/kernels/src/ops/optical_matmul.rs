@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::epilogue::{self, Common, Noise, Saved};
+use super::epilogue::{self, Common, Noise};
 use super::factor::Factor;
-use super::operands::{Chain, Ranges, Residual, Sizes, Weights, extents};
+use super::operands::{Chain, Ranges, Residual, Saved, Sizes, Weights, extents};
 use super::prepare::{Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Left, Product, Sum, multiply};
 use crate::noise::{self, SEEDED};
@@ -84,12 +84,14 @@ impl Op for OpticalMatmul {
         let (out, others) = outputs.split_first_mut().expect("one output to three");
         let (residual, peak) = others.split_at_mut(usize::from(self.residual.is_some()));
         let saved = match (self.residual, residual.first_mut()) {
-            (Some(Residual::Linear), Some(saved)) => {
-                Saved::Linear(SharedMut::new(saved.data_mut()?))
+            (Some(Residual::Linear), Some(y)) => Some(Saved::Linear(SharedMut::new(y.data_mut()?))),
+            (Some(Residual::Slope), Some(slope)) => {
+                Some(Saved::Slope(SharedMut::new(slope.data_mut()?)))
             }
-            (Some(Residual::Slope), Some(saved)) => Saved::Slope(SharedMut::new(saved.data_mut()?)),
-            (Some(Residual::Signs), Some(saved)) => Saved::Signs(SharedMut::new(saved.data_mut()?)),
-            _ => Saved::Nothing,
+            (Some(Residual::Signs), Some(signs)) => {
+                Some(Saved::Signs(SharedMut::new(signs.data_mut()?)))
+            }
+            _ => None,
         };
         let outputs = Outputs {
             out: SharedMut::new(out.data_mut()?),
@@ -104,7 +106,7 @@ impl Op for OpticalMatmul {
 /// What the chunks write.
 struct Outputs<'a> {
     out: SharedMut<'a, f32>,
-    saved: Saved<SharedMut<'a, f32>, SharedMut<'a, i8>>,
+    saved: Option<Saved<SharedMut<'a, f32>, SharedMut<'a, i8>>>,
     peak: Option<Maxima<'a>>,
 }
 
@@ -314,12 +316,11 @@ impl<'a> Forward<'a> {
                 // SAFETY: as above, of both outputs.
                 unsafe {
                     state.out = outputs.out.slice(start, width);
-                    state.saved = match &outputs.saved {
-                        Saved::Nothing => Saved::Nothing,
+                    state.saved = outputs.saved.as_ref().map(|saved| match saved {
                         Saved::Linear(y) => Saved::Linear(y.slice(start, width)),
                         Saved::Slope(slope) => Saved::Slope(slope.slice(start, width)),
                         Saved::Signs(signs) => Saved::Signs(signs.slice(start, width)),
-                    };
+                    });
                 }
                 state.x_step = x.step;
                 state.noise =

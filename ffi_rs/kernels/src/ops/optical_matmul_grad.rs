@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::grad_panels::Panels;
 use super::grad_products::{Call, Gradients, Plan, ProductScratch, Turn, zero};
 use super::grad_rows::{Block, RowScratch};
-use super::operands::{Chain, Ranges, Residual, Sizes, extents};
+use super::operands::{Chain, Ranges, Residual, Saved, Sizes, extents};
 use super::prepare::{Form, weight_quantizers};
 use crate::number::Kind;
 use crate::par::{run_stages, worth_waking};
@@ -215,21 +215,14 @@ fn turn(out: &mut [f32], matrix: &[f32], rows: usize, columns: usize) {
 /// Rows that are computed together: their dz is all that is kept of it.
 pub(super) const BLOCK: usize = 256;
 
-/// The residual of the forward op.
-#[derive(Clone, Copy)]
-pub(super) enum Saved<'a> {
-    Linear(&'a [f32]),
-    Slope(&'a [f32]),
-    Signs(&'a [i8]),
-}
-
 /// One call: its operands, and what is the same for all rows.
 pub(super) struct Backward<'a> {
     pub(super) level: Level,
     pub(super) chain: &'a Chain,
     pub(super) sizes: Sizes,
     pub(super) g: &'a [f32],
-    pub(super) saved: Saved<'a>,
+    /// The residual of the forward op.
+    pub(super) saved: Saved<&'a [f32], &'a [i8]>,
     pub(super) x: &'a [f32],
     /// depth × columns
     pub(super) w: Cow<'a, [f32]>,
