@@ -211,17 +211,19 @@ fn the_slope_is_all_that_the_products_need() {
 #[test]
 fn signs_and_relative_noise_are_the_slope_to_the_bit() {
     for (noise, noisy) in [(QUIET, false), (QUIET, true), ([0.0, 0.0, 0.2, 0.0], true)] {
-        for (bits, bad) in [[0, 0, 0], [0, 0, 8], [8, 8, 8], [12, 4, 6]]
-            .into_iter()
-            .flat_map(|bits| [None, Some(f32::NAN), Some(f32::INFINITY)].map(|bad| (bits, bad)))
-        {
-            let size = [300, 9, 335];
+        for (bits, bad) in [
+            ([0, 0, 0], f32::NAN),
+            ([0, 0, 8], 0.5),
+            ([8, 8, 8], f32::INFINITY),
+            ([12, 4, 6], f32::NAN),
+        ] {
+            let size = [270, 9, 275];
             let (attrs, mut inputs) = gradient_operands(size, bits, false, noise);
             let mut forward = operands(size, false, noise);
             // Of a row of zeros, y is the bias, and of some columns 0; of the next one not finite.
             let Tensor::F32(_, x) = &mut forward[0] else { unreachable!() };
             x[..9].fill(0.0);
-            x[9..18].fill(bad.unwrap_or(0.5));
+            x[9..18].fill(bad);
             inputs[2] = forward[0].clone();
             let Tensor::F32(_, bias) = &mut forward[2] else { unreachable!() };
             bias[..20].fill(0.0);
@@ -236,8 +238,8 @@ fn signs_and_relative_noise_are_the_slope_to_the_bit() {
                     results.iter().map(Tensor::bits).collect::<Vec<_>>()
                 };
                 let expected = gradient("slope", false, &Serial);
-                let label = format!("{noise:?} {bits:?} {bad:?} {precision}");
-                for threads in [1, 2, 7] {
+                let label = format!("{noise:?} {bits:?} {bad} {precision}");
+                for threads in [1, 7] {
                     let pool = RayonPool::new(threads).unwrap();
                     assert_eq!(gradient("signs", noisy, &pool), expected, "{label} {threads}");
                 }
