@@ -367,11 +367,19 @@ impl<'a> Backward<'a> {
                     }
                     0 => block.fill(self, rows, chunk, gradients, &mut scratch.rows),
                     1 | 2 => {
-                        let inputs = if stage % 4 == 1 { plan.inputs(rows.len()) } else { 0 };
+                        let with_dx = stage % 4 == 1;
+                        let inputs = if with_dx { plan.inputs(rows.len()) } else { 0 };
+                        let weights = if with_dx == dw_with_dx { plan.weights } else { 0 };
                         let scratch = &mut scratch.products;
-                        match chunk.checked_sub(inputs) {
-                            None => self.multiply_inputs(&call, rows, chunk, scratch),
-                            Some(part) => self.multiply_weights(&call, rows, part, turn, scratch),
+                        // From both ends those of dw come first, which are larger.
+                        match chunk.checked_sub(weights / 2) {
+                            Some(part) if part < inputs => {
+                                self.multiply_inputs(&call, rows, part, scratch);
+                            }
+                            part => {
+                                let part = part.map_or(chunk, |_| chunk - inputs);
+                                self.multiply_weights(&call, rows, part, turn, scratch);
+                            }
                         }
                     }
                     _ => self.add_up(&call, rows),
