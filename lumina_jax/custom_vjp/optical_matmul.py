@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -278,15 +277,15 @@ class _Chain:
             "noisy": self.noisy,
         }
 
-    def residual(self, wanted: _Wanted, size: Any) -> str:
-        """What the forward op saves of `size` outputs for the gradients that are wanted."""
+    def residual(self, *, ranges: bool, size: Any) -> str:
+        """What the forward op saves of `size` outputs, with or without gradients of `ranges`."""
         if self.beside == "linear":
             return "linear"
         if not (self.noisy or self.adc_bits):
             # The output is what the backward pass needs to know of y.
             return "none"
         # Ranges, noise and the power of x take other factors from y than its slope.
-        if wanted.ranges or self.weight_noise:
+        if ranges or self.weight_noise:
             return "linear"
         # A slope that no cache holds is written and read as slowly as ε is drawn again.
         is_large = isinstance(size, int) and size >= _MANY_OUTPUTS
@@ -317,15 +316,11 @@ def _forward(
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class _Wanted:
-    """Which gradients are asked for, of those that cost something."""
+    """Which gradients are asked for, of those that cost something, and what is saved for them."""
 
     inputs: bool
     ranges: bool
-
-
-def _size(operands: Sequence[jax.Array]) -> Any:
-    """The number of outputs of x and w."""
-    return operands[0].shape[0] * operands[1].shape[1]
+    residual: str
 
 
 def _fwd(chain: _Chain, *primals: CustomVJPPrimal) -> tuple[list[jax.Array], tuple[Any, ...]]:
@@ -336,11 +331,14 @@ def _fwd(chain: _Chain, *primals: CustomVJPPrimal) -> tuple[list[jax.Array], tup
             f"precision"
         )
     operands = tuple(primal.value for primal in primals)
+    ranges = any(primal.perturbed for primal in primals[3:7])
+    size = operands[0].shape[0] * operands[1].shape[1]
     wanted = _Wanted(
-        inputs=primals[0].perturbed, ranges=any(primal.perturbed for primal in primals[3:7])
+        inputs=primals[0].perturbed,
+        ranges=ranges,
+        residual=chain.residual(ranges=ranges, size=size),
     )
-    residual = chain.residual(wanted, _size(operands))
-    results, saved = _forward(chain, operands, residual=residual)
+    results, saved = _forward(chain, operands, residual=wanted.residual)
     return results, (wanted, saved, *operands)
 
 
@@ -352,14 +350,14 @@ def _bwd(
         return (None,) * 10
     if chain.grad_precision == "int8" and not chain.noisy:
         rows, columns = (ids(extent) for extent in saved.shape)
-    attrs = {**chain.attrs, "residual": "linear"}
-    match chain.residual(wanted, _size((x, w))):
+    attrs = chain.attrs
+    match wanted.residual:
         case "slope":
             attrs |= {"residual": "slope", "noisy": False, "adc_bits": 0}
         case "signs":
             attrs |= {"residual": "signs", "adc_bits": 0}
         case _:
-            pass
+            attrs |= {"residual": "linear"}
     gradients = OPS["optical_matmul_grad"](
         cotangents[0], saved, x, w, x_range, w_range, y_range, noise, seed, rows, columns,
         **attrs, grad_precision=chain.grad_precision,

@@ -143,7 +143,7 @@ pub(crate) fn run_stages(
 
 /// Hands out chunks from both ends: worker 0 gets the first ones, the others the last, so that most
 /// of what the caches of a thread's core hold from one call is of use in the next.
-pub(crate) struct BothEnds {
+struct BothEnds {
     chunks: usize,
     from_start: AtomicUsize,
     from_end: AtomicUsize,
@@ -151,12 +151,12 @@ pub(crate) struct BothEnds {
 
 impl BothEnds {
     /// Of `chunks` chunks.
-    pub(crate) fn new(chunks: usize) -> Self {
+    fn new(chunks: usize) -> Self {
         Self { chunks, from_start: AtomicUsize::new(0), from_end: AtomicUsize::new(0) }
     }
 
     /// A chunk that nobody has; to be called as many times as there are chunks.
-    pub(crate) fn take(&self, worker: usize) -> usize {
+    fn take(&self, worker: usize) -> usize {
         if worker == 0 {
             self.from_start.fetch_add(1, Ordering::Relaxed)
         } else {

@@ -117,7 +117,7 @@ fn write_signs(signs: &mut [i8], y: &[f32]) {
     }
 }
 
-/// Takes signs through the converter that is seen by `seen`.
+/// Takes signs through the converter of what is `seen`.
 #[inline(always)]
 fn mask_signs(signs: &mut [i8], seen: &[f32], adc: &Option<Columns<'_>>) {
     let mut pass = Aligned([1.0; PIECE]);

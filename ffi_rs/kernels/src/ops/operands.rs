@@ -118,17 +118,24 @@ pub(crate) enum Residual {
 }
 
 impl Residual {
+    const ALL: [Self; 3] = [Self::Linear, Self::Slope, Self::Signs];
+
     /// From attribute `residual`; None is "none".
     pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Option<Self>, Error> {
-        match attrs.str(op, "residual")? {
-            "none" => Ok(None),
-            "linear" => Ok(Some(Self::Linear)),
-            "slope" => Ok(Some(Self::Slope)),
-            "signs" => Ok(Some(Self::Signs)),
-            other => Err(Error::invalid(
-                op,
-                format!("`residual` must be none, linear, slope or signs, got {other}"),
-            )),
+        let text = attrs.str(op, "residual")?;
+        let residual = Self::ALL.into_iter().find(|residual| residual.name() == text);
+        if residual.is_none() && text != "none" {
+            let message = format!("`residual` must be none, linear, slope or signs, got {text}");
+            return Err(Error::invalid(op, message));
+        }
+        Ok(residual)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Slope => "slope",
+            Self::Signs => "signs",
         }
     }
 

@@ -10,7 +10,7 @@ use super::prepare::{Row, code_row, convert_row, weight_quantizers};
 use crate::gemm::{Left, Product, Sum, multiply};
 use crate::noise::{self, SEEDED};
 use crate::number::Kind;
-use crate::par::{BothEnds, run_stages, worth_waking};
+use crate::par::{run_stages, worth_waking};
 use crate::quantizer::Quantizers;
 use crate::scratch::Scratch;
 use crate::shared::{Maxima, SharedMut, Staged};
@@ -228,10 +228,8 @@ impl<'a> Forward<'a> {
     /// another core would have to fetch them. Each worker converts x anew, which is less.
     fn run_columns(&self, outputs: &Outputs<'_>, pool: &dyn ParFor) {
         let (rows, words) = (self.sizes.rows, self.words());
-        let order = BothEnds::new(self.weights.chunks());
         let scratch: Vec<_> = (0..pool.width()).map(|_| Mutex::new(Inputs::default())).collect();
-        pool.run(self.weights.chunks(), &|_, worker| {
-            let chunk = order.take(worker);
+        run_stages(pool, &[self.weights.chunks()], &|_, chunk, worker| {
             // SAFETY: each chunk of columns is converted once.
             unsafe { self.weights.convert(chunk) };
             let mut inputs = scratch[worker].lock().expect("no chunk panicked");

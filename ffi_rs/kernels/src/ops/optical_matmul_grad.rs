@@ -131,7 +131,7 @@ impl Op for OpticalMatmulGrad {
             chain.refuse("`residual` must be linear, slope or signs, got none".into())
         })?;
         if residual != Residual::Linear {
-            let kind = attrs.str(Self::NAME, "residual")?;
+            let kind = residual.name();
             let drawn = chain.noisy && residual == Residual::Slope;
             for (name, given) in [("noisy", drawn), ("with_ranges", with_ranges)] {
                 if given {

@@ -28,13 +28,6 @@ impl Tensor {
         }
     }
 
-    pub fn i8(&self) -> &[i8] {
-        match self {
-            Self::I8(_, data) => data,
-            Self::F32(..) | Self::U32(..) => panic!("not i8"),
-        }
-    }
-
     pub fn bits(&self) -> Vec<u32> {
         match self {
             Self::F32(_, data) => data.iter().map(|v| v.to_bits()).collect(),
