@@ -1,0 +1,71 @@
+//! Registers of AArch64.
+
+use std::arch::aarch64::*;
+
+use super::Dot;
+
+dot! {
+    /// One f32, NEON.
+    BaselineFloats: 4 words, float32x4_t => float32x4_t, true {
+        zero: vdupq_n_f32(0.0),
+        sums: vld1q_f32,
+        words: vld1q_f32,
+        splat: |word| vdupq_n_f32(f32::from_bits(word)),
+        add: |sums, left, right| vfmaq_f32(sums, left, right),
+        store: |sums, to| vst1q_f32(to, sums),
+        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+            let scaled = vmulq_f32(sums, vld1q_f32(scale));
+            let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
+            vst1q_f32(to, vaddq_f32(scaled, before));
+        },
+    }
+}
+
+dot! {
+    /// Two i16, NEON.
+    BaselinePairs: 4 words, int16x8_t => int32x4_t, false {
+        zero: vdupq_n_s32(0),
+        sums: vld1q_s32,
+        words: vld1q_s16,
+        splat: |word: u32| vreinterpretq_s16_s32(vdupq_n_s32(word as i32)),
+        add: |sums, left: int16x8_t, right: int16x8_t| {
+            let low = vmull_s16(vget_low_s16(left), vget_low_s16(right));
+            let high = vmull_high_s16(left, right);
+            vaddq_s32(sums, vpaddq_s32(low, high))
+        },
+        store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
+        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+            let scaled = vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(scale));
+            let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
+            vst1q_f32(to, vaddq_f32(scaled, before));
+        },
+    }
+}
+
+dot! {
+    /// Four i8, NEON with dotprod.
+    NeonBytes: 4 words, int8x16_t => int32x4_t, false {
+        zero: vdupq_n_s32(0),
+        sums: vld1q_s32,
+        words: vld1q_s8,
+        splat: |word: u32| vreinterpretq_s8_u32(vdupq_n_u32(word)),
+        add: |mut sums: int32x4_t, left: int8x16_t, right: int8x16_t| {
+            // The intrinsic is younger than the oldest Rust that builds this crate.
+            std::arch::asm!(
+                ".arch_extension dotprod",
+                "sdot {sums:v}.4s, {left:v}.16b, {right:v}.16b",
+                sums = inout(vreg) sums,
+                left = in(vreg) left,
+                right = in(vreg) right,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+            sums
+        },
+        store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
+        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
+            let scaled = vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(scale));
+            let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
+            vst1q_f32(to, vaddq_f32(scaled, before));
+        },
+    }
+}

@@ -1,0 +1,37 @@
+//! One word at a time, on every other CPU.
+
+use super::Dot;
+
+dot! {
+    /// One f32.
+    BaselineFloats: 1 words, f32 => f32, true {
+        zero: 0.0,
+        sums: |from: *const f32| *from,
+        words: |from: *const f32| *from,
+        splat: f32::from_bits,
+        add: |sums: f32, left: f32, right: f32| left * right + sums,
+        store: |sums, to: *mut f32| *to = sums,
+        store_scaled: |sums: f32, scale: *const f32, onto: bool, to: *mut f32| {
+            *to = sums * *scale + if onto { *to } else { 0.0 };
+        },
+    }
+}
+
+dot! {
+    /// Two i16.
+    BaselinePairs: 1 words, u32 => i32, false {
+        zero: 0,
+        sums: |from: *const i32| *from,
+        words: |from: *const u32| *from,
+        splat: |word: u32| word,
+        add: |sums: i32, left: u32, right: u32| {
+            let low = i32::from(left as i16) * i32::from(right as i16);
+            let high = i32::from((left >> 16) as i16) * i32::from((right >> 16) as i16);
+            sums.wrapping_add(low).wrapping_add(high)
+        },
+        store: |sums: i32, to: *mut f32| *to = sums as f32,
+        store_scaled: |sums: i32, scale: *const f32, onto: bool, to: *mut f32| {
+            *to = sums as f32 * *scale + if onto { *to } else { 0.0 };
+        },
+    }
+}
