@@ -4,6 +4,7 @@
 //! in order, whatever tile it falls in: results do not depend on how rows and columns are split.
 
 use std::hint::black_box;
+use std::ops::Range;
 
 use crate::number::{Kind, Number};
 use crate::scratch::Scratch;
@@ -96,7 +97,7 @@ pub(crate) unsafe fn multiply(
 
 /// Defines one compiled variant: its instruction set, its numbers and the rows of its tiles.
 macro_rules! variants {
-    ($($(#[$meta:meta])* $name:ident = $dot:ident, $rows:literal;)*) => {$(
+    ($($(#[$meta:meta])* $name:ident = $dot:ident, $rows:literal x $columns:literal;)*) => {$(
         $(#[$meta])*
         unsafe fn $name(
             c: &Product<'_, '_>,
@@ -106,48 +107,48 @@ macro_rules! variants {
             sum: Sum<'_>,
         ) {
             // SAFETY: the caller vouches for the instruction set, and owns the product.
-            unsafe { multiply_body::<vector::$dot, $rows>(c, a, b, depth, sum) }
+            unsafe { multiply_body::<vector::$dot, $rows, $columns>(c, a, b, depth, sum) }
         }
     )*};
 }
 
 variants! {
-    baseline_floats = BaselineFloats, 4;
-    baseline_pairs = BaselinePairs, 4;
+    baseline_floats = BaselineFloats, 4 x 3;
+    baseline_pairs = BaselinePairs, 4 x 3;
 }
 
 #[cfg(target_arch = "x86_64")]
 variants! {
     #[target_feature(enable = "avx2,fma")]
-    avx2_floats = Avx2Floats, 4;
+    avx2_floats = Avx2Floats, 6 x 2;
     #[target_feature(enable = "avx2,fma")]
-    avx2_pairs = Avx2Pairs, 4;
+    avx2_pairs = Avx2Pairs, 6 x 2;
     #[target_feature(enable = "avx2,fma,avxvnni")]
-    avx2_bytes = Avx2Bytes, 4;
+    avx2_bytes = Avx2Bytes, 6 x 2;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    avx512_floats = Avx512Floats, 8;
+    avx512_floats = Avx512Floats, 8 x 3;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    avx512_pairs = Avx512Pairs, 8;
+    avx512_pairs = Avx512Pairs, 8 x 3;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    avx512_bytes = Avx512Bytes, 8;
+    avx512_bytes = Avx512Bytes, 8 x 3;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-    avx512_brains = Avx512Brains, 8;
+    avx512_brains = Avx512Brains, 8 x 3;
 }
 
 #[cfg(target_arch = "aarch64")]
 variants! {
     #[target_feature(enable = "dotprod")]
-    neon_bytes = NeonBytes, 4;
+    neon_bytes = NeonBytes, 4 x 3;
 }
 
-/// One call, as every tile sees it.
-#[derive(Clone, Copy)]
+/// A part of a call, as every tile sees it.
+#[derive(Clone)]
 struct Call<'a, 'd> {
     c: &'a Product<'a, 'd>,
     a: Left<'a>,
     b: Right<'a>,
-    /// The column of the product that is the first of `b`.
-    b_column: usize,
+    /// The columns of the product that are computed, those of `b`.
+    columns: Range<usize>,
     depth: usize,
     sum: Sum<'a>,
 }
@@ -156,32 +157,87 @@ struct Call<'a, 'd> {
 ///
 /// As [`multiply`], on a CPU that has the instruction set of `D`.
 #[inline(always)]
-unsafe fn multiply_body<D: Dot, const ROWS: usize>(
+unsafe fn multiply_body<D: Dot, const ROWS: usize, const COLUMNS: usize>(
     c: &Product<'_, '_>,
     a: Left<'_>,
     b: Right<'_>,
     depth: usize,
     sum: Sum<'_>,
 ) {
-    let call = Call { c, a, b, b_column: 0, depth, sum };
-    let whole = c.rows - c.rows % ROWS;
+    // Of narrow registers a line of B keeps the CPU busy for longer.
+    let registers = LINE / D::LEN;
+    let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
+    let far_apart = b.stride * registers >= FAR_APART && c.rows * registers >= WORTH_A_COPY;
+    let copies = goes_on && far_apart;
+    let (wide, deep) = if copies { (COPIED, SLICE) } else { (c.columns, depth.max(1)) };
+    let mut copy = Scratch::new(if copies { deep.min(depth) * COPY_STRIDE } else { 0 });
+    for column in (0..c.columns).step_by(wide) {
+        let columns = column..c.columns.min(column + wide);
+        for start in (0..depth.max(1)).step_by(deep) {
+            let mut part = Call { c, a, b, columns: columns.clone(), depth, sum };
+            if copies {
+                part.depth = deep.min(depth - start);
+                for (d, row) in copy.chunks_exact_mut(COPY_STRIDE).take(part.depth).enumerate() {
+                    let from = &b.words[(start + d) * b.stride..][columns.clone()];
+                    row[..from.len()].copy_from_slice(from);
+                }
+                part.a.words = a.words.get(start * a.depth_stride..).unwrap_or(&[]);
+                part.b = Right { words: &copy, stride: COPY_STRIDE };
+                part.sum = if start == 0 { sum } else { Sum::Onto };
+            }
+            // SAFETY: as this function's.
+            unsafe { rows::<D, ROWS, COLUMNS>(&part) };
+        }
+    }
+}
+
+/// Words of a cache line.
+const LINE: usize = 16;
+/// Words between two rows of B, times the registers of a line, from which on few of its lines fit
+/// into a cache at a time.
+const FAR_APART: usize = 1024;
+/// Rows, times the registers of a line, from which on a copy of the columns that they share pays.
+const WORTH_A_COPY: usize = 64;
+/// Rows of B that are copied at a time, and columns: where rows are far from each other, to read a
+/// line of each takes as long as to read some.
+const SLICE: usize = 256;
+const COPIED: usize = 128;
+/// Words from row to row of a copy: an odd number of lines, which so take turns in all sets of a
+/// cache.
+const COPY_STRIDE: usize = COPIED + LINE;
+
+/// Computes the columns of a part, all rows of them.
+///
+/// # Safety
+///
+/// As [`multiply_body`].
+#[inline(always)]
+unsafe fn rows<D: Dot, const ROWS: usize, const COLUMNS: usize>(call: &Call<'_, '_>) {
+    let rows = call.c.rows;
+    // Tiles of four rows, of which six leave some of two, and what is left.
+    let (fours, rest) = match rows % ROWS {
+        2 if ROWS == 6 && rows > 2 => (2, 0),
+        rest => (rest / 4, rest % 4),
+    };
+    let last = rows - rest;
+    let first = last - 4 * fours;
     // SAFETY: as this function's.
     unsafe {
-        columns::<D, ROWS, 3>(&call, 0, whole);
-        let mut row = whole;
-        if ROWS > 4 && c.rows - row >= 4 {
-            columns::<D, 4, 6>(&call, row, row + 4);
-            row += 4;
-        }
+        columns::<D, ROWS, COLUMNS>(call, 0, first);
         // Few rows take more columns, to keep as many sums going, and to read what lies together
         // at once; large tiles are those of levels with 32 registers.
-        match (c.rows - row, ROWS > 4) {
-            (1, true) => columns::<D, 1, { MOST_COLUMNS / 16 }>(&call, row, c.rows),
-            (2, true) => columns::<D, 2, 12>(&call, row, c.rows),
-            (3, true) => columns::<D, 3, 8>(&call, row, c.rows),
-            (1, false) => columns::<D, 1, 12>(&call, row, c.rows),
-            (2, false) => columns::<D, 2, 6>(&call, row, c.rows),
-            (3, false) => columns::<D, 3, 4>(&call, row, c.rows),
+        match (fours, ROWS) {
+            (0, _) | (_, 4) => {}
+            (_, 6) => columns::<D, 4, 2>(call, first, last),
+            _ => columns::<D, 4, 6>(call, first, last),
+        }
+        match (rest, ROWS == 8) {
+            (1, true) => columns::<D, 1, { MOST_COLUMNS / LINE }>(call, last, rows),
+            (2, true) => columns::<D, 2, 12>(call, last, rows),
+            (3, true) => columns::<D, 3, 8>(call, last, rows),
+            (1, false) => columns::<D, 1, 12>(call, last, rows),
+            (2, false) => columns::<D, 2, 4>(call, last, rows),
+            (3, false) => columns::<D, 3, 3>(call, last, rows),
             _ => {}
         }
     }
@@ -202,9 +258,9 @@ unsafe fn columns<D: Dot, const R: usize, const N: usize>(
     first: usize,
     end: usize,
 ) {
-    let mut column = 0;
-    while column < call.c.columns {
-        let left = (call.c.columns - column).div_ceil(D::LEN);
+    let mut column = call.columns.start;
+    while column < call.columns.end {
+        let left = (call.columns.end - column).div_ceil(D::LEN);
         // SAFETY: as this function's.
         let vectors = unsafe {
             match left {
@@ -233,44 +289,14 @@ unsafe fn tiles<D: Dot, const R: usize, const N: usize>(
     end: usize,
     column: usize,
 ) -> usize {
-    let Call { a, b, depth, sum, .. } = *call;
-    let copies = end - first >= R * WORTH_A_COPY && b.stride >= LONG_STRIDE;
-    let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
-    let slice = if copies && goes_on { SLICE.min(depth) } else { depth };
-    let width = (N * D::LEN).min(call.c.columns - column);
-    let mut copy = Scratch::new(if copies { slice * N * D::LEN } else { 0 });
-    for start in (0..depth.max(1)).step_by(slice.max(1)) {
-        let mut part = *call;
-        if copies {
-            let slice = slice.min(depth - start);
-            for (d, row) in copy.chunks_exact_mut(N * D::LEN).take(slice).enumerate() {
-                row[..width].copy_from_slice(&b.words[(start + d) * b.stride + column..][..width]);
-            }
-            part = Call {
-                a: Left { words: a.words.get(start * a.depth_stride..).unwrap_or(&[]), ..a },
-                b: Right { words: &copy, stride: N * D::LEN },
-                b_column: column,
-                depth: slice,
-                sum: if start == 0 { sum } else { Sum::Onto },
-                ..part
-            };
-        }
-        for row in (first..end).step_by(R) {
-            // Else an address for each register of a tile is kept, and raised in memory.
-            let row = black_box(row);
-            // SAFETY: as this function's.
-            unsafe { tile::<D, R, N>(&part, row, column) };
-        }
+    for row in (first..end).step_by(R) {
+        // Else an address for each register of a tile is kept, and raised in memory.
+        let row = black_box(row);
+        // SAFETY: as this function's.
+        unsafe { tile::<D, R, N>(call, row, column) };
     }
     N
 }
-
-/// Strips of rows from which on a copy of the columns that they share pays.
-const WORTH_A_COPY: usize = 8;
-/// Words between two rows of B from which on few of its lines fit into a cache at a time.
-const LONG_STRIDE: usize = 1024;
-/// Rows of B that are copied at a time.
-const SLICE: usize = 512;
 
 /// Words along the depth up to which a tile is done before what it replaces has come to the cache.
 const SHALLOW: usize = 64;
@@ -286,9 +312,9 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
     row: usize,
     column: usize,
 ) {
-    let Call { c, a, b, b_column, depth, sum } = call;
-    let right_column = column - b_column;
-    let width = (N * D::LEN).min(c.columns - column);
+    let Call { c, a, b, columns, depth, sum } = call;
+    let right_column = column - columns.start;
+    let width = (N * D::LEN).min(columns.end - column);
     let whole = width == N * D::LEN;
     let first = c.data.pointer(c.start + row * c.stride + column, (R - 1) * c.stride + width);
     let rows = |first: *mut f32| -> [*mut f32; R] {

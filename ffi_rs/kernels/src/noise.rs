@@ -24,7 +24,8 @@
 //! Logarithm, sine and cosine are the polynomials below, evaluated in f32 without fused
 //! multiply-add, so that every CPU gives the same bits.
 
-use crate::simd::{Aligned, for_each_level};
+use crate::simd::{Aligned, Level, for_each_level};
+use crate::vector;
 
 /// Columns of a noise block.
 pub(crate) const BLOCK: usize = 256;
@@ -158,7 +159,7 @@ const COS: [f32; 3] = [2.443_948_3e-5, -1.388_737_8e-3, 4.166_664_6e-2];
 /// What is drawn for a column.
 trait Drawn: Copy + Default {
     /// Draws for groups that follow each other, at most those of a block; `words` is room.
-    fn draw(groups: &mut [Group<Self>], lanes: &mut Lanes, words: &mut Block<u32>);
+    fn draw(level: Level, groups: &mut [Group<Self>], lanes: &mut Lanes, words: &mut Block<u32>);
 }
 
 /// What is drawn for a group of columns, and for a block.
@@ -167,7 +168,7 @@ type Block<T> = [Group<T>; BLOCK / GROUP];
 
 /// Fills `out`, of each source the columns `first_column …`, as many of each.
 #[inline(always)]
-fn draw_body<T: Drawn>(out: &mut [T], sources: &[Source], first_column: u32) {
+fn draw_body<T: Drawn>(level: Level, out: &mut [T], sources: &[Source], first_column: u32) {
     if out.is_empty() {
         return;
     }
@@ -183,13 +184,8 @@ fn draw_body<T: Drawn>(out: &mut [T], sources: &[Source], first_column: u32) {
             let bases = bases.map(|base| mix(base ^ u64::from(id / BLOCK as u32)));
             for (out, base) in out.chunks_exact_mut(width).zip(bases) {
                 let mut lanes = Lanes::new(base);
-                draw_part(
-                    &mut out[column..column + now],
-                    start,
-                    &mut lanes,
-                    &mut words.0,
-                    &mut block.0,
-                );
+                let out = &mut out[column..column + now];
+                draw_part(level, out, start, &mut lanes, &mut words.0, &mut block.0);
             }
             column += now;
         }
@@ -199,6 +195,7 @@ fn draw_body<T: Drawn>(out: &mut [T], sources: &[Source], first_column: u32) {
 /// Fills `out`, the columns `start …` of the block of `lanes`.
 #[inline(always)]
 fn draw_part<T: Drawn>(
+    level: Level,
     out: &mut [T],
     start: usize,
     lanes: &mut Lanes,
@@ -210,29 +207,34 @@ fn draw_part<T: Drawn>(
     }
     let skipped = start % GROUP;
     if skipped == 0 && out.len().is_multiple_of(GROUP) {
-        return T::draw(out.as_chunks_mut().0.as_chunks_mut().0, lanes, words);
+        return T::draw(level, out.as_chunks_mut().0.as_chunks_mut().0, lanes, words);
     }
     // There is room for a part of some group only.
-    T::draw(&mut block[..(skipped + out.len()).div_ceil(GROUP)], lanes, words);
+    T::draw(level, &mut block[..(skipped + out.len()).div_ceil(GROUP)], lanes, words);
     out.copy_from_slice(&block.as_flattened().as_flattened()[skipped..][..out.len()]);
 }
 
 /// The outputs of the generators: the upper halves of those of a group, then the lower ones.
 impl Drawn for u32 {
     #[inline(always)]
-    fn draw(groups: &mut [Group<u32>], lanes: &mut Lanes, _: &mut Block<u32>) {
-        draw_words::<32>(groups, lanes);
+    fn draw(level: Level, groups: &mut [Group<u32>], lanes: &mut Lanes, _: &mut Block<u32>) {
+        draw_words::<0>(level, groups, lanes);
     }
 }
 
-/// Writes the outputs, shifted by so many bits, and their lower halves.
+/// Writes the upper halves of the outputs, shifted by so many bits, and the lower ones.
 #[inline(always)]
-fn draw_words<const SHIFT: u32>(groups: &mut [Group<u32>], lanes: &mut Lanes) {
+fn draw_words<const SHIFT: u32>(level: Level, groups: &mut [Group<u32>], lanes: &mut Lanes) {
+    if matches!(level, Level::Avx2 | Level::Avx2Vnni) {
+        // SAFETY: these levels exist only where `detect` saw AVX2.
+        return unsafe { vector::xoshiro_8(&mut lanes.state, groups, SHIFT) };
+    }
     for [high, low] in groups {
         for (high, low) in high.chunks_exact_mut(LANES).zip(low.chunks_exact_mut(LANES)) {
             let outputs = lanes.next();
             for lane in 0..LANES {
-                (high[lane], low[lane]) = ((outputs[lane] >> SHIFT) as u32, outputs[lane] as u32);
+                high[lane] = (outputs[lane] >> (32 + SHIFT)) as u32;
+                low[lane] = outputs[lane] as u32;
             }
         }
     }
@@ -241,10 +243,10 @@ fn draw_words<const SHIFT: u32>(groups: &mut [Group<u32>], lanes: &mut Lanes) {
 /// ε
 impl Drawn for f32 {
     #[inline(always)]
-    fn draw(groups: &mut [Group<f32>], lanes: &mut Lanes, words: &mut Block<u32>) {
+    fn draw(level: Level, groups: &mut [Group<f32>], lanes: &mut Lanes, words: &mut Block<u32>) {
         // All words before the first normal: together they need more registers than AVX2 has.
         let words = &mut words[..groups.len()];
-        draw_words::<33>(words, lanes);
+        draw_words::<1>(level, words, lanes);
         for (group, words) in groups.iter_mut().zip(words) {
             *group = normals(words);
         }
@@ -270,6 +272,7 @@ for_each_level! {
     /// the names of the definition, `u >> 32` of output `j` where the column is `32·g + j`,
     /// `u mod 2³²` where it is `32·g + 16 + j`. The sources are those [`for rounding`](Source::rounding).
     pub(crate) fn rounding_words(
+        level;
         out: &mut [u32],
         sources: &[Source],
         first_column: u32,
@@ -278,7 +281,7 @@ for_each_level! {
 
 for_each_level! {
     /// Writes ε of the columns `first_column …` of each source to `out`, as many of each.
-    pub(crate) fn fill(out: &mut [f32], sources: &[Source], first_column: u32) = draw_body
+    pub(crate) fn fill(level; out: &mut [f32], sources: &[Source], first_column: u32) = draw_body
 }
 
 #[cfg(test)]
@@ -290,7 +293,6 @@ mod tests {
     use rand_xoshiro::{SplitMix64, Xoshiro256PlusPlus};
 
     use super::*;
-    use crate::simd::Level;
 
     /// The definition, one column at a time, with f64 functions.
     fn oracle(seed: u64, row: u32, column: u32) -> f64 {

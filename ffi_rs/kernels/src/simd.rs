@@ -137,10 +137,23 @@ pub(crate) fn prefetch_all<T>(values: &[T]) {
     }
 }
 
-/// Defines `fn name(level, args)`, which runs `body(args)` compiled for that level.
+/// Defines `fn name(level, args)`, which runs `body(args)` compiled for that level, or, of `fn
+/// name(level; args)`, `body(level, args)`.
 ///
 /// `body` must be `#[inline(always)]`.
 macro_rules! for_each_level {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident(level; $($arg:ident: $ty:ty),* $(,)?) = $body:ident
+    ) => {
+        $(#[$meta])*
+        $vis fn $name(level: $crate::simd::Level, $($arg: $ty),*) {
+            $crate::simd::for_each_level! {
+                fn dispatch(of: $crate::simd::Level, $($arg: $ty),*) = $body
+            }
+            dispatch(level, level, $($arg),*);
+        }
+    };
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$meta])*
         $vis fn $name(level: $crate::simd::Level, $($arg: $ty),*) {

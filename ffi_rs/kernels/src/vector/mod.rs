@@ -126,6 +126,8 @@ mod registers;
 #[path = "x86.rs"]
 mod registers;
 mod transpose;
+mod xoshiro;
 
 pub(crate) use registers::*;
 pub(crate) use transpose::{transpose_8, transpose_16};
+pub(crate) use xoshiro::xoshiro_8;
