@@ -1,0 +1,220 @@
+//! C ← A·B, C ← C + A·B or C ← C + (A·B)·scale, on register tiles of 32-bit words.
+//!
+//! What a word holds is said by [`Number`]. Every element of C is one chain of sums over the depth,
+//! in order, whatever tile it falls in: results do not depend on how rows and columns are split.
+
+mod tile;
+
+use crate::number::{Kind, Number};
+use crate::scratch::Scratch;
+use crate::shared::SharedMut;
+use crate::simd::Level;
+use crate::vector::{self, Dot};
+
+use tile::{LINE, Part, rows};
+
+/// The left factor: word (row, depth) at `row · row_stride + depth · depth_stride`.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    pub(crate) words: &'a [u32],
+    pub(crate) row_stride: usize,
+    pub(crate) depth_stride: usize,
+}
+
+/// The right factor: word (depth, column) at `depth · stride + column`.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a> {
+    pub(crate) words: &'a [u32],
+    pub(crate) stride: usize,
+}
+
+/// The product: element (row, column) at `start + row · stride + column` of `data`.
+pub(crate) struct Product<'a, 'd> {
+    pub(crate) data: &'a SharedMut<'d, f32>,
+    pub(crate) start: usize,
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+/// What the sums start from, and what becomes of them.
+#[derive(Clone, Copy)]
+pub(crate) enum Sum<'a> {
+    /// Sums from zero replace C.
+    Fresh,
+    /// Sums go on from what C holds; not for integers.
+    Onto,
+    /// Integers only: sums from these integers, one for each column, replace C.
+    From(&'a [i32]),
+    /// Sums from these integers, or from zero where there are none, times a scale for each column,
+    /// replace C or are added to it.
+    Scaled { start: &'a [i32], scale: &'a [f32], onto: bool },
+}
+
+/// Multiplies numbers of `kind`, over `depth` words.
+///
+/// # Safety
+///
+/// Nothing else reads or writes the elements of the product meanwhile.
+pub(crate) unsafe fn multiply(
+    level: Level,
+    kind: Kind,
+    c: &Product<'_, '_>,
+    a: Left<'_>,
+    b: Right<'_>,
+    depth: usize,
+    sum: Sum<'_>,
+) {
+    if c.rows == 0 || c.columns == 0 {
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a level exists only where `detect` saw its features; the caller owns the product.
+    unsafe {
+        match (kind.number(level), level) {
+            (Number::F32, Level::Baseline) => baseline_floats(c, a, b, depth, sum),
+            (Number::F32, Level::Avx2 | Level::Avx2Vnni) => avx2_floats(c, a, b, depth, sum),
+            (Number::F32, _) => avx512_floats(c, a, b, depth, sum),
+            (Number::I16, Level::Baseline) => baseline_pairs(c, a, b, depth, sum),
+            (Number::I16, Level::Avx2) => avx2_pairs(c, a, b, depth, sum),
+            (Number::I16, _) => avx512_pairs(c, a, b, depth, sum),
+            (Number::Byte, Level::Avx2Vnni) => avx2_bytes(c, a, b, depth, sum),
+            (Number::Byte, _) => avx512_bytes(c, a, b, depth, sum),
+            (Number::Bf16, _) => avx512_brains(c, a, b, depth, sum),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: a level exists only where `detect` saw its features; the caller owns the product.
+    unsafe {
+        match kind.number(level) {
+            Number::F32 => baseline_floats(c, a, b, depth, sum),
+            Number::I16 => baseline_pairs(c, a, b, depth, sum),
+            #[cfg(target_arch = "aarch64")]
+            Number::Byte => neon_bytes(c, a, b, depth, sum),
+            _ => unreachable!("no such level on this CPU"),
+        }
+    }
+}
+
+/// Defines one compiled variant: its instruction set, its numbers and the rows of its tiles.
+macro_rules! variants {
+    ($($(#[$meta:meta])* $name:ident = $dot:ident, $rows:literal x $columns:literal;)*) => {$(
+        $(#[$meta])*
+        unsafe fn $name(
+            c: &Product<'_, '_>,
+            a: Left<'_>,
+            b: Right<'_>,
+            depth: usize,
+            sum: Sum<'_>,
+        ) {
+            // SAFETY: the caller vouches for the instruction set, and owns the product.
+            unsafe { multiply_body::<vector::$dot, $rows, $columns>(c, a, b, depth, sum) }
+        }
+    )*};
+}
+
+variants! {
+    baseline_floats = BaselineFloats, 4 x 3;
+    baseline_pairs = BaselinePairs, 4 x 3;
+}
+
+#[cfg(target_arch = "x86_64")]
+variants! {
+    #[target_feature(enable = "avx2,fma")]
+    avx2_floats = Avx2Floats, 6 x 2;
+    #[target_feature(enable = "avx2,fma")]
+    avx2_pairs = Avx2Pairs, 6 x 2;
+    #[target_feature(enable = "avx2,fma,avxvnni")]
+    avx2_bytes = Avx2Bytes, 6 x 2;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    avx512_floats = Avx512Floats, 8 x 3;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    avx512_pairs = Avx512Pairs, 8 x 3;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    avx512_bytes = Avx512Bytes, 8 x 3;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    avx512_brains = Avx512Brains, 8 x 3;
+}
+
+#[cfg(target_arch = "aarch64")]
+variants! {
+    #[target_feature(enable = "dotprod")]
+    neon_bytes = NeonBytes, 4 x 3;
+}
+
+/// # Safety
+///
+/// As [`multiply`], on a CPU that has the instruction set of `D`.
+#[inline(always)]
+unsafe fn multiply_body<D: Dot, const ROWS: usize, const COLUMNS: usize>(
+    c: &Product<'_, '_>,
+    a: Left<'_>,
+    b: Right<'_>,
+    depth: usize,
+    sum: Sum<'_>,
+) {
+    // Of narrow registers a line of B keeps the CPU busy for longer.
+    let registers = LINE / D::LEN;
+    let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
+    let far_apart = b.stride * registers >= FAR_APART && c.rows * registers >= WORTH_A_COPY;
+    let copies = goes_on && far_apart;
+    let (wide, deep) = if copies { (COPIED, SLICE) } else { (c.columns, depth.max(1)) };
+    let mut copy = Scratch::new(if copies { deep.min(depth) * COPY_STRIDE } else { 0 });
+    let mut spread = Scratch::default();
+    let a = if c.columns < WORTH_SPREADING { a } else { a.spread(c.rows, depth, &mut spread) };
+    for column in (0..c.columns).step_by(wide) {
+        let columns = column..c.columns.min(column + wide);
+        for start in (0..depth.max(1)).step_by(deep) {
+            let mut part = Part { c, a, b, columns: columns.clone(), depth, sum };
+            if copies {
+                part.depth = deep.min(depth - start);
+                for (d, row) in copy.chunks_exact_mut(COPY_STRIDE).take(part.depth).enumerate() {
+                    let from = &b.words[(start + d) * b.stride..][columns.clone()];
+                    row[..from.len()].copy_from_slice(from);
+                }
+                part.a.words = a.words.get(start * a.depth_stride..).unwrap_or(&[]);
+                part.b = Right { words: &copy, stride: COPY_STRIDE };
+                part.sum = if start == 0 { sum } else { Sum::Onto };
+            }
+            // SAFETY: as this function's.
+            unsafe { rows::<D, ROWS, COLUMNS>(&part) };
+        }
+    }
+}
+
+/// Words between two rows of B, times the registers of a line, from which on few of its lines fit
+/// into a cache at a time.
+const FAR_APART: usize = 1024;
+/// Rows, times the registers of a line, from which on a copy of the columns that they share pays.
+const WORTH_A_COPY: usize = 64;
+/// Rows of B that are copied at a time, and columns: where rows are far from each other, to read a
+/// line of each takes as long as to read some.
+const SLICE: usize = 256;
+const COPIED: usize = 128;
+/// Words from row to row of a copy: an odd number of lines, which so take turns in all sets of a
+/// cache.
+const COPY_STRIDE: usize = COPIED + LINE;
+
+impl<'a> Left<'a> {
+    /// The same factor, in `room` if its words along the depth would share a set of the nearest
+    /// cache, whose sets follow each other within a page.
+    fn spread<'r>(self, rows: usize, depth: usize, room: &'r mut Scratch<u32>) -> Left<'r>
+    where
+        'a: 'r,
+    {
+        if self.row_stride != 1 || !self.depth_stride.is_multiple_of(PAGE) || depth < 2 {
+            return self;
+        }
+        let stride = rows.next_multiple_of(2 * LINE) + LINE;
+        room.resize(depth * stride);
+        for (d, out) in room.chunks_exact_mut(stride).enumerate() {
+            out[..rows].copy_from_slice(&self.words[d * self.depth_stride..][..rows]);
+        }
+        Left { words: room, row_stride: 1, depth_stride: stride }
+    }
+}
+
+/// Words of a page.
+const PAGE: usize = 1024;
+/// Columns from which on it pays to spread the left factor.
+const WORTH_SPREADING: usize = 64;
