@@ -225,15 +225,17 @@ fn transpose_into(
 
 #[inline(always)]
 fn code_columns_body(into: Columns<'_>, factor: &Factor<'_>) {
-    match factor.number.group() {
-        4 => code_columns_by::<4>(into, factor),
-        _ => code_columns_by::<2>(into, factor),
+    // As many rows of registers as there are codes in a word: of the wide ones there are enough.
+    match (factor.number.group(), factor.level < Level::Avx512) {
+        (4, _) => code_columns_by::<4, 16>(into, factor),
+        (_, false) => code_columns_by::<2, 16>(into, factor),
+        (_, true) => code_columns_by::<2, 8>(into, factor),
     }
 }
 
-/// The same, with `GROUP` codes to a word.
+/// The same, with `GROUP` codes to a word, for `LANES` columns in registers.
 #[inline(always)]
-fn code_columns_by<const GROUP: usize>(into: Columns<'_>, factor: &Factor<'_>) {
+fn code_columns_by<const GROUP: usize, const LANES: usize>(into: Columns<'_>, factor: &Factor<'_>) {
     let Factor { weights, quantizers, number, .. } = factor;
     let Sizes { depth, columns, .. } = weights.sizes;
     let (first, count) = (into.range.start, into.range.len());
@@ -246,7 +248,7 @@ fn code_columns_by<const GROUP: usize>(into: Columns<'_>, factor: &Factor<'_>) {
             *values = &weights.data[row * columns + first..][..count];
         }
         let present = GROUP.min(depth - word * GROUP);
-        totals.code::<GROUP>(out, rows, &quantizers, present);
+        totals.code::<GROUP, LANES>(out, rows, &quantizers, present);
     }
     let sums = totals.sums.iter().zip(&totals.peaks);
     for ((sum, peak), (start, step)) in sums.zip(into.start.iter_mut().zip(into.steps)) {
@@ -254,9 +256,6 @@ fn code_columns_by<const GROUP: usize>(into: Columns<'_>, factor: &Factor<'_>) {
         *step = poisoned(*step, f32::from_bits(*peak) * 0.0);
     }
 }
-
-/// Columns that are coded in registers.
-const LANES: usize = 16;
 
 /// What is known of each column of a chunk.
 #[repr(align(64))]
@@ -270,7 +269,7 @@ struct Totals {
 impl Totals {
     /// Writes words of the codes of `rows`, of which `present` are not beyond the last row.
     #[inline(always)]
-    fn code<const GROUP: usize>(
+    fn code<const GROUP: usize, const LANES: usize>(
         &mut self,
         out: &mut [u32],
         rows: [&[f32]; GROUP],
@@ -283,7 +282,7 @@ impl Totals {
         }
         let whole = out.len() - out.len() % LANES;
         let part = Part { rows: rows.map(|row| &row[..whole]), divisors, largest };
-        self.code_lanes(&mut out[..whole], 0, &part);
+        self.code_lanes::<GROUP, LANES>(&mut out[..whole], 0, &part);
         if whole < out.len() {
             let rest = rows.map(|row| padded::<LANES>(&row[whole..], 0.0));
             let divisors = divisors.map(|divisors| padded::<LANES>(&divisors[whole..], 1.0));
@@ -293,7 +292,7 @@ impl Totals {
                 largest,
             };
             let mut words = [0; LANES];
-            self.code_lanes(&mut words, whole, &part);
+            self.code_lanes::<GROUP, LANES>(&mut words, whole, &part);
             let rest = out.len() - whole;
             out[whole..].copy_from_slice(&words[..rest]);
         }
@@ -301,7 +300,7 @@ impl Totals {
 
     /// The same for whole registers, from column `first` on.
     #[inline(always)]
-    fn code_lanes<const GROUP: usize>(
+    fn code_lanes<const GROUP: usize, const LANES: usize>(
         &mut self,
         out: &mut [u32],
         first: usize,
@@ -333,7 +332,10 @@ impl Totals {
                 }
                 (word[lane], sum[lane]) = word_and_sum(codes, before[lane]);
             }
-            (words[index], sums[index]) = (word, sum);
+            words[index] = word;
+            if counts::<GROUP>() {
+                sums[index] = sum;
+            }
             if least.contains(&0) {
                 // The reciprocal leaves a code open.
                 let rows = rows.map(|row| row[index]);
@@ -382,6 +384,12 @@ impl Totals {
     }
 }
 
+/// Whether sums of codes are of use: words of two codes are products of signed numbers, which start
+/// from zero.
+const fn counts<const GROUP: usize>() -> bool {
+    GROUP == 4
+}
+
 /// Joins what [`fixed_code`] gives to a word, and adds the codes to `sum`.
 #[inline(always)]
 fn word_and_sum<const GROUP: usize>(codes: [u32; GROUP], sum: u32) -> (u32, u32) {
@@ -392,7 +400,7 @@ fn word_and_sum<const GROUP: usize>(codes: [u32; GROUP], sum: u32) -> (u32, u32)
 /// The words of rows of weights by division, and the sums of their columns after `sums`.
 #[cold]
 #[inline(never)]
-fn divide<const GROUP: usize>(
+fn divide<const GROUP: usize, const LANES: usize>(
     rows: [[f32; LANES]; GROUP],
     divisors: [f32; LANES],
     largest: f32,
