@@ -3,8 +3,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use crate::gemm::{LINE, step};
 use crate::number::{Kind, Number};
-use crate::simd::{Level, for_each_level};
+use crate::simd::{Aligned, Level, for_each_level};
 use crate::vector::{self, Dot};
 
 /// The best of many measurements that take `duration` together, each of them `work` per round.
@@ -43,8 +44,7 @@ pub fn peak(numbers: &str, duration: Duration) -> Option<f64> {
 /// Times that a product is added to each sum.
 const ROUNDS: usize = 20_000;
 
-/// Adds products to as many registers of sums as fit beside the factors, and returns how often a
-/// word was multiplied.
+/// Adds products to the registers of sums of a tile, and returns how often a word was multiplied.
 fn add_products(level: Level, kind: Kind) -> usize {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a level exists only where `detect` saw its features.
@@ -75,67 +75,72 @@ fn add_products(level: Level, kind: Kind) -> usize {
 }
 
 macro_rules! loops {
-    ($($(#[$meta:meta])* $name:ident = $dot:ident, $sums:literal;)*) => {$(
+    ($($(#[$meta:meta])* $name:ident = $dot:ident, $rows:literal x $columns:literal;)*) => {$(
         $(#[$meta])*
         unsafe fn $name() -> usize {
             // SAFETY: the caller vouches for the instruction set.
-            unsafe { add_products_body::<vector::$dot, $sums>() }
+            unsafe { add_products_body::<vector::$dot, $rows, $columns>() }
         }
     )*};
 }
 
 loops! {
-    baseline_floats = BaselineFloats, 12;
-    baseline_pairs = BaselinePairs, 12;
+    baseline_floats = BaselineFloats, 4 x 3;
+    baseline_pairs = BaselinePairs, 4 x 3;
 }
 
 #[cfg(target_arch = "x86_64")]
 loops! {
     #[target_feature(enable = "avx2,fma")]
-    avx2_floats = Avx2Floats, 12;
+    avx2_floats = Avx2Floats, 6 x 2;
     #[target_feature(enable = "avx2,fma")]
-    avx2_pairs = Avx2Pairs, 12;
+    avx2_pairs = Avx2Pairs, 6 x 2;
     #[target_feature(enable = "avx2,fma,avxvnni")]
-    avx2_bytes = Avx2Bytes, 12;
+    avx2_bytes = Avx2Bytes, 6 x 2;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    avx512_floats = Avx512Floats, 24;
+    avx512_floats = Avx512Floats, 8 x 3;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    avx512_pairs = Avx512Pairs, 24;
+    avx512_pairs = Avx512Pairs, 8 x 3;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    avx512_bytes = Avx512Bytes, 24;
+    avx512_bytes = Avx512Bytes, 8 x 3;
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-    avx512_brains = Avx512Brains, 24;
+    avx512_brains = Avx512Brains, 8 x 3;
 }
 
 #[cfg(target_arch = "aarch64")]
 loops! {
     #[target_feature(enable = "dotprod")]
-    neon_bytes = NeonBytes, 24;
+    neon_bytes = NeonBytes, 4 x 3;
 }
 
 /// # Safety
 ///
 /// The CPU has the instruction set of `D`.
 #[inline(always)]
-unsafe fn add_products_body<D: Dot, const SUMS: usize>() -> usize {
+unsafe fn add_products_body<D: Dot, const R: usize, const N: usize>() -> usize {
     // Zeros, whichever numbers these are: no sum leaves its range.
-    let words = black_box([0u32; 16]);
-    let mut out = [0.0; 16];
-    // SAFETY: as this function's; a register has no more than 16 words.
+    let words = Aligned([0u32; (8 + 3) * LINE]);
+    let mut out = [0.0; LINE];
+    // SAFETY: as this function's; a register has no more words than a line.
     unsafe {
-        let (left, right) = (D::words(words.as_ptr()), D::splat(words[0]));
-        let mut sums = [D::zero(); SUMS];
+        let mut sums = [[D::zero(); N]; R];
         for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = D::add(*sum, left, right);
-            }
+            // Read again each time, as products that stay the same would be multiplied only once.
+            let words = black_box(words.0.as_ptr());
+            let line = |index: usize| words.add(index * LINE);
+            step::<D, R, N>(
+                &mut sums,
+                std::array::from_fn(line),
+                0,
+                std::array::from_fn(|n| D::words(line(R + n))),
+            );
         }
-        for sum in sums {
+        for sum in sums.into_iter().flatten() {
             D::store(sum, out.as_mut_ptr());
             black_box(&out);
         }
     }
-    ROUNDS * SUMS * D::LEN
+    ROUNDS * R * N * D::LEN
 }
 
 /// Bytes per second that one thread reads from a buffer of `bytes` bytes, over and over.

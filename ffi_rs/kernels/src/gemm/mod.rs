@@ -11,7 +11,8 @@ use crate::shared::SharedMut;
 use crate::simd::Level;
 use crate::vector::{self, Dot};
 
-use tile::{LINE, Part, rows};
+pub(crate) use tile::{LINE, step};
+use tile::{Part, rows};
 
 /// The left factor: word (row, depth) at `row · row_stride + depth · depth_stride`.
 #[derive(Clone, Copy)]
@@ -191,9 +192,14 @@ const WORTH_A_COPY: usize = 64;
 /// line of each takes as long as to read some.
 const SLICE: usize = 256;
 const COPIED: usize = 128;
-/// Words from row to row of a copy: an odd number of lines, which so take turns in all sets of a
-/// cache.
-const COPY_STRIDE: usize = COPIED + LINE;
+/// Words from row to row of a copy.
+const COPY_STRIDE: usize = odd_lines(COPIED);
+
+/// A stride of at least so many words: an odd number of cache lines, so that rows take turns in all
+/// sets of a cache.
+const fn odd_lines(words: usize) -> usize {
+    (words.div_ceil(LINE) | 1) * LINE
+}
 
 impl<'a> Left<'a> {
     /// The same factor, in `room` if its words along the depth would share a set of the nearest
@@ -205,7 +211,7 @@ impl<'a> Left<'a> {
         if self.row_stride != 1 || !self.depth_stride.is_multiple_of(PAGE) || depth < 2 {
             return self;
         }
-        let stride = rows.next_multiple_of(2 * LINE) + LINE;
+        let stride = odd_lines(rows);
         room.resize(depth * stride);
         for (d, out) in room.chunks_exact_mut(stride).enumerate() {
             out[..rows].copy_from_slice(&self.words[d * self.depth_stride..][..rows]);

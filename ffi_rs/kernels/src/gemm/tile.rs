@@ -8,7 +8,7 @@ use crate::simd::prefetch;
 use crate::vector::Dot;
 
 /// Words of a cache line.
-pub(super) const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 /// A part of a call, as every tile sees it.
 pub(super) struct Part<'a, 'd> {
@@ -280,7 +280,7 @@ unsafe fn store<D: Dot, const R: usize, const N: usize>(
 ///
 /// The words exist; the CPU has the instruction set of `D`.
 #[inline(always)]
-unsafe fn step<D: Dot, const R: usize, const N: usize>(
+pub(crate) unsafe fn step<D: Dot, const R: usize, const N: usize>(
     sums: &mut [[D::Sums; N]; R],
     rows: [*const u32; R],
     offset: usize,
