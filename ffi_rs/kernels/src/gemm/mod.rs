@@ -159,12 +159,15 @@ unsafe fn multiply_body<D: Dot, const ROWS: usize, const COLUMNS: usize>(
     let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
     let far_apart = b.stride * registers >= FAR_APART && c.rows * registers >= WORTH_A_COPY;
     let copies = goes_on && far_apart;
-    let (wide, deep) = if copies { (COPIED, SLICE) } else { (c.columns, depth.max(1)) };
+    let deep = if copies { SLICE } else { depth.max(1) };
     let mut copy = Scratch::new(if copies { deep.min(depth) * COPY_STRIDE } else { 0 });
     let mut spread = Scratch::default();
     let a = if c.columns < WORTH_SPREADING { a } else { a.spread(c.rows, depth, &mut spread) };
-    for column in (0..c.columns).step_by(wide) {
-        let columns = column..c.columns.min(column + wide);
+    let mut columns = 0..0;
+    while columns.end < c.columns {
+        let left = c.columns - columns.end;
+        let now = if copies && left > MOST_COPIED { COPIED } else { left };
+        columns = columns.end..columns.end + now;
         for start in (0..depth.max(1)).step_by(deep) {
             let mut part = Part { c, a, b, columns: columns.clone(), depth, sum };
             if copies {
@@ -188,12 +191,14 @@ unsafe fn multiply_body<D: Dot, const ROWS: usize, const COLUMNS: usize>(
 const FAR_APART: usize = 1024;
 /// Rows, times the registers of a line, from which on a copy of the columns that they share pays.
 const WORTH_A_COPY: usize = 64;
-/// Rows of B that are copied at a time, and columns: where rows are far from each other, to read a
-/// line of each takes as long as to read some.
+/// Rows of B that are copied at a time.
 const SLICE: usize = 256;
-const COPIED: usize = 128;
+/// Columns that are copied at a time, whole tiles of every kind, and at most: where rows are far from
+/// each other, to read a line of each takes as long as to read some.
+const COPIED: usize = 144;
+const MOST_COPIED: usize = 192;
 /// Words from row to row of a copy.
-const COPY_STRIDE: usize = odd_lines(COPIED);
+const COPY_STRIDE: usize = odd_lines(MOST_COPIED);
 
 /// A stride of at least so many words: an odd number of cache lines, so that rows take turns in all
 /// sets of a cache.
