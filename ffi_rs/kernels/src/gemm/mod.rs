@@ -229,3 +229,47 @@ impl<'a> Left<'a> {
 const PAGE: usize = 1024;
 /// Columns from which on it pays to spread the left factor.
 const WORTH_SPREADING: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_is_one_chain_of_sums_whatever_is_copied() {
+        let level = Level::detect();
+        let fused = level != Level::Baseline || cfg!(target_arch = "aarch64");
+        let add = |sum: f32, a: f32, b: f32| if fused { a.mul_add(b, sum) } else { a * b + sum };
+        let numbers = |count: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * 7919) % 1013) as f32 / 500.0 - 1.0).collect()
+        };
+        // With rows of B near and far, so many that they are copied in slices, and few; with the left
+        // factor along its rows, and along the depth by odd strides and by pages.
+        for (rows, depth, columns, b_stride) in
+            [(66, 300, 200, 1100), (67, 270, 70, 1100), (31, 9, 200, 200), (2, 300, 70, 1100)]
+        {
+            for (row_stride, depth_stride) in [(depth, 1), (1, 77), (1, PAGE), (1, 2 * PAGE)] {
+                let a = numbers((rows - 1) * row_stride + (depth - 1) * depth_stride + 1);
+                let b = numbers((depth - 1) * b_stride + columns);
+                let before = numbers(rows * columns);
+                for onto in [false, true] {
+                    let mut got = before.clone();
+                    let data = SharedMut::new(&mut got);
+                    let c = Product { data: &data, start: 0, stride: columns, rows, columns };
+                    let left = Left { words: bytemuck::cast_slice(&a), row_stride, depth_stride };
+                    let right = Right { words: bytemuck::cast_slice(&b), stride: b_stride };
+                    let sum = if onto { Sum::Onto } else { Sum::Fresh };
+                    // SAFETY: nothing else uses the product.
+                    unsafe { multiply(level, Kind::Float, &c, left, right, depth, sum) };
+                    for (index, (got, before)) in got.iter().zip(&before).enumerate() {
+                        let (row, column) = (index / columns, index % columns);
+                        let want = (0..depth).fold(if onto { *before } else { 0.0 }, |sum, d| {
+                            let a = a[row * row_stride + d * depth_stride];
+                            add(sum, a, b[d * b_stride + column])
+                        });
+                        assert_eq!(got.to_bits(), want.to_bits(), "{row} {column} of {depth}");
+                    }
+                }
+            }
+        }
+    }
+}
