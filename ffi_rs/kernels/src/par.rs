@@ -70,16 +70,18 @@ impl ParFor for RayonPool {
     }
 
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        let (next, cpu) = (AtomicUsize::new(0), Cpu::here());
-        let work = || {
+        let next = &AtomicUsize::new(0);
+        let work = &|| {
             let worker = rayon::current_thread_index().expect("a thread of the pool");
-            while let Some(chunk) = take(&next, chunks) {
+            while let Some(chunk) = take(next, chunks) {
                 task(chunk, worker);
             }
         };
         self.pool.scope(|scope| {
+            // Of the thread that shares out, which may not be the one that called.
+            let cpu = Cpu::here();
             for _ in 1..self.width().min(chunks) {
-                scope.spawn(|_| {
+                scope.spawn(move |_| {
                     if next.load(Ordering::Relaxed) < chunks {
                         cpu.leave();
                     }
