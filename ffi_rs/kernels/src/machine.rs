@@ -43,6 +43,8 @@ pub fn peak(numbers: &str, duration: Duration) -> Option<f64> {
 
 /// Times that a product is added to each sum.
 const ROUNDS: usize = 20_000;
+/// Lines of factors: at most eight rows of a tile, and three registers of columns.
+const LINES: usize = 8 + 3;
 
 /// Adds products to the registers of sums of a tile, and returns how often a word was multiplied.
 fn add_products(level: Level, kind: Kind) -> usize {
@@ -110,7 +112,7 @@ loops! {
 #[cfg(target_arch = "aarch64")]
 loops! {
     #[target_feature(enable = "dotprod")]
-    neon_bytes = NeonBytes, 4 x 3;
+    neon_bytes = NeonBytes, 8 x 3;
 }
 
 /// # Safety
@@ -118,10 +120,12 @@ loops! {
 /// The CPU has the instruction set of `D`.
 #[inline(always)]
 unsafe fn add_products_body<D: Dot, const R: usize, const N: usize>() -> usize {
+    const { assert!(R + N <= LINES) };
     // Zeros, whichever numbers these are: no sum leaves its range.
-    let words = Aligned([0u32; (8 + 3) * LINE]);
+    let words = Aligned([0u32; LINES * LINE]);
     let mut out = [0.0; LINE];
-    // SAFETY: as this function's; a register has no more words than a line.
+    // SAFETY: as this function's; a register has no more words than a line, of which there is one for
+    // each row and for each register of columns.
     unsafe {
         let mut sums = [[D::zero(); N]; R];
         for _ in 0..ROUNDS {

@@ -365,6 +365,13 @@ mod tests {
             parts.extend(draw(Level::detect(), seed, row, first + cut as u32, count - cut));
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&whole), bits(&parts));
+
+            let words = |level| {
+                let mut out = vec![0; count];
+                rounding_words(level, &mut out, &[Source { seed, row }], first);
+                out
+            };
+            prop_assert_eq!(words(Level::Baseline), words(Level::detect()));
         }
 
         #[test]

@@ -1,4 +1,5 @@
-//! One portable body, compiled once for each CPU level and picked at run time.
+//! One body, compiled once for each CPU level and picked at run time; portable but for what it asks of
+//! `vector`.
 
 use std::sync::OnceLock;
 

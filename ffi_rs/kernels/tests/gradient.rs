@@ -42,8 +42,8 @@ fn gradient_operands(
 
 #[test]
 fn follows_the_definition() {
-    // More than one block of rows; more weights than are laid out at once; rows so long that tiles
-    // copy them; a long sum over columns.
+    // More than one block of rows; more weights than are laid out at once; rows so long that
+    // they are copied; a long sum over columns.
     let sizes = SIZES.into_iter().chain([
         [300, 9, 35],
         [515, 3, 50],

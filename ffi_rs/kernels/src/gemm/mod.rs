@@ -97,7 +97,8 @@ pub(crate) unsafe fn multiply(
     }
 }
 
-/// Defines one compiled variant: its instruction set, its numbers and the rows of its tiles.
+/// Defines one compiled variant: its instruction set, its numbers, and the rows of its tiles
+/// by the registers of their columns.
 macro_rules! variants {
     ($($(#[$meta:meta])* $name:ident = $dot:ident, $rows:literal x $columns:literal;)*) => {$(
         $(#[$meta])*
@@ -154,11 +155,11 @@ unsafe fn multiply_body<D: Dot, const ROWS: usize, const COLUMNS: usize>(
     depth: usize,
     sum: Sum<'_>,
 ) {
-    // Of narrow registers a line of B keeps the CPU busy for longer.
+    // Of narrow registers a line of B takes more multiplications, and a copy pays sooner.
     let registers = LINE / D::LEN;
     let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
-    let far_apart = b.stride * registers >= FAR_APART && c.rows * registers >= WORTH_A_COPY;
-    let copies = goes_on && far_apart;
+    let far_apart = b.stride * registers >= FAR_APART;
+    let copies = goes_on && far_apart && c.rows * registers >= WORTH_A_COPY;
     let deep = if copies { SLICE } else { depth.max(1) };
     let mut copy = Scratch::new(if copies { deep.min(depth) * COPY_STRIDE } else { 0 });
     let mut spread = Scratch::default();
@@ -193,8 +194,8 @@ const FAR_APART: usize = 1024;
 const WORTH_A_COPY: usize = 64;
 /// Rows of B that are copied at a time.
 const SLICE: usize = 256;
-/// Columns that are copied at a time, whole tiles of every kind, and at most: where rows are far from
-/// each other, to read a line of each takes as long as to read some.
+/// Columns that are copied at a time, whole tiles of the most rows of every level, and at most: where
+/// rows are far from each other, to read a line of each takes as long as to read some.
 const COPIED: usize = 144;
 const MOST_COPIED: usize = 192;
 /// Words from row to row of a copy.
@@ -242,14 +243,22 @@ mod tests {
         let numbers = |count: usize| -> Vec<f32> {
             (0..count).map(|i| ((i * 7919) % 1013) as f32 / 500.0 - 1.0).collect()
         };
-        // With rows of B near and far, so many that they are copied in slices, and few; with the left
-        // factor along its rows, and along the depth by odd strides and by pages.
-        for (rows, depth, columns, b_stride) in
-            [(66, 300, 200, 1100), (67, 270, 70, 1100), (31, 9, 200, 200), (2, 300, 70, 1100)]
-        {
+        // With rows of B near and far, so many that they are copied in slices, and few, or none; with
+        // the left factor along its rows, and along the depth by odd strides and by pages; with all
+        // that tiles of six and of eight rows leave.
+        for (rows, depth, columns, b_stride) in [
+            (66, 300, 200, 1100),
+            (67, 270, 70, 1100),
+            (68, 260, 200, 1100),
+            (65, 0, 70, 1100),
+            (35, 9, 70, 1100),
+            (33, 9, 200, 200),
+            (31, 9, 200, 200),
+            (2, 300, 70, 1100),
+        ] {
             for (row_stride, depth_stride) in [(depth, 1), (1, 77), (1, PAGE), (1, 2 * PAGE)] {
-                let a = numbers((rows - 1) * row_stride + (depth - 1) * depth_stride + 1);
-                let b = numbers((depth - 1) * b_stride + columns);
+                let a = numbers((rows - 1) * row_stride + depth * depth_stride + 1);
+                let b = numbers(depth * b_stride + columns);
                 let before = numbers(rows * columns);
                 for onto in [false, true] {
                     let mut got = before.clone();

@@ -29,7 +29,8 @@ pub(super) struct Part<'a, 'd> {
 #[inline(always)]
 pub(super) unsafe fn rows<D: Dot, const ROWS: usize, const COLUMNS: usize>(part: &Part<'_, '_>) {
     let rows = part.c.rows;
-    // Tiles of four rows, of which six leave some of two, and what is left.
+    // What whole tiles leave goes to tiles of four rows, and the rest to one of its own. Where tiles of
+    // six leave two rows, one tile less makes eight.
     let (fours, rest) = match rows % ROWS {
         2 if ROWS == 6 && rows > 2 => (2, 0),
         rest => (rest / 4, rest % 4),
@@ -39,15 +40,15 @@ pub(super) unsafe fn rows<D: Dot, const ROWS: usize, const COLUMNS: usize>(part:
     // SAFETY: as this function's.
     unsafe {
         columns::<D, ROWS, COLUMNS>(part, 0, first);
-        // Few rows take more columns, to keep as many sums going, and to read what lies together
-        // at once; large tiles are those of levels with 32 registers.
+        // Few rows take more columns, to keep as many sums going as registers allow, and to read what
+        // lies together at once; tiles of eight rows are those of levels with 32 registers.
         match (fours, ROWS) {
             (0, _) | (_, 4) => {}
             (_, 6) => columns::<D, 4, 2>(part, first, last),
             _ => columns::<D, 4, 6>(part, first, last),
         }
         match (rest, ROWS == 8) {
-            (1, true) => columns::<D, 1, { MOST_COLUMNS / LINE }>(part, last, rows),
+            (1, true) => columns::<D, 1, { MOST_COLUMNS / WIDEST }>(part, last, rows),
             (2, true) => columns::<D, 2, 12>(part, last, rows),
             (3, true) => columns::<D, 3, 8>(part, last, rows),
             (1, false) => columns::<D, 1, 12>(part, last, rows),
@@ -58,8 +59,9 @@ pub(super) unsafe fn rows<D: Dot, const ROWS: usize, const COLUMNS: usize>(part:
     }
 }
 
-/// Columns of the widest tile, whose registers hold 16 each.
+/// Columns of the widest tile, and of its registers.
 const MOST_COLUMNS: usize = 256;
+const WIDEST: usize = 16;
 
 /// Computes rows `first … end`, `R` at a time, in tiles of `N` registers of columns and fewer at
 /// the end.

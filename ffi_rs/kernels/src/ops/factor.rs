@@ -225,7 +225,7 @@ fn transpose_into(
 
 #[inline(always)]
 fn code_columns_body(into: Columns<'_>, factor: &Factor<'_>) {
-    // As many rows of registers as there are codes in a word: of the wide ones there are enough.
+    // Narrow registers of 16 columns are too few for the values of two rows and what is known of them.
     match (factor.number.group(), factor.level < Level::Avx512) {
         (4, _) => code_columns_by::<4, 16>(into, factor),
         (_, false) => code_columns_by::<2, 16>(into, factor),
@@ -260,7 +260,7 @@ fn code_columns_by<const GROUP: usize, const LANES: usize>(into: Columns<'_>, fa
 /// What is known of each column of a chunk.
 #[repr(align(64))]
 struct Totals {
-    /// The sum of the codes.
+    /// The sum of the codes; anything where nothing `counts` them.
     sums: [u32; MOST_COLUMNS],
     /// The bits of the largest magnitude, where one is clipped or not finite.
     peaks: [u32; MOST_COLUMNS],
@@ -384,8 +384,8 @@ impl Totals {
     }
 }
 
-/// Whether sums of codes are of use: words of two codes are products of signed numbers, which start
-/// from zero.
+/// Whether sums of codes are of use: those of products of two codes to a word start from zero, as
+/// [`start_of`] says.
 const fn counts<const GROUP: usize>() -> bool {
     GROUP == 4
 }

@@ -1,4 +1,5 @@
-//! Registers of numbers and their products, for each CPU level: the only intrinsics of this crate.
+//! Registers of numbers, for each CPU level: their products, squares of them turned, and random words.
+//! Here are the intrinsics of this crate, but for hints.
 
 /// A register of 32-bit words of one or more numbers, and how products of words are added to a
 /// register of sums.
