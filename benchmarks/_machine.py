@@ -1,7 +1,8 @@
 """What the machine is, and what it can do at most: operations per second, and reading memory.
 
 The limits are loops of the Rust module that compute nothing else: that of a matmul tile on
-factors in the nearest cache for the operations, on a buffer of a given size for reading. Every thread runs one of its own, at once.
+factors in the nearest cache for the operations, on a buffer of a given size for reading. Every
+thread runs one of its own, at once.
 """
 
 from __future__ import annotations

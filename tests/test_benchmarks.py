@@ -303,7 +303,9 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
         assert measured["shape"] == ("8x16" if measured["suite"] == "noise" else "5x7x9")
         assert measured["results"].keys() == {"ours", "numpy"}, measured
         if measured["suite"] in ("forward", "step"):
-            assert _summary.fraction_of_limit(measured, "ours") is not None
+            # Not every CPU has instructions for bfloat16.
+            known = "bfloat16" not in measured["workload"] or limits["peak bfloat16"]
+            assert (_summary.fraction_of_limit(measured, "ours") is not None) == bool(known)
 
 
 def test_a_table_is_as_wide_as_the_terminal() -> None:
