@@ -3,10 +3,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::gemm::{LINE, step};
+use crate::gemm::{LINE, Tiled, run, step};
 use crate::number::{Kind, Number};
 use crate::simd::{Aligned, Level, for_each_level};
-use crate::vector::{self, Dot};
+use crate::vector::Dot;
 
 /// The best of many measurements that take `duration` together, each of them `work` per round.
 fn best_rate(duration: Duration, mut measure: impl FnMut() -> (f64, Duration)) -> f64 {
@@ -36,7 +36,7 @@ pub fn peak(numbers: &str, duration: Duration) -> Option<f64> {
     }
     Some(best_rate(duration, || {
         let start = Instant::now();
-        let sums = add_products(level, kind);
+        let sums = run(level, kind, AddProducts);
         ((2 * sums * number.group()) as f64, start.elapsed())
     }))
 }
@@ -46,105 +46,43 @@ const ROUNDS: usize = 20_000;
 /// Lines of factors: at most eight rows of a tile, and three registers of columns.
 const LINES: usize = 8 + 3;
 
-/// Adds products to the registers of sums of a tile, and returns how often a word was multiplied.
-fn add_products(level: Level, kind: Kind) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a level exists only where `detect` saw its features.
-    unsafe {
-        match (kind.number(level), level) {
-            (Number::F32, Level::Baseline) => baseline_floats(),
-            (Number::F32, Level::Avx2 | Level::Avx2Vnni) => avx2_floats(),
-            (Number::F32, _) => avx512_floats(),
-            (Number::I16, Level::Baseline) => baseline_pairs(),
-            (Number::I16, Level::Avx2) => avx2_pairs(),
-            (Number::I16, _) => avx512_pairs(),
-            (Number::Byte, Level::Avx2Vnni) => avx2_bytes(),
-            (Number::Byte, _) => avx512_bytes(),
-            (Number::Bf16, _) => avx512_brains(),
+/// Tiles whose sums registers hold at once: AArch64 has twice as many as a tile takes, and pipes for
+/// more sums than those of one.
+const TILES: usize = if cfg!(target_arch = "aarch64") { 2 } else { 1 };
+
+/// Adds products to the sums of tiles, and returns how often a word was multiplied.
+struct AddProducts;
+
+impl Tiled for AddProducts {
+    type Output = usize;
+
+    #[inline(always)]
+    unsafe fn run<D: Dot, const R: usize, const N: usize>(self) -> usize {
+        const { assert!(R + N <= LINES) };
+        // Zeros, whichever numbers these are: no sum leaves its range.
+        let words = Aligned([0u32; LINES * LINE]);
+        let mut out = [0.0; LINE];
+        // SAFETY: as this function's; a register has no more words than a line, of which there is one
+        // for each row and for each register of columns.
+        unsafe {
+            let mut tiles = [[[D::zero(); N]; R]; TILES];
+            for _ in 0..ROUNDS {
+                for sums in &mut tiles {
+                    // Read again each time, as products that stay the same would be multiplied only
+                    // once.
+                    let words = black_box(words.0.as_ptr());
+                    let line = |index: usize| words.add(index * LINE);
+                    let right = std::array::from_fn(|n| D::words(line(R + n)));
+                    step::<D, R, N>(sums, std::array::from_fn(line), 0, right);
+                }
+            }
+            for sum in tiles.into_iter().flatten().flatten() {
+                D::store(sum, out.as_mut_ptr());
+                black_box(&out);
+            }
         }
+        ROUNDS * TILES * R * N * D::LEN
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: a level exists only where `detect` saw its features.
-    unsafe {
-        match kind.number(level) {
-            Number::F32 => baseline_floats(),
-            Number::I16 => baseline_pairs(),
-            #[cfg(target_arch = "aarch64")]
-            Number::Byte => neon_bytes(),
-            _ => unreachable!("no such level on this CPU"),
-        }
-    }
-}
-
-macro_rules! loops {
-    ($($(#[$meta:meta])* $name:ident = $dot:ident, $rows:literal x $columns:literal;)*) => {$(
-        $(#[$meta])*
-        unsafe fn $name() -> usize {
-            // SAFETY: the caller vouches for the instruction set.
-            unsafe { add_products_body::<vector::$dot, $rows, $columns>() }
-        }
-    )*};
-}
-
-loops! {
-    baseline_floats = BaselineFloats, 4 x 3;
-    baseline_pairs = BaselinePairs, 4 x 3;
-}
-
-#[cfg(target_arch = "x86_64")]
-loops! {
-    #[target_feature(enable = "avx2,fma")]
-    avx2_floats = Avx2Floats, 6 x 2;
-    #[target_feature(enable = "avx2,fma")]
-    avx2_pairs = Avx2Pairs, 6 x 2;
-    #[target_feature(enable = "avx2,fma,avxvnni")]
-    avx2_bytes = Avx2Bytes, 6 x 2;
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    avx512_floats = Avx512Floats, 8 x 3;
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    avx512_pairs = Avx512Pairs, 8 x 3;
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    avx512_bytes = Avx512Bytes, 8 x 3;
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-    avx512_brains = Avx512Brains, 8 x 3;
-}
-
-#[cfg(target_arch = "aarch64")]
-loops! {
-    #[target_feature(enable = "dotprod")]
-    neon_bytes = NeonBytes, 8 x 3;
-}
-
-/// # Safety
-///
-/// The CPU has the instruction set of `D`.
-#[inline(always)]
-unsafe fn add_products_body<D: Dot, const R: usize, const N: usize>() -> usize {
-    const { assert!(R + N <= LINES) };
-    // Zeros, whichever numbers these are: no sum leaves its range.
-    let words = Aligned([0u32; LINES * LINE]);
-    let mut out = [0.0; LINE];
-    // SAFETY: as this function's; a register has no more words than a line, of which there is one for
-    // each row and for each register of columns.
-    unsafe {
-        let mut sums = [[D::zero(); N]; R];
-        for _ in 0..ROUNDS {
-            // Read again each time, as products that stay the same would be multiplied only once.
-            let words = black_box(words.0.as_ptr());
-            let line = |index: usize| words.add(index * LINE);
-            step::<D, R, N>(
-                &mut sums,
-                std::array::from_fn(line),
-                0,
-                std::array::from_fn(|n| D::words(line(R + n))),
-            );
-        }
-        for sum in sums.into_iter().flatten() {
-            D::store(sum, out.as_mut_ptr());
-            black_box(&out);
-        }
-    }
-    ROUNDS * R * N * D::LEN
 }
 
 /// Bytes per second that one thread reads from a buffer of `bytes` bytes, over and over.

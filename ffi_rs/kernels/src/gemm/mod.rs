@@ -1,16 +1,18 @@
 //! C ← A·B, C ← C + A·B or C ← C + (A·B)·scale, on register tiles of 32-bit words.
 //!
-//! What a word holds is said by [`Number`]. Every element of C is one chain of sums over the depth,
+//! What a word holds is said by [`Number`](crate::number::Number). Every element of C is one chain of sums over the depth,
 //! in order, whatever tile it falls in: results do not depend on how rows and columns are split.
 
+mod levels;
 mod tile;
 
-use crate::number::{Kind, Number};
+use crate::number::Kind;
 use crate::scratch::Scratch;
 use crate::shared::SharedMut;
 use crate::simd::Level;
-use crate::vector::{self, Dot};
+use crate::vector::Dot;
 
+pub(crate) use levels::{Tiled, run};
 pub(crate) use tile::{LINE, step};
 use tile::{Part, rows};
 
@@ -69,120 +71,54 @@ pub(crate) unsafe fn multiply(
     if c.rows == 0 || c.columns == 0 {
         return;
     }
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a level exists only where `detect` saw its features; the caller owns the product.
-    unsafe {
-        match (kind.number(level), level) {
-            (Number::F32, Level::Baseline) => baseline_floats(c, a, b, depth, sum),
-            (Number::F32, Level::Avx2 | Level::Avx2Vnni) => avx2_floats(c, a, b, depth, sum),
-            (Number::F32, _) => avx512_floats(c, a, b, depth, sum),
-            (Number::I16, Level::Baseline) => baseline_pairs(c, a, b, depth, sum),
-            (Number::I16, Level::Avx2) => avx2_pairs(c, a, b, depth, sum),
-            (Number::I16, _) => avx512_pairs(c, a, b, depth, sum),
-            (Number::Byte, Level::Avx2Vnni) => avx2_bytes(c, a, b, depth, sum),
-            (Number::Byte, _) => avx512_bytes(c, a, b, depth, sum),
-            (Number::Bf16, _) => avx512_brains(c, a, b, depth, sum),
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: a level exists only where `detect` saw its features; the caller owns the product.
-    unsafe {
-        match kind.number(level) {
-            Number::F32 => baseline_floats(c, a, b, depth, sum),
-            Number::I16 => baseline_pairs(c, a, b, depth, sum),
-            #[cfg(target_arch = "aarch64")]
-            Number::Byte => neon_bytes(c, a, b, depth, sum),
-            _ => unreachable!("no such level on this CPU"),
-        }
-    }
+    run(level, kind, Multiply { c, a, b, depth, sum });
 }
 
-/// Defines one compiled variant: its instruction set, its numbers, and the rows of its tiles
-/// by the registers of their columns.
-macro_rules! variants {
-    ($($(#[$meta:meta])* $name:ident = $dot:ident, $rows:literal x $columns:literal;)*) => {$(
-        $(#[$meta])*
-        unsafe fn $name(
-            c: &Product<'_, '_>,
-            a: Left<'_>,
-            b: Right<'_>,
-            depth: usize,
-            sum: Sum<'_>,
-        ) {
-            // SAFETY: the caller vouches for the instruction set, and owns the product.
-            unsafe { multiply_body::<vector::$dot, $rows, $columns>(c, a, b, depth, sum) }
-        }
-    )*};
-}
-
-variants! {
-    baseline_floats = BaselineFloats, 4 x 3;
-    baseline_pairs = BaselinePairs, 4 x 3;
-}
-
-#[cfg(target_arch = "x86_64")]
-variants! {
-    #[target_feature(enable = "avx2,fma")]
-    avx2_floats = Avx2Floats, 6 x 2;
-    #[target_feature(enable = "avx2,fma")]
-    avx2_pairs = Avx2Pairs, 6 x 2;
-    #[target_feature(enable = "avx2,fma,avxvnni")]
-    avx2_bytes = Avx2Bytes, 6 x 2;
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    avx512_floats = Avx512Floats, 8 x 3;
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    avx512_pairs = Avx512Pairs, 8 x 3;
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    avx512_bytes = Avx512Bytes, 8 x 3;
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-    avx512_brains = Avx512Brains, 8 x 3;
-}
-
-#[cfg(target_arch = "aarch64")]
-variants! {
-    #[target_feature(enable = "dotprod")]
-    neon_bytes = NeonBytes, 4 x 3;
-}
-
-/// # Safety
-///
-/// As [`multiply`], on a CPU that has the instruction set of `D`.
-#[inline(always)]
-unsafe fn multiply_body<D: Dot, const ROWS: usize, const COLUMNS: usize>(
-    c: &Product<'_, '_>,
-    a: Left<'_>,
-    b: Right<'_>,
+/// What [`multiply`] is asked for, whose caller owns the product.
+struct Multiply<'a, 'd> {
+    c: &'a Product<'a, 'd>,
+    a: Left<'a>,
+    b: Right<'a>,
     depth: usize,
-    sum: Sum<'_>,
-) {
-    // Of narrow registers a line of B takes more multiplications, and a copy pays sooner.
-    let registers = LINE / D::LEN;
-    let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
-    let far_apart = b.stride * registers >= FAR_APART;
-    let copies = goes_on && far_apart && c.rows * registers >= WORTH_A_COPY;
-    let deep = if copies { SLICE } else { depth.max(1) };
-    let mut copy = Scratch::new(if copies { deep.min(depth) * COPY_STRIDE } else { 0 });
-    let mut spread = Scratch::default();
-    let a = if c.columns < WORTH_SPREADING { a } else { a.spread(c.rows, depth, &mut spread) };
-    let mut columns = 0..0;
-    while columns.end < c.columns {
-        let left = c.columns - columns.end;
-        let now = if copies && left > MOST_COPIED { COPIED } else { left };
-        columns = columns.end..columns.end + now;
-        for start in (0..depth.max(1)).step_by(deep) {
-            let mut part = Part { c, a, b, columns: columns.clone(), depth, sum };
-            if copies {
-                part.depth = deep.min(depth - start);
-                for (d, row) in copy.chunks_exact_mut(COPY_STRIDE).take(part.depth).enumerate() {
-                    let from = &b.words[(start + d) * b.stride..][columns.clone()];
-                    row[..from.len()].copy_from_slice(from);
+    sum: Sum<'a>,
+}
+
+impl Tiled for Multiply<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<D: Dot, const ROWS: usize, const COLUMNS: usize>(self) {
+        let Self { c, a, b, depth, sum } = self;
+        // Of narrow registers a line of B takes more multiplications, and a copy pays sooner.
+        let registers = LINE / D::LEN;
+        let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
+        let far_apart = b.stride * registers >= FAR_APART;
+        let copies = goes_on && far_apart && c.rows * registers >= WORTH_A_COPY;
+        let deep = if copies { SLICE } else { depth.max(1) };
+        let mut copy = Scratch::new(if copies { deep.min(depth) * COPY_STRIDE } else { 0 });
+        let mut spread = Scratch::default();
+        let a = if c.columns < WORTH_SPREADING { a } else { a.spread(c.rows, depth, &mut spread) };
+        let mut columns = 0..0;
+        while columns.end < c.columns {
+            let left = c.columns - columns.end;
+            let now = if copies && left > MOST_COPIED { COPIED } else { left };
+            columns = columns.end..columns.end + now;
+            for start in (0..depth.max(1)).step_by(deep) {
+                let mut part = Part { c, a, b, columns: columns.clone(), depth, sum };
+                if copies {
+                    part.depth = deep.min(depth - start);
+                    for (d, row) in copy.chunks_exact_mut(COPY_STRIDE).take(part.depth).enumerate()
+                    {
+                        let from = &b.words[(start + d) * b.stride..][columns.clone()];
+                        row[..from.len()].copy_from_slice(from);
+                    }
+                    part.a.words = a.words.get(start * a.depth_stride..).unwrap_or(&[]);
+                    part.b = Right { words: &copy, stride: COPY_STRIDE };
+                    part.sum = if start == 0 { sum } else { Sum::Onto };
                 }
-                part.a.words = a.words.get(start * a.depth_stride..).unwrap_or(&[]);
-                part.b = Right { words: &copy, stride: COPY_STRIDE };
-                part.sum = if start == 0 { sum } else { Sum::Onto };
+                // SAFETY: as this function's.
+                unsafe { rows::<D, ROWS, COLUMNS>(&part) };
             }
-            // SAFETY: as this function's.
-            unsafe { rows::<D, ROWS, COLUMNS>(&part) };
         }
     }
 }

@@ -13,11 +13,7 @@ dot! {
         splat: |word| vdupq_n_f32(f32::from_bits(word)),
         add: |sums, left, right| vfmaq_f32(sums, left, right),
         store: |sums, to| vst1q_f32(to, sums),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = vmulq_f32(sums, vld1q_f32(scale));
-            let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
-            vst1q_f32(to, vaddq_f32(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_4(sums, scale, onto, to),
     }
 }
 
@@ -34,11 +30,7 @@ dot! {
             vaddq_s32(sums, vpaddq_s32(low, high))
         },
         store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(scale));
-            let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
-            vst1q_f32(to, vaddq_f32(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_4(vcvtq_f32_s32(sums), scale, onto, to),
     }
 }
 
@@ -62,10 +54,17 @@ dot! {
             sums
         },
         store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = vmulq_f32(vcvtq_f32_s32(sums), vld1q_f32(scale));
-            let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
-            vst1q_f32(to, vaddq_f32(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_4(vcvtq_f32_s32(sums), scale, onto, to),
+    }
+}
+
+/// See [`Dot::store_scaled`].
+#[inline(always)]
+unsafe fn store_scaled_4(sums: float32x4_t, scale: *const f32, onto: bool, to: *mut f32) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let scaled = vmulq_f32(sums, vld1q_f32(scale));
+        let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
+        vst1q_f32(to, vaddq_f32(scaled, before));
     }
 }

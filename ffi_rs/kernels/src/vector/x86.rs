@@ -13,11 +13,7 @@ dot! {
         splat: |word| _mm_set1_ps(f32::from_bits(word)),
         add: |sums, left, right| _mm_add_ps(_mm_mul_ps(left, right), sums),
         store: |sums, to| _mm_storeu_ps(to, sums),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = _mm_mul_ps(sums, _mm_loadu_ps(scale));
-            let before = if onto { _mm_loadu_ps(to) } else { _mm_setzero_ps() };
-            _mm_storeu_ps(to, _mm_add_ps(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_4(sums, scale, onto, to),
     }
 }
 
@@ -30,11 +26,7 @@ dot! {
         splat: |word| _mm256_set1_ps(f32::from_bits(word)),
         add: |sums, left, right| _mm256_fmadd_ps(left, right, sums),
         store: |sums, to| _mm256_storeu_ps(to, sums),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = _mm256_mul_ps(sums, _mm256_loadu_ps(scale));
-            let before = if onto { _mm256_loadu_ps(to) } else { _mm256_setzero_ps() };
-            _mm256_storeu_ps(to, _mm256_add_ps(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_8(sums, scale, onto, to),
     }
 }
 
@@ -47,11 +39,7 @@ dot! {
         splat: |word| _mm512_set1_ps(f32::from_bits(word)),
         add: |sums, left, right| _mm512_fmadd_ps(left, right, sums),
         store: |sums, to| _mm512_storeu_ps(to, sums),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = _mm512_mul_ps(sums, _mm512_loadu_ps(scale));
-            let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
-            _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_16(sums, scale, onto, to),
     }
 }
 
@@ -64,11 +52,7 @@ dot! {
         splat: |word: u32| _mm_set1_epi32(word as i32),
         add: |sums, left, right| _mm_add_epi32(sums, _mm_madd_epi16(left, right)),
         store: |sums, to| _mm_storeu_ps(to, _mm_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_loadu_ps(scale));
-            let before = if onto { _mm_loadu_ps(to) } else { _mm_setzero_ps() };
-            _mm_storeu_ps(to, _mm_add_ps(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_4(_mm_cvtepi32_ps(sums), scale, onto, to),
     }
 }
 
@@ -81,11 +65,7 @@ dot! {
         splat: |word: u32| _mm256_set1_epi32(word as i32),
         add: |sums, left, right| _mm256_add_epi32(sums, _mm256_madd_epi16(left, right)),
         store: |sums, to| _mm256_storeu_ps(to, _mm256_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scale));
-            let before = if onto { _mm256_loadu_ps(to) } else { _mm256_setzero_ps() };
-            _mm256_storeu_ps(to, _mm256_add_ps(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_8(_mm256_cvtepi32_ps(sums), scale, onto, to),
     }
 }
 
@@ -98,11 +78,7 @@ dot! {
         splat: |word: u32| _mm512_set1_epi32(word as i32),
         add: |sums, left, right| _mm512_add_epi32(sums, _mm512_madd_epi16(left, right)),
         store: |sums, to| _mm512_storeu_ps(to, _mm512_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scale));
-            let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
-            _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_16(_mm512_cvtepi32_ps(sums), scale, onto, to),
     }
 }
 
@@ -115,11 +91,7 @@ dot! {
         splat: |word: u32| _mm256_set1_epi32(word as i32),
         add: |sums, left, right| _mm256_dpbusd_avx_epi32(sums, left, right),
         store: |sums, to| _mm256_storeu_ps(to, _mm256_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(scale));
-            let before = if onto { _mm256_loadu_ps(to) } else { _mm256_setzero_ps() };
-            _mm256_storeu_ps(to, _mm256_add_ps(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_8(_mm256_cvtepi32_ps(sums), scale, onto, to),
     }
 }
 
@@ -132,11 +104,7 @@ dot! {
         splat: |word: u32| _mm512_set1_epi32(word as i32),
         add: |sums, left, right| _mm512_dpbusd_epi32(sums, left, right),
         store: |sums, to| _mm512_storeu_ps(to, _mm512_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scale));
-            let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
-            _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_16(_mm512_cvtepi32_ps(sums), scale, onto, to),
     }
 }
 
@@ -153,10 +121,39 @@ dot! {
             _mm512_dpbf16_ps(sums, brains(left), brains(right))
         },
         store: |sums, to| _mm512_storeu_ps(to, sums),
-        store_scaled: |sums, scale: *const f32, onto: bool, to: *mut f32| {
-            let scaled = _mm512_mul_ps(sums, _mm512_loadu_ps(scale));
-            let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
-            _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
-        },
+        store_scaled: |sums, scale, onto, to| store_scaled_16(sums, scale, onto, to),
+    }
+}
+
+/// See [`Dot::store_scaled`].
+#[inline(always)]
+unsafe fn store_scaled_4(sums: __m128, scale: *const f32, onto: bool, to: *mut f32) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let scaled = _mm_mul_ps(sums, _mm_loadu_ps(scale));
+        let before = if onto { _mm_loadu_ps(to) } else { _mm_setzero_ps() };
+        _mm_storeu_ps(to, _mm_add_ps(scaled, before));
+    }
+}
+
+/// See [`Dot::store_scaled`].
+#[inline(always)]
+unsafe fn store_scaled_8(sums: __m256, scale: *const f32, onto: bool, to: *mut f32) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let scaled = _mm256_mul_ps(sums, _mm256_loadu_ps(scale));
+        let before = if onto { _mm256_loadu_ps(to) } else { _mm256_setzero_ps() };
+        _mm256_storeu_ps(to, _mm256_add_ps(scaled, before));
+    }
+}
+
+/// See [`Dot::store_scaled`].
+#[inline(always)]
+unsafe fn store_scaled_16(sums: __m512, scale: *const f32, onto: bool, to: *mut f32) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let scaled = _mm512_mul_ps(sums, _mm512_loadu_ps(scale));
+        let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
+        _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
     }
 }
