@@ -14,7 +14,7 @@ from ._summary import Row
 _STYLES = {OURS: ("#c1272d", "o"), HEADLINE[0]: ("#1f6fb4", "s"), HEADLINE[1]: ("#e08a00", "^")}
 _COLUMNS = 2
 _CLOSE = 1.25
-"""Factor between two intensities below which their labels would overlap."""
+"""Factor between two intensities, or two roofs, below which their labels would overlap."""
 
 
 def save(report: dict[str, Any], path: Path) -> None:
@@ -134,20 +134,21 @@ def _roof(
     panel: Any, rows: Sequence[Row], limits: dict[str, Any], intensities: Sequence[float]
 ) -> None:
     """Peak of each type in the rows, and the fastest reading that was measured."""
-    kinds = sorted({kind for row in rows for kind in row["operations"]})
-    read = max((value for name, value in limits.items() if name.startswith("read ")), default=None)
+    kinds = {kind for row in rows for kind in row["operations"]}
+    peaks = [(peak, kind) for kind in kinds if (peak := limits.get(f"peak {kind}"))]
+    read = max((value for name, value in limits.items() if name.startswith("read ")), default=0.0)
     low, high = min(intensities) / 2, max(intensities) * 5
-    for kind in kinds:
-        peak = limits.get(f"peak {kind}")
-        if not peak or not read:
-            continue
+    place, top = 0, 0.0
+    for peak, kind in sorted(peaks, reverse=True) if read else ():
         corner = peak / read
         xs = [low, corner, high] if low < corner < high else [low, high]
         panel.plot(xs, [min(peak, x * read) * 1e-9 for x in xs], color="black", linewidth=1)
+        # Names of close roofs stand side by side on the highest.
+        place, top = (place + 1, top) if 0 < top < _CLOSE * peak else (0, peak)
         panel.annotate(
             f"{kind} {peak * 1e-9:,.0f}",
-            (high, peak * 1e-9),
-            xytext=(0, 3),
+            (high, top * 1e-9),
+            xytext=(-72 * place, 3),
             textcoords="offset points",
             ha="right",
             fontsize=8,
