@@ -1,7 +1,8 @@
 //! C ← A·B, C ← C + A·B or C ← C + (A·B)·scale, on register tiles of 32-bit words.
 //!
-//! What a word holds is said by [`Number`](crate::number::Number). Every element of C is one chain of sums over the depth,
-//! in order, whatever tile it falls in: results do not depend on how rows and columns are split.
+//! What a word holds is said by [`Number`](crate::number::Number). Every element of C is one chain of
+//! sums over the depth, in order, whatever tile it falls in: results do not depend on how rows and
+//! columns are split.
 
 mod levels;
 mod tile;
