@@ -20,9 +20,9 @@ def median(row: Row, peer: str) -> float | None:
 
 
 def ratio(row: Row, peer: str) -> float | None:
-    """Time (or bytes) of the peer over ours."""
+    """Time (or bytes) of the peer over ours; None where one is 0, as memory of a small step is."""
     theirs, ours = median(row, peer), median(row, OURS)
-    return theirs / ours if theirs is not None and ours else None
+    return theirs / ours if theirs and ours else None
 
 
 def fraction_of_limit(row: Row, peer: str) -> float | None:

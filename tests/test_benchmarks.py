@@ -7,8 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import threading
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -171,36 +169,66 @@ def test_the_adc_clips_and_no_output_is_near_its_full_scale(shape: _options.Shap
 # --- measuring
 
 
-def test_calls_take_turns_and_the_order_turns_around() -> None:
+class Clock:
+    """Stands in for the module `time`: whoever sleeps or computes moves it on."""
+
+    def __init__(self, busy: float = 0.0) -> None:
+        self.now = self.computed = 0.0
+        self.busy = busy
+        """Until then a thread of the process computes."""
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def process_time(self) -> float:
+        return self.computed
+
+    def sleep(self, seconds: float) -> None:
+        self.computed += min(seconds, max(0.0, self.busy - self.now))
+        self.now += seconds
+
+
+def test_calls_take_turns_and_the_order_turns_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(_timing, "time", clock)
     calls: list[str] = []
+
+    def call(name: str, seconds: float) -> None:
+        calls.append(name)
+        clock.now += seconds
+
     results = _timing.interleave(
-        {name: lambda name=name: calls.append(name) for name in "ab"}, seconds=0, rounds=(3, 3)
+        {"a": lambda: call("a", 3e-3), "b": lambda: call("b", 2e-5)}, seconds=0, rounds=(3, 3)
     )
     turns = [name for name, before in zip(calls[1:], calls, strict=False) if name != before]
     # Both are tried in turn to find out how often a sample repeats them; then three rounds.
     assert calls[0] == "a"
     assert turns == ["b", "a", "b", "a"]
-    assert all(result["samples"] == 3 for result in results.values())
-    assert all(0 < result["min"] <= result["median"] for result in results.values())
+    for name, seconds in {"a": 3e-3, "b": 2e-5}.items():
+        assert results[name] == pytest.approx({"median": seconds, "min": seconds, "samples": 3})
+    # A sample of the short one lasts for as long as the clock needs.
+    assert calls.count("b") >= 3 * _timing.SAMPLE / 2e-5
 
 
-def test_a_rest_lasts_until_threads_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Long enough for the thread to be noticed on a busy machine.
-    monkeypatch.setattr(_timing, "REST", 0.1)
-    monkeypatch.setattr(_timing, "LONGEST_REST", 60.0)
-    ended: list[bool] = []
+def test_time_goes_on_until_all_have_had_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(_timing, "time", clock)
 
-    def spin() -> None:
-        end = time.thread_time() + 0.3
-        while time.thread_time() < end:
-            pass
-        ended.append(True)
+    def call() -> None:
+        clock.now += 0.1
 
-    thread = threading.Thread(target=spin)
-    thread.start()
+    results = _timing.interleave({"a": call, "b": call}, seconds=1.0, rounds=(2, 100))
+    # Of the two seconds the first calls of both, which do not count, take a tenth.
+    assert results["a"]["samples"] == results["b"]["samples"] == 9
+
+
+@pytest.mark.parametrize("busy", [0.0, 0.02, 1.0])
+def test_a_rest_lasts_until_threads_are_idle(busy: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(busy)
+    monkeypatch.setattr(_timing, "time", clock)
     _timing.rest()
-    assert ended
-    thread.join()
+    expected = min(busy, _timing.LONGEST_REST)
+    assert expected <= clock.now <= expected + 2 * _timing.REST
 
 
 def test_the_limit_adds_operations_and_takes_the_longer_of_them_and_reading() -> None:
@@ -234,18 +262,45 @@ def test_the_peak_is_that_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> Non
     assert limits.to_json()["peak float32"] == 6e9
 
 
-def keep() -> np.ndarray:
-    return np.ones(64 << 20, np.uint8)
+def test_memory_is_the_peak_of_a_step_over_what_was_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The system's figures are its own affair, so these are files that a step writes."""
+    status, clear = tmp_path / "status", tmp_path / "clear_refs"
+
+    def resident(now: int, peak: int) -> None:
+        status.write_text(f"Name:\tx\nVmHWM:\t    {peak} kB\nVmRSS:\t {now} kB\n")
+
+    monkeypatch.setattr(_memory_probe, "_STATUS", status)
+    monkeypatch.setattr(_memory_probe, "_CLEAR", clear)
+    resident(100, 900)
+
+    def step(peak: int) -> None:
+        assert clear.read_text() == "5"
+        clear.unlink()
+        resident(100, peak)
+
+    assert _memory_probe._growth(lambda: step(164)) == 64 * 1024
+    assert _memory_probe._growth(lambda: step(100)) == 0
+    # It counts pages late, so a peak may lie below what was there.
+    assert _memory_probe._growth(lambda: step(96)) == 0
 
 
-def drop() -> int:
-    return int(np.ones(64 << 20, np.uint8)[-1])
+def test_a_ratio_needs_two_figures_above_zero() -> None:
+    def memory(ours: float, peer: float) -> Any:
+        figures = {"ours": ours, "jax": peer}
+        results = {name: {"median": v, "min": v, "samples": 5} for name, v in figures.items()}
+        return row(suite="memory", unit="bytes", operations={}, limit=None, results=results)
 
-
-@pytest.mark.parametrize("allocate", [keep, drop])
-def test_memory_counts_results_and_temporaries(allocate: Any) -> None:
-    # The system counts pages, and each CPU reports a few of them late.
-    assert 60 << 20 <= _memory_probe._growth(allocate) <= 72 << 20
+    assert _summary.ratio(memory(2.0, 3.0), "jax") == 1.5
+    none = [memory(0.0, 3.0), memory(3.0, 0.0), memory(0.0, 0.0)]
+    assert [_summary.ratio(one, "jax") for one in none] == [None] * 3
+    shown = io.StringIO()
+    _table.show(report(*none), Console(file=shown, width=100))
+    assert "×" not in shown.getvalue()
+    shown = io.StringIO()
+    _table.show(report(*none, memory(2.0, 3.0)), Console(file=shown, width=100))
+    assert shown.getvalue().count("×1.50") == 3
 
 
 def test_a_worker_has_one_device_and_as_many_threads_as_asked_for() -> None:
@@ -303,9 +358,9 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
         assert measured["shape"] == ("8x16" if measured["suite"] == "noise" else "5x7x9")
         assert measured["results"].keys() == {"ours", "numpy"}, measured
         if measured["suite"] in ("forward", "step"):
-            # Not every CPU has instructions for bfloat16.
-            known = "bfloat16" not in measured["workload"] or limits["peak bfloat16"]
-            assert (_summary.fraction_of_limit(measured, "ours") is not None) == bool(known)
+            # Not every CPU has instructions for every type of number.
+            known = all(limits[f"peak {kind}"] for kind in measured["operations"])
+            assert (_summary.fraction_of_limit(measured, "ours") is not None) == known
 
 
 def test_a_table_is_as_wide_as_the_terminal() -> None:

@@ -412,20 +412,25 @@ def test_an_internal_fault_is_a_runtime_error():
 def test_the_gil_is_released():
     x = np.ones((4096, 2048), np.float32)
     w = np.ones((2048, 2048), np.float32)
-    started, finished = threading.Event(), threading.Event()
 
-    def call():
-        started.set()
-        optical_linear_fused(x, w, None, 0.1, 8, 1)
-        finished.set()
+    def turns_of_this_thread():
+        started, finished = threading.Event(), threading.Event()
 
-    thread = threading.Thread(target=call)
-    thread.start()
-    started.wait()
-    turns = 0
-    while not finished.is_set():
-        time.sleep(0.0005)
-        turns += 1
-    thread.join()
-    # A call that held the GIL would leave a turn before it and one after it.
-    assert turns > 4
+        def call():
+            started.set()
+            optical_linear_fused(x, w, None, 0.1, 8, 1)
+            finished.set()
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        started.wait()
+        turns = 0
+        while not finished.is_set():
+            time.sleep(0.0005)
+            turns += 1
+        thread.join()
+        return turns
+
+    # A call that held the GIL would leave a turn before it and one after it, each time. On a
+    # machine that is busy, one that does not hold it may leave as few, but not each time.
+    assert any(turns_of_this_thread() > 4 for _ in range(50))
