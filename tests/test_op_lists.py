@@ -7,7 +7,7 @@ from pathlib import Path
 import lumina_jax
 from cases import CASES
 from lumina_jax import _lumina
-from lumina_jax.ops import OPS
+from lumina_jax.ops import OPS, Matmul
 
 PACKAGE = Path(lumina_jax.__file__).parent
 
@@ -40,3 +40,11 @@ def test_every_differentiable_function_has_a_gradient_case() -> None:
     without_gradient = {"optical_noise"}  # it draws, so there is nothing to differentiate
     differentiated = {case.op for case in CASES if case.gradient is not None}
     assert differentiated == functions - without_gradient
+
+
+def test_matrix_ops_know_their_products() -> None:
+    shapes = {"x": (6, 9), "w": (5, 9)}
+    attrs = {"transpose_weight": True, "dac_bits": 8, "noisy": False}
+    products = OPS["optical_matmul"].matmuls(attrs, [*shapes.values(), (5,)])
+    assert products == (Matmul(batch=1, rows=6, depth=9, columns=5),)
+    assert OPS["quantize"].matmuls({"bits": 8}, [(6, 9), (1, 1)]) == ()

@@ -9,9 +9,9 @@ everywhere else the reference. Semantics, shapes and gradients do not depend on 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -33,6 +33,18 @@ from ._signature import Signature
 jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
 
 
+class Matmul(NamedTuple):
+    """One product x[batch, rows, depth] · w[batch, depth, columns] of a photonic processor.
+
+    Extents are ints, or symbolic dimensions. A `batch` of 1 shares its weights among all rows.
+    """
+
+    batch: Any
+    rows: Any
+    depth: Any
+    columns: Any
+
+
 @dataclass(frozen=True, eq=False)
 class OpDef:
     """One op of the Rust module as a JAX primitive; call it to bind it."""
@@ -43,6 +55,17 @@ class OpDef:
     reference: Callable[..., Sequence[jax.Array]]
     """The same computation in plain jnp: the oracle, and the lowering for GPU and TPU."""
     primitive: Primitive
+    _matmuls: Callable[..., tuple[Matmul, ...]]
+
+    def matmuls(
+        self, attrs: Mapping[str, Any], shapes: Sequence[Sequence[Any]]
+    ) -> tuple[Matmul, ...]:
+        """The products that the op runs on the processor; empty where it runs none.
+
+        `attrs` are those of an equation of a jaxpr or of a node of a graph, `shapes` those of its
+        operands in order.
+        """
+        return self._matmuls(*shapes, **attrs)
 
     def __call__(self, *operands: jax.Array, **attrs: Any) -> list[jax.Array]:
         """Bind the primitive: all results, as a list."""
@@ -59,6 +82,7 @@ def define(
     signature: Callable[..., Signature],
     reference: Callable[..., Sequence[jax.Array]],
     local: Callable[..., Sequence[jax.Array]] | None = None,
+    matmuls: Callable[..., tuple[Matmul, ...]] = lambda *shapes, **attrs: (),
 ) -> OpDef:
     """Make a primitive and register it in `OPS`.
 
@@ -69,10 +93,12 @@ def define(
         local: what one shard computes, `local(axes, *operands, **attrs) -> results`; `axes` has
             the mesh axes of each sharded dimension by name. By default the op itself, which is
             right where no sharded dimension is summed over.
+        matmuls: the products that run on the processor, `matmuls(*shapes, **attrs)`. By default
+            none; the gradient of an op runs none, as its products are digital.
     """
     primitive = Primitive(name)
     primitive.multiple_results = True
-    op = OpDef(name, signature, reference, primitive)
+    op = OpDef(name, signature, reference, primitive, matmuls)
     OPS[name] = op
 
     @functools.partial(jax.jit, static_argnums=0)

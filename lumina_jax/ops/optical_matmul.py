@@ -22,12 +22,14 @@ slope is NaN, and else sign(y), with 2 for y = 0.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from . import optical_noise, quantize
-from ._op import define
+from ._op import Matmul, define
 from ._partition import Axes
 from ._signature import Signature, Tensor, f32, i8, u32
 
@@ -280,4 +282,13 @@ def _over_shards(axes: Axes, peak: jax.Array) -> jax.Array:
     return jax.lax.pmax(peak, axes["n"]) if "n" in axes else peak
 
 
-op = define("optical_matmul", signature=_signature, reference=_reference, local=_local)
+def _matmuls(
+    x: tuple[Any, ...], w: tuple[Any, ...], *_: Any, transpose_weight: bool, **attrs: Any
+) -> tuple[Matmul, ...]:
+    (rows, depth), columns = x, w[0] if transpose_weight else w[1]
+    return (Matmul(batch=1, rows=rows, depth=depth, columns=columns),)
+
+
+op = define(
+    "optical_matmul", signature=_signature, reference=_reference, local=_local, matmuls=_matmuls
+)
