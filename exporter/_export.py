@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from lumina_jax._jaxpr import InconclusiveDimensionOperation
+
 from ._arguments import Argument, BatchAxes, arguments, test_inputs, traced
-from ._compat import InconclusiveDimensionOperation
 from ._errors import ExportError, faults_error
 from ._graph import DType, Role
 from ._lower import lower

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ._compat import is_library
+from lumina_jax._jaxpr import is_library
 
 
 def signature_names(function: Callable[..., Any], count: int) -> list[str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
 
-from . import _compat
-from ._compat import ClosedJaxpr, JaxprEqn, Literal, Var
+from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, array_type, evaluate, sites
+
 from ._program import Constant, Equation, Operand, Program, Source, Variable
 
 # Primitives that return their operands, one by one.
@@ -39,12 +40,11 @@ def walk(jaxpr: ClosedJaxpr, known: Mapping[int, Constant], names: Mapping[int, 
     Equations are evaluated on the CPU, with the JAX configuration that is in force.
     """
     arguments = [
-        known.get(i) or Variable(*_compat.array_type(var))
-        for i, var in enumerate(jaxpr.jaxpr.invars)
+        known.get(i) or Variable(*array_type(var)) for i, var in enumerate(jaxpr.jaxpr.invars)
     ]
     walker = _Walker(names)
     with jax.default_device(jax.devices("cpu")[0]):
-        outputs = walker.inline(jaxpr, arguments, None)
+        outputs = walker.run(jaxpr, arguments)
     program = Program(
         inputs=tuple(arg for arg in arguments if isinstance(arg, Variable)),
         equations=tuple(walker.equations),
@@ -53,63 +53,57 @@ def walk(jaxpr: ClosedJaxpr, known: Mapping[int, Constant], names: Mapping[int, 
     return program.without_dead()
 
 
-class _Walker:
+class _Walker(Interpreter[Operand]):
     def __init__(self, names: Mapping[int, str]) -> None:
         self.names = names
         self.equations: list[Equation] = []
 
-    def inline(
-        self, jaxpr: ClosedJaxpr, arguments: Sequence[Operand], caller: Source | None
-    ) -> list[Operand]:
-        """Walks the equations of `jaxpr` applied to `arguments`; returns its results."""
-        known: dict[Var, Operand] = {}
+    def constant(self, array: Any) -> Constant:
+        return Constant.of(array, self.names.get(id(array), ""))
 
-        def read(atom: Var | Literal) -> Operand:
-            if isinstance(atom, Literal):
-                return Constant(np.asarray(atom.val, _compat.array_type(atom)[1]))
-            return known[atom]
-
-        constants = [Constant.of(value, self.names.get(id(value), "")) for value in jaxpr.consts]
-        known.update(zip(jaxpr.jaxpr.constvars, constants, strict=True))
-        known.update(zip(jaxpr.jaxpr.invars, arguments, strict=True))
-        for eqn in jaxpr.jaxpr.eqns:
-            results = self._equation(eqn, [read(atom) for atom in eqn.invars], caller)
-            known.update(zip(eqn.outvars, results, strict=True))
-        return [read(atom) for atom in jaxpr.jaxpr.outvars]
-
-    def _equation(
-        self, eqn: JaxprEqn, operands: list[Operand], caller: Source | None
-    ) -> list[Operand]:
-        name = eqn.primitive.name
-        if name in _IDENTITIES:
+    def equation(self, site: Site, operands: list[Operand]) -> Sequence[Operand]:
+        if site.name in _IDENTITIES:
             return operands
-        source = _source(eqn, caller)
-        called = _compat.called_jaxpr(eqn)
-        if called is not None:
-            return self.inline(called, operands, source)
-        constants = [operand for operand in operands if isinstance(operand, Constant)]
-        if name == "cond" and isinstance(operands[0], Constant):
-            branches = eqn.params["branches"]
-            index = min(max(int(operands[0].data), 0), len(branches) - 1)
-            return self.inline(_compat.closed(branches[index]), operands[1:], source)
-        if name == "select_n" and isinstance(operands[0], Constant):
-            case = _uniform(operands[0])
+        first = operands[0] if operands else None
+        if site.name == "cond" and isinstance(first, Constant):
+            branches = site.params["branches"]
+            index = min(max(int(first.data), 0), len(branches) - 1)
+            return self.run(branches[index], operands[1:], site)
+        if site.name == "select_n" and isinstance(first, Constant):
+            case = _uniform(first)
             if case is not None:
                 return [operands[1 + case]]
-        if len(constants) == len(operands) and _foldable(eqn):
-            return list(_fold(eqn, constants))
-        outputs = tuple(Variable(*_compat.array_type(var)) for var in eqn.outvars)
-        self.equations.append(Equation(name, dict(eqn.params), tuple(operands), outputs, source))
-        return list(outputs)
+        constants = [operand for operand in operands if isinstance(operand, Constant)]
+        if len(constants) == len(operands) and _foldable(site):
+            return _fold(site, constants)
+        outputs = tuple(Variable(*array_type(var)) for var in site.eqn.outvars)
+        source = Source(*site.frame, scope=site.scope) if site.frame else None
+        self.equations.append(
+            Equation(site.name, dict(site.params), tuple(operands), outputs, source)
+        )
+        return outputs
 
 
-def _foldable(eqn: JaxprEqn) -> bool:
-    return not eqn.effects and not _compat.mentions_symbol(eqn)
+def _foldable(site: Site) -> bool:
+    """Whether its results are arrays: there is no effect, and no symbolic extent in it."""
+    inner = (inside for body in site.bodies for inside in sites(body, caller=site))
+    return not site.eqn.effects and not any(map(_mentions_symbol, (site, *inner)))
 
 
-def _fold(eqn: JaxprEqn, operands: Sequence[Constant]) -> list[Constant]:
-    results = [Constant.of(r) for r in _compat.evaluate(eqn, [c.data for c in operands])]
-    if eqn.primitive.name in _RENAMINGS and results[0].data.size == operands[0].data.size:
+def _mentions_symbol(site: Site) -> bool:
+    shapes = [array_type(var)[0] for var in site.eqn.outvars]
+    return _symbolic(shapes) or _symbolic(tuple(site.params.values()))
+
+
+def _symbolic(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(_symbolic(item) for item in value)
+    return jax.export.is_symbolic_dim(value)
+
+
+def _fold(site: Site, operands: Sequence[Constant]) -> list[Constant]:
+    results = [Constant.of(r) for r in evaluate(site.eqn, [c.data for c in operands])]
+    if site.name in _RENAMINGS and results[0].data.size == operands[0].data.size:
         return [replace(results[0], name=operands[0].name)]
     return results
 
@@ -118,13 +112,3 @@ def _uniform(predicate: Constant) -> int | None:
     """The case that a `select_n` takes everywhere, or None."""
     values = np.unique(predicate.data)
     return int(values[0]) if values.size == 1 else None
-
-
-def _source(eqn: JaxprEqn, caller: Source | None) -> Source | None:
-    outer = caller.scope if caller else ""
-    scope = "/".join(filter(None, (outer, _compat.scope(eqn))))
-    frame = _compat.user_frame(eqn)
-    if frame is None and caller is not None:
-        return replace(caller, scope=scope)
-    frame = frame or _compat.user_frame(eqn, libraries=True)
-    return Source(*frame, scope=scope) if frame else None
