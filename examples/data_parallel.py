@@ -23,8 +23,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from flax_layers import OpticalDense
 from lumina_jax import HardwareProfile, NoiseModel
+from lumina_jax.layers import OpticalDense
 
 CHIP = HardwareProfile(name="digits", precision=4, noise_level=0.3)
 BATCH = 64

@@ -40,9 +40,8 @@ import numpy as np
 import plots
 from tqdm import tqdm
 
-import exporter
-from flax_layers import OpticalDense
-from lumina_jax import HardwareProfile, NoiseModel
+from lumina_jax import HardwareProfile, NoiseModel, export
+from lumina_jax.layers import OpticalDense
 
 CHIP = HardwareProfile(name="digits", precision=4, noise_level=0.3)
 LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
@@ -202,7 +201,7 @@ def main() -> int:
     def infer(variables: Any, images: jax.Array) -> jax.Array:
         return digits.predict(network, variables, images, deterministic=True)
 
-    model = exporter.export(infer, test.images[:16], params=variables, batch="batch")
+    model = export.export(infer, test.images[:16], params=variables, batch="batch")
     path = model.save(args.out / "model.lmn")
     deploy.verify(runtime, path)
     expected = np.asarray(jax.jit(infer)(variables, test.images))

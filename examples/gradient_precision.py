@@ -29,8 +29,8 @@ import numpy as np
 import plots
 from tqdm import tqdm
 
-from flax_layers import OpticalDense
 from lumina_jax import NoiseModel, OpticalSpec
+from lumina_jax.layers import OpticalDense
 from lumina_jax.spec import GradPrecision
 
 PRECISIONS: tuple[GradPrecision, ...] = get_args(GradPrecision)

@@ -1,10 +1,23 @@
 """Flax layers whose matmul runs on a noisy photonic device.
 
-`OpticalDense` is the Linen layer; `flax_layers.nnx.OpticalDense` is the same layer for NNX.
+`from lumina_jax import layers`: `layers.OpticalDense` is the Linen layer, and
+`layers.nnx.OpticalDense` the same layer for NNX.
 """
 
 from __future__ import annotations
 
+try:
+    import flax as flax
+except ModuleNotFoundError as fault:
+    if fault.name != "flax":
+        raise
+    raise ImportError(
+        "the layers need Flax, which is not installed; run `pip install 'lumina-jax[flax]'`"
+    ) from fault
+
 from .linen import OpticalDense
+
+# `lumina_jax.layers` knows its package by this line.
+__distribution__ = "lumina-jax"
 
 __all__ = ["OpticalDense"]

@@ -1,4 +1,10 @@
-"""Noise-aware training of photonic neural networks: optical ops for JAX, with gradients."""
+"""Noise-aware training of photonic neural networks: optical ops for JAX, with gradients.
+
+`from lumina_jax import export, layers`: the exporter and the Flax layers, which are loaded then.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from . import crosstalk, drift, nat, physics, planner
 from .compensation import compensate
@@ -50,3 +56,11 @@ __all__ = [
     "quantize",
     "version",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in ("export", "layers"):
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

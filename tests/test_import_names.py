@@ -1,0 +1,87 @@
+"""`lumina_jax.export` and `.layers`, whatever else is called `exporter` or `flax_layers`."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(script: str, folder: Path, home: Path = ROOT) -> str:
+    """The last line that `script` prints to stdout or stderr as the main program of `folder`."""
+    (folder / "train.py").write_text(script)
+    run = subprocess.run(
+        [sys.executable, "train.py"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (run.stdout + run.stderr).strip().splitlines()[-1]
+
+
+def test_both_names_are_one_module_and_none_is_loaded_unasked(tmp_path: Path) -> None:
+    script = """
+import sys
+import lumina_jax
+assert not {"flax", "exporter", "flax_layers", "google.protobuf"} & set(sys.modules)
+assert "OpticalDense" in dir(lumina_jax.layers)
+from lumina_jax import export, layers
+import exporter, flax_layers.nnx, lumina_jax.layers.nnx, lumina_jax.export._graph
+assert export is lumina_jax.export is exporter and layers is flax_layers
+assert layers.nnx is flax_layers.nnx is sys.modules["lumina_jax.layers.nnx"]
+assert lumina_jax.export._graph is exporter._graph
+print(export.Model.__module__)
+"""
+    assert python(script, tmp_path) == "exporter._model"
+
+
+def test_a_project_may_have_modules_of_these_names(tmp_path: Path) -> None:
+    for name in ("exporter", "flax_layers"):
+        (tmp_path / f"{name}.py").write_text("mine = True")
+    script = """
+import exporter, pickle, sys
+from lumina_jax import export, layers
+import flax_layers, jax.numpy as jnp, lumina_jax.layers.nnx
+assert exporter.mine and flax_layers.mine
+assert sys.modules["exporter"] is exporter and not hasattr(exporter, "_graph")
+assert layers.nnx.OpticalDense is not layers.OpticalDense
+model = export.export(jnp.tanh, jnp.ones(3))
+assert type(pickle.loads(pickle.dumps(model))) is export.Model
+print(export.Model.__module__)
+"""
+    assert python(script, tmp_path) == "lumina_jax.export._model"
+
+
+def test_a_package_installed_over_ours_is_told(tmp_path: Path) -> None:
+    home = tmp_path / "site-packages"
+    home.mkdir()
+    (home / "lumina_jax").symlink_to(ROOT / "lumina_jax")
+    ours = shutil.copytree(ROOT / "exporter", home / "exporter")
+    (ours / "__init__.py").write_text("raise RuntimeError('foreign code ran')")
+    script = "from lumina_jax import export; print(export.__file__)"
+    said = python(script, tmp_path, home)
+    assert said.startswith(
+        "ImportError: `lumina_jax.export` is the package `exporter` of lumina-jax, but another "
+        f"distribution has put its own `exporter` into {ours}"
+    )
+    assert "pip install --force-reinstall --no-deps lumina-jax" in said
+    (ours / "__init__.py").unlink()
+    assert python(script, tmp_path, home) == said
+    shutil.copy(ROOT / "exporter" / "__init__.py", ours)
+    assert python(script, tmp_path, home) == str(ours / "__init__.py")
+
+
+def test_layers_without_flax_say_what_to_install(tmp_path: Path) -> None:
+    script = """
+import sys
+sys.modules["flax"] = None
+import lumina_jax.layers
+"""
+    assert python(script, tmp_path) == (
+        "ImportError: the layers need Flax, which is not installed; "
+        "run `pip install 'lumina-jax[flax]'`"
+    )
