@@ -1,5 +1,7 @@
 """Every rule: the graph computes what JAX computes, for a symbolic batch of two sizes."""
 
+import inspect
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -45,11 +47,12 @@ FUNCTIONS = {
     "integer_pow": (lambda x, i: (x**3, x**-2, i**2), P, I),
     "iota": (lambda x: (jnp.arange(x.shape[0]), lax.broadcasted_iota("f4", (2, x.shape[0]), 1)), X),
     "is_finite": (lambda x: (jnp.isfinite(x), jnp.isnan(x)), N),
-    "log": (lambda x: (jnp.log(x), jnp.log1p(x)), P),
+    "log": (lambda x: (jnp.log(x), jnp.log1p(x), jnp.log2(x)), P),
     "logical": (lambda b, i: (b & ~b, b | b[:, ::-1], b ^ b, i & 3, i | 1, i ^ 5, ~i), B, I),
     "maximum": (lambda x, i: (jnp.maximum(x, 0), jnp.minimum(i, 0)), X, I),
     "neg": (lambda x, i: (-x, -i, jnp.sign(x), jnp.sign(i)), X, I),
     "pad": (lambda x: (jnp.pad(x, ((0, 0), (1, 2))), lax.pad(x, 0.0, ((1, 0, 1), (-1, 0, 0)))), X),
+    "polynomial": (jnp.sinc, X),
     "pow": (lambda x: x ** x, P),
     "reduce": (lambda x: (x.sum(1), x.max(1), x.min(1), x.prod(1), x.sum(), x.mean(0)), X),
     "reduce_logical": (lambda b: (b.any(1), b.all(0)), B),
@@ -69,6 +72,7 @@ FUNCTIONS = {
     "stack": (lambda x: (jnp.stack([x, -x]), jnp.stack([x, -x], 2), jnp.vstack([x, x])), X),
     "sub": (lambda x, i, u: (x - 1, i - 1, u - 1), X, I, U),
     "tile": (lambda x: (jnp.tile(x, (2, 3)), jnp.tile(x, (1, 2)), jnp.repeat(x, 2, 1)), X),
+    "tangent": (lambda x: jax.jvp(jnp.tanh, (x,), (x,)), X),
     "transpose": (lambda x: (x.T, x.reshape(-1, 2, 3).transpose(2, 0, 1)), X),
     "trigonometric": (lambda x: (jnp.sin(x), jnp.cos(x), jnp.tan(x), jnp.tanh(x)), X),
     # networks
@@ -88,6 +92,7 @@ FUNCTIONS = {
     "silu": (jax.nn.silu, X),
     "softmax": (jax.nn.softmax, X),
     "softplus": (jax.nn.softplus, X),
+    "unstack": (lambda x: (*jnp.unstack(x, axis=1), *x[0]), X),
     "variance": (lambda x: (x.var(0), x.std(1)), X),
     "standardize": (lambda x: jax.nn.standardize(x, axis=-1), X),
 }  # fmt: skip
@@ -118,9 +123,26 @@ def test_every_rule_is_exercised(monkeypatch) -> None:
     for name, (fn, *args) in FUNCTIONS.items():
         batch = None if name == "slice" else "batch"
         used |= set(exporter.export(fn, *args, batch=batch).ops)
-    rewritten = {"gather", "dynamic_slice", "stack", "tile", "reduce_precision"}
+    rewritten = {
+        *("gather", "dynamic_slice", "stack", "unstack", "tile", "reduce_precision"),
+        *("log2", "one_minus_square", "polynomial"),
+    }
     keys = {name for name in rules.primitives() if name.startswith("random_")}
     assert set(rules.primitives()) - used - keys == rewritten
+
+
+@pytest.mark.skipif(not hasattr(lax, "polynomial"), reason="new in jax 0.12")
+def test_a_polynomial_of_any_length_with_coefficients_that_broadcast() -> None:
+    check(lambda x: lax.polynomial(x, [x[:, :1], *range(1, 12)]), X, batch="batch")
+    check(lambda i: lax.polynomial(i, [3, 1, 2]), I, batch="batch")
+
+
+@pytest.mark.skipif(
+    "out_dtype" not in inspect.signature(lax.mul).parameters, reason="new in jax 0.10"
+)
+def test_a_product_of_another_type_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"`mul` .*the result is f32, expected i32"):
+        exporter.export(lambda i: lax.mul(i, i, out_dtype=jnp.float32), I)
 
 
 def test_broadcasts_of_broadcasts_are_one() -> None:

@@ -8,7 +8,7 @@ from .._dim import Shape
 from .._errors import Unsupported
 from .._graph import DType, Value
 from .._lower import Context, Rule
-from .._program import Operand
+from .._program import Constant, Operand
 from .._types import fact, is_key
 from ._registry import rule
 
@@ -23,7 +23,7 @@ _TYPES: dict[tuple[str, ...], tuple[DType, ...]] = {
     ("is_finite", "log", "log1p", "logistic", "rsqrt", "sin", "sqrt", "tan", "tanh"): (DType.F32,),
     ("abs", "sign"): (DType.F32, DType.I32, DType.I8),
     ("square",): _REAL,
-    ("neg", "add", "mul", "sub"): (*_REAL, DType.C64),
+    ("neg", "add", "sub"): (*_REAL, DType.C64),
     ("clamp", "div", "rem"): _REAL,
     ("max", "min", "ge", "gt", "le", "lt"): _ORDERED,
     ("eq", "ne", "select_n"): tuple(DType),
@@ -64,6 +64,40 @@ def _stretched(ctx: Context, operand: Operand, extents: Shape) -> Value:
 
 for _primitives, _dtypes in _TYPES.items():
     rule(*_primitives)(_same(_dtypes))
+
+
+@rule("mul")
+def _mul(ctx: Context) -> list[Value]:
+    lhs = ctx.require(0, *_REAL, DType.C64)
+    ctx.require_result(lhs.dtype)
+    return _same((lhs.dtype,))(ctx)
+
+
+@rule("log2")
+def _log2(ctx: Context) -> list[Value]:
+    """log2(x) = log(x)·(1/ln 2), the two steps of JAX."""
+    ctx.require(0, DType.F32)
+    return ctx.node("mul", [*ctx.node("log"), Constant(np.asarray(1 / np.log(2), np.float32))])
+
+
+@rule("one_minus_square")
+def _one_minus_square(ctx: Context) -> list[Value]:
+    """1 − x² = (1 + x)·(1 − x), which is exact where x is near 1."""
+    x = ctx.require(0, *_REAL)
+    one = Constant(np.asarray(1, x.dtype.numpy))
+    return ctx.node("mul", [*ctx.node("add", [one, x]), *ctx.node("sub", [one, x])])
+
+
+@rule("polynomial")
+def _polynomial(ctx: Context) -> list[Value]:
+    """c₀ + x·(c₁ + x·(c₂ + …)), from the inside out."""
+    ctx.require(0, *_REAL)
+    _, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
+    x, *rest, value = (_stretched(ctx, operand, extents) for operand in ctx.inputs)
+    for coefficient in reversed(rest):
+        product = ctx.node("mul", [value, x])
+        (value,) = ctx.node("add", [*product, coefficient])
+    return [value]
 
 
 @rule("integer_pow")

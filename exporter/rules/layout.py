@@ -72,6 +72,16 @@ def _stack(ctx: Context) -> list[Value]:
     return ctx.node("concatenate", parts, dimension=axis)
 
 
+@rule("unstack")
+def _unstack(ctx: Context) -> list[Value]:
+    """unstack = one line along the axis for each result, without that axis."""
+    axis = int(ctx.params["axis"])
+    operand = ctx.value(ctx.inputs[0])
+    result = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
+    lines = [_line(ctx, operand, axis, i, 1, 1) for i in range(len(ctx.outputs))]
+    return [ctx.node("squeeze", [line], [result], dimensions=(axis,))[0] for line in lines]
+
+
 @rule("tile")
 def _tile(ctx: Context) -> list[Value]:
     """tile of x[n] by r = reshape of x broadcast to [r, n]."""
