@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import lumina_jax
 from lumina_jax import NoiseModel, OpticalSpec
 from lumina_jax.ops import OPS
-from operands import EVERY_GRADIENT
+from operands import EVERY_GRADIENT, call
 
 M, K, N = 12, 16, 8
 SIZES = {"m": M, "k": K, "n": N}
@@ -27,10 +27,14 @@ SIZES = {"m": M, "k": K, "n": N}
 Split = Mapping[str, str | tuple[str, ...]]
 """Mesh axes of the rows "m", the depth "k" and the columns "n"."""
 
+BOTH = ("a", "b")
+# The axes of the mesh are alike, so one of each kind stands for its mirror image.
 SPLITS: list[Split] = [
-    {name: axis for name, axis in zip("mkn", axes, strict=True) if axis is not None}
-    for axes in itertools.product((None, "a", "b", ("a", "b")), repeat=3)
-    if len(flat := [a for axis in axes for a in (axis or ())]) == len(set(flat))
+    {},
+    *({name: axes} for name in "mkn" for axes in ("a", BOTH)),
+    {"m": "a", "k": "b"},
+    {"m": "a", "n": "b"},
+    {"k": "a", "n": "b"},
 ]
 
 
@@ -46,131 +50,137 @@ def put(mesh: Mesh, value: Any, *axes: Any) -> jax.Array:
     return jax.device_put(value, NamedSharding(mesh, PartitionSpec(*axes)))
 
 
-def operands_of(op: str, attrs: Mapping[str, Any], seed: int = 0) -> list[jax.Array]:
-    rng = np.random.default_rng(seed)
-    result = []
-    for name, tensor in OPS[op].signature(**attrs).operands.items():
-        shape = tensor.shape(SIZES)
-        if name in ("rows", "columns"):
-            # Neither starts at 0: ids are global.
-            result.append(jnp.arange(shape[0], dtype=jnp.uint32) + jnp.uint32(250))
-        elif tensor.dtype == np.uint32:
-            result.append(jnp.asarray(rng.integers(0, 2**32, shape, dtype=np.uint32)))
-        elif tensor.dtype == np.int8:
-            result.append(jnp.asarray(rng.choice(np.int8([-1, 0, 1, 2]), shape)))
-        else:
-            value = rng.standard_normal(shape).astype(np.float32)
-            positive = name.endswith("full_scale") or name == "noise"
-            scale = 0.1 if name == "noise" else 1.0
-            result.append(jnp.asarray((np.abs(value) + 1) * scale if positive else value,
-                                      jnp.float32))  # fmt: skip
-    return result
+QUIET = {"dac_bits": 4, "weight_bits": 4, "adc_bits": 0, "transpose_weight": False, "noisy": False}
+NOISY = {"dac_bits": 0, "weight_bits": 12, "adc_bits": 0, "transpose_weight": True, "noisy": True}
+
+FORWARD: list[dict[str, Any]] = [
+    {**chain, "residual": residual, "with_peak": True}
+    for chain in (QUIET, NOISY) for residual in ("linear", "slope", "signs")
+]  # fmt: skip
+GRADIENT: list[dict[str, Any]] = [
+    *({**chain, "residual": "linear", "grad_precision": precision, **EVERY_GRADIENT}
+      for chain in (QUIET, NOISY) for precision in ("float32", "bfloat16")),
+    *({**chain, "residual": residual, "grad_precision": "float32", "with_inputs": True,
+       "with_ranges": False}
+      for chain, residual in ((QUIET, "slope"), (QUIET, "signs"), (NOISY, "signs"))),
+]  # fmt: skip
+ADC = {**NOISY, "adc_bits": 6, "residual": "slope", "with_peak": False}
 
 
-def check_split(op: str, attrs: dict[str, Any], split: Split) -> None:
-    """Results that no split dimension is summed into are the same bits."""
+class Call(NamedTuple):
+    """One op in a program, on operands that are made from its signature."""
+
+    op: str
+    attrs: dict[str, Any]
+
+    def operands(self) -> list[np.ndarray]:
+        rng = np.random.default_rng(0)
+        made = []
+        for name, tensor in OPS[self.op].signature(**self.attrs).operands.items():
+            shape = tensor.shape(SIZES)
+            if name in ("rows", "columns"):
+                # Neither starts at 0: ids are global.
+                value = np.arange(250, 250 + shape[0], dtype=np.uint32)
+            elif tensor.dtype == np.uint32:
+                value = rng.integers(0, 2**32, shape, dtype=np.uint32)
+            elif tensor.dtype == np.int8:
+                value = rng.choice(np.int8([-1, 0, 1, 2]), shape)
+            else:
+                value = rng.standard_normal(shape).astype(np.float32)
+                if name.endswith("full_scale") or name == "noise":
+                    scale = np.float32(0.1 if name == "noise" else 1.0)
+                    value = (np.abs(value) + np.float32(1)) * scale
+            made.append(value)
+        return made
+
+    def put(self, mesh: Mesh, operands: Sequence[np.ndarray], split: Split) -> list[jax.Array]:
+        tensors = OPS[self.op].signature(**self.attrs).operands.values()
+        return [
+            put(mesh, operand, *(split.get(name or "") for name in tensor.names))
+            for operand, tensor in zip(operands, tensors, strict=True)
+        ]
+
+    def check(self, results: Sequence[jax.Array], split: Split) -> None:
+        """Against one device: the same bits, where no split dimension is summed over."""
+        expected = call(self.op, *self.operands(), **self.attrs)
+        tensors = OPS[self.op].signature(**self.attrs).results
+        for index, (got, want, tensor) in enumerate(zip(results, expected, tensors, strict=True)):
+            text = f"result {index} of {self}"
+            if all(name in tensor.names for name in split):
+                np.testing.assert_array_equal(got, want, text)
+            else:
+                # Shards change the order of a sum of at most 16 terms; 4 bits are 16 roundings.
+                atol = 2.0**-20 * max(1.0, float(np.abs(want).max()))
+                np.testing.assert_allclose(got, want, rtol=0, atol=atol, err_msg=text)
+
+
+def run(calls: Sequence[Call], split: Split) -> list[list[jax.Array]]:
+    """Results of all calls in one program over the mesh."""
     mesh = mesh_of()
-    signature = OPS[op].signature(**attrs)
-    operands = operands_of(op, attrs)
-    sharded = [
-        put(mesh, operand, *(split.get(name or "") for name in tensor.names))
-        for operand, tensor in zip(operands, signature.operands.values(), strict=True)
+    operands = [one.put(mesh, one.operands(), split) for one in calls]
+    program = jax.jit(
+        lambda operands: [
+            OPS[one.op](*values, **one.attrs) for one, values in zip(calls, operands, strict=True)
+        ]
+    )
+    return program(operands)
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=name_of)
+def test_the_chain_and_its_gradient(split: Split) -> None:
+    calls = [
+        *(Call("optical_matmul", attrs) for attrs in FORWARD),
+        *(Call("optical_matmul_grad", attrs) for attrs in GRADIENT),
     ]
-    call = jax.jit(lambda *a: OPS[op](*a, **attrs))
-    for index, (got, expected, tensor) in enumerate(
-        zip(call(*sharded), call(*operands), signature.results, strict=True)
-    ):
-        got, expected = np.asarray(got), np.asarray(expected)
-        if all(name in tensor.names for name in split):
-            np.testing.assert_array_equal(got, expected, f"result {index}")
-        else:
-            # Shards change the order of a sum of at most 16 terms; 4 bits are 16 roundings.
-            atol = 2.0**-20 * max(1.0, float(np.abs(expected).max()))
-            np.testing.assert_allclose(got, expected, rtol=0, atol=atol, err_msg=f"{index}")
-
-
-MATMUL: dict[str, dict[str, Any]] = {
-    "quiet": {"dac_bits": 4, "weight_bits": 4, "adc_bits": 0, "transpose_weight": False,
-              "noisy": False},
-    "noisy": {"dac_bits": 0, "weight_bits": 12, "adc_bits": 0, "transpose_weight": True,
-              "noisy": True},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("attrs", MATMUL.values(), ids=MATMUL)
-@pytest.mark.parametrize("split", SPLITS, ids=name_of)
-@pytest.mark.parametrize("residual", ["linear", "slope", "signs"])
-def test_optical_matmul(residual: str, split: Split, attrs: dict[str, Any]) -> None:
-    check_split("optical_matmul", {**attrs, "residual": residual, "with_peak": True}, split)
-
-
-@pytest.mark.parametrize("attrs", MATMUL.values(), ids=MATMUL)
-@pytest.mark.parametrize("split", SPLITS, ids=name_of)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_optical_matmul_grad(precision: str, split: Split, attrs: dict[str, Any]) -> None:
-    attrs = {**attrs, "residual": "linear", "grad_precision": precision, **EVERY_GRADIENT}
-    check_split("optical_matmul_grad", attrs, split)
-
-
-@pytest.mark.parametrize("split", SPLITS, ids=name_of)
-@pytest.mark.parametrize(
-    ("residual", "chain"), [("slope", "quiet"), ("signs", "quiet"), ("signs", "noisy")]
-)
-def test_optical_matmul_grad_of_the_slope(residual: str, chain: str, split: Split) -> None:
-    attrs = {**MATMUL[chain], "adc_bits": 0, "residual": residual, "grad_precision": "float32"}
-    check_split("optical_matmul_grad", {**attrs, "with_inputs": True, "with_ranges": False}, split)
+    for one, results in zip(calls, run(calls, split), strict=True):
+        one.check(results, split)
 
 
 @pytest.mark.parametrize("split", [s for s in SPLITS if "k" not in s], ids=name_of)
-def test_ops_by_element(split: Split) -> None:
-    check_split("optical_noise", {}, split)
-    check_split("quantize", {"bits": 4}, split)
+def test_ops_by_element_and_codes(split: Split) -> None:
+    calls = [
+        Call("optical_noise", {}), Call("quantize", {"bits": 4}), Call("optical_matmul", ADC)
+    ]  # fmt: skip
+    for one, results in zip(calls, run(calls, split), strict=True):
+        one.check(results, split)
 
 
-@pytest.mark.parametrize("split", SPLITS, ids=name_of)
-def test_adc_codes(split: Split) -> None:
-    attrs = {**MATMUL["noisy"], "adc_bits": 6, "residual": "slope", "with_peak": False}
-    mesh, (x, w, *others) = mesh_of(), operands_of("optical_matmul", attrs)
-    step = np.asarray(others[3]) / 31
-    call = jax.jit(lambda *a: OPS["optical_matmul"](*a, **attrs))
-    got, slope = call(put(mesh, x, split.get("m"), split.get("k")),
-                      put(mesh, w, split.get("n"), split.get("k")), *others)  # fmt: skip
-    expected, expected_slope = call(x, w, *others)
-    clipped = np.asarray(expected_slope) == 0
-    assert clipped.any()
-    np.testing.assert_array_equal(np.asarray(slope) == 0, clipped)
-    codes = np.rint((np.asarray(got) - np.asarray(expected)) / step)
-    if "k" in split:
-        # Another order of a sum moves an output over a threshold now and then.
-        assert np.abs(codes).max() <= 1
-        assert np.count_nonzero(codes) <= 1
-    else:
-        assert not codes.any()
+@pytest.mark.parametrize("split", [s for s in SPLITS if "k" in s], ids=name_of)
+def test_codes_of_a_split_depth(split: Split) -> None:
+    matmul = Call("optical_matmul", ADC)
+    step = matmul.operands()[5] / np.float32(31)
+    ((got, slope),) = run([matmul], split)
+    expected, expected_slope = call(matmul.op, *matmul.operands(), **ADC)
+    assert (expected_slope == 0).any()
+    np.testing.assert_array_equal(slope == 0, expected_slope == 0)
+    # Another order of a sum moves an output over a threshold now and then.
+    codes = np.rint((np.asarray(got) - expected) / step)
+    assert np.abs(codes).max() <= 1
+    assert np.count_nonzero(codes) <= 1
 
 
-@pytest.mark.parametrize("split", SPLITS, ids=name_of)
+@pytest.mark.parametrize("split", [s for s in SPLITS if "n" in s], ids=name_of)
 def test_peak_is_that_of_whole_rows(split: Split) -> None:
-    attrs = {**MATMUL["noisy"], "residual": "linear", "with_peak": True}
-    mesh, (x, w, *others) = mesh_of(), operands_of("optical_matmul", attrs)
-    x = x.at[5].set(np.nan)
-    call = jax.jit(lambda *a: OPS["optical_matmul"](*a, **attrs))
-    _, y, peak = call(put(mesh, x, split.get("m"), split.get("k")),
-                      put(mesh, w, split.get("n"), split.get("k")), *others)  # fmt: skip
+    matmul, mesh = Call("optical_matmul", FORWARD[3]), mesh_of()
+    operands = matmul.operands()
+    operands[0][5] = np.nan
+    of_op = jax.jit(lambda *a: OPS["optical_matmul"](*a, **matmul.attrs))
+    _, y, peak = of_op(*matmul.put(mesh, operands, split))
     expected = np.abs(y).max(axis=1)
     expected[5] = 0
     np.testing.assert_array_equal(peak, expected)
 
 
 def test_extents_of_one_are_not_split() -> None:
-    attrs = {**MATMUL["noisy"], "residual": "linear", "with_peak": True}
-    operands = operands_of("optical_matmul", attrs)
+    matmul, mesh = Call("optical_matmul", FORWARD[3]), mesh_of()
+    operands = matmul.operands()
     # Broadcast everything that may be: full scales, noise, seed.
     operands[2:8] = [operand[:1] for operand in operands[2:8]]
-    mesh = mesh_of()
-    call = jax.jit(lambda *a: OPS["optical_matmul"](*a, **attrs))
+    of_op = jax.jit(lambda *a: OPS["optical_matmul"](*a, **matmul.attrs))
     sharded = [put(mesh, operands[0], "a"), put(mesh, operands[1], "b"), *operands[2:]]
-    for got, expected in zip(call(*sharded), call(*operands), strict=True):
-        np.testing.assert_array_equal(got, expected)
+    expected = call("optical_matmul", *operands, **matmul.attrs)
+    for got, want in zip(of_op(*sharded), expected, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 # --- the public function ------------------------------------------------------------------------
@@ -242,18 +252,28 @@ def test_weights_split_over_the_axis_of_the_batch() -> None:
 )
 def test_explicit_mesh(split: Split) -> None:
     w, b, y_full_scale, x = arguments()
-    grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))
-    expected = grad(w, b, y_full_scale, x)
     mesh = mesh_of(AxisType.Explicit)
     m, k, n = (split.get(name) for name in "mkn")
+
+    def run(*a: jax.Array) -> Any:
+        y = layer(*a)
+        assert jax.typeof(y).sharding.spec == PartitionSpec(m, n)
+        return y, jax.value_and_grad(loss, argnums=(0, 1, 2, 3))(*a)
+
     with jax.set_mesh(mesh):
         sharded = (put(mesh, w, k, n), put(mesh, b, n), y_full_scale, put(mesh, x, m, k))
-        assert jax.typeof(jax.jit(layer)(*sharded)).sharding.spec == PartitionSpec(m, n)
         # 8-bit codes may move by one where the depth is split: 0.08 in one of 96 outputs.
-        got = grad(*sharded)
-    for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        got = jax.jit(run)(*sharded)
+    for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(on_one_device()), strict=True):
         atol = (0.02 if k else 1e-5) * float(np.abs(e).max())
         np.testing.assert_allclose(g, e, rtol=1e-5, atol=atol)
+
+
+@functools.cache
+def on_one_device() -> Any:
+    """The layer, its loss and their gradient."""
+    run = jax.jit(lambda *a: (layer(*a), jax.value_and_grad(loss, argnums=(0, 1, 2, 3))(*a)))
+    return run(*arguments())
 
 
 def test_rows_that_do_not_divide() -> None:
