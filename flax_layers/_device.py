@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
-from lumina_jax.crosstalk import Crosstalk
+from lumina_jax.hardware.crosstalk import Crosstalk
 from lumina_jax.spec import op_bits
 
 RangeMode: TypeAlias = Literal["calibrate", "learn"]

@@ -11,9 +11,9 @@ from flax.nnx.nn.linear import default_kernel_init
 from flax.typing import Dtype, Initializer
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
-from lumina_jax.ranges import AxisName, Ranges, calibrated_matmul
 
 from ._device import RangeMode, check_input, check_options, check_size, device, to_f32
+from .ranges import AxisName, Ranges, calibrated_matmul
 
 __all__ = ["FullScale", "OpticalDense"]
 

@@ -6,25 +6,24 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import crosstalk, drift, nat, physics, planner
-from .compensation import compensate
+from . import _moved, cost, hardware, nat, numpy, physics, planner, quantizer
+from .cost import EnergyAssumptions, energy_report
 from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
 from .custom_vjp.optical_noise import optical_noise
 from .custom_vjp.quantize import quantize
-from .energy import EnergyAssumptions, energy_report
-from .explain import explain
-from .kernel import (
+from .hardware import HardwareProfile, NoiseModel, compensate, crosstalk, drift, explain
+from .numpy import (
     hello_lumina,
     optical_linear_forward,
     optical_linear_fused,
     optical_linear_infer,
     version,
 )
-from .noise import NoiseModel
 from .planner import WDMPlanner
-from .profiles import HardwareProfile
 from .quantizer import DynamicRangeEstimator, WeightQuantizer, allocate_bits
 from .spec import OpticalSpec
+
+_moved.install()
 
 __version__ = version()
 
@@ -39,12 +38,15 @@ __all__ = [
     "__version__",
     "allocate_bits",
     "compensate",
+    "cost",
     "crosstalk",
     "drift",
     "energy_report",
     "explain",
+    "hardware",
     "hello_lumina",
     "nat",
+    "numpy",
     "optical_linear_forward",
     "optical_linear_fused",
     "optical_linear_infer",
@@ -54,6 +56,7 @@ __all__ = [
     "physics",
     "planner",
     "quantize",
+    "quantizer",
     "version",
 ]
 

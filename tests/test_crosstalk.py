@@ -16,8 +16,8 @@ from flax import nnx
 from flax_layers import OpticalDense
 from flax_layers.nnx import OpticalDense as NnxDense
 from lumina_jax import HardwareProfile, OpticalSpec, optical_matmul, physics, quantize
-from lumina_jax.compensation import compensate
-from lumina_jax.crosstalk import (
+from lumina_jax.hardware.compensation import compensate
+from lumina_jax.hardware.crosstalk import (
     CrosstalkMatrix,
     NearestNeighbor,
     RingComb,
@@ -25,7 +25,7 @@ from lumina_jax.crosstalk import (
     fold_quantized,
     ring_transmission,
 )
-from lumina_jax.drift import random_gain, temperature_cycle, temperature_ramp, thermal_gain
+from lumina_jax.hardware.drift import random_gain, temperature_cycle, temperature_ramp, thermal_gain
 
 ASYMMETRIC = np.array([[1.0, 0.2, 0.05], [0.1, 0.9, 0.2], [0.0, 0.15, 1.1]])
 

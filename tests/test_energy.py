@@ -20,7 +20,7 @@ from lumina_jax import (
     energy_report,
     optical_matmul,
 )
-from lumina_jax.workload import MatmulLayer, layers_of
+from lumina_jax.cost.workload import MatmulLayer, layers_of
 
 PROFILE = "lumina_nano_v1"
 SPEC = OpticalSpec(dac_bits=4, weight_bits=5, adc_bits=6)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lumina_jax import _lumina
-from lumina_jax.kernel import (
+from lumina_jax.numpy import (
     hello_lumina,
     optical_linear_forward,
     optical_linear_fused,
@@ -356,7 +356,7 @@ def run_python(code, **env):
 
 DIGEST = """
 import hashlib, numpy as np
-from lumina_jax.kernel import optical_linear_fused
+from lumina_jax.numpy import optical_linear_fused
 rng = np.random.default_rng(0)
 x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((131, 257), (300, 257), (300,)))
 out = [optical_linear_fused(x, w, b, 0.1, bits, 5) for bits in (4, 8, 32)]
@@ -371,7 +371,7 @@ def test_the_number_of_threads_changes_no_bit():
 
 FORK = """
 import os, numpy as np
-from lumina_jax.kernel import optical_linear_infer
+from lumina_jax.numpy import optical_linear_infer
 x = np.ones((256, 64), np.float32)
 expected = optical_linear_infer(x, x, None, 32)
 child = os.fork()
@@ -388,7 +388,7 @@ def test_a_forked_process_has_threads_of_its_own():
 
 NO_MEMORY_FOR_THREADS = """
 import resource, numpy as np
-from lumina_jax.kernel import optical_linear_infer
+from lumina_jax.numpy import optical_linear_infer
 x = np.ones((2, 2), np.float32)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 limit = resource.getrlimit(resource.RLIMIT_AS)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumina_jax import HardwareProfile, NoiseModel, explain
-from lumina_jax.measurements import fit_noise
+from lumina_jax.hardware.measurements import fit_noise
 
 SIGNALS = np.linspace(-2, 2, 21)
 

@@ -14,10 +14,10 @@ from flax import nnx
 import lumina_jax
 from flax_layers import OpticalDense
 from flax_layers.nnx import OpticalDense as NnxOpticalDense
+from flax_layers.ranges import seen
 from jaxprs import equations
 from lumina_jax import NoiseModel, OpticalSpec
 from lumina_jax.custom_vjp.optical_matmul import optical_matmul_with_peak
-from lumina_jax.ranges import seen
 from operands import call, call_reference, poisoned, random_operands, ranges_and_noise
 from oracle import Bits
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lumina_jax
-from lumina_jax.ranges import Ranges, calibrated_matmul, seen, update
+from flax_layers.ranges import Ranges, calibrated_matmul, seen, update
 
 SPEC = lumina_jax.OpticalSpec(dac_bits=4, weight_bits=4, adc_bits=6)
 UNCALIBRATED = Ranges(x=jnp.float32(0), y=jnp.float32(0))

@@ -14,7 +14,7 @@ import pytest
 
 import lumina_jax
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec, explain
-from lumina_jax.crosstalk import CrosstalkMatrix
+from lumina_jax.hardware.crosstalk import CrosstalkMatrix
 
 PRESETS = {
     # name: noise level, bits, drift, transmission, implied SNR in dB and ENOB

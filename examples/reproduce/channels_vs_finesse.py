@@ -17,7 +17,7 @@ import numpy as np
 from reporting import COLORS, Figures, finish, panels, parser
 
 from lumina_jax import physics
-from lumina_jax.crosstalk import RingComb
+from lumina_jax.hardware.crosstalk import RingComb
 
 FINESSE, PUBLISHED = 368, 108
 

@@ -15,7 +15,7 @@ import numpy as np
 from reporting import COLORS, MARKERS, Figures, finish, panels, parser
 
 from lumina_jax import compensate
-from lumina_jax.crosstalk import RingComb
+from lumina_jax.hardware.crosstalk import RingComb
 
 BITS = 4
 SOURCE = {

@@ -12,7 +12,7 @@ import numpy as np
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike
 
-from ..noise import NoiseModel, is_known_zero
+from ..hardware.noise import NoiseModel, is_known_zero
 from ..ops import OPS
 from ..ops._op import vary_together
 from ..ops.quantize import absmax

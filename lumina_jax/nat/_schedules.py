@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..noise import NoiseModel, times
+from ..hardware.noise import NoiseModel, times
 from ..physics._arguments import count, real
 
 Schedule: TypeAlias = Callable[[ArrayLike], jax.Array]

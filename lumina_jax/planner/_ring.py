@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._checks import nonnegative, number
-from ..crosstalk import ring_transmission
+from ..hardware.crosstalk import ring_transmission
+from ..hardware.profiles import HardwareProfile
 from ..physics import ITU_ANCHOR_HZ, LORENTZIAN_SLOPE, SILICON_DRIFT_M_PER_K
-from ..profiles import HardwareProfile
 from ._checks import Floats, reals
 
 _LIGHT_SPEED = 299792458.0

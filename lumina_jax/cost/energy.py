@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .physics import walden_energy
-from .physics._arguments import count, real
-from .profiles import HardwareProfile
+from ..hardware.profiles import HardwareProfile
+from ..physics import walden_energy
+from ..physics._arguments import count, real
 from .reports import Assumption, EnergyReport, LayerEnergy
 from .workload import MatmulLayer, layers_of
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .physics import SILICON_DRIFT_M_PER_K, drift_gain
-from .physics._arguments import count, real
+from ..physics import SILICON_DRIFT_M_PER_K, drift_gain
+from ..physics._arguments import count, real
 
 
 def random_gain(

@@ -22,11 +22,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from ._checks import nonnegative
-from .custom_vjp.quantize import quantize
-from .ops.quantize import absmax
-from .physics._arguments import numeric
-from .spec import OpticalSpec, op_bits
+from .._checks import nonnegative
+from ..custom_vjp.quantize import quantize
+from ..ops.quantize import absmax
+from ..physics._arguments import numeric
+from ..spec import OpticalSpec, op_bits
 
 
 @dataclass(frozen=True)

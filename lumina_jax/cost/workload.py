@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from .physics._arguments import count
+from ..physics._arguments import count
 
 _OP = "optical_matmul"
 

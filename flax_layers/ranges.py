@@ -26,12 +26,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .crosstalk import Crosstalk, fold_quantized
-from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_peak
-from .noise import NoiseModel
-from .ops._op import vary_over, varying_axes
-from .ops.quantize import absmax
-from .spec import OpticalSpec
+from lumina_jax.custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_peak
+from lumina_jax.hardware.crosstalk import Crosstalk, fold_quantized
+from lumina_jax.hardware.noise import NoiseModel
+from lumina_jax.ops._op import vary_over, varying_axes
+from lumina_jax.ops.quantize import absmax
+from lumina_jax.spec import OpticalSpec
 
 AxisName: TypeAlias = str | tuple[str, ...]
 

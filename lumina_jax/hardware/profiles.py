@@ -7,11 +7,11 @@ import os
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, TextIO
 
+from ..physics import LinkBudget, Receiver
+from ..spec import OpticalSpec, check_bits
 from .crosstalk import Crosstalk
 from .measurements import NoiseFit, fit_noise
 from .noise import NoiseModel
-from .physics import LinkBudget, Receiver
-from .spec import OpticalSpec, check_bits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from .physics import Receiver, relative_intensity_noise
-from .physics._arguments import real, root
+from ..physics import Receiver, relative_intensity_noise
+from ..physics._arguments import real, root
 
 Detection: TypeAlias = Literal["direct", "balanced", "homodyne"]
 

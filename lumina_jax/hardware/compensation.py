@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from ._checks import number
+from .._checks import number
 from .crosstalk import Crosstalk, matrix_of, on_buses
 
 Mode: TypeAlias = Literal["fold", "readout", "wiener", "feedback"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..physics import dbm_to_w, enob_to_sinad_db, link_enob
 from .crosstalk import Crosstalk
-from .physics import dbm_to_w, enob_to_sinad_db, link_enob
 from .profiles import HardwareProfile
 
 
