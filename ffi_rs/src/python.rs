@@ -1,21 +1,19 @@
 //! The Python module `lumina_jax._lumina`.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lumina_kernels::{
-    Attr, Complex32, DType, Data, DataMut, Error, Fact, OPS, RayonPool, View, ViewMut, machine,
+    Attr, DType, Data, DataMut, Error, Fact, OPS, RayonPool, View, ViewMut, machine,
 };
-use numpy::{
-    PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn,
-    PyUntypedArray, PyUntypedArrayMethods, dtype,
-};
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
 
 use crate::attrs::AttrList;
 use crate::xla::{TARGETS, abi, panic_text};
@@ -23,7 +21,7 @@ use crate::xla::{TARGETS, abi, panic_text};
 #[pymodule]
 mod _lumina {
     #[pymodule_export]
-    use super::{call, machine_peak, op_names, read_bandwidth, registrations, version};
+    use super::{call, dtypes, machine_peak, op_names, read_bandwidth, registrations, version};
 }
 
 /// The version of this build.
@@ -36,6 +34,13 @@ fn version() -> &'static str {
 #[pyfunction]
 fn op_names() -> Vec<&'static str> {
     OPS.iter().map(|entry| entry.name).collect()
+}
+
+/// The element types: name, name in NumPy, and number in `.lmn` files of each.
+#[pyfunction]
+fn dtypes() -> Vec<(&'static str, &'static str, u32)> {
+    let row = |dtype: &DType| (dtype.name(), dtype.numpy_name(), dtype.file_number());
+    DType::ALL.iter().map(row).collect()
 }
 
 /// Operations per second that the calling thread reaches at most; ValueError where it has none of
@@ -109,14 +114,16 @@ fn run<'py>(
         let names = op_names().join(", ");
         return Err(PyValueError::new_err(format!("`op` is {op:?}, expected one of {names}")));
     };
-    let attrs: Vec<_> = attrs.iter().collect();
-    let attrs = attrs.iter().map(|(name, value)| attribute(name, value));
-    let op = (entry.make)(&AttrList(attrs.collect::<PyResult<_>>()?)).map_err(to_python)?;
+    let attrs: Vec<(String, Attribute)> =
+        attrs.iter().map(|(name, value)| attribute(&name, &value)).collect::<PyResult<_>>()?;
+    let attrs = attrs.iter().map(|(name, value)| (name.as_str(), value.borrow())).collect();
+    let op = (entry.make)(&AttrList(attrs)).map_err(to_python)?;
 
+    let strides = op.accepts_strides();
     let inputs: Vec<Input<'_>> = inputs
         .into_iter()
         .enumerate()
-        .map(|(index, array)| Input::new(index, array))
+        .map(|(index, array)| Input::new(index, array, strides))
         .collect::<PyResult<_>>()?;
     let views: Vec<View<'_>> = inputs.iter().map(Input::view).collect::<PyResult<_>>()?;
     let facts: Vec<Fact> = views.iter().map(View::fact).collect();
@@ -131,30 +138,53 @@ fn run<'py>(
 
     let pool = pool(py)?;
     py.detach(|| pool.install(|| op.run(&views, &mut views_mut, &*pool))).map_err(to_python)?;
-    outputs.into_iter().map(Output::into_array).collect()
+    Ok(outputs.into_iter().map(|output| output.array.into_any()).collect())
 }
 
-fn attribute<'a>(
-    name: &Bound<'_, PyAny>,
-    value: &'a Bound<'_, PyAny>,
-) -> PyResult<(String, Attr<'a>)> {
+/// One attribute of a call.
+enum Attribute {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(String),
+    Ints(Vec<i64>),
+}
+
+impl Attribute {
+    fn borrow(&self) -> Attr<'_> {
+        match self {
+            Self::Bool(value) => Attr::Bool(*value),
+            Self::Int(value) => Attr::Int(*value),
+            Self::Float(value) => Attr::Float(*value),
+            Self::Str(value) => Attr::Str(value),
+            Self::Ints(value) => Attr::Ints(value),
+        }
+    }
+}
+
+fn attribute(name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<(String, Attribute)> {
     let name: String = name.extract()?;
-    // In this order: Python takes a bool for an integer, and an integer for a float.
-    let attr = if let Ok(value) = value.extract() {
-        Attr::Bool(value)
+    // In this order: Python takes a bool for an integer, an integer for a float, and a string for
+    // a sequence.
+    let attribute = if let Ok(value) = value.extract() {
+        Attribute::Bool(value)
     } else if let Ok(value) = value.extract() {
-        Attr::Int(value)
+        Attribute::Int(value)
     } else if let Ok(value) = value.extract() {
-        Attr::Float(value)
-    } else if let Ok(value) = value.cast::<PyString>() {
-        Attr::Str(value.to_str()?)
+        Attribute::Float(value)
+    } else if let Ok(value) = value.extract() {
+        Attribute::Str(value)
+    } else if let Ok(value) = value.extract() {
+        Attribute::Ints(value)
     } else {
         let got = value.get_type().name()?;
-        let message =
-            format!("attribute `{name}` is a {got}, expected a bool, an int, a float or a str");
+        let message = format!(
+            "attribute `{name}` is a {got}, expected a bool, an int, a float, a str or a list of \
+             ints"
+        );
         return Err(PyTypeError::new_err(message));
     };
-    Ok((name, attr))
+    Ok((name, attribute))
 }
 
 /// What a kernel refuses, as Python says it.
@@ -162,7 +192,10 @@ fn to_python(error: Error) -> PyErr {
     let text = error.to_string();
     match error {
         Error::DType { .. } => PyTypeError::new_err(text),
-        Error::Invalid { .. } | Error::Length { .. } => PyValueError::new_err(text),
+        Error::Invalid { .. }
+        | Error::Length { .. }
+        | Error::NotRowMajor { .. }
+        | Error::Strides { .. } => PyValueError::new_err(text),
     }
 }
 
@@ -187,92 +220,142 @@ fn pool(_py: Python<'_>) -> PyResult<Arc<RayonPool>> {
     Ok(pool)
 }
 
-/// One enum per role, with a variant per element type. Truth values are handled as the bytes they
-/// are, through `ndarray.view`.
-macro_rules! arrays {
-    ($($variant:ident: $element:ty, $tag:ty, $numpy:literal;)*) => {
-        enum Input<'py> {
-            $($variant(PyReadonlyArrayDyn<'py, $element>),)*
-        }
-
-        enum Output<'py> {
-            $($variant(PyReadwriteArrayDyn<'py, $element>),)*
-        }
-
-        impl<'py> Input<'py> {
-            fn new(index: usize, array: Bound<'py, PyAny>) -> PyResult<Self> {
-                let py = array.py();
-                let Ok(untyped) = array.cast::<PyUntypedArray>() else {
-                    let got = array.get_type().name()?;
-                    let message = format!("input {index} is a {got}, expected a numpy.ndarray");
-                    return Err(PyTypeError::new_err(message));
-                };
-                if !untyped.is_c_contiguous() || !untyped.is_aligned() {
-                    let message = format!("input {index} must be C-contiguous and aligned");
-                    return Err(PyValueError::new_err(message));
-                }
-                let got = untyped.dtype();
-                $(if got.is_equiv_to(&dtype::<$tag>(py)) {
-                    let array = match DType::$variant {
-                        DType::Bool => array.call_method1("view", ($numpy,))?,
-                        _ => array,
-                    };
-                    return Ok(Self::$variant(array.cast::<PyArrayDyn<$element>>()?.try_readonly()?));
-                })*
-                let expected = [$(DType::$variant.to_string()),*].join(", ");
-                let message = format!("input {index} is of type {got}, expected one of {expected}");
-                Err(PyTypeError::new_err(message))
-            }
-
-            fn view(&self) -> PyResult<View<'_>> {
-                match self {
-                    $(Self::$variant(array) => {
-                        View::new(array.shape(), Data::$variant(array.as_slice()?))
-                            .map_err(to_python)
-                    })*
-                }
-            }
-        }
-
-        impl<'py> Output<'py> {
-            /// An array of any content: an op writes every element of its outputs.
-            fn empty(py: Python<'py>, fact: &Fact) -> PyResult<Self> {
-                match fact.dtype {
-                    $(DType::$variant => {
-                        let shape = fact.shape.as_slice();
-                        let array = py.import("numpy")?.call_method1("empty", (shape, $numpy))?;
-                        let array = array.cast_into::<PyArrayDyn<$element>>()?;
-                        Ok(Self::$variant(array.try_readwrite()?))
-                    })*
-                }
-            }
-
-            fn view_mut<'a>(&'a mut self, shape: &'a [usize]) -> PyResult<ViewMut<'a>> {
-                match self {
-                    $(Self::$variant(array) => {
-                        ViewMut::new(shape, DataMut::$variant(array.as_slice_mut()?))
-                            .map_err(to_python)
-                    })*
-                }
-            }
-
-            fn into_array(self) -> PyResult<Bound<'py, PyAny>> {
-                match self {
-                    $(Self::$variant(array) => match DType::$variant {
-                        DType::Bool => array.as_any().call_method1("view", ("bool",)),
-                        _ => Ok(array.as_any().clone()),
-                    })*
-                }
-            }
-        }
-    };
+/// An operand: an array, and its strides in elements.
+struct Input<'py> {
+    array: Bound<'py, PyUntypedArray>,
+    dtype: DType,
+    strides: Vec<isize>,
 }
 
-arrays! {
-    F32: f32, f32, "float32";
-    C64: Complex32, Complex32, "complex64";
-    U32: u32, u32, "uint32";
-    I32: i32, i32, "int32";
-    I8: i8, i8, "int8";
-    Bool: u8, bool, "uint8";
+impl<'py> Input<'py> {
+    fn new(index: usize, array: Bound<'py, PyAny>, accepts_strides: bool) -> PyResult<Self> {
+        let Ok(array) = array.cast::<PyUntypedArray>() else {
+            let got = array.get_type().name()?;
+            let message = format!("input {index} is a {got}, expected a numpy.ndarray");
+            return Err(PyTypeError::new_err(message));
+        };
+        let got = array.dtype();
+        let Some(dtype) = numpy_types(array.py())?.find(&got) else {
+            let expected: Vec<&str> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
+            let expected = expected.join(", ");
+            let message = format!("input {index} is of type {got}, expected one of {expected}");
+            return Err(PyTypeError::new_err(message));
+        };
+        let size = dtype.size() as isize;
+        let whole = array.strides().iter().all(|stride| stride % size == 0);
+        if !array.is_aligned() || !(array.is_c_contiguous() || accepts_strides && whole) {
+            let message = format!("input {index} must be C-contiguous and aligned");
+            return Err(PyValueError::new_err(message));
+        }
+        let strides = array.strides().iter().map(|stride| stride / size).collect();
+        Ok(Self { array: array.clone(), dtype, strides })
+    }
+
+    fn view(&self) -> PyResult<View<'_>> {
+        let shape = self.array.shape();
+        let first = first_element(&self.array).cast_const();
+        if self.array.is_c_contiguous() {
+            // SAFETY: NumPy's arrays hold as many elements as their shape says, aligned, as `new`
+            // checked. That nobody writes them meanwhile is the caller's part, as of all functions
+            // of NumPy that release the GIL.
+            let data = unsafe { Data::from_raw_parts(self.dtype, first, self.array.len()) };
+            return View::new(shape, data).map_err(to_python);
+        }
+        // The elements lie between the first and the last in memory.
+        let reach = |sign: isize| -> usize {
+            let axes = shape.iter().zip(&self.strides).filter(|(_, stride)| **stride * sign > 0);
+            axes.map(|(&extent, stride)| (extent - 1) * stride.unsigned_abs()).sum()
+        };
+        let (below, above) = (reach(-1), reach(1));
+        // SAFETY: as above; an array that is not contiguous is not empty, and the element that lies
+        // `below` the first one is part of it.
+        let data = unsafe {
+            let lowest = first.sub(below * self.dtype.size());
+            Data::from_raw_parts(self.dtype, lowest, below + above + 1)
+        };
+        View::strided(shape, &self.strides, below, data).map_err(to_python)
+    }
+}
+
+/// A result: a new array.
+struct Output<'py> {
+    array: Bound<'py, PyUntypedArray>,
+    dtype: DType,
+}
+
+impl<'py> Output<'py> {
+    /// An array of any content: an op writes every element of its outputs.
+    fn empty(py: Python<'py>, fact: &Fact) -> PyResult<Self> {
+        let array = numpy_types(py)?.empty(py, fact)?;
+        Ok(Self { array, dtype: fact.dtype })
+    }
+
+    fn view_mut<'a>(&'a mut self, shape: &'a [usize]) -> PyResult<ViewMut<'a>> {
+        // SAFETY: the array is alive, new and so ours alone; `numpy.empty` made it row-major and
+        // aligned, with as many elements as its shape says.
+        let data = unsafe {
+            DataMut::from_raw_parts(self.dtype, first_element(&self.array), self.array.len())
+        };
+        ViewMut::new(shape, data).map_err(to_python)
+    }
+}
+
+fn first_element(array: &Bound<'_, PyUntypedArray>) -> *mut u8 {
+    // SAFETY: the array is alive, and its first fields are the same in every NumPy.
+    unsafe { (*array.as_array_ptr()).fields.data.cast() }
+}
+
+/// NumPy's objects for our element types, looked up once.
+struct NumpyTypes {
+    /// Type, number in NumPy, and description, of the types that this NumPy has.
+    known: Vec<(DType, c_int, Py<PyAny>)>,
+    empty: Py<PyAny>,
+}
+
+impl NumpyTypes {
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let numpy = py.import("numpy")?;
+        // It gives NumPy the types that NumPy itself does not have.
+        let _ = py.import("ml_dtypes");
+        let describe = |&dtype: &DType| {
+            let object = numpy.call_method1("dtype", (dtype.numpy_name(),)).ok()?;
+            let number = object.cast::<PyArrayDescr>().ok()?.num();
+            Some((dtype, number, object.unbind()))
+        };
+        Ok(Self {
+            known: DType::ALL.iter().filter_map(describe).collect(),
+            empty: numpy.getattr("empty")?.unbind(),
+        })
+    }
+
+    /// The element type that an array of this description has.
+    fn find(&self, descr: &Bound<'_, PyArrayDescr>) -> Option<DType> {
+        let native = descr.is_native_byteorder() != Some(false);
+        let by_number = self.known.iter().find(|(_, number, _)| native && *number == descr.num());
+        // C has several integers of one size, each with a number of its own.
+        let equal = |object: &Py<PyAny>| {
+            object
+                .bind(descr.py())
+                .cast::<PyArrayDescr>()
+                .is_ok_and(|known| known.is_equiv_to(descr))
+        };
+        by_number
+            .or_else(|| self.known.iter().find(|(_, _, object)| equal(object)))
+            .map(|&(dtype, ..)| dtype)
+    }
+
+    fn empty<'py>(&self, py: Python<'py>, fact: &Fact) -> PyResult<Bound<'py, PyUntypedArray>> {
+        let Some((.., object)) = self.known.iter().find(|(dtype, ..)| *dtype == fact.dtype) else {
+            let message =
+                format!("this NumPy has no {}; install ml_dtypes", fact.dtype.numpy_name());
+            return Err(PyTypeError::new_err(message));
+        };
+        let array = self.empty.bind(py).call1((fact.shape.as_slice(), object))?;
+        Ok(array.cast_into::<PyUntypedArray>()?)
+    }
+}
+
+fn numpy_types(py: Python<'_>) -> PyResult<&'static NumpyTypes> {
+    static TYPES: PyOnceLock<NumpyTypes> = PyOnceLock::new();
+    TYPES.get_or_try_init(py, || NumpyTypes::new(py))
 }

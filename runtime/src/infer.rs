@@ -4,7 +4,7 @@ use lumina_kernels::{DType, DynOp, Entry, Fact};
 
 use crate::attrs::NodeAttrs;
 use crate::dim::{Solution, Symbols, shape_words};
-use crate::proto::{self, Graph, Node, Value};
+use crate::proto::{Graph, Node, Value};
 use crate::tensor::{MAX_RANK, byte_size};
 use crate::{Error, ops};
 
@@ -31,15 +31,7 @@ pub(crate) fn node_place(index: usize, node: &Node) -> String {
 
 /// The element type of the schema's number.
 pub(crate) fn dtype(number: i32) -> Option<DType> {
-    match proto::DType::try_from(number).ok()? {
-        proto::DType::DtypeUnspecified => None,
-        proto::DType::F32 => Some(DType::F32),
-        proto::DType::C64 => Some(DType::C64),
-        proto::DType::U32 => Some(DType::U32),
-        proto::DType::I32 => Some(DType::I32),
-        proto::DType::I8 => Some(DType::I8),
-        proto::DType::Bool => Some(DType::Bool),
-    }
+    DType::from_file_number(number.try_into().ok()?)
 }
 
 /// A value at the boundary in words: `f32[batch,64]`.

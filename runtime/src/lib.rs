@@ -40,7 +40,7 @@ mod wire;
 
 pub use container::{Section, SectionKind};
 pub use error::Error;
-pub use lumina_kernels::{Complex32, DType, Data, Element, Fact, View};
+pub use lumina_kernels::{Bool, Complex32, DType, Data, Element, Fact, View};
 pub use model::{Model, op_names};
 pub use session::{Options, Session};
 pub use tensor::Tensor;

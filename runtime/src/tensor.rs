@@ -1,7 +1,6 @@
 //! Tensors that own their data, and views of raw bytes.
 
-use bytemuck::{Pod, try_cast_slice, try_cast_slice_mut};
-use lumina_kernels::{DType, Data, DataMut, Element, Error as KernelError, Fact, View, ViewMut};
+use lumina_kernels::{Data, DataMut, Element, Error as KernelError, Fact, View, ViewMut};
 
 use crate::Error;
 use crate::bytes::AlignedBytes;
@@ -18,7 +17,7 @@ pub struct Tensor {
 
 impl Tensor {
     /// A tensor of these elements, row-major.
-    pub fn new<T: Element + Pod>(shape: &[usize], data: &[T]) -> Result<Self, Error> {
+    pub fn new<T: Element>(shape: &[usize], data: &[T]) -> Result<Self, Error> {
         let fact = Fact::new(T::DTYPE, shape);
         let bytes: &[u8] = bytemuck::cast_slice(data);
         if byte_size(&fact) != Some(bytes.len()) {
@@ -59,18 +58,7 @@ pub(crate) fn byte_size(fact: &Fact) -> Option<usize> {
 
 /// A view of little-endian bytes that start on a cache line.
 pub(crate) fn view<'a>(fact: &'a Fact, bytes: &'a [u8]) -> Result<View<'a>, KernelError> {
-    fn cast<T: Pod>(bytes: &[u8]) -> Option<&[T]> {
-        // An empty slice may start anywhere.
-        if bytes.is_empty() { Some(&[]) } else { try_cast_slice(bytes).ok() }
-    }
-    let data = match fact.dtype {
-        DType::F32 => cast(bytes).map(Data::F32),
-        DType::C64 => cast(bytes).map(Data::C64),
-        DType::U32 => cast(bytes).map(Data::U32),
-        DType::I32 => cast(bytes).map(Data::I32),
-        DType::I8 => cast(bytes).map(Data::I8),
-        DType::Bool => Some(Data::Bool(bytes)),
-    };
+    let data = Data::from_bytes(fact.dtype, bytes);
     View::new(&fact.shape, data.ok_or_else(|| length_error(fact, bytes.len()))?)
 }
 
@@ -79,17 +67,7 @@ pub(crate) fn view_mut<'a>(
     fact: &'a Fact,
     bytes: &'a mut [u8],
 ) -> Result<ViewMut<'a>, KernelError> {
-    fn cast<T: Pod>(bytes: &mut [u8]) -> Option<&mut [T]> {
-        if bytes.is_empty() { Some(&mut []) } else { try_cast_slice_mut(bytes).ok() }
-    }
     let length = bytes.len();
-    let data = match fact.dtype {
-        DType::F32 => cast(bytes).map(DataMut::F32),
-        DType::C64 => cast(bytes).map(DataMut::C64),
-        DType::U32 => cast(bytes).map(DataMut::U32),
-        DType::I32 => cast(bytes).map(DataMut::I32),
-        DType::I8 => cast(bytes).map(DataMut::I8),
-        DType::Bool => Some(DataMut::Bool(bytes)),
-    };
+    let data = DataMut::from_bytes(fact.dtype, bytes);
     ViewMut::new(&fact.shape, data.ok_or_else(|| length_error(fact, length))?)
 }

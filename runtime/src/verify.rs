@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use lumina_kernels::{Complex32, DType, Fact, View};
+use lumina_kernels::{DType, Fact, View};
 
 use crate::container::SectionKind;
 use crate::infer::dtype;
+use crate::ops::{Convert, Number, element_arms, with_element};
 use crate::proto::{TestTensor, TestVector};
 use crate::tensor::{byte_size, view};
 use crate::{Error, Model, Options, Session};
@@ -83,15 +84,12 @@ fn compare(got: &View<'_>, want: &View<'_>, test: &TestVector) -> Result<(f64, b
 
 /// The elements as f64, which holds them all; complex ones as two.
 fn numbers(view: &View<'_>) -> Result<Vec<f64>, Error> {
-    Ok(match view.dtype() {
-        DType::F32 => view.data::<f32>()?.iter().map(|&v| v.into()).collect(),
-        DType::C64 => {
-            let parts = |v: &Complex32| [v.re.into(), v.im.into()];
-            view.data::<Complex32>()?.iter().flat_map(parts).collect()
-        }
-        DType::U32 => view.data::<u32>()?.iter().map(|&v| v.into()).collect(),
-        DType::I32 => view.data::<i32>()?.iter().map(|&v| v.into()).collect(),
-        DType::I8 => view.data::<i8>()?.iter().map(|&v| v.into()).collect(),
-        DType::Bool => view.data::<u8>()?.iter().map(|&v| v.into()).collect(),
+    with_element!(view.dtype(), T => {
+        let parts = |element: &T| match element.number() {
+            Number::Float(x) => [Some(x), None],
+            Number::Integer(x) => [Some(x as f64), None],
+            Number::Complex(x) => [Some(x.re), Some(x.im)],
+        };
+        Ok(view.data::<T>()?.iter().flat_map(parts).flatten().collect())
     })
 }

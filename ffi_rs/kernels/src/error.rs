@@ -29,6 +29,29 @@ pub enum Error {
         /// The number of elements in the buffer.
         got: usize,
     },
+    /// A layout that leaves its buffer, or has not one stride for each axis.
+    #[error(
+        "a view of shape {shape:?} with strides {strides:?} from element {start} on leaves its \
+         buffer of {len} elements"
+    )]
+    Strides {
+        /// Extent of each axis.
+        shape: Vec<usize>,
+        /// Elements from one index of each axis to the next.
+        strides: Vec<isize>,
+        /// Where the first element was said to lie.
+        start: usize,
+        /// The number of elements in the buffer.
+        len: usize,
+    },
+    /// A tensor was read as a slice, whose elements do not lie in row-major order.
+    #[error("expected a row-major tensor, got shape {shape:?} with strides {strides:?}")]
+    NotRowMajor {
+        /// Extent of each axis.
+        shape: Vec<usize>,
+        /// Elements from one index of each axis to the next.
+        strides: Vec<isize>,
+    },
 }
 
 impl Error {

@@ -4,6 +4,7 @@
 //! [`for_each_op!`]; nothing else enumerates the ops.
 
 mod cpu;
+mod dtype;
 mod error;
 mod float;
 mod gemm;
@@ -22,12 +23,12 @@ mod vector;
 mod words;
 
 pub use cpu::Cpu;
+pub use dtype::{Bool, Complex32, Complex64, DType, Data, DataMut, Element, bf16, f16};
 pub use error::Error;
 pub use float::FlushDenormals;
-pub use num_complex::Complex32;
-pub use op::{Attr, Attrs, DynOp, Entry, Make, Op};
+pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
 pub use par::{ParFor, RayonPool, Serial, WAKING, spin_until, take};
-pub use tensor::{DType, Data, DataMut, Element, Fact, View, ViewMut};
+pub use tensor::{Fact, Strided, View, ViewMut, row_major_strides};
 
 /// Calls `$callback!` with the type of every op: the one list of ops.
 #[macro_export]

@@ -91,6 +91,52 @@ pub trait Op: Sized + Send + Sync + 'static {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error>;
+
+    /// Whether `run` takes inputs of any layout. Where it does not, they are row-major.
+    fn accepts_strides(&self) -> bool {
+        false
+    }
+
+    /// The same op with what can be done once where some operands never change (those that are
+    /// `Some`), or None where nothing can. It is run on the same operands, constants included, and
+    /// gives the same bits.
+    fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
+        let _ = constants;
+        Ok(None)
+    }
+
+    /// What a run on these inputs takes; by default one operation for each element of an output,
+    /// and every operand and output moved once.
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        let outputs = self.output_shapes(inputs)?;
+        let flops = outputs.iter().fold(0, |sum: u64, fact| sum.saturating_add(fact.len() as u64));
+        let bytes = Work::bytes_of(inputs).saturating_add(Work::bytes_of(&outputs));
+        Ok(Work { flops, bytes })
+    }
+}
+
+/// What a run takes, whoever runs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Arithmetic operations; a product that is added to a sum counts as two.
+    pub flops: u64,
+    /// Bytes of operands and outputs, each moved once.
+    pub bytes: u64,
+}
+
+impl Work {
+    /// That of `count` matrix products of these rows, depth and columns.
+    pub fn of_matmuls(count: u64, extents: [usize; 3], inputs: &[Fact], outputs: &[Fact]) -> Self {
+        let products = extents.iter().fold(count, |sum, &n| sum.saturating_mul(n as u64));
+        let bytes = Self::bytes_of(inputs).saturating_add(Self::bytes_of(outputs));
+        Self { flops: products.saturating_mul(2), bytes }
+    }
+
+    /// Bytes that these tensors take.
+    pub fn bytes_of(facts: &[Fact]) -> u64 {
+        let bytes = |fact: &Fact| (fact.len() as u64).saturating_mul(fact.dtype.size() as u64);
+        facts.iter().fold(0, |sum: u64, fact| sum.saturating_add(bytes(fact)))
+    }
 }
 
 /// An [`Op`] whose type is not known at compile time.
@@ -105,6 +151,15 @@ pub trait DynOp: Send + Sync {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error>;
+
+    /// See [`Op::accepts_strides`].
+    fn accepts_strides(&self) -> bool;
+
+    /// See [`Op::prepare`].
+    fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error>;
+
+    /// See [`Op::work`].
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error>;
 }
 
 impl<O: Op> DynOp for O {
@@ -119,6 +174,18 @@ impl<O: Op> DynOp for O {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         Op::run(self, inputs, outputs, pool)
+    }
+
+    fn accepts_strides(&self) -> bool {
+        Op::accepts_strides(self)
+    }
+
+    fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
+        Op::prepare(self, constants)
+    }
+
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        Op::work(self, inputs)
     }
 }
 

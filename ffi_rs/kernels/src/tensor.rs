@@ -1,51 +1,9 @@
-//! Borrowed tensors: an element type, a shape and a row-major buffer.
+//! Borrowed tensors: an element type, a shape, a layout and a buffer.
 
 use std::fmt;
 
-use num_complex::Complex32;
-
 use crate::Error;
-
-/// Element type of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DType {
-    /// 32-bit IEEE float.
-    F32,
-    /// Complex number of two 32-bit floats, real part first.
-    C64,
-    /// 32-bit unsigned integer.
-    U32,
-    /// 32-bit signed integer.
-    I32,
-    /// 8-bit signed integer.
-    I8,
-    /// Truth value, one byte, 0 or 1.
-    Bool,
-}
-
-impl DType {
-    /// Bytes of one element.
-    pub fn size(self) -> usize {
-        match self {
-            Self::F32 | Self::U32 | Self::I32 => 4,
-            Self::C64 => 8,
-            Self::I8 | Self::Bool => 1,
-        }
-    }
-}
-
-impl fmt::Display for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::C64 => "c64",
-            Self::U32 => "u32",
-            Self::I32 => "i32",
-            Self::I8 => "i8",
-            Self::Bool => "bool",
-        })
-    }
-}
+use crate::dtype::{DType, Data, DataMut, Element};
 
 /// What is known of a tensor before it is computed: `f32[2,3]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +19,16 @@ impl Fact {
     pub fn new(dtype: DType, shape: impl Into<Vec<usize>>) -> Self {
         Self { dtype, shape: shape.into() }
     }
+
+    /// Number of elements; `usize::MAX` where no memory could hold them.
+    pub fn len(&self) -> usize {
+        element_count(&self.shape).unwrap_or(usize::MAX)
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.shape.contains(&0)
+    }
 }
 
 impl fmt::Display for Fact {
@@ -73,86 +41,68 @@ impl fmt::Display for Fact {
     }
 }
 
-/// A Rust type that tensors hold.
-pub trait Element: Copy + Send + Sync + 'static {
-    /// The tag of this type.
-    const DTYPE: DType;
-    #[doc(hidden)]
-    fn read<'a>(data: &Data<'a>) -> Option<&'a [Self]>;
-    #[doc(hidden)]
-    fn write<'a, 'b>(data: &'b mut DataMut<'a>) -> Option<&'b mut [Self]>;
-}
-
-macro_rules! elements {
-    ($($variant:ident: $ty:ty),* $(,)?) => {
-        /// The elements of a [`View`].
-        #[derive(Clone, Copy, Debug)]
-        pub enum Data<'a> {
-            $(#[doc = concat!("Elements of type [`DType::", stringify!($variant), "`].")]
-            $variant(&'a [$ty]),)*
-        }
-
-        /// The elements of a [`ViewMut`].
-        #[derive(Debug)]
-        pub enum DataMut<'a> {
-            $(#[doc = concat!("Elements of type [`DType::", stringify!($variant), "`].")]
-            $variant(&'a mut [$ty]),)*
-        }
-
-        impl Data<'_> {
-            fn dtype(&self) -> DType {
-                match self { $(Self::$variant(_) => DType::$variant,)* }
-            }
-
-            fn len(&self) -> usize {
-                match self { $(Self::$variant(data) => data.len(),)* }
-            }
-        }
-
-        impl DataMut<'_> {
-            fn dtype(&self) -> DType {
-                match self { $(Self::$variant(_) => DType::$variant,)* }
-            }
-
-            fn len(&self) -> usize {
-                match self { $(Self::$variant(data) => data.len(),)* }
-            }
-        }
-    };
-}
-
-elements!(F32: f32, C64: Complex32, U32: u32, I32: i32, I8: i8, Bool: u8);
-
-macro_rules! element {
-    ($($variant:ident: $ty:ty),* $(,)?) => {$(
-        impl Element for $ty {
-            const DTYPE: DType = DType::$variant;
-
-            fn read<'a>(data: &Data<'a>) -> Option<&'a [Self]> {
-                match data { Data::$variant(data) => Some(data), _ => None }
-            }
-
-            fn write<'a, 'b>(data: &'b mut DataMut<'a>) -> Option<&'b mut [Self]> {
-                match data { DataMut::$variant(data) => Some(data), _ => None }
-            }
-        }
-    )*};
-}
-
-element!(F32: f32, C64: Complex32, U32: u32, I32: i32, I8: i8, Bool: u8);
-
 /// A tensor that an op reads.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     shape: &'a [usize],
     data: Data<'a>,
+    /// None where the elements are row-major and all of `data`.
+    layout: Option<Layout<'a>>,
+}
+
+/// Where the elements of a view lie in its buffer.
+#[derive(Clone, Copy, Debug)]
+struct Layout<'a> {
+    strides: &'a [isize],
+    start: usize,
 }
 
 impl<'a> View<'a> {
-    /// A view of `data`, whose length must be the product of `shape`.
+    /// A view of `data` in row-major order, whose length must be the product of `shape`.
     pub fn new(shape: &'a [usize], data: Data<'a>) -> Result<Self, Error> {
         check_length(shape, data.len())?;
-        Ok(Self { shape, data })
+        Ok(Self { shape, data, layout: None })
+    }
+
+    /// A view whose element at `index` is `data[start + Σ index[i]·strides[i]]`; strides count
+    /// elements and may be 0 or negative.
+    ///
+    /// Elements that are row-major and next to each other become a view as [`View::new`] makes it.
+    pub fn strided(
+        shape: &'a [usize],
+        strides: &'a [isize],
+        start: usize,
+        data: Data<'a>,
+    ) -> Result<Self, Error> {
+        let outside = || Error::Strides {
+            shape: shape.to_vec(),
+            strides: strides.to_vec(),
+            start,
+            len: data.len(),
+        };
+        if strides.len() != shape.len() {
+            return Err(outside());
+        }
+        if shape.contains(&0) {
+            return Ok(Self { shape, data: data.part(0, 0), layout: None });
+        }
+        let (mut first, mut last) = (start, start);
+        for (&extent, &stride) in shape.iter().zip(strides) {
+            let reach = stride.unsigned_abs().checked_mul(extent - 1).ok_or_else(outside)?;
+            if stride < 0 {
+                first = first.checked_sub(reach).ok_or_else(outside)?;
+            } else {
+                last = last.checked_add(reach).ok_or_else(outside)?;
+            }
+        }
+        if last >= data.len() {
+            return Err(outside());
+        }
+        if is_row_major(shape, strides) {
+            let data = data.part(first, last + 1 - first);
+            return Ok(Self { shape, data, layout: None });
+        }
+        Ok(Self { shape, data, layout: Some(Layout { strides, start }) })
     }
 
     /// Extent of each axis.
@@ -170,13 +120,84 @@ impl<'a> View<'a> {
         Fact::new(self.dtype(), self.shape)
     }
 
-    /// The elements, row-major.
+    /// Whether the elements are row-major and next to each other, so that [`Self::data`] has them.
+    pub fn is_row_major(&self) -> bool {
+        self.layout.is_none()
+    }
+
+    /// The elements, row-major. An error where they are of another type, or lie otherwise: an op
+    /// that does not [accept strides](crate::Op::accepts_strides) gets no such view.
     pub fn data<T: Element>(&self) -> Result<&'a [T], Error> {
+        self.check_row_major()?;
+        self.buffer()
+    }
+
+    /// The elements as bytes, row-major; see [`Self::data`].
+    pub fn bytes(&self) -> Result<&'a [u8], Error> {
+        self.check_row_major().map(|()| self.data.bytes())
+    }
+
+    /// The elements in whatever layout they have.
+    pub fn strided_data<T: Element>(&self) -> Result<Strided<'a, T>, Error> {
+        let (strides, start) = match self.layout {
+            None => (row_major_strides(self.shape), 0),
+            Some(Layout { strides, start }) => (strides.to_vec(), start),
+        };
+        Ok(Strided { data: self.buffer()?, start, shape: self.shape, strides })
+    }
+
+    fn check_row_major(&self) -> Result<(), Error> {
+        match self.layout {
+            None => Ok(()),
+            Some(Layout { strides, .. }) => {
+                Err(Error::NotRowMajor { shape: self.shape.to_vec(), strides: strides.to_vec() })
+            }
+        }
+    }
+
+    fn buffer<T: Element>(&self) -> Result<&'a [T], Error> {
         T::read(&self.data).ok_or(Error::DType { expected: T::DTYPE, got: self.dtype() })
     }
 }
 
-/// A tensor that an op writes.
+/// The elements of a view in any layout: that at `index` is
+/// `data[start + Σ index[i]·strides[i]]`, which is never out of bounds.
+#[derive(Clone, Debug)]
+pub struct Strided<'a, T> {
+    /// The buffer.
+    pub data: &'a [T],
+    /// Where the element of index 0 lies.
+    pub start: usize,
+    /// Extent of each axis.
+    pub shape: &'a [usize],
+    /// Elements of the buffer from one index of each axis to the next.
+    pub strides: Vec<isize>,
+}
+
+impl<T: Element> Strided<'_, T> {
+    /// Every element, row-major.
+    pub fn iter(&self) -> impl Iterator<Item = T> {
+        let count = element_count(self.shape).unwrap_or(0);
+        let mut index = vec![0usize; self.shape.len()];
+        let mut at = self.start;
+        (0..count).map(move |_| {
+            let element = self.data[at];
+            for axis in (0..index.len()).rev() {
+                index[axis] += 1;
+                at = at.wrapping_add_signed(self.strides[axis]);
+                if index[axis] < self.shape[axis] {
+                    break;
+                }
+                let back = self.strides[axis].wrapping_mul(index[axis] as isize);
+                at = at.wrapping_add_signed(back.wrapping_neg());
+                index[axis] = 0;
+            }
+            element
+        })
+    }
+}
+
+/// A tensor that an op writes, row-major.
 #[derive(Debug)]
 pub struct ViewMut<'a> {
     shape: &'a [usize],
@@ -212,19 +233,112 @@ impl<'a> ViewMut<'a> {
     }
 }
 
+/// Elements from one index of each axis to the next, row-major.
+pub fn row_major_strides(shape: &[usize]) -> Vec<isize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis].max(1) as isize;
+    }
+    strides
+}
+
+/// Whether these strides of a tensor that is not empty are those of row-major elements.
+fn is_row_major(shape: &[usize], strides: &[isize]) -> bool {
+    let mut expected = 1;
+    for (&extent, &stride) in shape.iter().zip(strides).rev() {
+        // The stride of an axis of one element is never used.
+        if extent != 1 && stride != expected {
+            return false;
+        }
+        expected *= extent as isize;
+    }
+    true
+}
+
+/// The product of the extents; None where it overflows. An empty axis makes the tensor empty,
+/// however long the others are.
+fn element_count(shape: &[usize]) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
+}
+
 fn check_length(shape: &[usize], got: usize) -> Result<(), Error> {
-    // An empty axis makes the tensor empty, however long the others are.
-    let expected = if shape.contains(&0) {
-        Some(0)
-    } else {
-        shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
-    };
-    match expected {
+    match element_count(shape) {
         Some(expected) if expected == got => Ok(()),
-        _ => Err(Error::Length {
+        expected => Err(Error::Length {
             shape: shape.to_vec(),
             expected: expected.unwrap_or(usize::MAX),
             got,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATA: [i32; 6] = [0, 1, 2, 3, 4, 5];
+
+    fn elements(shape: &[usize], strides: &[isize], start: usize) -> Result<Vec<i32>, Error> {
+        let view = View::strided(shape, strides, start, Data::I32(&DATA))?;
+        let elements: Vec<i32> = view.strided_data()?.iter().collect();
+        if view.is_row_major() {
+            assert_eq!(view.data::<i32>()?, elements);
+        } else {
+            assert!(view.data::<i32>().is_err());
+        }
+        Ok(elements)
+    }
+
+    #[test]
+    fn elements_come_in_row_major_order_of_any_layout() {
+        assert_eq!(elements(&[2, 3], &[3, 1], 0).unwrap(), DATA);
+        assert_eq!(elements(&[3, 2], &[1, 3], 0).unwrap(), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(elements(&[2, 3], &[-3, -1], 5).unwrap(), [5, 4, 3, 2, 1, 0]);
+        assert_eq!(elements(&[2, 2], &[0, 2], 1).unwrap(), [1, 3, 1, 3]);
+        assert_eq!(elements(&[], &[], 4).unwrap(), [4]);
+        assert_eq!(elements(&[3, 0], &[9, 9], 77).unwrap(), []);
+    }
+
+    #[test]
+    fn rows_next_to_each_other_are_row_major() {
+        let view = View::strided(&[1, 3], &[99, 1], 3, Data::I32(&DATA)).unwrap();
+        assert_eq!(view.data::<i32>().unwrap(), [3, 4, 5]);
+    }
+
+    #[test]
+    fn a_layout_beyond_its_buffer_is_refused() {
+        for (shape, strides, start) in [
+            (&[2, 3][..], &[3, 1][..], 1),
+            (&[2], &[-1], 0),
+            (&[2], &[isize::MIN], 5),
+            (&[usize::MAX], &[2], 0),
+            (&[1], &[0], 6),
+            (&[1], &[0, 0], 0),
+        ] {
+            let error = elements(shape, strides, start).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "a view of shape {shape:?} with strides {strides:?} from element {start} on \
+                     leaves its buffer of 6 elements"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_row_major_is_no_slice() {
+        let view = View::strided(&[3, 2], &[1, 3], 0, Data::I32(&DATA)).unwrap();
+        assert_eq!(
+            view.data::<i32>().unwrap_err().to_string(),
+            "expected a row-major tensor, got shape [3, 2] with strides [1, 3]"
+        );
+        assert_eq!(
+            view.strided_data::<f32>().unwrap_err().to_string(),
+            "expected a tensor of f32, got i32"
+        );
     }
 }

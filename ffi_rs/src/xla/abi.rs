@@ -129,18 +129,18 @@ layout!(ErrorDestroyArgs: 24 { struct_size @ 0, extension_start @ 8, error @ 16 
 /// Element types, as `xla::PrimitiveType` numbers them, with XLA's names in lower case.
 pub const DTYPE_NAMES: &[(c_uint, &str)] = &[
     (DTYPE_PRED, "pred"),
-    (DTYPE_S8, "s8"),
+    (2, "s8"),
     (3, "s16"),
     (DTYPE_S32, "s32"),
     (DTYPE_S64, "s64"),
     (6, "u8"),
     (7, "u16"),
-    (DTYPE_U32, "u32"),
+    (8, "u32"),
     (9, "u64"),
     (10, "f16"),
     (DTYPE_F32, "f32"),
     (DTYPE_F64, "f64"),
-    (DTYPE_C64, "c64"),
+    (15, "c64"),
     (16, "bf16"),
     (17, "token"),
     (18, "c128"),
@@ -162,20 +162,14 @@ pub const DTYPE_NAMES: &[(c_uint, &str)] = &[
 ];
 /// Truth values of one byte.
 pub const DTYPE_PRED: c_uint = 1;
-/// `i8`.
-pub const DTYPE_S8: c_uint = 2;
 /// `i32`.
 pub const DTYPE_S32: c_uint = 4;
 /// `i64`.
 pub const DTYPE_S64: c_uint = 5;
-/// `u32`.
-pub const DTYPE_U32: c_uint = 8;
 /// `f32`.
 pub const DTYPE_F32: c_uint = 11;
 /// `f64`.
 pub const DTYPE_F64: c_uint = 12;
-/// Two `f32`, real part first.
-pub const DTYPE_C64: c_uint = 15;
 
 /// A dense row-major array.
 #[repr(C)]
@@ -197,6 +191,8 @@ layout!(Buffer: 48 { struct_size @ 0, extension_start @ 8, dtype @ 16, data @ 24
 
 /// The only type of argument and of result there is: a [`Buffer`].
 pub const ARG_BUFFER: c_uint = 1;
+/// An attribute that is one [`Array`].
+pub const ATTR_ARRAY: c_uint = 1;
 /// An attribute that is one [`Scalar`].
 pub const ATTR_SCALAR: c_uint = 3;
 /// An attribute that is a string, one [`ByteSpan`].
@@ -221,6 +217,18 @@ pub struct Scalar {
     pub value: *mut c_void,
 }
 layout!(Scalar: 16 { dtype @ 0, value @ 8 });
+
+/// Numbers of one type as an attribute.
+#[repr(C)]
+pub struct Array {
+    /// Element type.
+    pub dtype: c_uint,
+    /// Number of elements.
+    pub size: usize,
+    /// The elements.
+    pub data: *mut c_void,
+}
+layout!(Array: 24 { dtype @ 0, size @ 8, data @ 16 });
 
 /// The arguments of a call, or its results: `XLA_FFI_Args` and `XLA_FFI_Rets` have one layout.
 #[repr(C)]

@@ -6,11 +6,11 @@
 
 use std::ffi::{c_uint, c_void};
 use std::fmt;
-use std::mem::{align_of, size_of};
+use std::mem::size_of;
 use std::ops::Range;
 use std::slice;
 
-use lumina_kernels::{Attr, Complex32, DType, Data, DataMut, Error, View, ViewMut};
+use lumina_kernels::{Attr, DType, Data, DataMut, Error, View, ViewMut};
 
 use super::abi;
 use crate::attrs::AttrList;
@@ -106,19 +106,12 @@ impl<'a> Buffer<'a> {
         let Some(buffer) = (unsafe { buffer.as_ref() }) else {
             return Err(format!("{name} is null"));
         };
-        let dtype = match buffer.dtype {
-            abi::DTYPE_F32 => DType::F32,
-            abi::DTYPE_C64 => DType::C64,
-            abi::DTYPE_U32 => DType::U32,
-            abi::DTYPE_S32 => DType::I32,
-            abi::DTYPE_S8 => DType::I8,
-            abi::DTYPE_PRED => DType::Bool,
-            other => {
-                return Err(format!(
-                    "{name} is of type {}, expected f32, c64, u32, s32, s8 or pred",
-                    dtype_name(other)
-                ));
-            }
+        let Some(dtype) = DType::from_xla_number(buffer.dtype) else {
+            let known =
+                abi::DTYPE_NAMES.iter().filter(|(n, _)| DType::from_xla_number(*n).is_some());
+            let known: Vec<&str> = known.map(|&(_, name)| name).collect();
+            let (got, known) = (dtype_name(buffer.dtype), known.join(", "));
+            return Err(format!("{name} is of type {got}, expected one of {known}"));
         };
         // SAFETY: `dims` has `rank` entries, says the ABI.
         let dims = unsafe { array(buffer.dims, buffer.rank, || format!("the shape of {name}")) }?;
@@ -142,7 +135,7 @@ impl<'a> Buffer<'a> {
         if len > 0 && buffer.data.is_null() {
             return Err(format!("{name} has no data"));
         }
-        if len > 0 && !buffer.data.addr().is_multiple_of(align_of::<f32>().min(dtype.size())) {
+        if len > 0 && !buffer.data.addr().is_multiple_of(dtype.align()) {
             return Err(format!("{name} is not aligned to its elements"));
         }
         Ok(Self { name, dtype, shape, len, data: buffer.data })
@@ -155,55 +148,19 @@ impl<'a> Buffer<'a> {
     /// # Safety
     /// The data outlives `'a` and is not written meanwhile.
     unsafe fn view(&self) -> Result<View<'a>, Error> {
-        // SAFETY: checked by `new`; the caller vouches for the rest.
-        let data = unsafe {
-            match self.dtype {
-                DType::F32 => Data::F32(self.elements()),
-                DType::C64 => Data::C64(self.elements::<Complex32>()),
-                DType::U32 => Data::U32(self.elements()),
-                DType::I32 => Data::I32(self.elements()),
-                DType::I8 => Data::I8(self.elements()),
-                DType::Bool => Data::Bool(self.elements()),
-            }
-        };
-        View::new(self.shape, data)
+        // SAFETY: `new` checked pointer, alignment and length; the caller vouches for the rest.
+        View::new(self.shape, unsafe {
+            Data::from_raw_parts(self.dtype, self.data.cast(), self.len)
+        })
     }
 
     /// # Safety
     /// The data outlives `'a` and nobody else uses it meanwhile.
     unsafe fn view_mut(&self) -> Result<ViewMut<'a>, Error> {
-        // SAFETY: checked by `new`; the caller vouches for the rest.
-        let data = unsafe {
-            match self.dtype {
-                DType::F32 => DataMut::F32(self.elements_mut()),
-                DType::C64 => DataMut::C64(self.elements_mut::<Complex32>()),
-                DType::U32 => DataMut::U32(self.elements_mut()),
-                DType::I32 => DataMut::I32(self.elements_mut()),
-                DType::I8 => DataMut::I8(self.elements_mut()),
-                DType::Bool => DataMut::Bool(self.elements_mut()),
-            }
-        };
-        ViewMut::new(self.shape, data)
-    }
-
-    /// # Safety
-    /// As [`Self::view`], and `T` is the type of the elements.
-    unsafe fn elements<T>(&self) -> &'a [T] {
-        if self.len == 0 {
-            return &[]; // The pointer of an empty buffer may be anything.
-        }
-        // SAFETY: not null, aligned, `len` elements.
-        unsafe { slice::from_raw_parts(self.data.cast::<T>(), self.len) }
-    }
-
-    /// # Safety
-    /// As [`Self::view_mut`], and `T` is the type of the elements.
-    unsafe fn elements_mut<T>(&self) -> &'a mut [T] {
-        if self.len == 0 {
-            return &mut [];
-        }
-        // SAFETY: not null, aligned, `len` elements.
-        unsafe { slice::from_raw_parts_mut(self.data.cast::<T>(), self.len) }
+        // SAFETY: `new` checked pointer, alignment and length; the caller vouches for the rest.
+        ViewMut::new(self.shape, unsafe {
+            DataMut::from_raw_parts(self.dtype, self.data.cast(), self.len)
+        })
     }
 }
 
@@ -248,9 +205,11 @@ unsafe fn attributes<'a>(attrs: &abi::Attrs) -> Result<AttrList<'a, &'a str>, St
             match kind {
                 abi::ATTR_SCALAR => scalar(name, value.cast::<abi::Scalar>())?,
                 abi::ATTR_STRING => string(name, value.cast::<abi::ByteSpan>())?,
+                abi::ATTR_ARRAY => integers(name, value.cast::<abi::Array>())?,
                 _ => {
                     return Err(format!(
-                        "attribute `{name}` is of kind {kind}, expected a scalar or a string"
+                        "attribute `{name}` is of kind {kind}, expected an array, a scalar or a \
+                         string"
                     ));
                 }
             }
@@ -283,6 +242,23 @@ unsafe fn string<'a>(name: &str, span: *const abi::ByteSpan) -> Result<Attr<'a>,
     // SAFETY: the span is of the ABI.
     let text = unsafe { text(span, || format!("the text of attribute `{name}`")) }?;
     text.map(Attr::Str).map_err(|_| format!("attribute `{name}` is not UTF-8"))
+}
+
+/// # Safety
+/// As [`decode`], for one attribute.
+unsafe fn integers<'a>(name: &str, list: *const abi::Array) -> Result<Attr<'a>, String> {
+    // SAFETY: null or an array.
+    let Some(list) = (unsafe { list.as_ref() }) else {
+        return Err(format!("attribute `{name}` is null"));
+    };
+    if list.dtype != abi::DTYPE_S64 {
+        let got = dtype_name(list.dtype);
+        return Err(format!("attribute `{name}` is a list of {got}, expected a list of s64"));
+    }
+    let len = list.size.try_into().unwrap_or(-1);
+    // SAFETY: the type says what the numbers are; `size` is how many there are.
+    let values = unsafe { array(list.data.cast::<i64>(), len, || format!("attribute `{name}`")) };
+    values.map(Attr::Ints)
 }
 
 /// # Safety

@@ -60,6 +60,8 @@ struct Frame {
     scalars: [*mut c_void; 1],
     attr_kinds: [c_uint; 1],
     text: abi::ByteSpan,
+    numbers: Vec<i64>,
+    list: abi::Array,
     pool: Pool,
     api: abi::Api,
     frame: abi::CallFrame,
@@ -104,6 +106,8 @@ impl Frame {
             scalars: [null_mut()],
             attr_kinds: [abi::ATTR_SCALAR],
             text: abi::ByteSpan { ptr: null(), len: 0 },
+            numbers: Vec::new(),
+            list: abi::Array { dtype: abi::DTYPE_S64, size: 0, data: null_mut() },
             pool,
             api: api(),
             frame: abi::CallFrame {
@@ -144,6 +148,15 @@ impl Frame {
         self.text = abi::ByteSpan { ptr, len };
         self.attr_kinds[0] = abi::ATTR_STRING;
         self.scalars[0] = (&raw mut self.text).cast();
+    }
+
+    /// Makes the attribute a list of integers.
+    fn set_list(&mut self, numbers: &[i64]) {
+        self.numbers = numbers.to_vec();
+        self.list.size = numbers.len();
+        self.list.data = self.numbers.as_mut_ptr().cast();
+        self.attr_kinds[0] = abi::ATTR_ARRAY;
+        self.scalars[0] = (&raw mut self.list).cast();
     }
 
     /// Calls the handler: the result, or status code and text.
@@ -324,14 +337,16 @@ fn a_hostile_frame_is_an_error() {
         (|f| f.kinds[0] = 9, "operand 0 is of kind 9, expected a buffer"),
         (|f| f.pointers[1] = null_mut(), "result 0 is null"),
         (
-            |f| f.buffers[0].dtype = abi::DTYPE_F64,
-            "operand 0 is of type f64, expected f32, c64, u32, s32, s8 or pred",
+            |f| f.buffers[0].dtype = 9,
+            "operand 0 is of type u64, expected one of pred, s8, s16, s32, s64, u8, u32, f16, f32, \
+             f64, c64, bf16, c128",
         ),
         (
             |f| f.buffers[1].dtype = 77,
-            "result 0 is of type number 77, expected f32, c64, u32, s32, s8 or pred",
+            "result 0 is of type number 77, expected one of pred, s8, s16, s32, s64, u8, u32, f16, \
+             f32, f64, c64, bf16, c128",
         ),
-        (|f| f.buffers[1].dtype = abi::DTYPE_U32, "result 0 is u32[2], expected f32[2]"),
+        (|f| f.buffers[1].dtype = abi::DTYPE_S32, "result 0 is i32[2], expected f32[2]"),
         (|f| f.buffers[0].rank = -2, "the shape of operand 0 has length -2"),
         (|f| f.buffers[0].dims = null_mut(), "the shape of operand 0 is a bad pointer"),
         (|f| f.buffers[1].rank = 0, "result 0 is f32[], expected f32[2]"),
@@ -355,7 +370,33 @@ fn a_hostile_frame_is_an_error() {
         (|f| f.names[0] = null_mut(), "the name of an attribute is null"),
         (|f| f.name.ptr = null(), "the name of an attribute is a bad pointer"),
         (|f| f.name.ptr = c"fact\xffr".as_ptr(), "attribute `fact\\xffr` is not named in UTF-8"),
-        (|f| f.attr_kinds[0] = 2, "attribute `factor` is of kind 2, expected a scalar or a string"),
+        (
+            |f| f.attr_kinds[0] = 2,
+            "attribute `factor` is of kind 2, expected an array, a scalar or a string",
+        ),
+        (|f| f.set_list(&[]), "attribute `factor` must be an integer, got Ints([])"),
+        (|f| f.set_list(&[3, -1]), "attribute `factor` must be an integer, got Ints([3, -1])"),
+        (
+            |f| {
+                f.set_list(&[3]);
+                f.list.dtype = abi::DTYPE_F64;
+            },
+            "attribute `factor` is a list of f64, expected a list of s64",
+        ),
+        (
+            |f| {
+                f.set_list(&[3]);
+                f.list.data = null_mut();
+            },
+            "attribute `factor` is a bad pointer",
+        ),
+        (
+            |f| {
+                f.set_list(&[3]);
+                f.list.size = usize::MAX;
+            },
+            "attribute `factor` has length -1",
+        ),
         (
             |f| f.set_text(c"three".as_ptr(), 5),
             "attribute `factor` must be an integer, got Str(\"three\")",
@@ -365,7 +406,7 @@ fn a_hostile_frame_is_an_error() {
         (|f| f.scalars[0] = null_mut(), "attribute `factor` is null"),
         (|f| f.scalar.value = null_mut(), "attribute `factor` is null"),
         (
-            |f| f.scalar.dtype = abi::DTYPE_U32,
+            |f| f.scalar.dtype = 8,
             "attribute `factor` is of type u32, expected pred, s32, s64, f32 or f64",
         ),
     ];

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use lumina_runtime::{Complex32, DType, Tensor, View};
+use lumina_runtime::{Bool, Complex32, DType, Tensor, View};
 use npyz::{AutoSerialize, Deserialize, NpyFile, Order, WriterBuilder};
 
 /// Reads a tensor, or says why not.
@@ -28,7 +28,8 @@ pub(crate) fn read(path: &Path) -> Result<Tensor, String> {
         DType::U32 => tensor(npy, |x: u32| x),
         DType::I32 => tensor(npy, |x: i32| x),
         DType::I8 => tensor(npy, |x: i8| x),
-        DType::Bool => tensor(npy, |x: bool| u8::from(x)),
+        DType::Bool => tensor(npy, |x: bool| Bool::from(x)),
+        other => Err(format!("{other} is not supported")),
     }
     .map_err(fault)
 }
@@ -54,7 +55,7 @@ fn dtype_of(npy: &NpyFile<BufReader<File>>) -> Result<DType, String> {
 fn tensor<T, U>(npy: NpyFile<BufReader<File>>, convert: fn(T) -> U) -> Result<Tensor, String>
 where
     T: Deserialize,
-    U: lumina_runtime::Element + bytemuck::Pod,
+    U: lumina_runtime::Element,
 {
     let shape: Vec<usize> = npy.shape().iter().map(|&extent| extent as usize).collect();
     let (order, strides) = (npy.order(), npy.strides().to_vec());
@@ -100,7 +101,8 @@ fn encode(path: &Path, view: &View<'_>) -> io::Result<()> {
         DType::U32 => encode_as(path, view, |x: u32| x),
         DType::I32 => encode_as(path, view, |x: i32| x),
         DType::I8 => encode_as(path, view, |x: i8| x),
-        DType::Bool => encode_as(path, view, |x: u8| x != 0),
+        DType::Bool => encode_as(path, view, |x: Bool| x.get()),
+        other => Err(io::Error::other(format!("{other} is not supported"))),
     }
 }
 

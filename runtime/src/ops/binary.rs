@@ -1,6 +1,6 @@
 //! Ops of two operands, element by element. Shapes are equal, or one operand has rank 0.
 
-use lumina_kernels::{Attrs, Complex32, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, Bool, Complex32, Element, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{CHUNK, chunked, operands, unsupported};
 
@@ -142,7 +142,7 @@ binary! {
         u32, u32 => u32: Ord::max;
         i32, i32 => i32: Ord::max;
         i8, i8 => i8: Ord::max;
-        u8, u8 => u8: Ord::max;
+        Bool, Bool => Bool: Ord::max;
     }
     /// NaN where either is; -0 is below 0.
     "min" Min {
@@ -150,24 +150,24 @@ binary! {
         u32, u32 => u32: Ord::min;
         i32, i32 => i32: Ord::min;
         i8, i8 => i8: Ord::min;
-        u8, u8 => u8: Ord::min;
+        Bool, Bool => Bool: Ord::min;
     }
     "pow" Pow { f32, f32 => f32: f32::powf; f32, i32 => f32: |a: f32, b: i32| a.powf(b as f32); }
     "atan2" Atan2 { f32, f32 => f32: f32::atan2; }
     "and" And {
-        u8, u8 => u8: |a, b| a & b;
+        Bool, Bool => Bool: |a, b| a & b;
         u32, u32 => u32: |a, b| a & b;
         i32, i32 => i32: |a, b| a & b;
         i8, i8 => i8: |a, b| a & b;
     }
     "or" Or {
-        u8, u8 => u8: |a, b| a | b;
+        Bool, Bool => Bool: |a, b| a | b;
         u32, u32 => u32: |a, b| a | b;
         i32, i32 => i32: |a, b| a | b;
         i8, i8 => i8: |a, b| a | b;
     }
     "xor" Xor {
-        u8, u8 => u8: |a, b| a ^ b;
+        Bool, Bool => Bool: |a, b| a ^ b;
         u32, u32 => u32: |a, b| a ^ b;
         i32, i32 => i32: |a, b| a ^ b;
         i8, i8 => i8: |a, b| a ^ b;
@@ -191,48 +191,48 @@ binary! {
         i8, i8 => i8: |a, b| a >> (b as u32).min(7);
     }
     "eq" Eq {
-        f32, f32 => u8: |a, b| (a == b).into();
-        Complex32, Complex32 => u8: |a, b| (a == b).into();
-        u32, u32 => u8: |a, b| (a == b).into();
-        i32, i32 => u8: |a, b| (a == b).into();
-        i8, i8 => u8: |a, b| (a == b).into();
-        u8, u8 => u8: |a, b| (a == b).into();
+        f32, f32 => Bool: |a, b| (a == b).into();
+        Complex32, Complex32 => Bool: |a, b| (a == b).into();
+        u32, u32 => Bool: |a, b| (a == b).into();
+        i32, i32 => Bool: |a, b| (a == b).into();
+        i8, i8 => Bool: |a, b| (a == b).into();
+        Bool, Bool => Bool: |a, b| (a == b).into();
     }
     "ne" Ne {
-        f32, f32 => u8: |a, b| (a != b).into();
-        Complex32, Complex32 => u8: |a, b| (a != b).into();
-        u32, u32 => u8: |a, b| (a != b).into();
-        i32, i32 => u8: |a, b| (a != b).into();
-        i8, i8 => u8: |a, b| (a != b).into();
-        u8, u8 => u8: |a, b| (a != b).into();
+        f32, f32 => Bool: |a, b| (a != b).into();
+        Complex32, Complex32 => Bool: |a, b| (a != b).into();
+        u32, u32 => Bool: |a, b| (a != b).into();
+        i32, i32 => Bool: |a, b| (a != b).into();
+        i8, i8 => Bool: |a, b| (a != b).into();
+        Bool, Bool => Bool: |a, b| (a != b).into();
     }
     "lt" Lt {
-        f32, f32 => u8: |a, b| (a < b).into();
-        u32, u32 => u8: |a, b| (a < b).into();
-        i32, i32 => u8: |a, b| (a < b).into();
-        i8, i8 => u8: |a, b| (a < b).into();
-        u8, u8 => u8: |a, b| (a < b).into();
+        f32, f32 => Bool: |a, b| (a < b).into();
+        u32, u32 => Bool: |a, b| (a < b).into();
+        i32, i32 => Bool: |a, b| (a < b).into();
+        i8, i8 => Bool: |a, b| (a < b).into();
+        Bool, Bool => Bool: |a, b| (a < b).into();
     }
     "le" Le {
-        f32, f32 => u8: |a, b| (a <= b).into();
-        u32, u32 => u8: |a, b| (a <= b).into();
-        i32, i32 => u8: |a, b| (a <= b).into();
-        i8, i8 => u8: |a, b| (a <= b).into();
-        u8, u8 => u8: |a, b| (a <= b).into();
+        f32, f32 => Bool: |a, b| (a <= b).into();
+        u32, u32 => Bool: |a, b| (a <= b).into();
+        i32, i32 => Bool: |a, b| (a <= b).into();
+        i8, i8 => Bool: |a, b| (a <= b).into();
+        Bool, Bool => Bool: |a, b| (a <= b).into();
     }
     "gt" Gt {
-        f32, f32 => u8: |a, b| (a > b).into();
-        u32, u32 => u8: |a, b| (a > b).into();
-        i32, i32 => u8: |a, b| (a > b).into();
-        i8, i8 => u8: |a, b| (a > b).into();
-        u8, u8 => u8: |a, b| (a > b).into();
+        f32, f32 => Bool: |a, b| (a > b).into();
+        u32, u32 => Bool: |a, b| (a > b).into();
+        i32, i32 => Bool: |a, b| (a > b).into();
+        i8, i8 => Bool: |a, b| (a > b).into();
+        Bool, Bool => Bool: |a, b| (a > b).into();
     }
     "ge" Ge {
-        f32, f32 => u8: |a, b| (a >= b).into();
-        u32, u32 => u8: |a, b| (a >= b).into();
-        i32, i32 => u8: |a, b| (a >= b).into();
-        i8, i8 => u8: |a, b| (a >= b).into();
-        u8, u8 => u8: |a, b| (a >= b).into();
+        f32, f32 => Bool: |a, b| (a >= b).into();
+        u32, u32 => Bool: |a, b| (a >= b).into();
+        i32, i32 => Bool: |a, b| (a >= b).into();
+        i8, i8 => Bool: |a, b| (a >= b).into();
+        Bool, Bool => Bool: |a, b| (a >= b).into();
     }
 }
 

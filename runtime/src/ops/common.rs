@@ -29,13 +29,11 @@ pub(super) fn unsupported(op: &'static str, name: &str, got: DType) -> Error {
 
 /// The element type in a text attribute.
 pub(super) fn dtype(op: &'static str, name: &str, text: &str) -> Result<DType, Error> {
-    [DType::F32, DType::C64, DType::U32, DType::I32, DType::I8, DType::Bool]
-        .into_iter()
-        .find(|dtype| dtype.to_string() == text)
-        .ok_or_else(|| {
-            let expected = "one of f32, c64, u32, i32, i8, bool";
-            Error::invalid(op, format!("attribute `{name}` must be {expected}, got `{text}`"))
-        })
+    DType::from_name(text).ok_or_else(|| {
+        let known: Vec<&str> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
+        let known = known.join(", ");
+        Error::invalid(op, format!("attribute `{name}` must be one of {known}, got `{text}`"))
+    })
 }
 
 /// Integers that are not negative: axes, extents, positions.
@@ -112,32 +110,20 @@ pub(super) fn chunked<T: Send>(
 /// Evaluates an expression with `$T` as the Rust type of the element type.
 macro_rules! with_element {
     ($dtype:expr, $T:ident => $body:expr) => {
+        lumina_kernels::for_each_dtype!(element_arms($dtype, $T, $body))
+    };
+}
+pub(crate) use with_element;
+
+macro_rules! element_arms {
+    (($dtype:expr, $T:ident, $body:expr) $($variant:ident: $ty:ty, $name:literal, $xla:literal,
+      $file:literal, $numpy:literal, $doc:literal;)*) => {
         match $dtype {
-            lumina_kernels::DType::F32 => {
-                type $T = f32;
+            $(lumina_kernels::DType::$variant => {
+                type $T = $ty;
                 $body
-            }
-            lumina_kernels::DType::C64 => {
-                type $T = lumina_kernels::Complex32;
-                $body
-            }
-            lumina_kernels::DType::U32 => {
-                type $T = u32;
-                $body
-            }
-            lumina_kernels::DType::I32 => {
-                type $T = i32;
-                $body
-            }
-            lumina_kernels::DType::I8 => {
-                type $T = i8;
-                $body
-            }
-            lumina_kernels::DType::Bool => {
-                type $T = u8;
-                $body
-            }
+            })*
         }
     };
 }
-pub(super) use with_element;
+pub(crate) use element_arms;

@@ -1,8 +1,11 @@
 //! Conversion of the element type.
 
-use lumina_kernels::{Attrs, Complex32, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{
+    Attrs, Bool, Complex32, Complex64, DType, Element, Error, Fact, Op, ParFor, View, ViewMut,
+    bf16, f16,
+};
 
-use super::common::{CHUNK, chunked, dtype, operands, with_element};
+use super::common::{CHUNK, chunked, dtype, element_arms, operands, with_element};
 
 /// As XLA: a float that does not fit an integer saturates, NaN becomes 0, integers wrap, and
 /// what is not zero is true.
@@ -20,8 +23,9 @@ impl Op for ConvertElementType {
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
         let [x] = operands(Self::NAME, inputs)?;
-        if x.dtype == DType::C64 && self.to != DType::C64 {
-            let message = format!("a c64 operand cannot become {}", self.to);
+        let is_complex = |dtype| matches!(dtype, DType::C64 | DType::C128);
+        if is_complex(x.dtype) && !is_complex(self.to) {
+            let message = format!("a {} operand cannot become {}", x.dtype, self.to);
             return Err(Error::invalid(Self::NAME, message));
         }
         Ok(vec![Fact::new(self.to, x.shape.as_slice())])
@@ -45,78 +49,66 @@ impl Op for ConvertElementType {
     }
 }
 
-/// An element on its way from one type to another.
+/// An element on its way from one type to another, which holds it exactly.
 #[derive(Clone, Copy)]
-enum Number {
-    Float(f32),
+pub(crate) enum Number {
+    Float(f64),
     Integer(i64),
-    Complex(Complex32),
+    Complex(Complex64),
 }
 
-trait Convert: Element {
+/// Every element type.
+pub(crate) trait Convert: Element {
     fn number(self) -> Number;
     fn from_number(number: Number) -> Self;
 }
 
-impl Convert for f32 {
-    fn number(self) -> Number {
-        Number::Float(self)
-    }
-
-    fn from_number(number: Number) -> Self {
-        match number {
-            Number::Float(x) => x,
-            Number::Integer(x) => x as f32,
-            Number::Complex(x) => x.re,
-        }
-    }
-}
-
-impl Convert for Complex32 {
-    fn number(self) -> Number {
-        Number::Complex(self)
-    }
-
-    fn from_number(number: Number) -> Self {
-        match number {
-            Number::Float(x) => x.into(),
-            Number::Integer(x) => (x as f32).into(),
-            Number::Complex(x) => x,
-        }
-    }
-}
-
-macro_rules! integers {
-    ($($ty:ty),*) => {$(
+macro_rules! convert {
+    ($($ty:ty: $number:expr, $float:expr, $integer:expr, $complex:expr;)*) => {$(
         impl Convert for $ty {
             fn number(self) -> Number {
-                Number::Integer(self.into())
+                ($number)(self)
             }
 
             fn from_number(number: Number) -> Self {
                 match number {
-                    Number::Float(x) => x as Self,
-                    Number::Integer(x) => x as Self,
-                    Number::Complex(x) => x.re as Self,
+                    Number::Float(x) => ($float)(x),
+                    Number::Integer(x) => ($integer)(x),
+                    Number::Complex(x) => ($complex)(x),
                 }
             }
         }
     )*};
 }
 
-integers!(u32, i32, i8);
+macro_rules! plain {
+    ($($ty:ty: $kind:ident;)*) => {
+        convert! {$(
+            $ty: |x| Number::$kind(x as _), |x| x as $ty, |x| x as $ty, |x: Complex64| x.re as $ty;
+        )*}
+    };
+}
 
-/// A truth value.
-impl Convert for u8 {
-    fn number(self) -> Number {
-        Number::Integer(self.into())
-    }
+plain! {
+    f32: Float;
+    f64: Float;
+    i8: Integer;
+    u8: Integer;
+    i16: Integer;
+    i32: Integer;
+    i64: Integer;
+    u32: Integer;
+}
 
-    fn from_number(number: Number) -> Self {
-        match number {
-            Number::Float(x) => (x != 0.0).into(),
-            Number::Integer(x) => (x != 0).into(),
-            Number::Complex(x) => (x.re != 0.0 || x.im != 0.0).into(),
-        }
-    }
+convert! {
+    f16: |x: f16| Number::Float(x.into()), f16::from_f64, |x| f16::from_f64(x as f64),
+        |x: Complex64| f16::from_f64(x.re);
+    bf16: |x: bf16| Number::Float(x.into()), bf16::from_f64, |x| bf16::from_f64(x as f64),
+        |x: Complex64| bf16::from_f64(x.re);
+    Complex32: |x: Complex32| Number::Complex(Complex64::new(x.re.into(), x.im.into())),
+        |x| (x as f32).into(), |x| (x as f32).into(),
+        |x: Complex64| Complex32::new(x.re as f32, x.im as f32);
+    Complex64: Number::Complex, Complex64::from, |x| (x as f64).into(), |x| x;
+    Bool: |x: Bool| Number::Integer(x.get().into()), |x| (x != 0.0).into(), |x| (x != 0).into(),
+        |x: Complex64| (x != Complex64::ZERO).into();
 }

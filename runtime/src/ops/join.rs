@@ -3,7 +3,8 @@
 use lumina_kernels::{Attrs, Element, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{
-    CHUNK, check_axes, chunked, natural, naturals, operands, refuse, strides, with_element,
+    CHUNK, check_axes, chunked, element_arms, natural, naturals, operands, refuse, strides,
+    with_element,
 };
 use super::strided::Walk;
 

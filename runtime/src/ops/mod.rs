@@ -15,6 +15,8 @@ mod strided;
 mod threefry;
 mod unary;
 
+pub(crate) use common::{element_arms, with_element};
+pub(crate) use convert::{Convert, Number};
 use lumina_kernels::Entry;
 
 macro_rules! entries {

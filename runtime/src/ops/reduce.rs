@@ -1,6 +1,6 @@
 //! Ops that combine the elements along some axes.
 
-use lumina_kernels::{Attrs, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, Bool, Element, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::binary::{max, min};
 use super::common::{check_axes, chunked, naturals, operands, strides, unsupported};
@@ -147,7 +147,7 @@ reductions! {
         u32: u32::MIN, Ord::max;
         i32: i32::MIN, Ord::max;
         i8: i8::MIN, Ord::max;
-        u8: 0, Ord::max;
+        Bool: Bool::from(false), Ord::max;
     }
     /// NaN where any is.
     "reduce_min" ReduceMin {
@@ -155,8 +155,8 @@ reductions! {
         u32: u32::MAX, Ord::min;
         i32: i32::MAX, Ord::min;
         i8: i8::MAX, Ord::min;
-        u8: 1, Ord::min;
+        Bool: Bool::from(true), Ord::min;
     }
-    "reduce_and" ReduceAnd { u8: 1, |a, b| a & b; }
-    "reduce_or" ReduceOr { u8: 0, |a, b| a | b; }
+    "reduce_and" ReduceAnd { Bool: Bool::from(true), |a, b| a & b; }
+    "reduce_or" ReduceOr { Bool: Bool::from(false), |a, b| a | b; }
 }

@@ -1,9 +1,9 @@
 //! Choosing and limiting elements.
 
-use lumina_kernels::{Attrs, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, Bool, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::binary;
-use super::common::{CHUNK, chunked, operands, unsupported, with_element};
+use super::common::{CHUNK, chunked, element_arms, operands, unsupported, with_element};
 
 /// `out[i] = cases[which[i]][i]`; `which` is bool for two cases, else i32 and limited to the
 /// number of cases; its shape is that of the cases, or rank 0.
@@ -49,8 +49,8 @@ impl Op for SelectN {
         let stride = usize::from(!which.shape().is_empty());
         let last = cases.len() - 1;
         if which.dtype() == DType::Bool {
-            let which = which.data::<u8>()?;
-            let choose = |index: usize| usize::from(which[index * stride] != 0);
+            let which = which.data::<Bool>()?;
+            let choose = |index: usize| usize::from(which[index * stride].get());
             with_element!(cases[0].dtype(), T => select::<T>(cases, &mut outputs[0], pool, choose))
         } else {
             let which = which.data::<i32>()?;

@@ -3,7 +3,7 @@
 
 use lumina_kernels::{Element, Error, ParFor, View, ViewMut};
 
-use super::common::{CHUNK, chunked, with_element};
+use super::common::{CHUNK, chunked, element_arms, with_element};
 
 /// Positions in a source, in the row-major order of the axes.
 #[derive(Debug)]

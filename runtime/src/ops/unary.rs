@@ -1,6 +1,6 @@
 //! Ops that map each element of one operand.
 
-use lumina_kernels::{Attrs, Complex32, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, Bool, Complex32, Element, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{CHUNK, chunked, operands, unsupported};
 
@@ -106,10 +106,10 @@ unary! {
         i32 => i32: |x: i32| x.wrapping_mul(x);
         i8 => i8: |x: i8| x.wrapping_mul(x);
     }
-    "is_finite" IsFinite { f32 => u8: |x: f32| x.is_finite().into(); }
+    "is_finite" IsFinite { f32 => Bool: |x: f32| x.is_finite().into(); }
     /// The complement of a truth value, or of each bit of an integer.
     "not" Not {
-        u8 => u8: |x: u8| (x == 0).into();
+        Bool => Bool: |x: Bool| !x;
         u32 => u32: |x: u32| !x;
         i32 => i32: |x: i32| !x;
         i8 => i8: |x: i8| !x;
@@ -120,7 +120,7 @@ unary! {
         u32 => u32: |x| x;
         i32 => i32: |x| x;
         i8 => i8: |x| x;
-        u8 => u8: |x| x;
+        Bool => Bool: |x| x;
     }
 }
 

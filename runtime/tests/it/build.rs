@@ -175,14 +175,7 @@ pub(crate) fn value(id: u32, name: &str, dtype: DType, shape: &[Dim]) -> Value {
 }
 
 pub(crate) fn dtype_number(dtype: DType) -> i32 {
-    (match dtype {
-        DType::F32 => proto::DType::F32,
-        DType::C64 => proto::DType::C64,
-        DType::U32 => proto::DType::U32,
-        DType::I32 => proto::DType::I32,
-        DType::I8 => proto::DType::I8,
-        DType::Bool => proto::DType::Bool,
-    }) as i32
+    dtype.file_number() as i32
 }
 
 /// The offset of the tensor, 64-byte aligned, in what it was appended to.
@@ -195,16 +188,7 @@ fn append(section: &mut Vec<u8>, view: &View<'_>) -> u64 {
 
 /// The little-endian bytes of a tensor.
 pub(crate) fn raw(view: &View<'_>) -> Vec<u8> {
-    match view.dtype() {
-        DType::F32 => bytemuck::cast_slice(view.data::<f32>().unwrap()).to_vec(),
-        DType::C64 => {
-            bytemuck::cast_slice(view.data::<lumina_runtime::Complex32>().unwrap()).to_vec()
-        }
-        DType::U32 => bytemuck::cast_slice(view.data::<u32>().unwrap()).to_vec(),
-        DType::I32 => bytemuck::cast_slice(view.data::<i32>().unwrap()).to_vec(),
-        DType::I8 => bytemuck::cast_slice(view.data::<i8>().unwrap()).to_vec(),
-        DType::Bool => view.data::<u8>().unwrap().to_vec(),
-    }
+    view.bytes().unwrap().to_vec()
 }
 
 /// A file of these sections, (kind, bytes); empty ones are left out.

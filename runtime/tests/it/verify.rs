@@ -64,27 +64,25 @@ fn every_element_type_compares() {
     let mut file = File::new();
     let x = file.input("x", DType::I32, &fixed(&[2]));
     let mut outputs = Vec::new();
-    for (name, dtype) in [
-        ("f32", DType::F32),
-        ("c64", DType::C64),
-        ("u32", DType::U32),
-        ("i32", DType::I32),
-        ("i8", DType::I8),
-        ("bool", DType::Bool),
-    ] {
+    for &dtype in DType::ALL {
+        let (name, size) = (dtype.name(), dtype.size());
         let y = file.node("convert_element_type", &[x], &[("new_dtype", text(name))]);
         file.output(y, name, dtype, &fixed(&[2]));
-        let bytes = match dtype {
-            DType::F32 => raw(&f32s(&[2], &[0.0, 1.0]).view()),
-            DType::C64 => raw(&f32s(&[4], &[0.0, 0.0, 1.0, 0.0]).view()),
-            DType::U32 | DType::I32 => raw(&i32s(&[2], &[0, 1]).view()),
-            DType::I8 | DType::Bool => vec![0, 1],
+        // The bytes of 0 and of 1.
+        let one: &[u8] = match dtype {
+            DType::F32 | DType::C64 => &[0, 0, 0x80, 0x3f],
+            DType::F64 | DType::C128 => &[0, 0, 0, 0, 0, 0, 0xf0, 0x3f],
+            DType::F16 => &[0, 0x3c],
+            DType::BF16 => &[0x80, 0x3f],
+            _ => &[1],
         };
+        let mut bytes = vec![0; 2 * size];
+        bytes[size..size + one.len()].copy_from_slice(one);
         let fact = lumina_runtime::Fact::new(dtype, [2]);
         outputs.push(lumina_runtime::Tensor::from_bytes(fact, &bytes).unwrap());
     }
     file.test(&[&i32s(&[2], &[0, 1])], &outputs.iter().collect::<Vec<_>>());
     let comparisons = verify(&Arc::new(file.load().unwrap()), Options::default()).unwrap();
-    assert_eq!(comparisons.len(), 6);
+    assert_eq!(comparisons.len(), DType::ALL.len());
     assert!(comparisons.iter().all(|c| c.passed && c.max_abs_diff == 0.0), "{comparisons:?}");
 }

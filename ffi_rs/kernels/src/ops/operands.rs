@@ -33,6 +33,11 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
+    /// Rows, depth and columns.
+    pub(crate) fn extents(&self) -> [usize; 3] {
+        [self.rows, self.depth, self.columns]
+    }
+
     /// About what one thread takes for so many products, where it does 100 products of numbers in a
     /// nanosecond, and has `weights` of w ready.
     pub(crate) fn nanoseconds(&self, products: usize, weights: usize) -> usize {

@@ -15,7 +15,7 @@ use crate::quantizer::Quantizers;
 use crate::scratch::Scratch;
 use crate::shared::{Maxima, SharedMut, Staged};
 use crate::simd::Level;
-use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
+use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
 /// `out = ADC(x_q · w_q + bias + σ·ε)`
 ///
@@ -100,6 +100,12 @@ impl Op for OpticalMatmul {
         };
         Forward::new(self, inputs, sizes, pool.width())?.run(&outputs, pool);
         Ok(())
+    }
+
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        let outputs = self.output_shapes(inputs)?;
+        let sizes = self.chain.sizes(&inputs[0], &inputs[1])?;
+        Ok(Work::of_matmuls(1, sizes.extents(), inputs, &outputs))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::par::{run_stages, worth_waking};
 use crate::quantizer::{Bits, Quantizers};
 use crate::shared::SharedMut;
 use crate::simd::Level;
-use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
+use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
 /// The gradient with respect to every float operand of the forward op.
 ///
@@ -168,6 +168,13 @@ impl Op for OpticalMatmulGrad {
             vector(sizes.columns),
             Fact::new(DType::F32, [sizes.rows, 4]),
         ])
+    }
+
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        let outputs = self.output_shapes(inputs)?;
+        let sizes = self.chain.sizes(&inputs[2], &inputs[3])?;
+        let products = 1 + u64::from(self.with_inputs);
+        Ok(Work::of_matmuls(products, sizes.extents(), inputs, &outputs))
     }
 
     fn run(
