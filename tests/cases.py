@@ -100,7 +100,7 @@ class _Chain:
     noise: str | None = None
     transpose: bool = False
     compact: bool = False
-    residual: str = "linear"
+    residual: str = "pre_noise"
     peak: bool = False
     precision: str = "float32"
     inputs: bool = True
@@ -316,7 +316,7 @@ CASES: list[Case] = [
     _optical_noise("across blocks", 5, 250, 300),
     _optical_noise("seed per row", 6, 17, 33, seeds=6),
     *[
-        replace(chain, residual="none" if i % 2 else "linear").forward()
+        replace(chain, residual="none" if i % 2 else "pre_noise").forward()
         for i, chain in enumerate(_CHAINS)
     ],
     *[

@@ -133,7 +133,7 @@ def forward(
     noisy: bool,
     transpose: bool = False,
     compact: bool = False,
-    residual: str = "linear",
+    residual: str = "pre_noise",
     run: Callable[..., list[np.ndarray]] = call,
 ) -> tuple[Array, Array]:
     """`(out, linear)`, or `(out, slope)`, or `(out, signs)`."""
@@ -155,21 +155,21 @@ def backward(
     noisy: bool,
     transpose: bool = False,
     precision: str = "float32",
-    residual: str = "linear",
+    residual: str = "pre_noise",
     run: Callable[..., list[np.ndarray]] = call,
 ) -> list[Array]:
     """dx, dw f32[k, n], dbias and the gradients of the full scales and of the noise.
 
     `saved` is the `residual` of the forward op; from slope and signs the last gradients are 0.
     """
-    if residual != "linear":
+    if residual != "pre_noise":
         bits, noisy = replace(bits, adc=0), noisy and residual == "signs"
     w = np.ascontiguousarray(op.w.T) if transpose else op.w
     dx, dw, *rest = run(
         "optical_matmul_grad", g, saved, op.x, w,
         *ranges_and_noise(op, noisy=noisy, draws=precision == "int8"),
         **bits.attrs(), transpose_weight=transpose, noisy=noisy, residual=residual,
-        grad_precision=precision, with_inputs=True, with_ranges=residual == "linear",
+        grad_precision=precision, with_inputs=True, with_ranges=residual == "pre_noise",
     )  # fmt: skip
     return [dx, dw.T if transpose else dw, *rest]
 

@@ -67,7 +67,7 @@ def assert_same_bits(got, expected):
 
 @pytest.mark.parametrize("bits", [0, 1, 4, 8, 16])
 @pytest.mark.parametrize("noisy", [False, True])
-@pytest.mark.parametrize("residual", ["linear", "slope", "signs"])
+@pytest.mark.parametrize("residual", ["pre_noise", "slope", "signs"])
 def test_xla_and_numpy_give_the_same_bits(bits, noisy, residual):
     operands = matmul_operands(np.random.default_rng(bits))
     attrs = matmul_attrs(bits, noisy=noisy) | {"residual": residual}
@@ -77,7 +77,7 @@ def test_xla_and_numpy_give_the_same_bits(bits, noisy, residual):
     assert_same_bits(got, expected)
 
     attrs |= {"grad_precision": "float32", **EVERY_GRADIENT}
-    if residual != "linear":
+    if residual != "pre_noise":
         attrs |= {"adc_bits": 0, "with_ranges": False, "noisy": noisy and residual == "signs"}
     x, w, _, *rest = operands
     backward = [np.ones((ROWS, COLUMNS), np.float32), expected[1], x, w, *rest]

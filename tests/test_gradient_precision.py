@@ -222,7 +222,7 @@ def test_int8_has_no_bias(bits: Bits, run: Run) -> None:
         **bits.attrs(),
         "transpose_weight": False,
         "noisy": False,
-        "residual": "linear",
+        "residual": "pre_noise",
         "grad_precision": "int8",
         **EVERY_GRADIENT,
     }
@@ -279,7 +279,7 @@ def test_rows_round_by_their_ids(run: Run) -> None:
         **bits.attrs(),
         "transpose_weight": False,
         "noisy": False,
-        "residual": "linear",
+        "residual": "pre_noise",
         "grad_precision": "int8",
         **EVERY_GRADIENT,
     }

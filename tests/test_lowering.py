@@ -25,9 +25,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(("optical_matmul",
        {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": residual, "with_peak": peak})
       for t in (False, True) for noisy in (False, True)
-      for residual in ("none", "linear", "slope", "signs") for peak in (False, True)),
+      for residual in ("none", "pre_noise", "slope", "signs") for peak in (False, True)),
     *(("optical_matmul_grad",
-       {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": "linear",
+       {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": "pre_noise",
         "grad_precision": precision, **EVERY_GRADIENT})
       for t in (False, True) for noisy in (False, True) for precision in ("float32", "int8")),
     *(("optical_matmul_grad",

@@ -45,7 +45,7 @@ def test_peak_is_that_of_y(
     for got, expected in zip(others, alone, strict=True):
         np.testing.assert_array_equal(got, expected)
 
-    _, y = run("optical_matmul", *operands, **attrs, residual="linear", with_peak=False)
+    _, y = run("optical_matmul", *operands, **attrs, residual="pre_noise", with_peak=False)
     assert spoiled == (not np.isfinite(y).all())
     finite = np.where(np.isfinite(y), np.abs(y), np.float32(0))
     np.testing.assert_array_equal(peak, finite.max(axis=1, initial=0), strict=True)
@@ -83,7 +83,7 @@ def test_one_peak_for_each_row(shape: tuple[int, ...]) -> None:
         ("slope", {}),
         ("signs", {"noise": None}),
         ("none", {"noise": None, "spec": OpticalSpec(dac_bits=6, weight_bits=6)}),
-        ("linear", {"noise": NoiseModel(relative=0.1, weight=0.1)}),
+        ("pre_noise", {"noise": NoiseModel(relative=0.1, weight=0.1)}),
     ],
 )
 def test_gradient_is_that_without_the_peak(residual: str, chain: dict[str, Any]) -> None:

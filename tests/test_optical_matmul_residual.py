@@ -133,7 +133,7 @@ def test_gradient_of_slope_is_that_of_linear(
             g, forward(op, bits, noisy=noisy, residual=residual, run=run)[1], op, bits,
             noisy=noisy, residual=residual, run=run,
         )
-        for residual in ("slope", "linear")
+        for residual in ("slope", "pre_noise")
     )  # fmt: skip
     for name, got, expected in zip(exact._fields[:3], of_slope[:3], of_linear[:3], strict=True):
         np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg=name)
@@ -177,13 +177,13 @@ def loss(arguments: dict[str, Any], **chain: Any) -> jax.Array:
         ("slope", {"noise": NoiseModel(shot=0.1, weight=np.float32(0))}),
         ("slope", {"noise": NoiseModel(thermal=0.1, weight=0), "spec": WITHOUT_ADC}),
         ("signs", {"noise": None}),
-        ("linear", {"noise": NoiseModel(relative=0.1, weight=0.1)}),
-        ("linear", {"noise": NoiseModel(relative=0.1, weight=jnp.float32(0))}),
+        ("pre_noise", {"noise": NoiseModel(relative=0.1, weight=0.1)}),
+        ("pre_noise", {"noise": NoiseModel(relative=0.1, weight=jnp.float32(0))}),
         ("none", {"noise": None, "spec": WITHOUT_ADC}),
     ],
 )
 def test_slope_is_saved_where_it_is_enough(residual: str, chain: dict[str, Any], name: str) -> None:
-    of_gradient = "linear" if residual == "none" else residual
+    of_gradient = "pre_noise" if residual == "none" else residual
     grad = jax.grad(lambda p: loss(p, **chain))
     assert saved(jax.jit(grad), {name: CHAIN[name]}) == [residual, of_gradient]
     assert saved(lambda: loss({}, **chain)) == ["none"]
@@ -222,7 +222,7 @@ def test_many_outputs_have_the_gradient_of_few() -> None:
 def test_gradients_of_ranges_and_noise_need_y(name: str) -> None:
     chain = {**CHAIN, "w_full_scale": jnp.float32(2), "noise": jax.tree.map(jnp.float32, RELATIVE)}
     grad = jax.grad(lambda p: loss(p, **{**chain, "noise": RELATIVE, **p}))
-    assert saved(grad, {name: chain[name]}) == ["linear"] * 2
+    assert saved(grad, {name: chain[name]}) == ["pre_noise"] * 2
 
 
 def test_noise_that_is_traced_or_scaled() -> None:
@@ -241,8 +241,8 @@ def test_noise_that_is_traced_or_scaled() -> None:
         for label, of in grads.items()
     }  # fmt: skip
     assert found == {
-        "argument": ["linear"] * 2,
-        "traced weight": ["linear"] * 2,
+        "argument": ["pre_noise"] * 2,
+        "traced weight": ["pre_noise"] * 2,
         "traced relative": ["slope"] * 2,
         "scaled": ["slope"] * 2,
         "schedule": ["slope"] * 2,
@@ -260,7 +260,7 @@ def test_y_that_is_asked_for_is_what_is_saved() -> None:
         out, _ = lumina_jax.optical_matmul_with_linear(**{**CHAIN, "w": w}, noise=RELATIVE)
         return (out**2).sum()
 
-    assert saved(jax.grad(with_linear), W) == ["linear"] * 2
+    assert saved(jax.grad(with_linear), W) == ["pre_noise"] * 2
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
@@ -277,7 +277,7 @@ def test_linen_layers() -> None:
     for ranges, mutable, expected in (
         ("calibrate", False, "slope"),
         ("calibrate", ["ranges"], "slope"),
-        ("learn", False, "linear"),
+        ("learn", False, "pre_noise"),
     ):
         layer = OpticalDense(5, profile=None, spec=spec, noise=RELATIVE, ranges=ranges)
 
@@ -322,9 +322,9 @@ BACKWARD: dict[str, Any] = {
     ("op", "attrs", "message"),
     [
         ("optical_matmul", {**FORWARD, "residual": "y", "with_peak": False},
-         "optical_matmul: `residual` must be none, linear, slope or signs, got y"),
+         "optical_matmul: `residual` must be none, pre_noise, slope or signs, got y"),
         ("optical_matmul_grad", {**BACKWARD, "residual": "none"},
-         "optical_matmul_grad: `residual` must be linear, slope or signs, got none"),
+         "optical_matmul_grad: `residual` must be pre_noise, slope or signs, got none"),
         ("optical_matmul_grad", {**BACKWARD, "residual": "signs", "adc_bits": 8},
          'optical_matmul_grad: with `residual`="signs" `adc_bits` must be 0, got 8'),
         ("optical_matmul_grad", {**BACKWARD, "noisy": True},

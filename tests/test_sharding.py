@@ -55,10 +55,10 @@ NOISY = {"dac_bits": 0, "weight_bits": 12, "adc_bits": 0, "transpose_weight": Tr
 
 FORWARD: list[dict[str, Any]] = [
     {**chain, "residual": residual, "with_peak": True}
-    for chain in (QUIET, NOISY) for residual in ("linear", "slope", "signs")
+    for chain in (QUIET, NOISY) for residual in ("pre_noise", "slope", "signs")
 ]  # fmt: skip
 GRADIENT: list[dict[str, Any]] = [
-    *({**chain, "residual": "linear", "grad_precision": precision, **EVERY_GRADIENT}
+    *({**chain, "residual": "pre_noise", "grad_precision": precision, **EVERY_GRADIENT}
       for chain in (QUIET, NOISY) for precision in ("float32", "bfloat16")),
     *({**chain, "residual": residual, "grad_precision": "float32", "with_inputs": True,
        "with_ranges": False}

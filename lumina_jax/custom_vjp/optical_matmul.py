@@ -92,7 +92,7 @@ def optical_matmul_with_linear(
     `y` is what a range calibration of the ADC looks at. It is not differentiated.
     """
     out, linear = _apply(
-        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, beside="linear"
+        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, beside="pre_noise"
     )
     return out, jax.lax.stop_gradient(linear)
 
@@ -120,7 +120,7 @@ def optical_matmul_with_peak(
 
 
 _NAME = "optical_matmul"
-_Beside: TypeAlias = Literal["linear", "peak"] | None
+_Beside: TypeAlias = Literal["pre_noise", "peak"] | None
 """What the caller gets beside the output: y, or the largest finite |y| of each row."""
 _MANY_OUTPUTS = 1 << 20
 """Outputs whose slope no cache of a core holds."""
@@ -279,21 +279,23 @@ class _Chain:
 
     def residual(self, *, ranges: bool, size: Any) -> str:
         """What the forward op saves of `size` outputs, with or without gradients of `ranges`."""
-        if self.beside == "linear":
-            return "linear"
+        if self.beside == "pre_noise":
+            return "pre_noise"
         if not (self.noisy or self.adc_bits):
             # The output is what the backward pass needs to know of y.
             return "none"
         # Ranges, noise and the power of x take other factors from y than its slope.
         if ranges or self.weight_noise:
-            return "linear"
+            return "pre_noise"
         # A slope that no cache holds is written and read as slowly as ε is drawn again.
         is_large = isinstance(size, int) and size >= _MANY_OUTPUTS
         return "signs" if not self.noisy or (self.only_relative and is_large) else "slope"
 
 
 def _primal(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
-    return _forward(chain, operands, residual="linear" if chain.beside == "linear" else "none")[0]
+    return _forward(
+        chain, operands, residual="pre_noise" if chain.beside == "pre_noise" else "none"
+    )[0]
 
 
 def _forward(
@@ -309,7 +311,7 @@ def _forward(
         *others, seed, rows, columns, **chain.attrs, residual=residual, with_peak=with_peak
     )
     peak = [saved.pop()] if with_peak else []
-    linear = saved if chain.beside == "linear" else []
+    linear = saved if chain.beside == "pre_noise" else []
     return [out, *linear, *peak], saved[0] if saved else out
 
 
@@ -357,7 +359,7 @@ def _bwd(
         case "signs":
             attrs |= {"residual": "signs", "adc_bits": 0}
         case _:
-            attrs |= {"residual": "linear"}
+            attrs |= {"residual": "pre_noise"}
     gradients = OPS["optical_matmul_grad"](
         cotangents[0], saved, x, w, x_range, w_range, y_range, noise, seed, rows, columns,
         **attrs, grad_precision=chain.grad_precision,

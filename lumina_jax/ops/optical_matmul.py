@@ -5,8 +5,8 @@
 
 Where both DACs have at most 8 bits the products are summed as integers, and so exactly.
 
-`residual` says what else there is for the backward pass: "none", or "linear": y, or "slope", which
-is ∂out/∂y, straight through the ADC and through the noise:
+`residual` says what else there is for the backward pass: "none", or "pre_noise": y, or "slope",
+which is ∂out/∂y, straight through the ADC and through the noise:
 
     slope = [y'] · (1 + ε·(shot²·sign(y)/2 + relative²·y)/σ)        y' = y + σ·ε
 
@@ -55,21 +55,21 @@ def residuals(op: str, residual: str) -> tuple[Tensor, ...]:
     match residual:
         case "none":
             return ()
-        case "linear" | "slope":
+        case "pre_noise" | "slope":
             return (f32("m", "n"),)
         case "signs":
             return (i8("m", "n"),)
         case _:
             raise ValueError(
-                f"{op}: `residual` must be none, linear, slope or signs, got {residual}"
+                f"{op}: `residual` must be none, pre_noise, slope or signs, got {residual}"
             )
 
 
-def variance(y: jax.Array, power: jax.Array, noise: jax.Array) -> jax.Array:
-    """σ² f32[m, n] of y f32[m, n], power ‖x_q‖² f32[m, 1] and noise f32[1|m, 4]."""
+def variance(y: jax.Array, x_norm_sq: jax.Array, noise: jax.Array) -> jax.Array:
+    """σ² f32[m, n] of y f32[m, n], x_norm_sq ‖x_q‖² f32[m, 1] and noise f32[1|m, 4]."""
     thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
     quiet = thermal * thermal + shot * shot * jnp.abs(y)
-    return quiet + relative * relative * (y * y) + weight * weight * power
+    return quiet + relative * relative * (y * y) + weight * weight * x_norm_sq
 
 
 def before_adc(y: jax.Array, sigma: jax.Array | None, eps: jax.Array | None) -> jax.Array:
@@ -97,10 +97,10 @@ def slopes(
     if sigma is None or eps is None:
         return inside, jnp.zeros_like(y), by_full_scale
     is_zero = sigma == 0
-    pull = inside * jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
+    noise_slope = inside * jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
     shot, relative = noise[:, 1:2], noise[:, 2:3]
     by_y = shot * shot * jnp.sign(y) / 2 + relative * relative * y
-    return inside + pull * by_y, pull, by_full_scale
+    return inside + noise_slope * by_y, noise_slope, by_full_scale
 
 
 def _signature(
@@ -180,7 +180,7 @@ def _residual(
     match residual:
         case "none":
             return []
-        case "linear":
+        case "pre_noise":
             return [y]
         case "slope":
             return [slopes(y, sigma, eps, noise, y_full_scale, adc_bits)[0]]
@@ -262,14 +262,14 @@ def _local(
     # Every shard has part of each sum: what comes after the sums waits for all of them.
     _, share = op(
         x, w, jnp.zeros_like(bias), *ranges, noise, *ids,
-        adc_bits=0, noisy=False, residual="linear", with_peak=False, **attrs,
+        adc_bits=0, noisy=False, residual="pre_noise", with_peak=False, **attrs,
     )  # fmt: skip
     y = jax.lax.psum(share, axes["k"]) + bias[None, :]
     sigma = eps = None
     if noisy:
         (x_q,) = quantize.op(x, x_full_scale[:, None], bits=dac_bits)
-        power = jax.lax.psum(jnp.sum(x_q * x_q, axis=1, keepdims=True), axes["k"])
-        sigma = jnp.sqrt(variance(y, power, noise))
+        x_norm_sq = jax.lax.psum(jnp.sum(x_q * x_q, axis=1, keepdims=True), axes["k"])
+        sigma = jnp.sqrt(variance(y, x_norm_sq, noise))
         (eps,) = optical_noise.op(*ids)
     (out,) = quantize.op(before_adc(y, sigma, eps), y_full_scale[None, :], bits=adc_bits)
     saved = _residual(residual, y, sigma, eps, noise, y_full_scale, adc_bits)

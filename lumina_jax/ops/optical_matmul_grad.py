@@ -3,12 +3,14 @@
 With y the output before noise, y' after it, and [·] the mask of a converter (1 within its full
 scale, 0 beyond it):
 
-    pull  = g · [y'] · ε/σ                              0 where σ = 0
-    dz    = g · [y'] + pull · (shot²·sign(y)/2 + relative²·y)
-    dx_q  = dz · w_qᵀ + x_q · weight² · Σ_n pull        dx = dx_q · [x]
-    dw_q  = x_qᵀ · dz                                   dw = dw_q · [w]        dbias = Σ_m dz
-    dthermal = thermal · Σ_n pull                       dshot = shot · Σ_n pull·|y|
-    drelative = relative · Σ_n pull·y²                  dweight = weight · ‖x_q‖² · Σ_n pull
+    cotangent  = g · [y'] · ε/σ, that of the noise                    0 where σ = 0
+    dz         = g · [y'] + cotangent · (shot²·sign(y)/2 + relative²·y)
+    dx_q       = dz · w_qᵀ + x_q · weight² · Σ_n cotangent            dx = dx_q · [x]
+    dw_q       = x_qᵀ · dz          dw = dw_q · [w]                   dbias = Σ_m dz
+    dthermal   = thermal · Σ_n cotangent
+    dshot      = shot · Σ_n cotangent·|y|
+    drelative  = relative · Σ_n cotangent·y²
+    dweight    = weight · ‖x_q‖² · Σ_n cotangent
 
 and the gradient of a full scale is the sum of the upstream gradient times the second slope of
 `quantize.slopes`. Gradients are per row or per column even where the operand was broadcast. An
@@ -16,9 +18,10 @@ output that is not finite makes its dz NaN.
 
 The attribute `residual` says what the forward op has saved:
 
-    linear     y; ε is drawn again from the seed
+    pre_noise  y; ε is drawn again from the seed
     slope      ∂out/∂y, and dz = g · slope. Noise and ADC are in it, so `noisy` is False, `adc_bits`
-               is 0, and what needs pull, the gradients of ranges and noise, cannot be asked for.
+               is 0, and what needs the cotangent of the noise, the gradients of ranges and noise,
+               cannot be asked for.
                Nor is weight noise in dx.
     signs      what of the slope of relative noise cannot be drawn again; ε is, if `noisy`. As with
                the slope, the ADC is in it, and gradients of ranges and noise cannot be asked for.
@@ -83,9 +86,11 @@ def _signature(
 ) -> Signature:
     del dac_bits, weight_bits, with_inputs
     if residual == "none":
-        raise ValueError("optical_matmul_grad: `residual` must be linear, slope or signs, got none")
+        raise ValueError(
+            "optical_matmul_grad: `residual` must be pre_noise, slope or signs, got none"
+        )
     (saved,) = residuals("optical_matmul_grad", residual)
-    if residual != "linear":
+    if residual != "pre_noise":
         for name, got, expected in (
             ("noisy", noisy and residual == "slope", False),
             ("adc_bits", adc_bits, 0),
@@ -102,7 +107,7 @@ def _signature(
          **chain_operands(draws=noisy or grad_precision == "int8")},
         (f32("m", "k"), w, f32("n"), f32("m"), f32("n"), f32("n"), f32("m", 4)),
         # σ holds ‖x_q‖², which no shard of the depth knows.
-        whole=frozenset("k") if noisy and residual == "linear" else frozenset(),
+        whole=frozenset("k") if noisy and residual == "pre_noise" else frozenset(),
     )  # fmt: skip
 
 
@@ -134,7 +139,7 @@ def _reference(
     x_factor = _gradient_products.factor(x, x_range, dac_bits)
     w_factor = _gradient_products.factor(w, w_range, weight_bits)
     x_q = x_factor.value
-    power = jnp.sum(x_q * x_q, axis=1, keepdims=True)
+    x_norm_sq = jnp.sum(x_q * x_q, axis=1, keepdims=True)
     thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
 
     dx_by_weight_noise = np.float32(0)
@@ -147,18 +152,20 @@ def _reference(
     else:
         sigma = eps = None
         if noisy:
-            sigma = jnp.sqrt(variance(saved, power, noise))
+            sigma = jnp.sqrt(variance(saved, x_norm_sq, noise))
             eps = optical_noise.normals(seed, rows, columns)
-        slope, pull, y_by_full_scale = slopes(saved, sigma, eps, noise, y_full_scale, adc_bits)
+        slope, noise_cotangent, y_by_full_scale = slopes(
+            saved, sigma, eps, noise, y_full_scale, adc_bits
+        )
         if noisy:
-            pull = g * pull
-            row_pull = jnp.sum(pull, axis=1, keepdims=True)
-            dx_by_weight_noise = x_q * (weight * weight) * row_pull
+            noise_cotangent = g * noise_cotangent
+            row_cotangent = jnp.sum(noise_cotangent, axis=1, keepdims=True)
+            dx_by_weight_noise = x_q * (weight * weight) * row_cotangent
             by_parameter = [
-                thermal * row_pull,
-                shot * jnp.sum(pull * jnp.abs(saved), axis=1, keepdims=True),
-                relative * jnp.sum(pull * saved * saved, axis=1, keepdims=True),
-                weight * power * row_pull,
+                thermal * row_cotangent,
+                shot * jnp.sum(noise_cotangent * jnp.abs(saved), axis=1, keepdims=True),
+                relative * jnp.sum(noise_cotangent * saved * saved, axis=1, keepdims=True),
+                weight * x_norm_sq * row_cotangent,
             ]
             dnoise = jnp.concatenate(by_parameter, axis=1)
     dz = g * slope

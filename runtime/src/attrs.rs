@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lumina_kernels::{Attr, Attrs};
 
-use crate::dim::shape_words;
+use crate::dim::describe_shape;
 use crate::proto::{self, attr::Value};
 
 /// Attributes whose symbolic extents are resolved, and which of them were read.
@@ -31,7 +31,7 @@ impl<'a> NodeAttrs<'a> {
                     .map(|dim| dim.eval(symbols).and_then(|extent| i64::try_from(extent).ok()))
                     .collect();
                 let extents = extents.ok_or_else(|| {
-                    let words = shape_words(&shape.dims, names);
+                    let words = describe_shape(&shape.dims, names);
                     format!("attribute `{name}` is {words}, which is no shape for these inputs")
                 })?;
                 shapes.insert(name.as_str(), extents);

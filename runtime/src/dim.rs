@@ -125,7 +125,7 @@ impl fmt::Display for Words<'_> {
 }
 
 /// A symbolic shape in words: `[batch,64]`.
-pub(crate) fn shape_words(shape: &[Dim], symbols: &[String]) -> String {
+pub(crate) fn describe_shape(shape: &[Dim], symbols: &[String]) -> String {
     let dims: Vec<String> = shape.iter().map(|dim| dim.display(symbols).to_string()).collect();
     format!("[{}]", dims.join(","))
 }

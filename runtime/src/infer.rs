@@ -3,7 +3,7 @@
 use lumina_kernels::{DType, DynOp, Entry, Fact};
 
 use crate::attrs::NodeAttrs;
-use crate::dim::{Solution, Symbols, shape_words};
+use crate::dim::{Solution, Symbols, describe_shape};
 use crate::proto::{Graph, Node, Value};
 use crate::tensor::{MAX_RANK, byte_size};
 use crate::{Error, ops};
@@ -35,9 +35,9 @@ pub(crate) fn dtype(number: i32) -> Option<DType> {
 }
 
 /// A value at the boundary in words: `f32[batch,64]`.
-pub(crate) fn value_words(value: &Value, symbols: &[String]) -> String {
+pub(crate) fn describe_value(value: &Value, symbols: &[String]) -> String {
     let dtype = dtype(value.dtype).map_or("?".into(), |dtype| dtype.to_string());
-    format!("{dtype}{}", shape_words(&value.shape, symbols))
+    format!("{dtype}{}", describe_shape(&value.shape, symbols))
 }
 
 /// The symbols for inputs of these facts, or which input does not fit.
@@ -56,7 +56,7 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
             return Err(Error::Input(format!(
                 "input `{}` must be {}, got {fact}",
                 value.name,
-                value_words(value, &graph.symbols)
+                describe_value(value, &graph.symbols)
             )));
         }
     }
@@ -165,7 +165,7 @@ pub(crate) fn infer(
         let fact = &facts[value.id as usize];
         let shape: Option<Vec<usize>> = value.shape.iter().map(|dim| dim.eval(symbols)).collect();
         if dtype(value.dtype) != Some(fact.dtype) || shape.as_ref() != Some(&fact.shape) {
-            let words = value_words(value, &graph.symbols);
+            let words = describe_value(value, &graph.symbols);
             let message = format!("the file says {words}, but its nodes compute {fact}");
             return Err(Error::graph(format!("output `{}`", value.name), message));
         }

@@ -8,7 +8,7 @@ use prost::Message;
 
 use crate::bytes::AlignedBytes;
 use crate::container::{Container, Section, SectionKind};
-use crate::infer::{dtype, value_words};
+use crate::infer::{describe_value, dtype};
 use crate::proto::{Graph, Tensor, Value};
 use crate::validate::validate;
 use crate::{Error, wire};
@@ -74,18 +74,18 @@ impl Model {
     }
 
     /// An input or output in words: `f32[batch,64]`.
-    pub fn value_words(&self, value: &Value) -> String {
-        value_words(value, &self.graph.symbols)
+    pub fn describe_value(&self, value: &Value) -> String {
+        describe_value(value, &self.graph.symbols)
     }
 
     /// A tensor in words: `f32[64,10]`.
-    pub fn tensor_words(&self, tensor: &Tensor) -> String {
+    pub fn describe_tensor(&self, tensor: &Tensor) -> String {
         let extents: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
-        format!("{}[{}]", self.dtype_words(tensor.dtype), extents.join(","))
+        format!("{}[{}]", self.describe_dtype(tensor.dtype), extents.join(","))
     }
 
     /// An element type of the schema in words: `f32`.
-    pub fn dtype_words(&self, number: i32) -> String {
+    pub fn describe_dtype(&self, number: i32) -> String {
         dtype(number).map_or("?".into(), |dtype| dtype.to_string())
     }
 

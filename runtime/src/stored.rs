@@ -5,7 +5,7 @@ use lumina_kernels::{DType, Fact};
 use crate::Error;
 use crate::bytes::ALIGN;
 use crate::container::{Container, SectionKind};
-use crate::infer::{check_size, dtype, value_words};
+use crate::infer::{check_size, describe_value, dtype};
 use crate::proto::{Graph, Quantization, Tensor, TestTensor, Value};
 use crate::tensor::byte_size;
 
@@ -44,7 +44,7 @@ pub(crate) fn check_test(
         let dtype = dtype(tensor.dtype).ok_or_else(|| format!("unknown dtype {}", tensor.dtype))?;
         let fact = stored_fact(dtype, &tensor.shape)?;
         if tensor.dtype != value.dtype {
-            return Err(format!("expected {}, got {dtype}", value_words(value, &graph.symbols)));
+            return Err(format!("expected {}, got {dtype}", describe_value(value, &graph.symbols)));
         }
         check_stored(&fact, tensor.offset, meta, SectionKind::Meta)?;
         Ok(fact)

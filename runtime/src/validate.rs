@@ -8,7 +8,7 @@ use crate::Error;
 use crate::attrs::is_symbolic;
 use crate::container::Container;
 use crate::dim::MAX_POWER;
-use crate::infer::{bind, check_size, dtype, find_op, infer, make_op, node_place, value_words};
+use crate::infer::{bind, check_size, describe_value, dtype, find_op, infer, make_op, node_place};
 use crate::proto::{Crosstalk, Dim, Graph, Role, Value, Wdm};
 use crate::stored::{check_tensor, check_test};
 use crate::tensor::MAX_RANK;
@@ -138,7 +138,7 @@ fn check_seed(graph: &Graph) -> Result<(), Error> {
     let Some(seed) = seeds.next() else { return Ok(()) };
     if fixed_fact(seed) != Some(Fact::new(DType::U32, [2])) {
         let message =
-            format!("a noise seed must be u32[2], got {}", value_words(seed, &graph.symbols));
+            format!("a noise seed must be u32[2], got {}", describe_value(seed, &graph.symbols));
         return Err(Error::graph(format!("input `{}`", seed.name), message));
     }
     match seeds.next() {

@@ -4,23 +4,23 @@
 //! [`for_each_op!`]; nothing else enumerates the ops.
 
 mod cpu;
+mod disjoint;
 mod dtype;
 mod error;
 mod float;
 mod gemm;
+mod isa;
 pub mod machine;
 mod noise;
-mod number;
 mod op;
 pub mod ops;
+mod pack;
+mod packing;
 mod par;
 mod quantizer;
 mod scratch;
-mod shared;
-mod simd;
 mod tensor;
 mod vector;
-mod words;
 
 pub use cpu::Cpu;
 pub use dtype::{Bool, Complex32, Complex64, DType, Data, DataMut, Element, bf16, f16};

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::gemm::{LINE, Tiled, run, step};
-use crate::number::{Kind, Number};
-use crate::simd::{Aligned, Level, for_each_level};
-use crate::vector::Dot;
+use crate::gemm::{LINE, MicroKernel, run, step};
+use crate::isa::{Aligned, Isa, for_each_isa};
+use crate::packing::{Arithmetic, Packing};
+use crate::vector::DotIsa;
 
 /// The best of many measurements that take `duration` together, each of them `work` per round.
 fn best_rate(duration: Duration, mut measure: impl FnMut() -> (f64, Duration)) -> f64 {
@@ -23,21 +23,21 @@ fn best_rate(duration: Duration, mut measure: impl FnMut() -> (f64, Duration)) -
 /// are named as `grad_precision` names them: float32, bfloat16 or int8. None where this CPU has no
 /// instructions for them.
 pub fn peak(numbers: &str, duration: Duration) -> Option<f64> {
-    let kind = match numbers {
-        "float32" => Kind::Float,
-        "bfloat16" => Kind::Brain,
-        "int8" => Kind::Integer,
+    let arithmetic = match numbers {
+        "float32" => Arithmetic::F32,
+        "bfloat16" => Arithmetic::Bf16,
+        "int8" => Arithmetic::Int8,
         _ => return None,
     };
-    let level = Level::detect();
-    let number = kind.number(level);
-    if kind == Kind::Brain && number != Number::Bf16 {
+    let isa = Isa::detect();
+    let packing = arithmetic.packing(isa);
+    if arithmetic == Arithmetic::Bf16 && packing != Packing::Bf16 {
         return None;
     }
     Some(best_rate(duration, || {
         let start = Instant::now();
-        let sums = run(level, kind, AddProducts);
-        ((2 * sums * number.group()) as f64, start.elapsed())
+        let sums = run(isa, arithmetic, AddProducts);
+        ((2 * sums * packing.values_per_word()) as f64, start.elapsed())
     }))
 }
 
@@ -53,11 +53,11 @@ const TILES: usize = if cfg!(target_arch = "aarch64") { 2 } else { 1 };
 /// Adds products to the sums of tiles, and returns how often a word was multiplied.
 struct AddProducts;
 
-impl Tiled for AddProducts {
+impl MicroKernel for AddProducts {
     type Output = usize;
 
     #[inline(always)]
-    unsafe fn run<D: Dot, const R: usize, const N: usize>(self) -> usize {
+    unsafe fn run<D: DotIsa, const R: usize, const N: usize>(self) -> usize {
         const { assert!(R + N <= LINES) };
         // Zeros, whichever numbers these are: no sum leaves its range.
         let words = Aligned([0u32; LINES * LINE]);
@@ -93,7 +93,7 @@ pub fn read_bandwidth(bytes: usize, duration: Duration) -> f64 {
         let start = Instant::now();
         for _ in 0..repeats {
             let mut sum = 0;
-            add_up(Level::detect(), black_box(&words), &mut sum);
+            add_up(Isa::detect(), black_box(&words), &mut sum);
             black_box(sum);
         }
         ((repeats * words.len() * size_of::<u64>()) as f64, start.elapsed())
@@ -107,7 +107,7 @@ fn add_up_body(words: &[u64], sum: &mut u64) {
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// Adds up `words`: the cheapest use of what was read.
     fn add_up(words: &[u64], sum: &mut u64) = add_up_body
 }

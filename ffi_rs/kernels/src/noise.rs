@@ -24,7 +24,7 @@
 //! Logarithm, sine and cosine are the polynomials below, evaluated in f32 without fused
 //! multiply-add, so that every CPU gives the same bits.
 
-use crate::simd::{Aligned, Level, for_each_level};
+use crate::isa::{Aligned, Isa, for_each_isa};
 use crate::vector;
 
 /// Columns of a noise block.
@@ -159,7 +159,7 @@ const COS: [f32; 3] = [2.443_948_3e-5, -1.388_737_8e-3, 4.166_664_6e-2];
 /// What is drawn for a column.
 trait Drawn: Copy + Default {
     /// Draws for groups that follow each other, at most those of a block; `words` is room.
-    fn draw(level: Level, groups: &mut [Group<Self>], lanes: &mut Lanes, words: &mut Block<u32>);
+    fn draw(isa: Isa, groups: &mut [Group<Self>], lanes: &mut Lanes, words: &mut Block<u32>);
 }
 
 /// What is drawn for a group of columns, and for a block.
@@ -168,7 +168,7 @@ type Block<T> = [Group<T>; BLOCK / GROUP];
 
 /// Fills `out`, of each source the columns `first_column …`, as many of each.
 #[inline(always)]
-fn draw_body<T: Drawn>(level: Level, out: &mut [T], sources: &[Source], first_column: u32) {
+fn draw_body<T: Drawn>(isa: Isa, out: &mut [T], sources: &[Source], first_column: u32) {
     if out.is_empty() {
         return;
     }
@@ -185,7 +185,7 @@ fn draw_body<T: Drawn>(level: Level, out: &mut [T], sources: &[Source], first_co
             for (out, base) in out.chunks_exact_mut(width).zip(bases) {
                 let mut lanes = Lanes::new(base);
                 let out = &mut out[column..column + now];
-                draw_part(level, out, start, &mut lanes, &mut words.0, &mut block.0);
+                draw_part(isa, out, start, &mut lanes, &mut words.0, &mut block.0);
             }
             column += now;
         }
@@ -195,7 +195,7 @@ fn draw_body<T: Drawn>(level: Level, out: &mut [T], sources: &[Source], first_co
 /// Fills `out`, the columns `start …` of the block of `lanes`.
 #[inline(always)]
 fn draw_part<T: Drawn>(
-    level: Level,
+    isa: Isa,
     out: &mut [T],
     start: usize,
     lanes: &mut Lanes,
@@ -207,26 +207,26 @@ fn draw_part<T: Drawn>(
     }
     let skipped = start % GROUP;
     if skipped == 0 && out.len().is_multiple_of(GROUP) {
-        return T::draw(level, out.as_chunks_mut().0.as_chunks_mut().0, lanes, words);
+        return T::draw(isa, out.as_chunks_mut().0.as_chunks_mut().0, lanes, words);
     }
     // There is room for a part of some group only.
-    T::draw(level, &mut block[..(skipped + out.len()).div_ceil(GROUP)], lanes, words);
+    T::draw(isa, &mut block[..(skipped + out.len()).div_ceil(GROUP)], lanes, words);
     out.copy_from_slice(&block.as_flattened().as_flattened()[skipped..][..out.len()]);
 }
 
 /// The outputs of the generators: the upper halves of those of a group, then the lower ones.
 impl Drawn for u32 {
     #[inline(always)]
-    fn draw(level: Level, groups: &mut [Group<u32>], lanes: &mut Lanes, _: &mut Block<u32>) {
-        draw_words::<0>(level, groups, lanes);
+    fn draw(isa: Isa, groups: &mut [Group<u32>], lanes: &mut Lanes, _: &mut Block<u32>) {
+        draw_words::<0>(isa, groups, lanes);
     }
 }
 
 /// Writes the upper halves of the outputs, shifted by so many bits, and the lower ones.
 #[inline(always)]
-fn draw_words<const SHIFT: u32>(level: Level, groups: &mut [Group<u32>], lanes: &mut Lanes) {
-    if matches!(level, Level::Avx2 | Level::Avx2Vnni) {
-        // SAFETY: these levels exist only where `detect` saw AVX2.
+fn draw_words<const SHIFT: u32>(isa: Isa, groups: &mut [Group<u32>], lanes: &mut Lanes) {
+    if matches!(isa, Isa::Avx2 | Isa::Avx2Vnni) {
+        // SAFETY: these values exist only where `detect` saw AVX2.
         return unsafe { vector::xoshiro_8(&mut lanes.state, groups, SHIFT) };
     }
     for [high, low] in groups {
@@ -243,10 +243,10 @@ fn draw_words<const SHIFT: u32>(level: Level, groups: &mut [Group<u32>], lanes: 
 /// ε
 impl Drawn for f32 {
     #[inline(always)]
-    fn draw(level: Level, groups: &mut [Group<f32>], lanes: &mut Lanes, words: &mut Block<u32>) {
+    fn draw(isa: Isa, groups: &mut [Group<f32>], lanes: &mut Lanes, words: &mut Block<u32>) {
         // All words before the first normal: together they need more registers than AVX2 has.
         let words = &mut words[..groups.len()];
-        draw_words::<1>(level, words, lanes);
+        draw_words::<1>(isa, words, lanes);
         for (group, words) in groups.iter_mut().zip(words) {
             *group = normals(words);
         }
@@ -267,21 +267,21 @@ fn normals([high, low]: &Group<u32>) -> Group<f32> {
     normals
 }
 
-for_each_level! {
+for_each_isa! {
     /// Writes 32 random bits for the columns `first_column …` of each source, as many of each: with
     /// the names of the definition, `u >> 32` of output `j` where the column is `32·g + j`,
     /// `u mod 2³²` where it is `32·g + 16 + j`. The sources are those [`for rounding`](Source::rounding).
     pub(crate) fn rounding_words(
-        level;
+        isa;
         out: &mut [u32],
         sources: &[Source],
         first_column: u32,
     ) = draw_body
 }
 
-for_each_level! {
+for_each_isa! {
     /// Writes ε of the columns `first_column …` of each source to `out`, as many of each.
-    pub(crate) fn fill(level; out: &mut [f32], sources: &[Source], first_column: u32) = draw_body
+    pub(crate) fn fill(isa; out: &mut [f32], sources: &[Source], first_column: u32) = draw_body
 }
 
 #[cfg(test)]
@@ -312,9 +312,9 @@ mod tests {
         radius * if half == 0 { angle.cos() } else { angle.sin() }
     }
 
-    fn draw(level: Level, seed: u64, row: u32, first: u32, count: usize) -> Vec<f32> {
+    fn draw(isa: Isa, seed: u64, row: u32, first: u32, count: usize) -> Vec<f32> {
         let mut out = vec![0.0; count];
-        fill(level, &mut out, &[Source { seed, row }], first);
+        fill(isa, &mut out, &[Source { seed, row }], first);
         out
     }
 
@@ -346,7 +346,7 @@ mod tests {
         #[test]
         fn follows_the_definition(seed: u64, row: u32, column in 0..100_000u32) {
             let want = oracle(seed, row, column);
-            let got = f64::from(draw(Level::Baseline, seed, row, column, 1)[0]);
+            let got = f64::from(draw(Isa::Baseline, seed, row, column, 1)[0]);
             // The angle has 2⁻²⁵ of f32 rounding and the radius a few ulps: both are below 1e-6.
             prop_assert!((got - want).abs() <= 1e-6 * (1.0 + want.abs()), "{got} {want}");
         }
@@ -359,19 +359,19 @@ mod tests {
             count in 1..700usize,
             cut in 0..700usize,
         ) {
-            let whole = draw(Level::Baseline, seed, row, first, count);
+            let whole = draw(Isa::Baseline, seed, row, first, count);
             let cut = cut.min(count);
-            let mut parts = draw(Level::detect(), seed, row, first, cut);
-            parts.extend(draw(Level::detect(), seed, row, first + cut as u32, count - cut));
+            let mut parts = draw(Isa::detect(), seed, row, first, cut);
+            parts.extend(draw(Isa::detect(), seed, row, first + cut as u32, count - cut));
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&whole), bits(&parts));
 
-            let words = |level| {
+            let words = |isa| {
                 let mut out = vec![0; count];
-                rounding_words(level, &mut out, &[Source { seed, row }], first);
+                rounding_words(isa, &mut out, &[Source { seed, row }], first);
                 out
             };
-            prop_assert_eq!(words(Level::Baseline), words(Level::detect()));
+            prop_assert_eq!(words(Isa::Baseline), words(Isa::detect()));
         }
 
         #[test]
@@ -383,9 +383,9 @@ mod tests {
             let sources: Vec<_> =
                 sources.into_iter().map(|(seed, row)| Source { seed, row }).collect();
             let mut together = vec![0.0; sources.len() * width];
-            fill(Level::detect(), &mut together, &sources, first);
+            fill(Isa::detect(), &mut together, &sources, first);
             for (row, source) in together.chunks_exact(width).zip(sources) {
-                let alone = draw(Level::Baseline, source.seed, source.row, first, width);
+                let alone = draw(Isa::Baseline, source.seed, source.row, first, width);
                 for (one, other) in row.iter().zip(alone) {
                     prop_assert_eq!(one.to_bits(), other.to_bits());
                 }

@@ -101,7 +101,7 @@ pub fn take(next: &AtomicUsize, chunks: usize) -> Option<usize> {
 
 /// `pool`, or the calling thread alone where the work is over before another one is awake:
 /// `nanoseconds` is about what one thread takes.
-pub(crate) fn worth_waking(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor {
+pub(crate) fn parallel_if(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor {
     if nanoseconds < pool.delay() { &Serial } else { pool }
 }
 

@@ -35,7 +35,7 @@ fn follows_the_definition() {
         {
             for transposed in [false, true] {
                 let inputs = operands(size, transposed, NOISE);
-                let attrs = attrs(bits, transposed, false, "linear");
+                let attrs = attrs(bits, transposed, false, "pre_noise");
                 let got = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
                 let want = oracle(&inputs, bits, transposed);
                 for (index, (linear, want)) in got[1].f32().iter().zip(want).enumerate() {
@@ -99,7 +99,7 @@ proptest! {
         columns in 1..300usize,
         bits in prop::sample::select(vec![[0, 0, 8], [8, 8, 8], [4, 4, 4], [12, 0, 0]]),
         transposed: bool,
-        residual in prop::sample::select(vec!["linear", "slope", "signs"]),
+        residual in prop::sample::select(vec!["pre_noise", "slope", "signs"]),
         cut in 0..150usize,
     ) {
         let inputs = operands([rows, depth, columns], transposed, NOISE);
@@ -150,14 +150,14 @@ fn the_peak_is_the_largest_finite_y_of_the_row() {
                     bias.iter_mut().step_by(4).for_each(|bias| *bias = bad);
                 }
                 let of_y =
-                    run("optical_matmul", &attrs(bits, false, true, "linear"), &inputs, &Serial);
+                    run("optical_matmul", &attrs(bits, false, true, "pre_noise"), &inputs, &Serial);
                 let of_y = of_y.unwrap();
                 let y = of_y[1].f32();
                 let expected: Vec<f32> = (0..rows)
                     .map(|row| y[row * columns..][..columns].iter().map(|v| v.abs()))
                     .map(|row| row.filter(|v| v.is_finite()).fold(0.0, f32::max))
                     .collect();
-                for residual in ["none", "linear", "slope", "signs"] {
+                for residual in ["none", "pre_noise", "slope", "signs"] {
                     let alone = attrs(bits, false, true, residual);
                     let mut want = run("optical_matmul", &alone, &inputs, &Serial).unwrap();
                     want.push(Tensor::F32(vec![rows], expected.clone()));
@@ -221,7 +221,7 @@ fn refuses_what_it_does_not_accept() {
     let error = run("optical_matmul", &attrs([0; 3], false, false, "both"), &good, &Serial);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "optical_matmul: `residual` must be none, linear, slope or signs, got both"
+        "optical_matmul: `residual` must be none, pre_noise, slope or signs, got both"
     );
 }
 

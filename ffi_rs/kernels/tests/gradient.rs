@@ -34,7 +34,7 @@ fn gradient_operands(
     transposed: bool,
     noise: [f32; 4],
 ) -> (Attributes, Vec<Tensor>) {
-    let attrs = attrs(bits, transposed, noise != QUIET, "linear");
+    let attrs = attrs(bits, transposed, noise != QUIET, "pre_noise");
     let inputs = operands(size, transposed, noise);
     let linear = run("optical_matmul", &attrs, &inputs, &Serial).unwrap().remove(1);
     (attrs, grad_operands(&inputs, linear))
@@ -85,7 +85,7 @@ fn the_ideal_gradient_is_that_of_a_matrix_product() {
             let forward = operands(size, transposed, NOISE);
             let linear = Tensor::F32(vec![rows, columns], vec![0.5; rows * columns]);
             let inputs = grad_operands(&forward, linear);
-            let attrs = attrs([0; 3], transposed, false, "linear");
+            let attrs = attrs([0; 3], transposed, false, "pre_noise");
             let got = run(OP, &attrs, &inputs, &Serial).unwrap();
             let (g, x, w) = (inputs[0].f32(), inputs[2].f32(), inputs[3].f32());
             let at = |k, n| if transposed { n * depth + k } else { k * columns + n };
@@ -313,7 +313,7 @@ fn refuses_what_it_does_not_accept() {
         );
     }
     for (change, expected) in [
-        (("residual", Attr::Str("none")), "`residual` must be linear, slope or signs, got none"),
+        (("residual", Attr::Str("none")), "`residual` must be pre_noise, slope or signs, got none"),
         (("noisy", Attr::Bool(true)), "with `residual` slope `noisy` must be false, got true"),
         (("adc_bits", Attr::Int(8)), "with `residual` slope `adc_bits` must be 0, got 8"),
         (

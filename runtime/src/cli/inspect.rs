@@ -57,13 +57,13 @@ fn write_text(out: &mut String, model: &Model) -> std::fmt::Result {
         writeln!(out, "\n{title}")?;
         for value in values {
             let seed = if value.role() == Role::NoiseSeed { "  (noise seed)" } else { "" };
-            let (name, words) = (printable(&value.name), model.value_words(value));
+            let (name, words) = (printable(&value.name), model.describe_value(value));
             writeln!(out, "  %{:<4} {name}: {words}{seed}", value.id)?;
         }
     }
     writeln!(out, "\ntensors")?;
     for tensor in &graph.tensors {
-        let words = model.tensor_words(tensor);
+        let words = model.describe_tensor(tensor);
         let name = printable(&tensor.name);
         let bits = tensor.quantization.as_ref().map(|q| format!("  {} bits", q.bits));
         writeln!(out, "  %{:<4} {name}: {words}{}", tensor.id, bits.unwrap_or_default())?;
@@ -98,7 +98,7 @@ fn as_json(model: &Model) -> serde_json::Value {
         json!({
             "id": value.id,
             "name": value.name,
-            "dtype": model.dtype_words(value.dtype),
+            "dtype": model.describe_dtype(value.dtype),
             "shape": dims(&value.shape, graph),
             "role": if value.role() == Role::NoiseSeed { "noise_seed" } else { "plain" },
         })
@@ -116,7 +116,7 @@ fn as_json(model: &Model) -> serde_json::Value {
         json!({
             "id": tensor.id,
             "name": tensor.name,
-            "dtype": model.dtype_words(tensor.dtype),
+            "dtype": model.describe_dtype(tensor.dtype),
             "shape": tensor.shape,
             "offset": tensor.offset,
             "bits": tensor.quantization.as_ref().map(|quantization| quantization.bits),

@@ -1,40 +1,40 @@
 //! C ← A·B, C ← C + A·B or C ← C + (A·B)·scale, on register tiles of 32-bit words.
 //!
-//! What a word holds is said by [`Number`](crate::number::Number). Every element of C is one chain of
+//! What a word holds is said by [`Packing`](crate::packing::Packing). Every element of C is one chain of
 //! sums over the depth, in order, whatever tile it falls in: results do not depend on how rows and
 //! columns are split.
 
-mod levels;
+mod micro_kernel;
 mod tile;
 
-use crate::number::Kind;
+use crate::disjoint::DisjointMut;
+use crate::isa::Isa;
+use crate::packing::Arithmetic;
 use crate::scratch::Scratch;
-use crate::shared::SharedMut;
-use crate::simd::Level;
-use crate::vector::Dot;
+use crate::vector::DotIsa;
 
-pub(crate) use levels::{Tiled, run};
+pub(crate) use micro_kernel::{MicroKernel, run};
 pub(crate) use tile::{LINE, step};
 use tile::{Part, rows};
 
-/// The left factor: word (row, depth) at `row · row_stride + depth · depth_stride`.
+/// The left operand (lhs), A: word (row, depth) at `row · row_stride + depth · depth_stride`.
 #[derive(Clone, Copy)]
-pub(crate) struct Left<'a> {
-    pub(crate) words: &'a [u32],
+pub(crate) struct Lhs<'a> {
+    pub(crate) packed: &'a [u32],
     pub(crate) row_stride: usize,
     pub(crate) depth_stride: usize,
 }
 
-/// The right factor: word (depth, column) at `depth · stride + column`.
+/// The right operand (rhs), B: word (depth, column) at `depth · stride + column`.
 #[derive(Clone, Copy)]
-pub(crate) struct Right<'a> {
-    pub(crate) words: &'a [u32],
+pub(crate) struct Rhs<'a> {
+    pub(crate) packed: &'a [u32],
     pub(crate) stride: usize,
 }
 
 /// The product: element (row, column) at `start + row · stride + column` of `data`.
 pub(crate) struct Product<'a, 'd> {
-    pub(crate) data: &'a SharedMut<'d, f32>,
+    pub(crate) data: &'a DisjointMut<'d, f32>,
     pub(crate) start: usize,
     pub(crate) stride: usize,
     pub(crate) rows: usize,
@@ -43,79 +43,79 @@ pub(crate) struct Product<'a, 'd> {
 
 /// What the sums start from, and what becomes of them.
 #[derive(Clone, Copy)]
-pub(crate) enum Sum<'a> {
+pub(crate) enum Accumulate<'a> {
     /// Sums from zero replace C.
-    Fresh,
+    Overwrite,
     /// Sums go on from what C holds; not for integers.
-    Onto,
+    Add,
     /// Integers only: sums from these integers, one for each column, replace C.
-    From(&'a [i32]),
+    Init(&'a [i32]),
     /// Sums from these integers, or from zero where there are none, times a scale for each column,
     /// replace C or are added to it.
-    Scaled { start: &'a [i32], scale: &'a [f32], onto: bool },
+    Scale { init: &'a [i32], scale: &'a [f32], add: bool },
 }
 
-/// Multiplies numbers of `kind`, over `depth` words.
+/// Multiplies numbers of `arithmetic`, over `depth` words.
 ///
 /// # Safety
 ///
 /// Nothing else reads or writes the elements of the product meanwhile.
 pub(crate) unsafe fn multiply(
-    level: Level,
-    kind: Kind,
+    isa: Isa,
+    arithmetic: Arithmetic,
     c: &Product<'_, '_>,
-    a: Left<'_>,
-    b: Right<'_>,
+    a: Lhs<'_>,
+    b: Rhs<'_>,
     depth: usize,
-    sum: Sum<'_>,
+    accumulate: Accumulate<'_>,
 ) {
     if c.rows == 0 || c.columns == 0 {
         return;
     }
-    run(level, kind, Multiply { c, a, b, depth, sum });
+    run(isa, arithmetic, Multiply { c, a, b, depth, accumulate });
 }
 
 /// What [`multiply`] is asked for, whose caller owns the product.
 struct Multiply<'a, 'd> {
     c: &'a Product<'a, 'd>,
-    a: Left<'a>,
-    b: Right<'a>,
+    a: Lhs<'a>,
+    b: Rhs<'a>,
     depth: usize,
-    sum: Sum<'a>,
+    accumulate: Accumulate<'a>,
 }
 
-impl Tiled for Multiply<'_, '_> {
+impl MicroKernel for Multiply<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<D: Dot, const ROWS: usize, const COLUMNS: usize>(self) {
-        let Self { c, a, b, depth, sum } = self;
+    unsafe fn run<D: DotIsa, const ROWS: usize, const COLUMNS: usize>(self) {
+        let Self { c, a, b, depth, accumulate } = self;
         // Of narrow registers a line of B takes more multiplications, and a copy pays sooner.
         let registers = LINE / D::LEN;
-        let goes_on = D::CAN_GO_ON && !matches!(sum, Sum::Scaled { .. });
+        let can_slice = D::CAN_ACCUMULATE && !matches!(accumulate, Accumulate::Scale { .. });
         let far_apart = b.stride * registers >= FAR_APART;
-        let copies = goes_on && far_apart && c.rows * registers >= WORTH_A_COPY;
+        let copies = can_slice && far_apart && c.rows * registers >= WORTH_A_COPY;
         let deep = if copies { SLICE } else { depth.max(1) };
         let mut copy = Scratch::new(if copies { deep.min(depth) * COPY_STRIDE } else { 0 });
-        let mut spread = Scratch::default();
-        let a = if c.columns < WORTH_SPREADING { a } else { a.spread(c.rows, depth, &mut spread) };
+        let mut a_room = Scratch::default();
+        let a = if c.columns < PACK_A_COLUMNS { a } else { a.pack_a(c.rows, depth, &mut a_room) };
         let mut columns = 0..0;
         while columns.end < c.columns {
             let left = c.columns - columns.end;
             let now = if copies && left > MOST_COPIED { COPIED } else { left };
             columns = columns.end..columns.end + now;
             for start in (0..depth.max(1)).step_by(deep) {
-                let mut part = Part { c, a, b, columns: columns.clone(), depth, sum };
+                let mut part = Part { c, a, b, columns: columns.clone(), depth, accumulate };
                 if copies {
                     part.depth = deep.min(depth - start);
                     for (d, row) in copy.chunks_exact_mut(COPY_STRIDE).take(part.depth).enumerate()
                     {
-                        let from = &b.words[(start + d) * b.stride..][columns.clone()];
+                        let from = &b.packed[(start + d) * b.stride..][columns.clone()];
                         row[..from.len()].copy_from_slice(from);
                     }
-                    part.a.words = a.words.get(start * a.depth_stride..).unwrap_or(&[]);
-                    part.b = Right { words: &copy, stride: COPY_STRIDE };
-                    part.sum = if start == 0 { sum } else { Sum::Onto };
+                    part.a.packed = a.packed.get(start * a.depth_stride..).unwrap_or(&[]);
+                    part.b = Rhs { packed: &copy, stride: COPY_STRIDE };
+                    part.accumulate = if start == 0 { accumulate } else { Accumulate::Add };
                 }
                 // SAFETY: as this function's.
                 unsafe { rows::<D, ROWS, COLUMNS>(&part) };
@@ -131,7 +131,7 @@ const FAR_APART: usize = 1024;
 const WORTH_A_COPY: usize = 64;
 /// Rows of B that are copied at a time.
 const SLICE: usize = 256;
-/// Columns that are copied at a time, whole tiles of the most rows of every level, and at most: where
+/// Columns that are copied at a time, whole tiles of the most rows of every instruction set, and at most: where
 /// rows are far from each other, to read a line of each takes as long as to read some.
 const COPIED: usize = 144;
 const MOST_COPIED: usize = 192;
@@ -144,10 +144,10 @@ const fn odd_lines(words: usize) -> usize {
     (words.div_ceil(LINE) | 1) * LINE
 }
 
-impl<'a> Left<'a> {
-    /// The same factor, in `room` if its words along the depth would share a set of the nearest
+impl<'a> Lhs<'a> {
+    /// The same matrix, in `room` if its words along the depth would share a set of the nearest
     /// cache, whose sets follow each other within a page.
-    fn spread<'r>(self, rows: usize, depth: usize, room: &'r mut Scratch<u32>) -> Left<'r>
+    fn pack_a<'r>(self, rows: usize, depth: usize, room: &'r mut Scratch<u32>) -> Lhs<'r>
     where
         'a: 'r,
     {
@@ -157,16 +157,16 @@ impl<'a> Left<'a> {
         let stride = odd_lines(rows);
         room.resize(depth * stride);
         for (d, out) in room.chunks_exact_mut(stride).enumerate() {
-            out[..rows].copy_from_slice(&self.words[d * self.depth_stride..][..rows]);
+            out[..rows].copy_from_slice(&self.packed[d * self.depth_stride..][..rows]);
         }
-        Left { words: room, row_stride: 1, depth_stride: stride }
+        Lhs { packed: room, row_stride: 1, depth_stride: stride }
     }
 }
 
 /// Words of a page.
 const PAGE: usize = 1024;
-/// Columns from which on it pays to spread the left factor.
-const WORTH_SPREADING: usize = 64;
+/// Columns from which on it pays to pack A.
+const PACK_A_COLUMNS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -174,14 +174,14 @@ mod tests {
 
     #[test]
     fn an_element_is_one_chain_of_sums_whatever_is_copied() {
-        let level = Level::detect();
-        let fused = level != Level::Baseline || cfg!(target_arch = "aarch64");
+        let isa = Isa::detect();
+        let fused = isa != Isa::Baseline || cfg!(target_arch = "aarch64");
         let add = |sum: f32, a: f32, b: f32| if fused { a.mul_add(b, sum) } else { a * b + sum };
         let numbers = |count: usize| -> Vec<f32> {
             (0..count).map(|i| ((i * 7919) % 1013) as f32 / 500.0 - 1.0).collect()
         };
         // With rows of B near and far, so many that they are copied in slices, and few, or none; with
-        // the left factor along its rows, and along the depth by odd strides and by pages; with all
+        // the lhs along its rows, and along the depth by odd strides and by pages; with all
         // that tiles of six and of eight rows leave.
         for (rows, depth, columns, b_stride) in [
             (66, 300, 200, 1100),
@@ -199,13 +199,13 @@ mod tests {
                 let before = numbers(rows * columns);
                 for onto in [false, true] {
                     let mut got = before.clone();
-                    let data = SharedMut::new(&mut got);
+                    let data = DisjointMut::new(&mut got);
                     let c = Product { data: &data, start: 0, stride: columns, rows, columns };
-                    let left = Left { words: bytemuck::cast_slice(&a), row_stride, depth_stride };
-                    let right = Right { words: bytemuck::cast_slice(&b), stride: b_stride };
-                    let sum = if onto { Sum::Onto } else { Sum::Fresh };
+                    let left = Lhs { packed: bytemuck::cast_slice(&a), row_stride, depth_stride };
+                    let right = Rhs { packed: bytemuck::cast_slice(&b), stride: b_stride };
+                    let sum = if onto { Accumulate::Add } else { Accumulate::Overwrite };
                     // SAFETY: nothing else uses the product.
-                    unsafe { multiply(level, Kind::Float, &c, left, right, depth, sum) };
+                    unsafe { multiply(isa, Arithmetic::F32, &c, left, right, depth, sum) };
                     for (index, (got, before)) in got.iter().zip(&before).enumerate() {
                         let (row, column) = (index / columns, index % columns);
                         let want = (0..depth).fold(if onto { *before } else { 0.0 }, |sum, d| {

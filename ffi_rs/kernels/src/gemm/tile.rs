@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::ops::Range;
 
-use super::{Left, Product, Right, Sum};
-use crate::simd::prefetch;
-use crate::vector::Dot;
+use super::{Accumulate, Lhs, Product, Rhs};
+use crate::isa::prefetch;
+use crate::vector::DotIsa;
 
 /// Words of a cache line.
 pub(crate) const LINE: usize = 16;
@@ -13,12 +13,12 @@ pub(crate) const LINE: usize = 16;
 /// A part of a call, as every tile sees it.
 pub(super) struct Part<'a, 'd> {
     pub(super) c: &'a Product<'a, 'd>,
-    pub(super) a: Left<'a>,
-    pub(super) b: Right<'a>,
+    pub(super) a: Lhs<'a>,
+    pub(super) b: Rhs<'a>,
     /// The columns of the product that `b` has.
     pub(super) columns: Range<usize>,
     pub(super) depth: usize,
-    pub(super) sum: Sum<'a>,
+    pub(super) accumulate: Accumulate<'a>,
 }
 
 /// Computes the columns of a part, all rows of them.
@@ -27,7 +27,7 @@ pub(super) struct Part<'a, 'd> {
 ///
 /// As [`multiply`](super::multiply), on a CPU that has the instruction set of `D`.
 #[inline(always)]
-pub(super) unsafe fn rows<D: Dot, const ROWS: usize, const COLUMNS: usize>(part: &Part<'_, '_>) {
+pub(super) unsafe fn rows<D: DotIsa, const ROWS: usize, const COLUMNS: usize>(part: &Part<'_, '_>) {
     let rows = part.c.rows;
     // What whole tiles leave goes to tiles of four rows, and the rest to one of its own. Where tiles of
     // six leave two rows, one tile less makes eight.
@@ -41,7 +41,7 @@ pub(super) unsafe fn rows<D: Dot, const ROWS: usize, const COLUMNS: usize>(part:
     unsafe {
         columns::<D, ROWS, COLUMNS>(part, 0, first);
         // Few rows take more columns, to keep as many sums going as registers allow, and to read what
-        // lies together at once; tiles of eight rows are those of levels with 32 registers.
+        // lies together at once; tiles of eight rows are those of instruction sets with 32 registers.
         match (fours, ROWS) {
             (0, _) | (_, 4) => {}
             (_, 6) => columns::<D, 4, 2>(part, first, last),
@@ -70,7 +70,7 @@ const WIDEST: usize = 16;
 ///
 /// As [`rows`].
 #[inline(always)]
-unsafe fn columns<D: Dot, const R: usize, const N: usize>(
+unsafe fn columns<D: DotIsa, const R: usize, const N: usize>(
     part: &Part<'_, '_>,
     first: usize,
     end: usize,
@@ -100,7 +100,7 @@ unsafe fn columns<D: Dot, const R: usize, const N: usize>(
 ///
 /// As [`rows`].
 #[inline(always)]
-unsafe fn tiles<D: Dot, const R: usize, const N: usize>(
+unsafe fn tiles<D: DotIsa, const R: usize, const N: usize>(
     part: &Part<'_, '_>,
     first: usize,
     end: usize,
@@ -124,12 +124,12 @@ const SHALLOW: usize = 64;
 ///
 /// As [`rows`].
 #[inline(always)]
-unsafe fn tile<D: Dot, const R: usize, const N: usize>(
+unsafe fn tile<D: DotIsa, const R: usize, const N: usize>(
     part: &Part<'_, '_>,
     row: usize,
     column: usize,
 ) {
-    let Part { c, a, b, columns, depth, sum } = part;
+    let Part { c, a, b, columns, depth, accumulate } = part;
     let right_column = column - columns.start;
     let width = (N * D::LEN).min(columns.end - column);
     let whole = width == N * D::LEN;
@@ -147,47 +147,47 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
     }
     // SAFETY: the caller has the instruction set.
     let mut sums = [[unsafe { D::zero() }; N]; R];
-    match *sum {
-        Sum::Fresh | Sum::Scaled { start: [], .. } => {}
-        Sum::Onto => {
+    match *accumulate {
+        Accumulate::Overwrite | Accumulate::Scale { init: [], .. } => {}
+        Accumulate::Add => {
             for (sums, row) in sums.iter_mut().zip(rows(first)) {
                 // SAFETY: the caller owns the row, and has the instruction set.
                 *sums = unsafe { load::<D, N>(row.cast(), width) };
             }
         }
-        Sum::From(start) | Sum::Scaled { start, .. } => {
-            let start = start[column..column + width].as_ptr();
+        Accumulate::Init(init) | Accumulate::Scale { init, .. } => {
+            let init = init[column..column + width].as_ptr();
             // SAFETY: as many are there; the caller has the instruction set.
-            sums = [unsafe { load::<D, N>(start.cast(), width) }; R];
+            sums = [unsafe { load::<D, N>(init.cast(), width) }; R];
         }
     }
 
     // Rows of B that can be read past the tile's columns; only the last ones may end there.
     let end = right_column + N * D::LEN;
-    let readable = if b.words.len() < end {
+    let readable = if b.packed.len() < end {
         0
     } else {
-        let last = (b.words.len() - end).checked_div(b.stride).unwrap_or(0);
+        let last = (b.packed.len() - end).checked_div(b.stride).unwrap_or(0);
         (last + 1).min(*depth)
     };
     if *depth > 0 {
         let last = (row + R - 1) * a.row_stride + (depth - 1) * a.depth_stride;
-        assert!(last < a.words.len(), "the left factor is too short");
+        assert!(last < a.packed.len(), "the lhs is too short");
         // SAFETY: the first word of each row of A exists.
         let left: [*const u32; R] =
-            std::array::from_fn(|r| unsafe { a.words.as_ptr().add((row + r) * a.row_stride) });
+            std::array::from_fn(|r| unsafe { a.packed.as_ptr().add((row + r) * a.row_stride) });
         let mut chain = sums;
         for d in 0..readable {
             // SAFETY: `readable` rows of B and `depth` words of the rows of A exist; the caller
             // has the instruction set.
             unsafe {
-                let from = b.words.as_ptr().add(d * b.stride + right_column);
+                let from = b.packed.as_ptr().add(d * b.stride + right_column);
                 let right = std::array::from_fn(|n| D::words(from.add(n * D::LEN)));
                 step::<D, R, N>(&mut chain, left, d * a.depth_stride, right);
             }
         }
         for d in readable..*depth {
-            let from = padded(&b.words[d * b.stride + right_column..][..width]);
+            let from = padded(&b.packed[d * b.stride + right_column..][..width]);
             // SAFETY: `depth` words of the rows of A exist; the caller has the instruction set.
             unsafe {
                 let right = std::array::from_fn(|n| D::words(from.as_ptr().add(n * D::LEN)));
@@ -199,8 +199,8 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
 
     // Else all of them are kept meanwhile, and the loop has no registers left.
     let rows = rows(black_box(first));
-    let scaled = match *sum {
-        Sum::Scaled { scale, onto, .. } => Some((&scale[column..column + width], onto)),
+    let scaled = match *accumulate {
+        Accumulate::Scale { scale, add, .. } => Some((&scale[column..column + width], add)),
         _ => None,
     };
     if whole {
@@ -229,9 +229,9 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
             std::slice::from_raw_parts_mut(row, width)
         };
         match scaled {
-            Some((scale, onto)) => {
+            Some((scale, add)) => {
                 for ((c, sum), scale) in row.iter_mut().zip(&buffer).zip(scale) {
-                    *c = sum * scale + if onto { *c } else { 0.0 };
+                    *c = sum * scale + if add { *c } else { 0.0 };
                 }
             }
             None => row.copy_from_slice(&buffer[..width]),
@@ -245,7 +245,7 @@ unsafe fn tile<D: Dot, const R: usize, const N: usize>(
 ///
 /// As many are there; the CPU has the instruction set of `D`.
 #[inline(always)]
-unsafe fn load<D: Dot, const N: usize>(from: *const u32, width: usize) -> [D::Sums; N] {
+unsafe fn load<D: DotIsa, const N: usize>(from: *const u32, width: usize) -> [D::Sums; N] {
     let registers = |from: *const u32| {
         // SAFETY: as this function's, or of a buffer that has as many.
         std::array::from_fn(|n| unsafe { D::sums(from.add(n * D::LEN)) })
@@ -263,7 +263,7 @@ unsafe fn load<D: Dot, const N: usize>(from: *const u32, width: usize) -> [D::Su
 ///
 /// The rows have `N` registers of elements.
 #[inline(always)]
-unsafe fn store<D: Dot, const R: usize, const N: usize>(
+unsafe fn store<D: DotIsa, const R: usize, const N: usize>(
     sums: &[[D::Sums; N]; R],
     rows: [*mut f32; R],
     write: impl Fn(D::Sums, usize, *mut f32),
@@ -282,7 +282,7 @@ unsafe fn store<D: Dot, const R: usize, const N: usize>(
 ///
 /// The words exist; the CPU has the instruction set of `D`.
 #[inline(always)]
-pub(crate) unsafe fn step<D: Dot, const R: usize, const N: usize>(
+pub(crate) unsafe fn step<D: DotIsa, const R: usize, const N: usize>(
     sums: &mut [[D::Sums; N]; R],
     rows: [*const u32; R],
     offset: usize,
@@ -299,10 +299,10 @@ pub(crate) unsafe fn step<D: Dot, const R: usize, const N: usize>(
     }
 }
 
-/// `words`, and zeros.
+/// `packed`, and zeros.
 #[inline(always)]
-fn padded(words: &[u32]) -> [u32; MOST_COLUMNS] {
+fn padded(packed: &[u32]) -> [u32; MOST_COLUMNS] {
     let mut padded = [0; MOST_COLUMNS];
-    padded[..words.len()].copy_from_slice(words);
+    padded[..packed.len()].copy_from_slice(packed);
     padded
 }

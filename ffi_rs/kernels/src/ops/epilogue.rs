@@ -1,11 +1,11 @@
 //! What the outputs of the forward op go through after the product, a piece of a row at a time.
 
 use super::operands::{Coefficients, NO_SIGN, NO_SLOPE, Saved, sign};
+use crate::isa::{Aligned, for_each_isa};
 use crate::quantizer::{
     Columns, Converter, PIECE, code_and_distance, code_of_bits, convert_body, mask, mask_invalid,
     within,
 };
-use crate::simd::{Aligned, for_each_level};
 
 /// What some outputs of a row go through, and where they are.
 #[derive(Default)]
@@ -34,14 +34,14 @@ pub(super) struct Common<'a> {
 pub(super) struct Noise {
     pub(super) coefficients: Coefficients,
     /// ‖x_q‖² of the row
-    pub(super) energy: f32,
+    pub(super) x_norm_sq: f32,
 }
 
 impl Noise {
     /// `y + σ(y)·ε`
     #[inline(always)]
     pub(super) fn add(&self, y: f32, epsilon: f32) -> f32 {
-        y + self.coefficients.sigma(y, self.energy) * epsilon
+        y + self.coefficients.sigma(y, self.x_norm_sq) * epsilon
     }
 }
 
@@ -60,7 +60,7 @@ fn finish_body(rows: &mut [Row<'_>], room: &mut [f32], common: &Common<'_>) {
         let mut slope: &mut [f32] = &mut [];
         match saved {
             None => {}
-            Some(Saved::Linear(y)) => y.copy_from_slice(out),
+            Some(Saved::PreNoise(y)) => y.copy_from_slice(out),
             Some(Saved::Slope(values)) => slope = values,
             Some(Saved::Signs(signs)) => write_signs(signs, out),
         }
@@ -71,7 +71,7 @@ fn finish_body(rows: &mut [Row<'_>], room: &mut [f32], common: &Common<'_>) {
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// Replaces products of rows by `ADC(y + σ·ε)` with `y = product · x_step · step + bias`, and
     /// saves y or ∂out/∂y; `room` holds ε of all rows, one after the other, where there is noise.
     pub(super) fn finish(
@@ -145,7 +145,7 @@ fn convert_row(
     let count = out.len();
     let with_slope = !slope.is_empty();
     let codes = if let Some(noise) = noise {
-        let Noise { coefficients, energy } = noise;
+        let Noise { coefficients, x_norm_sq } = noise;
         let slope = &mut slope[..if with_slope { count } else { 0 }];
         match (coefficients.only_relative(), with_slope) {
             // σ = √(relative²·y²): terms that are zero change nothing.
@@ -158,7 +158,7 @@ fn convert_row(
             }),
             (None, false) => see(out, room, adc, |y, epsilon, _| noise.add(y, epsilon)),
             (None, true) => see(out, room, adc, |y, epsilon, index| {
-                let sigma = coefficients.sigma(y, energy);
+                let sigma = coefficients.sigma(y, x_norm_sq);
                 slope[index] = coefficients.slope(y, epsilon, sigma);
                 y + sigma * epsilon
             }),
@@ -216,7 +216,7 @@ fn see(
         return Codes { unsure: true, clipped: false };
     };
     let [full_scale, inverse, step] = adc.scales().map(|scale| &scale[..count]);
-    // Maxima of integers are what compilers vectorize.
+    // AtomicMax of integers are what compilers vectorize.
     let (mut farthest, mut beyond) = (0, 0);
     for index in 0..count {
         let seen = noisy(out[index], room[index], index);

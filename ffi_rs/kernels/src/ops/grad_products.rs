@@ -7,26 +7,26 @@ use super::grad_rows::{Block, GROUP};
 use super::grad_steps::{accumulate, add_scaled, scale, through_inputs, through_weights};
 use super::operands::Sizes;
 use super::optical_matmul_grad::{BLOCK, Backward};
-use super::prepare::{Form, start_of};
+use super::prepare::{OperandFormat, zero_point_correction};
 use super::rounding::{Rows, raise_all, round_rows, scale_of};
-use crate::gemm::{Left, Product, Right, Sum, multiply};
-use crate::number::{Kind, Number};
+use crate::disjoint::DisjointMut;
+use crate::gemm::{Accumulate, Lhs, Product, Rhs, multiply};
+use crate::pack::{MAX_VALUES_PER_WORD, pack_rows, round_to_bf16};
+use crate::packing::{Arithmetic, Packing};
 use crate::quantizer::{Converter, convert};
 use crate::scratch::Scratch;
-use crate::shared::SharedMut;
-use crate::words::{MAX_GROUP, interleave, round_to_brain};
 
 /// The results of the op.
 #[derive(Clone, Copy)]
 pub(super) struct Gradients<'a> {
-    pub(super) x: SharedMut<'a, f32>,
+    pub(super) x: DisjointMut<'a, f32>,
     /// depth × columns
-    pub(super) w: SharedMut<'a, f32>,
-    pub(super) bias: SharedMut<'a, f32>,
-    pub(super) x_full_scale: SharedMut<'a, f32>,
-    pub(super) w_full_scale: SharedMut<'a, f32>,
-    pub(super) y_full_scale: SharedMut<'a, f32>,
-    pub(super) noise: SharedMut<'a, f32>,
+    pub(super) w: DisjointMut<'a, f32>,
+    pub(super) bias: DisjointMut<'a, f32>,
+    pub(super) x_full_scale: DisjointMut<'a, f32>,
+    pub(super) w_full_scale: DisjointMut<'a, f32>,
+    pub(super) y_full_scale: DisjointMut<'a, f32>,
+    pub(super) noise: DisjointMut<'a, f32>,
 }
 
 impl Gradients<'_> {
@@ -39,7 +39,7 @@ impl Gradients<'_> {
 }
 
 /// Sets all of a result to zero.
-pub(super) fn zero(result: &SharedMut<'_, f32>) {
+pub(super) fn zero(result: &DisjointMut<'_, f32>) {
     // SAFETY: between parallel loops nothing else uses it.
     unsafe { result.slice(0, result.len()) }.fill(0.0);
 }
@@ -53,7 +53,7 @@ const PART: usize = 128;
 const NARROW: usize = 64;
 
 /// How the products are cut into chunks.
-pub(super) struct Plan {
+pub(super) struct Tiling {
     /// Columns of dw that are computed together.
     width: usize,
     /// Chunks of dw.
@@ -66,7 +66,7 @@ pub(super) struct Plan {
     many_rows: Option<usize>,
 }
 
-impl Plan {
+impl Tiling {
     pub(super) fn new(backward: &Backward<'_>, panels: &Panels, workers: usize) -> Self {
         let columns = backward.sizes.columns;
         // As many for each worker; twice as many where they stay wide, as one may come late.
@@ -142,27 +142,27 @@ impl Backward<'_> {
         chunk: usize,
         scratch: &mut ProductScratch,
     ) {
-        let Call { block, panels, plan, gradients } = call;
-        let (row, panel) = (chunk / plan.panels * plan.rows, chunk % plan.panels);
-        let part = row..rows.len().min(row + plan.rows);
-        let (level, way) = (self.level, self.dx);
+        let Call { block, panels, tiling, gradients } = call;
+        let (row, panel) = (chunk / tiling.panels * tiling.rows, chunk % tiling.panels);
+        let part = row..rows.len().min(row + tiling.rows);
+        let (isa, plan) = (self.isa, self.dx);
         let Sizes { depth, columns, .. } = self.sizes;
-        let number = way.kind.number(level);
+        let packing = plan.arithmetic.packing(isa);
         let range = panel * PANEL..depth.min((panel + 1) * PANEL);
-        let stride = number.words(columns);
+        let stride = packing.packed_len(columns);
         // SAFETY: the part is filled.
-        let (words, sums, scales, clipped) = unsafe {
+        let (packed, sums, scales, clipped) = unsafe {
             let numbers = part.start * stride..part.end * stride;
-            let words = if block.dz_words.is_empty() {
+            let packed = if block.dz_packed.is_empty() {
                 bytemuck::cast_slice(block.dz.read(numbers))
             } else {
-                block.dz_words.read(numbers)
+                block.dz_packed.read(numbers)
             };
             let scales = block.dz_scale.read(part.clone());
-            (words, block.sums.read(part.clone()), scales, block.x_clipped.read(part.clone()))
+            (packed, block.sums.read(part.clone()), scales, block.x_clipped.read(part.clone()))
         };
-        let left = |word: usize| Left {
-            words: words.get(word..).unwrap_or(&[]),
+        let left = |word: usize| Lhs {
+            packed: packed.get(word..).unwrap_or(&[]),
             row_stride: stride,
             depth_stride: 1,
         };
@@ -175,21 +175,26 @@ impl Backward<'_> {
         };
         // SAFETY: parts and panels do not overlap, and each is computed by one chunk.
         unsafe {
-            if let Some((words, start)) = panels.get(panel) {
-                let right = Right { words, stride: PANEL };
-                let sum = if start.is_empty() { Sum::Fresh } else { Sum::From(start) };
-                multiply(level, way.kind, &product, left(0), right, stride, sum);
+            if let Some((packed, correction)) = panels.get(panel) {
+                let right = Rhs { packed, stride: PANEL };
+                let accumulate = if correction.is_empty() {
+                    Accumulate::Overwrite
+                } else {
+                    Accumulate::Init(correction)
+                };
+                multiply(isa, plan.arithmetic, &product, left(0), right, stride, accumulate);
             } else {
-                scratch.words.resize(SLICE * PANEL);
+                scratch.packed.resize(SLICE * PANEL);
                 let mut clipped = false;
                 for first in (0..columns.max(1)).step_by(SLICE) {
                     let slice = first..columns.min(first + SLICE);
                     let count = slice.len();
                     clipped |=
-                        self.lay_out_weights(&mut scratch.words, &mut [], range.clone(), slice);
-                    let right = Right { words: &scratch.words, stride: PANEL };
-                    let sum = if first == 0 { Sum::Fresh } else { Sum::Onto };
-                    multiply(level, way.kind, &product, left(first), right, count, sum);
+                        self.lay_out_weights(&mut scratch.packed, &mut [], range.clone(), slice);
+                    let right = Rhs { packed: &scratch.packed, stride: PANEL };
+                    let accumulate =
+                        if first == 0 { Accumulate::Overwrite } else { Accumulate::Add };
+                    multiply(isa, plan.arithmetic, &product, left(first), right, count, accumulate);
                 }
                 panels.clipped.write(panel, 1)[0] = clipped;
             }
@@ -198,13 +203,13 @@ impl Backward<'_> {
             let row = rows.start + in_block;
             // SAFETY: as above.
             let dx = unsafe { gradients.x.slice(row * depth + range.start, range.len()) };
-            if way.rounded {
-                scale(level, dx, scales[index]);
+            if plan.rounded {
+                scale(isa, dx, scales[index]);
             }
             let x = &self.x[row * depth..][range.clone()];
             let mut by_full_scale = 0.0;
             let wanted = self.with_ranges.then_some(&mut by_full_scale);
-            self.finish_inputs(dx, x, row, sums[index].plain, clipped[index], wanted);
+            self.finish_inputs(dx, x, row, sums[index].noise_cotangent, clipped[index], wanted);
             if self.with_ranges {
                 let at = in_block * self.panels() + panel;
                 // SAFETY: as above.
@@ -219,12 +224,12 @@ impl Backward<'_> {
         dx: &mut [f32],
         x: &[f32],
         row: usize,
-        pull: f32,
+        noise_cotangent: f32,
         clipped: bool,
         dx_full_scale: Option<&mut f32>,
     ) {
         let weight = self.ranges.coefficients(row).map_or(0.0, |noise| noise.weight);
-        let factor = weight * weight * pull;
+        let factor = weight * weight * noise_cotangent;
         // Within its full scale a converter passes the gradient as it is.
         let passes = !clipped && !self.with_ranges;
         if factor == 0.0 && passes {
@@ -235,15 +240,15 @@ impl Backward<'_> {
             let mut converted = [0.0; PANEL];
             let values = match &converter {
                 Some(converter) => {
-                    convert(self.level, &mut converted[..x.len()], x, converter, &mut false);
+                    convert(self.isa, &mut converted[..x.len()], x, converter, &mut false);
                     &converted[..x.len()]
                 }
                 None => x,
             };
-            add_scaled(self.level, dx, values, factor);
+            add_scaled(self.isa, dx, values, factor);
         }
         if let Some(converter) = converter.filter(|_| !passes) {
-            through_inputs(self.level, dx, x, &converter, dx_full_scale);
+            through_inputs(self.isa, dx, x, &converter, dx_full_scale);
         }
     }
 
@@ -259,12 +264,12 @@ impl Backward<'_> {
         call: &Call<'_>,
         rows: Range<usize>,
         chunk: usize,
-        turn: Turn,
+        place: Place,
         scratch: &mut ProductScratch,
     ) {
-        let Call { block, panels, plan, gradients } = call;
-        let range = chunk * plan.width..self.sizes.columns.min((chunk + 1) * plan.width);
-        let (level, way) = (self.level, self.dw);
+        let Call { block, panels, tiling, gradients } = call;
+        let range = chunk * tiling.width..self.sizes.columns.min((chunk + 1) * tiling.width);
+        let (isa, plan) = (self.isa, self.dw);
         let Sizes { depth, columns, .. } = self.sizes;
         let (first, width) = (range.start, range.len());
         // SAFETY: ranges do not overlap, and each is computed by one chunk.
@@ -275,31 +280,31 @@ impl Backward<'_> {
             let part = group * columns + first..group * columns + first + width;
             // SAFETY: the block is filled.
             unsafe {
-                accumulate(level, bias, block.bias.read(part.clone()));
+                accumulate(isa, bias, block.bias.read(part.clone()));
                 if self.with_ranges {
-                    accumulate(level, y_full_scale, block.y_full_scale.read(part));
+                    accumulate(isa, y_full_scale, block.y_full_scale.read(part));
                 }
             }
         }
-        let words = if way.is_in_place() {
+        let packed = if plan.is_in_place() {
             bytemuck::cast_slice(&self.x[rows.start * depth..rows.end * depth])
         } else {
             // SAFETY: as above.
-            unsafe { block.x_words.all() }
+            unsafe { block.x_packed.all() }
         };
-        let onto = !turn.first;
-        let mut sum = if onto { Sum::Onto } else { Sum::Fresh };
-        let mut right = Right { words: &[], stride: columns };
-        if way.kind == Kind::Float && !way.rounded {
+        let add = !place.first;
+        let mut accumulate = if add { Accumulate::Add } else { Accumulate::Overwrite };
+        let mut right = Rhs { packed: &[], stride: columns };
+        if plan.arithmetic == Arithmetic::F32 && !plan.rounded {
             // SAFETY: as above.
-            right.words = &bytemuck::cast_slice(unsafe { block.dz.all() })[first..];
+            right.packed = &bytemuck::cast_slice(unsafe { block.dz.all() })[first..];
         } else {
             // SAFETY: as above.
             unsafe { self.lay_out_upstream(block, rows.len(), &range, scratch) };
-            let ProductScratch { words, start, scales: scale, .. } = &*scratch;
-            right = Right { words, stride: width };
-            if way.rounded {
-                sum = Sum::Scaled { start, scale, onto };
+            let ProductScratch { packed, correction, scales: scale, .. } = &*scratch;
+            right = Rhs { packed, stride: width };
+            if plan.rounded {
+                accumulate = Accumulate::Scale { init: correction, scale, add };
             }
         }
         // What is masked is still in the nearest cache.
@@ -311,12 +316,12 @@ impl Backward<'_> {
                 rows: PART.min(depth - part),
                 columns: width,
             };
-            let words = words.get(part..).unwrap_or(&[]);
-            let left = Left { words, row_stride: 1, depth_stride: depth };
-            let words = way.kind.number(level).words(rows.len());
+            let packed = packed.get(part..).unwrap_or(&[]);
+            let left = Lhs { packed, row_stride: 1, depth_stride: depth };
+            let packed = plan.arithmetic.packing(isa).packed_len(rows.len());
             // SAFETY: ranges do not overlap, and each is computed by one chunk.
-            unsafe { multiply(level, way.kind, &product, left, right, words, sum) };
-            if turn.last {
+            unsafe { multiply(isa, plan.arithmetic, &product, left, right, packed, accumulate) };
+            if place.last {
                 // SAFETY: as above, and as this function's.
                 unsafe { self.mask_weights(panels, gradients, part..part + product.rows, &range) };
             }
@@ -354,11 +359,11 @@ impl Backward<'_> {
                 (w.slice(at, width), w_full_scale.slice(first, width))
             };
             let sums = self.with_ranges.then_some(sums);
-            through_weights(self.level, dw, &self.w[at..at + width], &converter, sums);
+            through_weights(self.isa, dw, &self.w[at..at + width], &converter, sums);
         }
     }
 
-    /// Writes some columns of dz as the right factor of dw, with their scales and starts.
+    /// Writes some columns of dz as the rhs of dw, with their scales and starts.
     ///
     /// # Safety
     ///
@@ -370,20 +375,20 @@ impl Backward<'_> {
         range: &Range<usize>,
         scratch: &mut ProductScratch,
     ) {
-        let (level, way, columns) = (self.level, self.dw, self.sizes.columns);
+        let (isa, plan, columns) = (self.isa, self.dw, self.sizes.columns);
         // SAFETY: as this function's.
         let (all_dz, x_steps, bits, all_peaks) =
             unsafe { (block.dz.all(), block.x_steps.all(), block.bits.all(), block.peaks.all()) };
         let width = range.len();
-        let number = way.kind.number(level);
-        let ProductScratch { words, values, start, peaks, scales, inverse } = scratch;
-        words.resize(number.words(rows) * width);
-        start.clear();
-        if way.rounded {
+        let packing = plan.arithmetic.packing(isa);
+        let ProductScratch { packed, values, correction, peaks, scales, inverse } = scratch;
+        packed.resize(packing.packed_len(rows) * width);
+        correction.clear();
+        if plan.rounded {
             peaks.clear();
             peaks.resize(width, 0);
             for group in all_peaks.chunks_exact(columns).take(Block::chunks(rows)) {
-                raise_all(level, peaks, &group[range.clone()]);
+                raise_all(isa, peaks, &group[range.clone()]);
             }
             scales.clear();
             inverse.clear();
@@ -392,59 +397,61 @@ impl Backward<'_> {
                 inverse.push(reciprocal);
             }
         }
-        if way.kind == Kind::Integer {
-            start.resize(width, 0);
+        if plan.arithmetic == Arithmetic::Int8 {
+            correction.resize(width, 0);
         }
-        if way.rounded {
+        if plan.rounded {
             let zeros = (vec![0.0; width], vec![0; width]);
-            for (word, out) in words.chunks_exact_mut(width).enumerate() {
+            for (word, out) in packed.chunks_exact_mut(width).enumerate() {
                 // Zeros are rounded to zero.
                 let mut group = Rows {
-                    dz: [&zeros.0; MAX_GROUP],
-                    factors: [1.0; MAX_GROUP],
-                    bits: [&zeros.1; MAX_GROUP],
+                    dz: [&zeros.0; MAX_VALUES_PER_WORD],
+                    factors: [1.0; MAX_VALUES_PER_WORD],
+                    bits: [&zeros.1; MAX_VALUES_PER_WORD],
                 };
-                let first = word * number.group();
-                for (g, row) in (first..rows.min(first + number.group())).enumerate() {
+                let first = word * packing.values_per_word();
+                for (g, row) in (first..rows.min(first + packing.values_per_word())).enumerate() {
                     let at = row * columns + range.start;
                     (group.dz[g], group.bits[g]) = (&all_dz[at..at + width], &bits[at..at + width]);
-                    if way.form == Form::Code {
+                    if plan.format == OperandFormat::Code {
                         group.factors[g] = x_steps[row];
                     }
                 }
-                round_rows(level, out, start, &group, inverse, number);
+                round_rows(isa, out, correction, &group, inverse, packing);
             }
-            for start in start {
-                *start = start_of(number, *start);
+            for correction in correction {
+                *correction = zero_point_correction(packing, *correction);
             }
             return;
         }
-        values.resize(MAX_GROUP * width);
-        for (word, out) in words.chunks_exact_mut(width).enumerate() {
-            for (g, out) in values.chunks_exact_mut(width).take(number.group()).enumerate() {
-                let row = word * number.group() + g;
+        values.resize(MAX_VALUES_PER_WORD * width);
+        for (word, out) in packed.chunks_exact_mut(width).enumerate() {
+            for (g, out) in
+                values.chunks_exact_mut(width).take(packing.values_per_word()).enumerate()
+            {
+                let row = word * packing.values_per_word() + g;
                 if row >= rows {
                     out.fill(0.0);
                     continue;
                 }
                 let at = row * columns + range.start;
                 out.copy_from_slice(&all_dz[at..at + width]);
-                if way.form == Form::Code {
-                    scale(level, out, x_steps[row]);
+                if plan.format == OperandFormat::Code {
+                    scale(isa, out, x_steps[row]);
                 }
-                if number == Number::F32 {
-                    round_to_brain(level, out);
+                if packing == Packing::F32 {
+                    round_to_bf16(isa, out);
                 }
             }
             let rows = std::array::from_fn(|g| &values[g * width..][..width]);
-            interleave(level, out, rows, number);
+            pack_rows(isa, out, rows, packing);
         }
     }
 }
 
 /// Where some rows of the call stand among those that are summed to one dw.
 #[derive(Clone, Copy)]
-pub(super) struct Turn {
+pub(super) struct Place {
     pub(super) first: bool,
     pub(super) last: bool,
 }
@@ -456,16 +463,16 @@ const ROW_CHUNK: usize = 64;
 pub(super) struct Call<'a> {
     pub(super) block: &'a Block,
     pub(super) panels: &'a Panels,
-    pub(super) plan: &'a Plan,
+    pub(super) tiling: &'a Tiling,
     pub(super) gradients: &'a Gradients<'a>,
 }
 
 /// What one worker needs for its products.
 #[derive(Default)]
 pub(super) struct ProductScratch {
-    words: Scratch<u32>,
+    packed: Scratch<u32>,
     values: Scratch<f32>,
-    start: Vec<i32>,
+    correction: Vec<i32>,
     peaks: Vec<u32>,
     scales: Vec<f32>,
     inverse: Vec<f32>,

@@ -9,15 +9,15 @@ use super::grad_steps::{
 };
 use super::operands::{Saved, Sizes};
 use super::optical_matmul_grad::Backward;
-use super::prepare::{Form, code_row, code_rows, convert_row, energy_of_row};
+use super::prepare::{OperandFormat, code_row, code_rows, convert_row, x_norm_sq_of_row};
 use super::rounding::{self, Rounded, round_by_row};
+use crate::disjoint::StageBuffer;
+use crate::isa::prefetch_all;
 use crate::noise::SEEDED;
-use crate::number::{Kind, Number};
+use crate::pack::{pack_floats, pack_rows, round_to_bf16};
+use crate::packing::{Arithmetic, Packing};
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
-use crate::shared::Staged;
-use crate::simd::prefetch_all;
-use crate::words::{interleave, narrow, round_to_brain};
 
 /// Rows that one chunk computes, whatever the number of threads: sums over them come first.
 pub(super) const GROUP: usize = 8;
@@ -27,26 +27,26 @@ const _: () = assert!(GROUP <= SEEDED);
 /// Some rows of dz, and of x as the product of dw needs them.
 pub(super) struct Block {
     /// f32\[rows, columns\]
-    pub(super) dz: Staged<f32>,
-    /// dz as the left factor of dx, words\[rows, words of columns\]; empty where that is `dz`.
-    pub(super) dz_words: Staged<u32>,
-    /// What one code of a row of `dz_words` stands for.
-    pub(super) dz_scale: Staged<f32>,
+    pub(super) dz: StageBuffer<f32>,
+    /// dz as the lhs of dx, packed\[rows, packed columns\]; empty where that is `dz`.
+    pub(super) dz_packed: StageBuffer<u32>,
+    /// What one code of a row of `dz_packed` stands for.
+    pub(super) dz_scale: StageBuffer<f32>,
     /// Random bits that round dz for dw, \[rows, columns\].
-    pub(super) bits: Staged<u16>,
-    /// x as the left factor of dw, words\[words of rows, depth\]; empty where that is x itself.
-    pub(super) x_words: Staged<u32>,
+    pub(super) bits: StageBuffer<u16>,
+    /// x as the lhs of dw, packed\[packed rows, depth\]; empty where that is x itself.
+    pub(super) x_packed: StageBuffer<u32>,
     /// The step of each row of x.
-    pub(super) x_steps: Staged<f32>,
+    pub(super) x_steps: StageBuffer<f32>,
     /// Whether the DAC clips a value of the row.
-    pub(super) x_clipped: Staged<bool>,
-    pub(super) sums: Staged<RowSums>,
+    pub(super) x_clipped: StageBuffer<bool>,
+    pub(super) sums: StageBuffer<RowSums>,
     /// By group of rows and column: Σ dz, Σ g·∂out/∂y_full_scale, and the largest |dz · step of x|.
-    pub(super) bias: Staged<f32>,
-    pub(super) y_full_scale: Staged<f32>,
-    pub(super) peaks: Staged<u32>,
+    pub(super) bias: StageBuffer<f32>,
+    pub(super) y_full_scale: StageBuffer<f32>,
+    pub(super) peaks: StageBuffer<u32>,
     /// By row and panel of dx: part of the gradient of x_full_scale.
-    pub(super) x_full_scale: Staged<f32>,
+    pub(super) x_full_scale: StageBuffer<f32>,
 }
 
 /// What one worker needs for its rows.
@@ -62,26 +62,26 @@ pub(super) struct RowScratch {
 impl Block {
     /// Room for `rows` rows.
     pub(super) fn new(backward: &Backward<'_>, rows: usize) -> Self {
-        let Backward { level, sizes: Sizes { depth, columns, .. }, dx, dw, .. } = *backward;
+        let Backward { isa, sizes: Sizes { depth, columns, .. }, dx, dw, .. } = *backward;
         let groups = Self::chunks(rows);
         let when = |needed: bool, count: usize| if needed { count } else { 0 };
-        let converted = dx.kind != Kind::Float || dx.rounded;
-        let words = dx.kind.number(level).words(columns);
-        let x_words = dw.kind.number(level).words(rows) * depth;
+        let converted = dx.arithmetic != Arithmetic::F32 || dx.rounded;
+        let packed = dx.arithmetic.packing(isa).packed_len(columns);
+        let x_packed = dw.arithmetic.packing(isa).packed_len(rows) * depth;
         Self {
-            dz: Staged::scratch(rows * columns),
-            dz_words: Staged::scratch(when(converted, rows * words)),
-            dz_scale: Staged::scratch(rows),
-            bits: Staged::scratch(when(dw.rounded, rows * columns)),
-            x_words: Staged::scratch(when(!dw.is_in_place(), x_words)),
-            x_steps: Staged::new(1.0, rows),
-            x_clipped: Staged::new(true, rows),
-            sums: Staged::new(RowSums::default(), rows),
-            bias: Staged::scratch(groups * columns),
-            y_full_scale: Staged::scratch(when(backward.with_ranges, groups * columns)),
-            peaks: Staged::scratch(when(dw.rounded, groups * columns)),
+            dz: StageBuffer::scratch(rows * columns),
+            dz_packed: StageBuffer::scratch(when(converted, rows * packed)),
+            dz_scale: StageBuffer::scratch(rows),
+            bits: StageBuffer::scratch(when(dw.rounded, rows * columns)),
+            x_packed: StageBuffer::scratch(when(!dw.is_in_place(), x_packed)),
+            x_steps: StageBuffer::new(1.0, rows),
+            x_clipped: StageBuffer::new(true, rows),
+            sums: StageBuffer::new(RowSums::default(), rows),
+            bias: StageBuffer::scratch(groups * columns),
+            y_full_scale: StageBuffer::scratch(when(backward.with_ranges, groups * columns)),
+            peaks: StageBuffer::scratch(when(dw.rounded, groups * columns)),
             // Zero where dx is not computed.
-            x_full_scale: Staged::new(0.0, rows * panel_count(backward)),
+            x_full_scale: StageBuffer::new(0.0, rows * panel_count(backward)),
         }
     }
 
@@ -156,18 +156,18 @@ impl Block {
         let epsilon = &mut scratch.epsilon;
         let at = rows.start * columns..rows.end * columns;
         match backward.saved {
-            Saved::Linear(y) => {
+            Saved::PreNoise(y) => {
                 let dz = dz.chunks_exact_mut(columns.max(1));
                 for ((row, dz), sums) in rows.clone().zip(dz).zip(sums) {
                     if row + 1 < rows.end {
                         backward.prefetch(row + 1);
                     }
                     let mut sums = Sums { row: sums, bias, y_full_scale };
-                    backward.fill_by_linear(dz, y, row, &mut sums, epsilon);
+                    backward.fill_by_pre_noise(dz, y, row, &mut sums, epsilon);
                 }
             }
             Saved::Slope(slope) => {
-                by_slope(backward.level, dz, bias, &backward.g[at.clone()], &slope[at]);
+                by_slope(backward.isa, dz, bias, &backward.g[at.clone()], &slope[at]);
             }
             Saved::Signs(signs) => {
                 backward.fill_by_signs(dz, bias, signs, rows.clone(), epsilon);
@@ -177,7 +177,7 @@ impl Block {
         unsafe { self.lay_out(backward, dz, first, rows, scratch) };
     }
 
-    /// Converts rows of x: their energy, their steps, and words for the product of dw.
+    /// Converts rows of x: their x_norm_sq, their steps, and words for the product of dw.
     ///
     /// # Safety
     ///
@@ -191,31 +191,33 @@ impl Block {
         steps: &mut [f32],
         scratch: &mut RowScratch,
     ) {
-        let Backward { level, chain, sizes, dw, ref ranges, .. } = *backward;
+        let Backward { isa, chain, sizes, dw, ref ranges, .. } = *backward;
         let depth = sizes.depth;
         let x = |row: usize| &backward.x[row * depth..][..depth];
         let (start, count) = (start + first, sums.len());
         sums.fill(RowSums::default());
         for (row, sums) in (start..).zip(sums).filter(|(row, _)| ranges.has_weight_noise(*row)) {
-            sums.energy = energy_of_row(level, x(row), chain, ranges, row);
+            sums.x_norm_sq = x_norm_sq_of_row(isa, x(row), chain, ranges, row);
         }
         if dw.is_in_place() {
             return;
         }
         // SAFETY: as this function's.
         let clipped = unsafe { self.x_clipped.write(first, count) };
-        let number = dw.kind.number(level);
-        let group = number.group();
+        let packing = dw.arithmetic.packing(isa);
+        let group = packing.values_per_word();
         // SAFETY: as this function's.
-        let words =
-            unsafe { self.x_words.write(number.words(first) * depth, number.words(count) * depth) };
-        if dw.form == Form::Code {
+        let packed = unsafe {
+            self.x_packed
+                .write(packing.packed_len(first) * depth, packing.packed_len(count) * depth)
+        };
+        if dw.format == OperandFormat::Code {
             let states = steps.chunks_mut(group).zip(clipped.chunks_mut(group));
             for (word, (steps, clipped)) in states.enumerate() {
                 let row = start + word * group;
-                let words = &mut words[word * depth..][..depth];
+                let packed = &mut packed[word * depth..][..depth];
                 let rows = row..row + steps.len();
-                let coded = code_rows(level, words, backward.x, ranges, rows, number);
+                let coded = code_rows(isa, packed, backward.x, ranges, rows, packing);
                 for (row, (step, clipped)) in coded.iter().zip(steps.iter_mut().zip(clipped)) {
                     (*step, *clipped) = (row.step, row.clipped);
                 }
@@ -226,25 +228,25 @@ impl Block {
             for (index, (step, clipped)) in steps.iter_mut().zip(clipped).enumerate() {
                 let row = start + index;
                 let out = &mut numbers[index * depth..][..depth];
-                if dw.form == Form::Exact {
+                if dw.format == OperandFormat::Exact {
                     out.copy_from_slice(x(row));
                 } else if chain.is_integer(depth) {
-                    let words = bytemuck::cast_slice_mut(out);
-                    let state = code_row(level, words, x(row), ranges, row, Number::F32);
+                    let packed = bytemuck::cast_slice_mut(out);
+                    let state = code_row(isa, packed, x(row), ranges, row, Packing::F32);
                     (*step, *clipped) = (state.step, state.clipped);
-                    scale(level, out, state.step);
+                    scale(isa, out, state.step);
                 } else {
-                    let state = convert_row(level, out, x(row), chain, ranges, row);
+                    let state = convert_row(isa, out, x(row), chain, ranges, row);
                     (*step, *clipped) = (state.step, state.clipped);
                 }
             }
         };
-        if number == Number::F32 {
+        if packing == Packing::F32 {
             // Words are the numbers.
-            let numbers = bytemuck::cast_slice_mut(words);
+            let numbers = bytemuck::cast_slice_mut(packed);
             fill(numbers);
-            if dw.kind == Kind::Brain {
-                round_to_brain(level, numbers);
+            if dw.arithmetic == Arithmetic::Bf16 {
+                round_to_bf16(isa, numbers);
             }
             return;
         }
@@ -252,12 +254,12 @@ impl Block {
         // Rows beyond the last.
         scratch.x[count * depth..].fill(0.0);
         fill(&mut scratch.x);
-        for (word, out) in words.chunks_exact_mut(depth.max(1)).enumerate() {
+        for (word, out) in packed.chunks_exact_mut(depth.max(1)).enumerate() {
             let rows = std::array::from_fn(|g| {
                 let at = (word * group + g).min(GROUP - 1);
                 &scratch.x[at * depth..][..depth]
             });
-            interleave(level, out, rows, number);
+            pack_rows(isa, out, rows, packing);
         }
     }
 
@@ -275,45 +277,45 @@ impl Block {
         rows: Range<usize>,
         scratch: &mut RowScratch,
     ) {
-        let Backward { level, sizes: Sizes { columns, .. }, dx, dw, .. } = *backward;
+        let Backward { isa, sizes: Sizes { columns, .. }, dx, dw, .. } = *backward;
         // Codes take the random bits of dw with theirs.
-        if !(dx.rounded || dx.kind == Kind::Brain && backward.needs_inputs()) {
+        if !(dx.rounded || dx.arithmetic == Arithmetic::Bf16 && backward.needs_inputs()) {
             return;
         }
         let count = rows.len();
-        let number = dx.kind.number(level);
-        let size = number.words(columns);
+        let packing = dx.arithmetic.packing(isa);
+        let size = packing.packed_len(columns);
         // SAFETY: as this function's.
-        let words = unsafe { self.dz_words.write(first * size, count * size) };
+        let packed = unsafe { self.dz_packed.write(first * size, count * size) };
         if !dx.rounded {
             let values = &mut scratch.dz;
             values.resize(columns);
             let rows = dz.chunks_exact(columns.max(1));
-            for (out, dz) in words.chunks_exact_mut(size.max(1)).zip(rows) {
-                multiply_each(level, values, dz, &backward.dx_steps);
-                if number == Number::F32 {
-                    round_to_brain(level, values);
+            for (out, dz) in packed.chunks_exact_mut(size.max(1)).zip(rows) {
+                multiply_each(isa, values, dz, &backward.dx_steps);
+                if packing == Packing::F32 {
+                    round_to_bf16(isa, values);
                 }
-                narrow(level, out, values, number);
+                pack_floats(isa, out, values, packing);
             }
             return;
         }
         let random = &mut scratch.random;
         random.resize(count * columns);
-        backward.ranges.rounding_words(level, rows, random);
+        backward.ranges.rounding_words(isa, rows, random);
         // SAFETY: as this function's.
         let (out, steps) = unsafe {
             let out = Rounded {
-                words,
+                packed,
                 scales: self.dz_scale.write(first, count),
                 rest: self.bits.write(first * columns, count * columns),
                 peaks: self.peaks.write(first / GROUP * columns, columns),
             };
             (out, self.x_steps.read(first..first + count))
         };
-        let by_row = if dw.form == Form::Code { steps } else { &[1.0; GROUP][..count] };
+        let by_row = if dw.format == OperandFormat::Code { steps } else { &[1.0; GROUP][..count] };
         let upstream = rounding::Upstream { dz, by_column: &backward.dx_steps, by_row, random };
-        round_by_row(level, out, &upstream, number);
+        round_by_row(isa, out, &upstream, packing);
     }
 }
 
@@ -335,7 +337,7 @@ impl Backward<'_> {
         let at = row * self.sizes.columns..(row + 1) * self.sizes.columns;
         prefetch_all(&self.g[at.clone()]);
         match self.saved {
-            Saved::Linear(values) | Saved::Slope(values) => prefetch_all(&values[at]),
+            Saved::PreNoise(values) | Saved::Slope(values) => prefetch_all(&values[at]),
             Saved::Signs(signs) => prefetch_all(&signs[at]),
         }
     }
@@ -359,14 +361,14 @@ impl Backward<'_> {
                 let noise = self.ranges.coefficients(row).map(|noise| (noise.relative(), epsilon));
                 let dz = &mut dz[of(row - first)];
                 let (g, signs) = (&self.g[of(row)], &signs[of(row)]);
-                by_signs(self.level, dz, &mut bias[range.clone()], g, signs, noise);
+                by_signs(self.isa, dz, &mut bias[range.clone()], g, signs, noise);
             }
         };
-        self.ranges.noise_pieces(self.level, rows, 0..columns, epsilon, piece);
+        self.ranges.noise_pieces(self.isa, rows, 0..columns, epsilon, piece);
     }
 
     /// Writes row `row` of dz from y, and adds to the sums along the row and the columns.
-    fn fill_by_linear(
+    fn fill_by_pre_noise(
         &self,
         dz: &mut [f32],
         y: &[f32],
@@ -378,10 +380,10 @@ impl Backward<'_> {
         let at = row * columns..(row + 1) * columns;
         let (g, y) = (&self.g[at.clone()], &y[at]);
         let Sums { row: row_sums, bias, y_full_scale } = sums;
-        let energy = row_sums.energy;
+        let x_norm_sq = row_sums.x_norm_sq;
         let with_sums = self.with_ranges || self.ranges.has_weight_noise(row);
         let noise =
-            self.ranges.coefficients(row).map(|coefficients| Noise { coefficients, energy });
+            self.ranges.coefficients(row).map(|coefficients| Noise { coefficients, x_norm_sq });
         let piece = |_, range: Range<usize>, epsilon: &mut [f32]| {
             let adc = (!self.chain.adc.is_off())
                 .then(|| Converter::Each(self.adc.columns(range.start, range.len())));
@@ -389,9 +391,9 @@ impl Backward<'_> {
             let part = Upstream { g, y, adc, noise, epsilon };
             let sums = with_sums.then_some(&mut **row_sums);
             let y_full_scale = self.with_ranges.then(|| &mut y_full_scale[range.clone()]);
-            upstream(self.level, &mut dz[range], &part, sums, y_full_scale);
+            upstream(self.isa, &mut dz[range], &part, sums, y_full_scale);
         };
-        self.ranges.noise_pieces(self.level, row..row + 1, 0..columns, epsilon, piece);
-        accumulate(self.level, bias, dz);
+        self.ranges.noise_pieces(self.isa, row..row + 1, 0..columns, epsilon, piece);
+        accumulate(self.isa, bias, dz);
     }
 }

@@ -2,20 +2,20 @@
 
 use super::epilogue::Noise;
 use super::operands::{NO_SIGN, NO_SLOPE};
+use crate::isa::{Aligned, for_each_isa, lane_sum, prefetch_all};
 use crate::quantizer::{Converter, PIECE, mask, mask_invalid, through};
-use crate::simd::{Aligned, for_each_level, lane_sum, prefetch_all};
 
-/// Sums over the columns of one row, of p = h·ε/σ.
+/// Sums over the columns of one row, of the noise cotangent h·ε/σ.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct RowSums {
-    /// Σ p
-    pub(crate) plain: f32,
-    /// Σ p·|y|
+    /// Σ h·ε/σ
+    pub(crate) noise_cotangent: f32,
+    /// Σ h·ε/σ·|y|
     pub(crate) magnitude: f32,
-    /// Σ p·y²
+    /// Σ h·ε/σ·y²
     pub(crate) square: f32,
     /// ‖x_q‖² of the row
-    pub(crate) energy: f32,
+    pub(crate) x_norm_sq: f32,
 }
 
 /// At most [`PIECE`] elements of one row: what comes from above, and what it went through.
@@ -60,7 +60,7 @@ fn upstream_body(
     }
 }
 
-/// Makes dz of h, and adds to the sums of p along the row, in 16 lanes.
+/// Makes dz of h, and adds to the sums of the noise cotangent along the row, in 16 lanes.
 #[inline(always)]
 fn through_noise(
     dz: &mut [f32],
@@ -69,42 +69,42 @@ fn through_noise(
     epsilon: &[f32],
     sums: Option<&mut RowSums>,
 ) {
-    let Noise { coefficients, energy } = noise;
+    let Noise { coefficients, x_norm_sq } = noise;
     let step = |h: f32, y: f32, epsilon: f32| {
-        let sigma = coefficients.sigma(y, *energy);
-        let p = if sigma == 0.0 { 0.0 } else { h * epsilon / sigma };
-        (h + p * coefficients.sigma_by_y(y), p)
+        let sigma = coefficients.sigma(y, *x_norm_sq);
+        let cotangent = if sigma == 0.0 { 0.0 } else { h * epsilon / sigma };
+        (h + cotangent * coefficients.sigma_by_y(y), cotangent)
     };
     let mut lanes = [[0.0; LANES]; 3];
     let (chunks, rest) = dz.as_chunks_mut::<LANES>();
     let (y, y_rest) = y.as_chunks::<LANES>();
     let (epsilon, epsilon_rest) = epsilon.as_chunks::<LANES>();
     for ((dz, y), epsilon) in chunks.iter_mut().zip(y).zip(epsilon) {
-        let mut p = [0.0; LANES];
+        let mut cotangent = [0.0; LANES];
         for lane in 0..LANES {
-            (dz[lane], p[lane]) = step(dz[lane], y[lane], epsilon[lane]);
+            (dz[lane], cotangent[lane]) = step(dz[lane], y[lane], epsilon[lane]);
         }
         for lane in 0..LANES {
-            lanes[0][lane] += p[lane];
-            lanes[1][lane] += p[lane] * y[lane].abs();
-            lanes[2][lane] += p[lane] * (y[lane] * y[lane]);
+            lanes[0][lane] += cotangent[lane];
+            lanes[1][lane] += cotangent[lane] * y[lane].abs();
+            lanes[2][lane] += cotangent[lane] * (y[lane] * y[lane]);
         }
     }
     for (lane, dz) in rest.iter_mut().enumerate() {
-        let (y, p);
-        (y, (*dz, p)) = (y_rest[lane], step(*dz, y_rest[lane], epsilon_rest[lane]));
-        lanes[0][lane] += p;
-        lanes[1][lane] += p * y.abs();
-        lanes[2][lane] += p * (y * y);
+        let (y, cotangent);
+        (y, (*dz, cotangent)) = (y_rest[lane], step(*dz, y_rest[lane], epsilon_rest[lane]));
+        lanes[0][lane] += cotangent;
+        lanes[1][lane] += cotangent * y.abs();
+        lanes[2][lane] += cotangent * (y * y);
     }
     if let Some(sums) = sums {
-        sums.plain += lanes[0].iter().sum::<f32>();
+        sums.noise_cotangent += lanes[0].iter().sum::<f32>();
         sums.magnitude += lanes[1].iter().sum::<f32>();
         sums.square += lanes[2].iter().sum::<f32>();
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// Writes a piece of dz, and adds to the sums along the row and the columns that are wanted.
     pub(super) fn upstream(
         dz: &mut [f32],
@@ -131,7 +131,7 @@ fn through_inputs_body(
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// Applies the clip mask of x to `dx`, and adds to the gradient of its full scale if wanted.
     pub(super) fn through_inputs(
         dx: &mut [f32],
@@ -157,7 +157,7 @@ fn through_weights_body(
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// The same for a row of `dw` and the full scales of its columns.
     pub(super) fn through_weights(
         dw: &mut [f32],
@@ -221,7 +221,7 @@ fn by_signs_with(
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// `dz = g · slope`, which is added to `bias`, with the slope that signs tell, and the relative
     /// noise and its ε.
     pub(super) fn by_signs(
@@ -233,7 +233,7 @@ for_each_level! {
     ) = by_signs_body
 }
 
-for_each_level! {
+for_each_isa! {
     /// `dz = g · slope` for rows as long as `bias`, to which they are added.
     pub(super) fn by_slope(
         dz: &mut [f32],
@@ -250,7 +250,7 @@ fn multiply_each_body(out: &mut [f32], left: &[f32], right: &[f32]) {
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// `out = left · right`, element by element.
     pub(super) fn multiply_each(out: &mut [f32], left: &[f32], right: &[f32]) = multiply_each_body
 }
@@ -262,7 +262,7 @@ fn add_scaled_body(sum: &mut [f32], values: &[f32], factor: f32) {
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// `sum = sum + values · factor`
     pub(super) fn add_scaled(sum: &mut [f32], values: &[f32], factor: f32) = add_scaled_body
 }
@@ -274,7 +274,7 @@ fn accumulate_body(sum: &mut [f32], values: &[f32]) {
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// `sum = sum + values`
     pub(super) fn accumulate(sum: &mut [f32], values: &[f32]) = accumulate_body
 }
@@ -286,7 +286,7 @@ fn scale_body(values: &mut [f32], factor: f32) {
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// `values = values · factor`
     pub(super) fn scale(values: &mut [f32], factor: f32) = scale_body
 }

@@ -1,9 +1,8 @@
 //! One file per op.
 
 mod epilogue;
-mod factor;
-mod grad_lanes;
 mod grad_panels;
+mod grad_partial_sums;
 mod grad_products;
 mod grad_rows;
 mod grad_steps;
@@ -11,6 +10,7 @@ pub(crate) mod operands;
 mod optical_matmul;
 mod optical_matmul_grad;
 mod optical_noise;
+mod packed_weights;
 mod prepare;
 mod quantize;
 mod rounding;

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::grad_steps::RowSums;
 use super::optical_noise::seed_of;
+use crate::isa::Isa;
 use crate::noise::{self, SEEDED, Source};
 use crate::quantizer::{Bits, Converter};
 use crate::scratch::Scratch;
-use crate::simd::Level;
 use crate::{Attrs, DType, Error, Fact, View};
 
 /// The converters and the layout, as attributes say.
@@ -115,7 +115,7 @@ impl Chain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Residual {
     /// y, from which noise and ADC are gone through again.
-    Linear,
+    PreNoise,
     /// What the upstream gradient is multiplied by on its way through ADC and noise.
     Slope,
     /// What tells the slope where there is relative noise alone, once ε is drawn again.
@@ -123,14 +123,16 @@ pub(crate) enum Residual {
 }
 
 impl Residual {
-    const ALL: [Self; 3] = [Self::Linear, Self::Slope, Self::Signs];
+    const ALL: [Self; 3] = [Self::PreNoise, Self::Slope, Self::Signs];
 
     /// From attribute `residual`; None is "none".
     pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Option<Self>, Error> {
         let text = attrs.str(op, "residual")?;
+        // Files of format 1.0 call it linear.
+        let text = if text == "linear" { "pre_noise" } else { text };
         let residual = Self::ALL.into_iter().find(|residual| residual.name() == text);
         if residual.is_none() && text != "none" {
-            let message = format!("`residual` must be none, linear, slope or signs, got {text}");
+            let message = format!("`residual` must be none, pre_noise, slope or signs, got {text}");
             return Err(Error::invalid(op, message));
         }
         Ok(residual)
@@ -138,7 +140,7 @@ impl Residual {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Linear => "linear",
+            Self::PreNoise => "pre_noise",
             Self::Slope => "slope",
             Self::Signs => "signs",
         }
@@ -146,7 +148,7 @@ impl Residual {
 
     pub(crate) fn dtype(self) -> DType {
         match self {
-            Self::Linear | Self::Slope => DType::F32,
+            Self::PreNoise | Self::Slope => DType::F32,
             Self::Signs => DType::I8,
         }
     }
@@ -155,7 +157,7 @@ impl Residual {
 /// What is handed on, and where it is.
 #[derive(Clone, Copy)]
 pub(crate) enum Saved<Floats, Bytes> {
-    Linear(Floats),
+    PreNoise(Floats),
     Slope(Floats),
     Signs(Bytes),
 }
@@ -289,7 +291,7 @@ impl<'a> Ranges<'a> {
     #[inline(always)]
     pub(crate) fn noise_pieces(
         &self,
-        level: Level,
+        isa: Isa,
         rows: Range<usize>,
         columns: Range<usize>,
         epsilon: &mut Scratch<f32>,
@@ -310,7 +312,7 @@ impl<'a> Ranges<'a> {
                 let width = (noise::BLOCK - id as usize % noise::BLOCK).min(columns.end - column);
                 epsilon.resize(rows.len() * width);
                 if noisy {
-                    noise::fill(level, epsilon, &sources[..rows.len()], id);
+                    noise::fill(isa, epsilon, &sources[..rows.len()], id);
                 }
                 piece(rows.clone(), column..column + width, epsilon);
                 column += width;
@@ -319,12 +321,12 @@ impl<'a> Ranges<'a> {
     }
 
     /// Writes random bits that round `rows`, all columns of them.
-    pub(crate) fn rounding_words(&self, level: Level, rows: Range<usize>, words: &mut [u32]) {
+    pub(crate) fn rounding_words(&self, isa: Isa, rows: Range<usize>, words: &mut [u32]) {
         let mut sources = [Source::default(); SEEDED];
         for (source, row) in sources.iter_mut().zip(rows.clone()) {
             *source = self.source(row).rounding();
         }
-        noise::rounding_words(level, words, &sources[..rows.len()], self.first_column);
+        noise::rounding_words(isa, words, &sources[..rows.len()], self.first_column);
     }
 
     fn source(&self, row: usize) -> Source {
@@ -346,14 +348,14 @@ impl Coefficients {
         [self.thermal, self.shot, self.relative, self.weight]
     }
 
-    /// σ at `y`, in a row whose squared input is `energy`.
+    /// σ at `y`, in a row whose ‖x_q‖² is `x_norm_sq`.
     #[inline(always)]
-    pub(crate) fn sigma(&self, y: f32, energy: f32) -> f32 {
+    pub(crate) fn sigma(&self, y: f32, x_norm_sq: f32) -> f32 {
         let floor = self.thermal * self.thermal;
         let shot = self.shot * self.shot;
         let relative = self.relative * self.relative;
         let weight = self.weight * self.weight;
-        (floor + shot * y.abs() + relative * (y * y) + weight * energy).sqrt()
+        (floor + shot * y.abs() + relative * (y * y) + weight * x_norm_sq).sqrt()
     }
 
     /// `relative`, where there is no other noise: then σ = relative · |y|.
@@ -382,14 +384,14 @@ impl Coefficients {
         1.0 + ratio * self.sigma_by_y(y)
     }
 
-    /// Σ p · ∂σ/∂(thermal, shot, relative, weight) · σ
+    /// Σ h·ε/σ · ∂σ/∂(thermal, shot, relative, weight) · σ
     pub(crate) fn gradient(&self, sums: &RowSums) -> [f32; 4] {
-        let RowSums { plain, magnitude, square, energy } = *sums;
+        let RowSums { noise_cotangent, magnitude, square, x_norm_sq } = *sums;
         [
-            self.thermal * plain,
+            self.thermal * noise_cotangent,
             self.shot * magnitude,
             self.relative * square,
-            self.weight * energy * plain,
+            self.weight * x_norm_sq * noise_cotangent,
         ]
     }
 }

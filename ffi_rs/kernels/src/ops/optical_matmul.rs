@@ -4,17 +4,17 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::epilogue::{self, Common, Noise};
-use super::factor::Factor;
 use super::operands::{Chain, Ranges, Residual, Saved, Sizes, Weights, extents};
+use super::packed_weights::PackedWeights;
 use super::prepare::{Row, code_row, convert_row, weight_quantizers};
-use crate::gemm::{Left, Product, Sum, multiply};
+use crate::disjoint::{AtomicMax, DisjointMut, StageBuffer};
+use crate::gemm::{Accumulate, Lhs, Product, multiply};
+use crate::isa::Isa;
 use crate::noise::{self, SEEDED};
-use crate::number::Kind;
-use crate::par::{run_stages, worth_waking};
+use crate::packing::Arithmetic;
+use crate::par::{parallel_if, run_stages};
 use crate::quantizer::Quantizers;
 use crate::scratch::Scratch;
-use crate::shared::{Maxima, SharedMut, Staged};
-use crate::simd::Level;
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
 /// `out = ADC(x_q · w_q + bias + σ·ε)`
@@ -31,7 +31,7 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 /// x_full_scale f32\[1|M\], w_full_scale f32\[1|N\], y_full_scale f32\[1|N\],
 /// noise f32\[1|M,4\] (thermal, shot, relative, weight), seed u32\[1|M,2\] (high word first),
 /// rows u32\[1|M\], columns u32\[1|N\] (global ids, consecutive from the first).
-/// Outputs: out f32\[M,N\] and, with `residual` "linear" or "slope", y or slope f32\[M,N\], or
+/// Outputs: out f32\[M,N\] and, with `residual` "pre_noise" or "slope", y or slope f32\[M,N\], or
 /// with "signs" i8\[M,N\], and, `with_peak`, peak f32\[M\].
 ///
 /// `signs` tell the slope where no noise but the relative one depends on y: they are 0 where the ADC
@@ -50,7 +50,7 @@ impl Op for OpticalMatmul {
         let chain = Chain::from_attrs(Self::NAME, attrs)?;
         // The first files have a bool in place of the two attributes.
         if attrs.get("with_linear").is_some() {
-            let residual = attrs.bool(Self::NAME, "with_linear")?.then_some(Residual::Linear);
+            let residual = attrs.bool(Self::NAME, "with_linear")?.then_some(Residual::PreNoise);
             return Ok(Self { chain, residual, with_peak: false });
         }
         let residual = Residual::from_attrs(Self::NAME, attrs)?;
@@ -84,19 +84,21 @@ impl Op for OpticalMatmul {
         let (out, others) = outputs.split_first_mut().expect("one output to three");
         let (residual, peak) = others.split_at_mut(usize::from(self.residual.is_some()));
         let saved = match (self.residual, residual.first_mut()) {
-            (Some(Residual::Linear), Some(y)) => Some(Saved::Linear(SharedMut::new(y.data_mut()?))),
+            (Some(Residual::PreNoise), Some(y)) => {
+                Some(Saved::PreNoise(DisjointMut::new(y.data_mut()?)))
+            }
             (Some(Residual::Slope), Some(slope)) => {
-                Some(Saved::Slope(SharedMut::new(slope.data_mut()?)))
+                Some(Saved::Slope(DisjointMut::new(slope.data_mut()?)))
             }
             (Some(Residual::Signs), Some(signs)) => {
-                Some(Saved::Signs(SharedMut::new(signs.data_mut()?)))
+                Some(Saved::Signs(DisjointMut::new(signs.data_mut()?)))
             }
             _ => None,
         };
         let outputs = Outputs {
-            out: SharedMut::new(out.data_mut()?),
+            out: DisjointMut::new(out.data_mut()?),
             saved,
-            peak: peak.first_mut().map(ViewMut::data_mut).transpose()?.map(Maxima::new),
+            peak: peak.first_mut().map(ViewMut::data_mut).transpose()?.map(AtomicMax::new),
         };
         Forward::new(self, inputs, sizes, pool.width())?.run(&outputs, pool);
         Ok(())
@@ -111,19 +113,19 @@ impl Op for OpticalMatmul {
 
 /// What the chunks write.
 struct Outputs<'a> {
-    out: SharedMut<'a, f32>,
-    saved: Option<Saved<SharedMut<'a, f32>, SharedMut<'a, i8>>>,
-    peak: Option<Maxima<'a>>,
+    out: DisjointMut<'a, f32>,
+    saved: Option<Saved<DisjointMut<'a, f32>, DisjointMut<'a, i8>>>,
+    peak: Option<AtomicMax<'a>>,
 }
 
 /// One call: its operands, and what is the same for all rows.
 struct Forward<'a> {
-    level: Level,
+    isa: Isa,
     chain: &'a Chain,
     sizes: Sizes,
     x: &'a [f32],
-    weights: Factor<'a>,
-    kind: Kind,
+    weights: PackedWeights<'a>,
+    arithmetic: Arithmetic,
     ranges: Ranges<'a>,
     bias: Vec<f32>,
     adc: Quantizers,
@@ -132,7 +134,7 @@ struct Forward<'a> {
 /// Converted rows of x, as words along the depth.
 #[derive(Default)]
 struct Inputs {
-    words: Scratch<u32>,
+    packed: Scratch<u32>,
     rows: Vec<Row>,
 }
 
@@ -143,21 +145,22 @@ impl<'a> Forward<'a> {
         sizes: Sizes,
         workers: usize,
     ) -> Result<Self, Error> {
-        let level = Level::detect();
+        let isa = Isa::detect();
         let chain = &op.chain;
         let bias: &[f32] = inputs[2].data()?;
         let ranges = Ranges::new(chain, &inputs[3..], sizes)?;
-        let kind = if chain.is_integer(sizes.depth) { Kind::Integer } else { Kind::Float };
+        let arithmetic =
+            if chain.is_integer(sizes.depth) { Arithmetic::Int8 } else { Arithmetic::F32 };
         let weights = Weights { data: inputs[1].data()?, sizes };
-        let quantizers = weight_quantizers(level, chain, &ranges, sizes.columns);
-        let adc = Quantizers::new(level, chain.adc, sizes.columns, ranges.y_full_scale);
+        let quantizers = weight_quantizers(isa, chain, &ranges, sizes.columns);
+        let adc = Quantizers::new(isa, chain.adc, sizes.columns, ranges.y_full_scale);
         Ok(Self {
-            level,
+            isa,
             chain,
             sizes,
             x: inputs[0].data()?,
-            weights: Factor::new(level, weights, quantizers, chain, kind, workers),
-            kind,
+            weights: PackedWeights::new(isa, weights, quantizers, chain, arithmetic, workers),
+            arithmetic,
             bias: if bias.len() == 1 { vec![bias[0]; sizes.columns] } else { bias.to_vec() },
             adc,
             ranges,
@@ -169,7 +172,7 @@ impl<'a> Forward<'a> {
         if rows == 0 || columns == 0 {
             return;
         }
-        let pool = worth_waking(
+        let pool = parallel_if(
             pool,
             self.sizes.nanoseconds(1, if self.weights.chunks() > 0 { 4 } else { 16 }),
         );
@@ -194,9 +197,11 @@ impl<'a> Forward<'a> {
         let groups = columns.div_ceil(group);
         // Several groups share converted rows; one converts its own, of which there are few.
         let shared_rows = if groups > 1 { rows } else { 0 };
-        let words = self.words();
-        let shared =
-            (Staged::scratch(shared_rows * words), Staged::new(Row::default(), shared_rows));
+        let row_len = self.row_len();
+        let shared = (
+            StageBuffer::scratch(shared_rows * row_len),
+            StageBuffer::new(Row::default(), shared_rows),
+        );
         let scratch: Vec<_> = (0..workers).map(|_| Mutex::new(Inputs::default())).collect();
         let stages = [self.weights.chunks(), shared_rows.div_ceil(8), blocks * groups];
         run_stages(pool, &stages, &|stage, chunk, worker| match stage {
@@ -206,7 +211,7 @@ impl<'a> Forward<'a> {
                 for row in 8 * chunk..rows.min(8 * chunk + 8) {
                     // SAFETY: each row is converted by one chunk.
                     let (out, state) =
-                        unsafe { (shared.0.write(row * words, words), shared.1.write(row, 1)) };
+                        unsafe { (shared.0.write(row * row_len, row_len), shared.1.write(row, 1)) };
                     state[0] = self.convert_row(out, row);
                 }
             }
@@ -219,12 +224,12 @@ impl<'a> Forward<'a> {
                 if groups > 1 {
                     // SAFETY: the stage that writes them is over.
                     let (all, rows) = unsafe { (shared.0.all(), shared.1.all()) };
-                    let inputs = (&all[row * words..], &rows[row..]);
+                    let inputs = (&all[row * row_len..], &rows[row..]);
                     self.tile(&tile, inputs, outputs);
                 } else {
                     let mut inputs = scratch[worker].lock().expect("no chunk panicked");
                     self.convert(&tile.rows, &mut inputs);
-                    self.tile(&tile, (&inputs.words, &inputs.rows), outputs);
+                    self.tile(&tile, (&inputs.packed, &inputs.rows), outputs);
                 }
             }
         });
@@ -233,7 +238,7 @@ impl<'a> Forward<'a> {
     /// Few rows: who converts some columns of the weights also multiplies them, as the cache of
     /// another core would have to fetch them. Each worker converts x anew, which is less.
     fn run_columns(&self, outputs: &Outputs<'_>, pool: &dyn ParFor) {
-        let (rows, words) = (self.sizes.rows, self.words());
+        let (rows, row_len) = (self.sizes.rows, self.row_len());
         let scratch: Vec<_> = (0..pool.width()).map(|_| Mutex::new(Inputs::default())).collect();
         run_stages(pool, &[self.weights.chunks()], &|_, chunk, worker| {
             // SAFETY: each chunk of columns is converted once.
@@ -245,59 +250,59 @@ impl<'a> Forward<'a> {
             for row in (0..rows).step_by(MAX_ROWS) {
                 let columns = self.weights.columns_of(chunk);
                 let tile = Tile { rows: row..rows.min(row + MAX_ROWS), columns };
-                self.tile(&tile, (&inputs.words[row * words..], &inputs.rows[row..]), outputs);
+                self.tile(&tile, (&inputs.packed[row * row_len..], &inputs.rows[row..]), outputs);
             }
         });
     }
 
     /// Words of a converted row of x; none where x is multiplied as it is.
-    fn words(&self) -> usize {
-        match self.kind {
-            Kind::Float if self.chain.dac.is_off() => 0,
-            kind => kind.number(self.level).words(self.sizes.depth),
+    fn row_len(&self) -> usize {
+        match self.arithmetic {
+            Arithmetic::F32 if self.chain.dac.is_off() => 0,
+            arithmetic => arithmetic.packing(self.isa).packed_len(self.sizes.depth),
         }
     }
 
     fn convert(&self, rows: &Range<usize>, inputs: &mut Inputs) {
-        let words = self.words();
-        inputs.words.resize(rows.len() * words);
+        let row_len = self.row_len();
+        inputs.packed.resize(rows.len() * row_len);
         inputs.rows.clear();
         for (index, row) in rows.clone().enumerate() {
-            let out = &mut inputs.words[index * words..][..words];
+            let out = &mut inputs.packed[index * row_len..][..row_len];
             inputs.rows.push(self.convert_row(out, row));
         }
     }
 
-    fn convert_row(&self, words: &mut [u32], row: usize) -> Row {
+    fn convert_row(&self, packed: &mut [u32], row: usize) -> Row {
         let x = &self.x[row * self.sizes.depth..][..self.sizes.depth];
-        let (level, chain, ranges) = (self.level, self.chain, &self.ranges);
-        if self.kind == Kind::Integer {
-            return code_row(level, words, x, ranges, row, self.kind.number(level));
+        let (isa, chain, ranges) = (self.isa, self.chain, &self.ranges);
+        if self.arithmetic == Arithmetic::Int8 {
+            return code_row(isa, packed, x, ranges, row, self.arithmetic.packing(isa));
         }
-        convert_row(level, bytemuck::cast_slice_mut(words), x, chain, ranges, row)
+        convert_row(isa, bytemuck::cast_slice_mut(packed), x, chain, ranges, row)
     }
 
     /// Computes one tile of the outputs, of these words and states of its rows; its columns of the
     /// weights are converted.
-    fn tile(&self, tile: &Tile, (words, inputs): (&[u32], &[Row]), outputs: &Outputs<'_>) {
+    fn tile(&self, tile: &Tile, (packed, inputs): (&[u32], &[Row]), outputs: &Outputs<'_>) {
         let Sizes { depth, columns, .. } = self.sizes;
-        let left = if self.words() == 0 {
+        let left = if self.row_len() == 0 {
             &bytemuck::cast_slice(self.x)[tile.rows.start * depth..tile.rows.end * depth]
         } else {
-            words
+            packed
         };
-        let depth = self.kind.number(self.level).words(depth);
-        let steps = (self.kind == Kind::Integer)
+        let depth = self.arithmetic.packing(self.isa).packed_len(depth);
+        let steps = (self.arithmetic == Arithmetic::Int8)
             // SAFETY: these columns are converted.
             .then(|| unsafe { self.weights.sums(tile.columns.clone()) }.1);
-        let left = Left { words: left, row_stride: depth, depth_stride: 1 };
+        let left = Lhs { packed: left, row_stride: depth, depth_stride: 1 };
         // SAFETY: as above.
         for (part, right) in unsafe { self.weights.parts(tile.columns.clone()) } {
-            let sum = if self.kind == Kind::Integer {
+            let accumulate = if self.arithmetic == Arithmetic::Int8 {
                 // SAFETY: as above.
-                Sum::From(unsafe { self.weights.sums(part.clone()) }.0)
+                Accumulate::Init(unsafe { self.weights.sums(part.clone()) }.0)
             } else {
-                Sum::Fresh
+                Accumulate::Overwrite
             };
             let product = Product {
                 data: &outputs.out,
@@ -307,7 +312,9 @@ impl<'a> Forward<'a> {
                 columns: part.len(),
             };
             // SAFETY: tiles do not overlap, and each is computed by one chunk.
-            unsafe { multiply(self.level, self.kind, &product, left, right, depth, sum) };
+            unsafe {
+                multiply(self.isa, self.arithmetic, &product, left, right, depth, accumulate)
+            };
         }
         let mut epsilon = Scratch::default();
         let piece = |rows: Range<usize>, range: Range<usize>, room: &mut [f32]| {
@@ -321,14 +328,14 @@ impl<'a> Forward<'a> {
                 unsafe {
                     state.out = outputs.out.slice(start, width);
                     state.saved = outputs.saved.as_ref().map(|saved| match saved {
-                        Saved::Linear(y) => Saved::Linear(y.slice(start, width)),
+                        Saved::PreNoise(y) => Saved::PreNoise(y.slice(start, width)),
                         Saved::Slope(slope) => Saved::Slope(slope.slice(start, width)),
                         Saved::Signs(signs) => Saved::Signs(signs.slice(start, width)),
                     });
                 }
                 state.x_step = x.step;
                 state.noise =
-                    coefficients.map(|coefficients| Noise { coefficients, energy: x.energy });
+                    coefficients.map(|coefficients| Noise { coefficients, x_norm_sq: x.x_norm_sq });
             }
             let common = Common {
                 steps: steps.map(|steps| &steps[local]),
@@ -336,7 +343,7 @@ impl<'a> Forward<'a> {
                 adc: (!self.chain.adc.is_off()).then(|| self.adc.columns(range.start, range.len())),
                 with_peak: outputs.peak.is_some(),
             };
-            epilogue::finish(self.level, &mut states[..rows.len()], room, &common);
+            epilogue::finish(self.isa, &mut states[..rows.len()], room, &common);
             if let Some(peaks) = &outputs.peak {
                 for (row, state) in rows.zip(&states) {
                     peaks.raise(row, state.peak);
@@ -344,7 +351,7 @@ impl<'a> Forward<'a> {
             }
         };
         let (rows, columns) = (tile.rows.clone(), tile.columns.clone());
-        self.ranges.noise_pieces(self.level, rows, columns, &mut epsilon, piece);
+        self.ranges.noise_pieces(self.isa, rows, columns, &mut epsilon, piece);
     }
 }
 

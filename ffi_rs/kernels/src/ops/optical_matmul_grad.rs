@@ -5,15 +5,15 @@ use std::borrow::Cow;
 use std::sync::Mutex;
 
 use super::grad_panels::Panels;
-use super::grad_products::{Call, Gradients, Plan, ProductScratch, Turn, zero};
+use super::grad_products::{Call, Gradients, Place, ProductScratch, Tiling, zero};
 use super::grad_rows::{Block, RowScratch};
 use super::operands::{Chain, Ranges, Residual, Saved, Sizes, extents};
-use super::prepare::{Form, weight_quantizers};
-use crate::number::Kind;
-use crate::par::{run_stages, worth_waking};
+use super::prepare::{OperandFormat, weight_quantizers};
+use crate::disjoint::DisjointMut;
+use crate::isa::Isa;
+use crate::packing::Arithmetic;
+use crate::par::{parallel_if, run_stages};
 use crate::quantizer::{Bits, Quantizers};
-use crate::shared::SharedMut;
-use crate::simd::Level;
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
 /// The gradient with respect to every float operand of the forward op.
@@ -31,11 +31,11 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 /// `sign v` beyond it; a noise coefficient takes `Σ_n h·ε·∂σ/∂coefficient`.
 ///
 /// The two products are computed in `grad_precision`. The steps of a converter of at most 8 bits go
-/// into dz before it is rounded, and codes into the product; otherwise the other factor is w_q or
+/// into dz before it is rounded, and codes into the product; otherwise the other operand is w_q or
 /// x_q itself.
 ///
 /// - `float32`: nothing is rounded.
-/// - `bfloat16`: both factors are rounded to bfloat16, and summed in f32.
+/// - `bfloat16`: both operands are rounded to bfloat16, and summed in f32.
 /// - `int8`: dz is rounded to 8-bit codes at random, without bias: for dx with one scale for each
 ///   row, for dw with one for each column of each 256 rows.
 ///
@@ -88,33 +88,33 @@ impl Precision {
 
 /// How one product is computed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Way {
-    pub(super) kind: Kind,
-    /// What the factor beside dz is; dz holds the steps of codes.
-    pub(super) form: Form,
+pub(super) struct ProductPlan {
+    pub(super) arithmetic: Arithmetic,
+    /// What the operand beside dz is; dz holds the steps of codes.
+    pub(super) format: OperandFormat,
     /// Whether dz is rounded to codes.
     pub(super) rounded: bool,
 }
 
-impl Way {
+impl ProductPlan {
     /// The product with what a converter of `bits` gives, over `depth` numbers.
     fn new(precision: Precision, bits: Bits, depth: usize) -> Self {
-        let exact = if bits.is_off() { Form::Exact } else { Form::Value };
-        let short = if bits.is_byte() { Form::Code } else { exact };
+        let exact = if bits.is_off() { OperandFormat::Exact } else { OperandFormat::Value };
+        let short = if bits.is_byte() { OperandFormat::Code } else { exact };
         // Sums of products of codes that i32 holds.
         let fits = u64::from(127 * bits.largest_code()) * (depth as u64) < 1 << 31;
-        let (kind, form) = match precision {
-            Precision::Float32 => (Kind::Float, exact),
-            Precision::Bfloat16 => (Kind::Brain, short),
-            Precision::Int8 if short == Form::Code && fits => (Kind::Integer, short),
-            Precision::Int8 => (Kind::Float, short),
+        let (arithmetic, format) = match precision {
+            Precision::Float32 => (Arithmetic::F32, exact),
+            Precision::Bfloat16 => (Arithmetic::Bf16, short),
+            Precision::Int8 if short == OperandFormat::Code && fits => (Arithmetic::Int8, short),
+            Precision::Int8 => (Arithmetic::F32, short),
         };
-        Self { kind, form, rounded: precision == Precision::Int8 }
+        Self { arithmetic, format, rounded: precision == Precision::Int8 }
     }
 
-    /// Whether the factor beside dz is x or w as it lies in memory.
+    /// Whether the operand beside dz is x or w as it lies in memory.
     pub(super) fn is_in_place(self) -> bool {
-        self.kind == Kind::Float && self.form == Form::Exact
+        self.arithmetic == Arithmetic::F32 && self.format == OperandFormat::Exact
     }
 }
 
@@ -128,9 +128,9 @@ impl Op for OpticalMatmulGrad {
         let with_inputs = attrs.bool(Self::NAME, "with_inputs")?;
         let with_ranges = attrs.bool(Self::NAME, "with_ranges")?;
         let residual = Residual::from_attrs(Self::NAME, attrs)?.ok_or_else(|| {
-            chain.refuse("`residual` must be linear, slope or signs, got none".into())
+            chain.refuse("`residual` must be pre_noise, slope or signs, got none".into())
         })?;
-        if residual != Residual::Linear {
+        if residual != Residual::PreNoise {
             let kind = residual.name();
             let drawn = chain.noisy && residual == Residual::Slope;
             for (name, given) in [("noisy", drawn), ("with_ranges", with_ranges)] {
@@ -189,29 +189,33 @@ impl Op for OpticalMatmulGrad {
         let backward = Backward::new(self, inputs)?;
         let Sizes { depth, columns, .. } = backward.sizes;
         let dw = dw.data_mut()?;
-        let mut turned = Vec::new();
+        let mut transposed = Vec::new();
         if self.chain.transpose_weight {
-            turned.resize(dw.len(), 0.0);
+            transposed.resize(dw.len(), 0.0);
         }
         let gradients = Gradients {
-            x: SharedMut::new(dx.data_mut()?),
-            w: SharedMut::new(if self.chain.transpose_weight { &mut turned } else { &mut *dw }),
-            bias: SharedMut::new(dbias.data_mut()?),
-            x_full_scale: SharedMut::new(dx_full_scale.data_mut()?),
-            w_full_scale: SharedMut::new(dw_full_scale.data_mut()?),
-            y_full_scale: SharedMut::new(dy_full_scale.data_mut()?),
-            noise: SharedMut::new(dnoise.data_mut()?),
+            x: DisjointMut::new(dx.data_mut()?),
+            w: DisjointMut::new(if self.chain.transpose_weight {
+                &mut transposed
+            } else {
+                &mut *dw
+            }),
+            bias: DisjointMut::new(dbias.data_mut()?),
+            x_full_scale: DisjointMut::new(dx_full_scale.data_mut()?),
+            w_full_scale: DisjointMut::new(dw_full_scale.data_mut()?),
+            y_full_scale: DisjointMut::new(dy_full_scale.data_mut()?),
+            noise: DisjointMut::new(dnoise.data_mut()?),
         };
         backward.run(&gradients, pool);
         if self.chain.transpose_weight {
-            turn(dw, &turned, depth, columns);
+            transpose(dw, &transposed, depth, columns);
         }
         Ok(())
     }
 }
 
 /// Writes the transpose of `matrix`, rows × columns.
-fn turn(out: &mut [f32], matrix: &[f32], rows: usize, columns: usize) {
+fn transpose(out: &mut [f32], matrix: &[f32], rows: usize, columns: usize) {
     for row in 0..rows {
         for column in 0..columns {
             out[column * rows + row] = matrix[row * columns + column];
@@ -224,7 +228,7 @@ pub(super) const BLOCK: usize = 256;
 
 /// One call: its operands, and what is the same for all rows.
 pub(super) struct Backward<'a> {
-    pub(super) level: Level,
+    pub(super) isa: Isa,
     pub(super) chain: &'a Chain,
     pub(super) sizes: Sizes,
     pub(super) g: &'a [f32],
@@ -241,9 +245,9 @@ pub(super) struct Backward<'a> {
     with_inputs: bool,
     pub(super) with_ranges: bool,
     /// dz · w_qᵀ
-    pub(super) dx: Way,
+    pub(super) dx: ProductPlan,
     /// x_qᵀ · dz
-    pub(super) dw: Way,
+    pub(super) dw: ProductPlan,
 }
 
 impl<'a> Backward<'a> {
@@ -252,28 +256,28 @@ impl<'a> Backward<'a> {
         let sizes = chain.sizes(&inputs[2].fact(), &inputs[3].fact())?;
         let Sizes { depth, columns, .. } = sizes;
         let ranges = Ranges::new(chain, &inputs[4..], sizes)?;
-        let level = Level::detect();
-        let adc = Quantizers::new(level, chain.adc, columns, ranges.y_full_scale);
+        let isa = Isa::detect();
+        let adc = Quantizers::new(isa, chain.adc, columns, ranges.y_full_scale);
         let mut w = Cow::Borrowed(inputs[3].data()?);
         if chain.transpose_weight {
-            let mut turned = vec![0.0; w.len()];
-            turn(&mut turned, &w, columns, depth);
-            w = turned.into();
+            let mut transposed = vec![0.0; w.len()];
+            transpose(&mut transposed, &w, columns, depth);
+            w = transposed.into();
         }
-        let w_quantizers = weight_quantizers(level, chain, &ranges, columns);
-        let dx = Way::new(op.precision, chain.weight, columns);
-        let dx_steps = if dx.form == Form::Code {
+        let w_quantizers = weight_quantizers(isa, chain, &ranges, columns);
+        let dx = ProductPlan::new(op.precision, chain.weight, columns);
+        let dx_steps = if dx.format == OperandFormat::Code {
             w_quantizers.steps(columns).to_vec()
         } else {
             vec![1.0; columns]
         };
         Ok(Self {
-            level,
+            isa,
             chain,
             sizes,
             g: inputs[0].data()?,
             saved: match op.residual {
-                Residual::Linear => Saved::Linear(inputs[1].data()?),
+                Residual::PreNoise => Saved::PreNoise(inputs[1].data()?),
                 Residual::Slope => Saved::Slope(inputs[1].data()?),
                 Residual::Signs => Saved::Signs(inputs[1].data()?),
             },
@@ -286,7 +290,7 @@ impl<'a> Backward<'a> {
             with_ranges: op.with_ranges,
             ranges,
             dx,
-            dw: Way::new(op.precision, chain.dac, BLOCK),
+            dw: ProductPlan::new(op.precision, chain.dac, BLOCK),
         })
     }
 
@@ -297,7 +301,7 @@ impl<'a> Backward<'a> {
 
     fn run(&self, gradients: &Gradients<'_>, pool: &dyn ParFor) {
         let rows = self.sizes.rows;
-        let pool = worth_waking(
+        let pool = parallel_if(
             pool,
             self.sizes.nanoseconds(2, if self.chain.weight.is_off() { 10 } else { 4 }),
         );
@@ -306,9 +310,9 @@ impl<'a> Backward<'a> {
             zero(&gradients.w);
         }
         let panels = Panels::new(self, rows);
-        match self.lanes() {
+        match self.partial_sums() {
             1 => self.run_blocks(&panels, gradients, pool),
-            lanes => self.run_lanes(lanes, &panels, gradients, pool),
+            parts => self.run_partial_sums(parts, &panels, gradients, pool),
         }
         if !self.with_inputs {
             zero(&gradients.x);
@@ -319,11 +323,11 @@ impl<'a> Backward<'a> {
     fn run_blocks(&self, panels: &Panels, gradients: &Gradients<'_>, pool: &dyn ParFor) {
         let rows = self.sizes.rows;
         let block = Block::new(self, rows.min(BLOCK));
-        let plan = Plan::new(self, panels, pool.width());
-        let call = Call { panels, block: &block, plan: &plan, gradients };
+        let tiling = Tiling::new(self, panels, pool.width());
+        let call = Call { panels, block: &block, tiling: &tiling, gradients };
         let range = |block: usize| block * BLOCK..rows.min((block + 1) * BLOCK);
         // The weights and dz of the first block do not need each other, unless dx follows at once.
-        let first_fills = match plan.strips(range(0).len()) {
+        let first_fills = match tiling.strips(range(0).len()) {
             0 => Block::chunks(range(0).len()),
             _ => 0,
         };
@@ -333,14 +337,14 @@ impl<'a> Backward<'a> {
         let mut stages = vec![panels.chunks() + first_fills];
         for block in 0..rows.div_ceil(BLOCK) {
             let rows = range(block).len();
-            let fills = match plan.strips(rows) {
+            let fills = match tiling.strips(rows) {
                 0 if block == 0 => 0,
                 0 => Block::chunks(rows),
                 strips => strips,
             };
-            let weights = if dw_with_dx { [plan.weights, 0] } else { [0, plan.weights] };
+            let weights = if dw_with_dx { [tiling.weights, 0] } else { [0, tiling.weights] };
             let ranges = usize::from(self.with_ranges);
-            stages.extend([fills, plan.inputs(rows) + weights[0], weights[1], ranges]);
+            stages.extend([fills, tiling.inputs(rows) + weights[0], weights[1], ranges]);
         }
         let scratch: Vec<_> =
             (0..pool.width()).map(|_| Mutex::new(WorkerScratch::default())).collect();
@@ -359,15 +363,15 @@ impl<'a> Backward<'a> {
                 return;
             };
             let rows = range(stage / 4);
-            let turn = Turn { first: rows.start == 0, last: rows.end == self.sizes.rows };
+            let place = Place { first: rows.start == 0, last: rows.end == self.sizes.rows };
             // SAFETY: no two chunks of a stage write the same, and none what another one reads.
             unsafe {
                 match stage % 4 {
-                    0 if plan.strips(rows.len()) > 0 => {
-                        for chunk in plan.groups_of_strip(rows.len(), chunk) {
+                    0 if tiling.strips(rows.len()) > 0 => {
+                        for chunk in tiling.groups_of_strip(rows.len(), chunk) {
                             block.fill(self, rows.clone(), chunk, gradients, &mut scratch.rows);
                         }
-                        for chunk in plan.inputs_of_strip(chunk) {
+                        for chunk in tiling.inputs_of_strip(chunk) {
                             let rows = rows.clone();
                             self.multiply_inputs(&call, rows, chunk, &mut scratch.products);
                         }
@@ -375,8 +379,8 @@ impl<'a> Backward<'a> {
                     0 => block.fill(self, rows, chunk, gradients, &mut scratch.rows),
                     1 | 2 => {
                         let with_dx = stage % 4 == 1;
-                        let inputs = if with_dx { plan.inputs(rows.len()) } else { 0 };
-                        let weights = if with_dx == dw_with_dx { plan.weights } else { 0 };
+                        let inputs = if with_dx { tiling.inputs(rows.len()) } else { 0 };
+                        let weights = if with_dx == dw_with_dx { tiling.weights } else { 0 };
                         let scratch = &mut scratch.products;
                         // From both ends those of dw come first, which are larger.
                         match chunk.checked_sub(weights / 2) {
@@ -385,7 +389,7 @@ impl<'a> Backward<'a> {
                             }
                             part => {
                                 let part = part.map_or(chunk, |_| chunk - inputs);
-                                self.multiply_weights(&call, rows, part, turn, scratch);
+                                self.multiply_weights(&call, rows, part, place, scratch);
                             }
                         }
                     }

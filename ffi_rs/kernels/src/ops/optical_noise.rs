@@ -1,9 +1,9 @@
 //! The noise alone, as the signal chain draws it.
 
 use super::operands::{Broadcast, extents};
+use crate::disjoint::DisjointMut;
+use crate::isa::Isa;
 use crate::noise::{self, SEEDED, Source};
-use crate::shared::SharedMut;
-use crate::simd::Level;
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 
 /// `ε(seed, row, column)`, standard normal.
@@ -43,11 +43,11 @@ impl Op for OpticalNoise {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        let level = Level::detect();
+        let isa = Isa::detect();
         let (rows, columns) = (inputs[1].data::<u32>()?, inputs[2].data::<u32>()?);
         let seed = Broadcast::new(inputs[0].data::<u32>()?, 2, rows.len());
         let Some(&first) = columns.first() else { return Ok(()) };
-        let out = SharedMut::new(outputs[0].data_mut::<f32>()?);
+        let out = DisjointMut::new(outputs[0].data_mut::<f32>()?);
         pool.run(rows.len().div_ceil(ROWS), &|chunk, _| {
             let start = chunk * ROWS;
             let mut sources = [Source::default(); ROWS];
@@ -57,7 +57,7 @@ impl Op for OpticalNoise {
             }
             // SAFETY: each row is written by one chunk.
             let out = unsafe { out.slice(start * columns.len(), rows.len() * columns.len()) };
-            noise::fill(level, out, &sources[..rows.len()], first);
+            noise::fill(isa, out, &sources[..rows.len()], first);
         });
         Ok(())
     }

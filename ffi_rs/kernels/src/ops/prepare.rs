@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::operands::{Chain, Ranges};
-use crate::number::{Kind, Number, OFFSET};
+use crate::isa::{Isa, for_each_isa, lane_sum};
+use crate::pack::{self, MAX_VALUES_PER_WORD, Side, pack_codes, pack_floats, round_to_bf16};
+use crate::packing::{Arithmetic, OFFSET, Packing};
 use crate::quantizer::{Converted, Converter, PIECE, Quantizers, convert};
 use crate::scratch::Scratch;
-use crate::simd::{Level, for_each_level, lane_sum};
-use crate::words::{self, MAX_GROUP, Side, code_words, narrow, round_to_brain};
 
 /// One input row as the converters hand it on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,49 +15,49 @@ pub(crate) struct Row {
     /// What one unit of the converted values stands for; NaN if a value is not finite.
     pub(crate) step: f32,
     /// ‖x_q‖²
-    pub(crate) energy: f32,
+    pub(crate) x_norm_sq: f32,
     /// Whether a value may be beyond the full scale, or not finite.
     pub(crate) clipped: bool,
 }
 
-/// Writes the codes of row `row` of x as words of the left factor.
+/// Writes the codes of row `row` of x as words of the lhs.
 pub(crate) fn code_row(
-    level: Level,
-    words: &mut [u32],
+    isa: Isa,
+    packed: &mut [u32],
     x: &[f32],
     ranges: &Ranges<'_>,
     row: usize,
-    number: Number,
+    packing: Packing,
 ) -> Row {
     let converter = ranges.input_converter(row);
     let mut converted = Converted::default();
-    code_words(level, words, x, &converter, (number, Side::Left), &mut converted);
+    pack_codes(isa, packed, x, &converter, (packing, Side::Left), &mut converted);
     let Converted { clipped, .. } = converted;
-    let step = step_of(level, converter.at(0).step(), x, clipped);
-    let energy = if ranges.has_weight_noise(row) {
-        squares_of_codes(level, x, &converter) * step * step
+    let step = step_of(isa, converter.at(0).step(), x, clipped);
+    let x_norm_sq = if ranges.has_weight_noise(row) {
+        squares_of_codes(isa, x, &converter) * step * step
     } else {
         0.0
     };
-    Row { step, energy, clipped }
+    Row { step, x_norm_sq, clipped }
 }
 
 /// Σ code²
-fn squares_of_codes(level: Level, x: &[f32], converter: &Converter<'_>) -> f32 {
+fn squares_of_codes(isa: Isa, x: &[f32], converter: &Converter<'_>) -> f32 {
     let mut squares = 0.0;
     for values in x.chunks(PIECE) {
         let mut codes = [0; PIECE];
         let codes = &mut codes[..values.len()];
-        let form = (Number::F32, Side::Left);
-        code_words(level, codes, values, converter, form, &mut Converted::default());
-        add_squares(level, bytemuck::cast_slice(codes), &mut squares);
+        let format = (Packing::F32, Side::Left);
+        pack_codes(isa, codes, values, converter, format, &mut Converted::default());
+        add_squares(isa, bytemuck::cast_slice(codes), &mut squares);
     }
     squares
 }
 
 /// ‖x_q‖² of row `row` of x, as the forward op has it.
-pub(crate) fn energy_of_row(
-    level: Level,
+pub(crate) fn x_norm_sq_of_row(
+    isa: Isa,
     x: &[f32],
     chain: &Chain,
     ranges: &Ranges<'_>,
@@ -65,41 +65,41 @@ pub(crate) fn energy_of_row(
 ) -> f32 {
     let mut converted = Scratch::<f32>::new(x.len());
     if chain.is_integer(x.len()) {
-        let words = bytemuck::cast_slice_mut(&mut converted);
-        code_row(level, words, x, ranges, row, Number::F32).energy
+        let packed = bytemuck::cast_slice_mut(&mut converted);
+        code_row(isa, packed, x, ranges, row, Packing::F32).x_norm_sq
     } else {
-        convert_row(level, &mut converted, x, chain, ranges, row).energy
+        convert_row(isa, &mut converted, x, chain, ranges, row).x_norm_sq
     }
 }
 
 /// Writes the codes of `rows` of x, which follow each other along the depth, as a row of words of
-/// the left factor, and returns what became of each.
+/// the lhs, and returns what became of each.
 pub(crate) fn code_rows(
-    level: Level,
-    words: &mut [u32],
+    isa: Isa,
+    packed: &mut [u32],
     x: &[f32],
     ranges: &Ranges<'_>,
     rows: Range<usize>,
-    number: Number,
-) -> [Row; MAX_GROUP] {
-    let depth = words.len();
-    // Of the left factor, what is beyond the last row may be any number: that of the right is 0.
+    packing: Packing,
+) -> [Row; MAX_VALUES_PER_WORD] {
+    let depth = packed.len();
+    // Of the lhs, what is beyond the last row may be any number: that of the right is 0.
     let row = |g: usize| (rows.start + g).min(rows.end - 1);
     let values = std::array::from_fn(|g| &x[row(g) * depth..][..depth]);
     let converters = std::array::from_fn(|g| ranges.input_converter(row(g)));
     let mut clipped = false;
-    words::code_rows(level, words, values, &converters, number, &mut clipped);
+    pack::pack_code_rows(isa, packed, values, &converters, packing, &mut clipped);
     std::array::from_fn(|g| {
-        let step = step_of(level, converters[g].at(0).step(), values[g], clipped);
-        Row { step, energy: 0.0, clipped }
+        let step = step_of(isa, converters[g].at(0).step(), values[g], clipped);
+        Row { step, x_norm_sq: 0.0, clipped }
     })
 }
 
 /// `step`, or NaN if one of `values` is not finite, which only clipped ones are.
-pub(super) fn step_of(level: Level, step: f32, values: &[f32], clipped: bool) -> f32 {
+pub(super) fn step_of(isa: Isa, step: f32, values: &[f32], clipped: bool) -> f32 {
     let mut poison = 0.0;
     if clipped {
-        add_poison(level, values, &mut poison);
+        add_poison(isa, values, &mut poison);
     }
     poisoned(step, poison)
 }
@@ -115,14 +115,14 @@ fn add_poison_body(values: &[f32], sum: &mut f32) {
     *sum += lane_sum(values.len(), |index| values[index] * 0.0);
 }
 
-for_each_level! {
+for_each_isa! {
     /// Adds 0, or NaN if a value is not finite.
     fn add_poison(values: &[f32], sum: &mut f32) = add_poison_body
 }
 
 /// Converts row `row` of x into `out`, which is not touched where the converter is off.
 pub(crate) fn convert_row(
-    level: Level,
+    isa: Isa,
     out: &mut [f32],
     x: &[f32],
     chain: &Chain,
@@ -133,14 +133,14 @@ pub(crate) fn convert_row(
     let converted = if chain.dac.is_off() {
         x
     } else {
-        convert(level, out, x, &ranges.input_converter(row), &mut clipped);
+        convert(isa, out, x, &ranges.input_converter(row), &mut clipped);
         out
     };
-    let mut energy = 0.0;
+    let mut x_norm_sq = 0.0;
     if ranges.has_weight_noise(row) {
-        add_squares(level, converted, &mut energy);
+        add_squares(isa, converted, &mut x_norm_sq);
     }
-    Row { step: 1.0, energy, clipped }
+    Row { step: 1.0, x_norm_sq, clipped }
 }
 
 #[inline(always)]
@@ -148,19 +148,19 @@ fn add_squares_body(values: &[f32], sum: &mut f32) {
     *sum += lane_sum(values.len(), |index| values[index] * values[index]);
 }
 
-for_each_level! {
+for_each_isa! {
     /// Adds Σ v², summed in 16 lanes.
     fn add_squares(values: &[f32], sum: &mut f32) = add_squares_body
 }
 
 /// Where sums over codes that sum to `sum` start.
-pub(crate) fn start_of(number: Number, sum: i32) -> i32 {
-    if number == Number::Byte { sum.wrapping_mul(-OFFSET) } else { 0 }
+pub(crate) fn zero_point_correction(packing: Packing, sum: i32) -> i32 {
+    if packing == Packing::I8 { sum.wrapping_mul(-OFFSET) } else { 0 }
 }
 
 /// What becomes of a number before it is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum OperandFormat {
     /// Nothing.
     Exact,
     /// It is converted to the nearest level.
@@ -169,26 +169,26 @@ pub(crate) enum Form {
     Code,
 }
 
-/// Writes `values`, which follow each other along the depth, as words of the right factor.
-pub(crate) fn line_of_words(
-    level: Level,
+/// Writes `values`, which follow each other along the depth, as words of the rhs.
+pub(crate) fn pack_line(
+    isa: Isa,
     line: &mut [u32],
     values: &[f32],
     converter: &Converter<'_>,
-    form: Form,
-    kind: Kind,
+    format: OperandFormat,
+    arithmetic: Arithmetic,
 ) -> Converted {
-    let number = kind.number(level);
+    let packing = arithmetic.packing(isa);
     let mut converted = Converted::default();
-    if form == Form::Code {
-        code_words(level, line, values, converter, (number, Side::Right), &mut converted);
+    if format == OperandFormat::Code {
+        pack_codes(isa, line, values, converter, (packing, Side::Right), &mut converted);
         return converted;
     }
-    if number == Number::F32 {
+    if packing == Packing::F32 {
         let numbers = bytemuck::cast_slice_mut(line);
-        write_numbers(level, numbers, values, converter, form, &mut converted.clipped);
-        if kind == Kind::Brain {
-            round_to_brain(level, numbers);
+        write_numbers(isa, numbers, values, converter, format, &mut converted.clipped);
+        if arithmetic == Arithmetic::Bf16 {
+            round_to_bf16(isa, numbers);
         }
         return converted;
     }
@@ -196,35 +196,36 @@ pub(crate) fn line_of_words(
         let mut buffer = [0.0; PIECE];
         let numbers = &mut buffer[..values.len()];
         let converter = converter.part(index * PIECE, values.len());
-        write_numbers(level, numbers, values, &converter, form, &mut converted.clipped);
-        let words = &mut line[number.words(index * PIECE)..][..number.words(values.len())];
-        narrow(level, words, numbers, number);
+        write_numbers(isa, numbers, values, &converter, format, &mut converted.clipped);
+        let packed =
+            &mut line[packing.packed_len(index * PIECE)..][..packing.packed_len(values.len())];
+        pack_floats(isa, packed, numbers, packing);
     }
     converted
 }
 
 /// Writes `values` as they are, or the levels nearest to them.
 fn write_numbers(
-    level: Level,
+    isa: Isa,
     numbers: &mut [f32],
     values: &[f32],
     converter: &Converter<'_>,
-    form: Form,
+    format: OperandFormat,
     clipped: &mut bool,
 ) {
-    if form == Form::Exact {
+    if format == OperandFormat::Exact {
         numbers.copy_from_slice(values);
     } else {
-        convert(level, numbers, values, converter, clipped);
+        convert(isa, numbers, values, converter, clipped);
     }
 }
 
 /// Quantizers for `columns` columns of w; of no effect where its converter is off.
 pub(crate) fn weight_quantizers(
-    level: Level,
+    isa: Isa,
     chain: &Chain,
     ranges: &Ranges<'_>,
     columns: usize,
 ) -> Quantizers {
-    Quantizers::new(level, chain.weight, columns, ranges.w_full_scale)
+    Quantizers::new(isa, chain.weight, columns, ranges.w_full_scale)
 }

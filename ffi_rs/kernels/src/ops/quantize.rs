@@ -1,9 +1,9 @@
 //! The quantizer alone.
 
 use super::operands::{Broadcast, extents, matrix};
+use crate::disjoint::DisjointMut;
+use crate::isa::Isa;
 use crate::quantizer::{Bits, Converter, Quantizers, convert};
-use crate::shared::SharedMut;
-use crate::simd::Level;
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 
 /// `Q(v) = clamp(rint(v / s), -Q, Q) · s` with `s = full_scale / Q`, `Q = 2^(bits-1) - 1`.
@@ -39,7 +39,7 @@ impl Op for Quantize {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         const ROWS: usize = 16;
-        let level = Level::detect();
+        let isa = Isa::detect();
         let &[rows, columns] = matrix(Self::NAME, "v", &inputs[0].fact())?;
         let v: &[f32] = inputs[0].data()?;
         let full_scale: &[f32] = inputs[1].data()?;
@@ -51,18 +51,18 @@ impl Op for Quantize {
         let scales = inputs[1].shape()[1];
         let by_row = Broadcast::new(full_scale, scales, rows);
         let shared = (scales > 1 && inputs[1].shape()[0] == 1)
-            .then(|| Quantizers::new(level, self.bits, scales, full_scale));
-        let out = SharedMut::new(out);
+            .then(|| Quantizers::new(isa, self.bits, scales, full_scale));
+        let out = DisjointMut::new(out);
         pool.run(rows.div_ceil(ROWS), &|chunk, _| {
             for row in chunk * ROWS..rows.min((chunk + 1) * ROWS) {
                 // SAFETY: each row is written by one chunk.
                 let out = unsafe { out.slice(row * columns, columns) };
                 let v = &v[row * columns..][..columns];
                 if scales == 1 {
-                    convert(level, out, v, &Converter::one(self.bits, by_row.get(row)), &mut false);
+                    convert(isa, out, v, &Converter::one(self.bits, by_row.get(row)), &mut false);
                 } else if let Some(quantizers) = &shared {
                     convert(
-                        level,
+                        isa,
                         out,
                         v,
                         &Converter::Each(quantizers.columns(0, columns)),

@@ -6,11 +6,11 @@
 //!
 //! where u is uniform on the 65536 midpoints of (0, 1).
 
+use crate::isa::for_each_isa;
 use crate::noise::SEEDED;
-use crate::number::{Number, OFFSET};
+use crate::pack::{MAX_VALUES_PER_WORD, join};
+use crate::packing::{OFFSET, Packing};
 use crate::quantizer::integer;
-use crate::simd::for_each_level;
-use crate::words::{MAX_GROUP, join};
 
 const LARGEST: f32 = 127.0;
 
@@ -55,7 +55,7 @@ fn raise_all_body(peaks: &mut [u32], others: &[u32]) {
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// Raises each of `peaks` to another peak.
     pub(super) fn raise_all(peaks: &mut [u32], others: &[u32]) = raise_all_body
 }
@@ -78,8 +78,8 @@ pub(super) struct Upstream<'a> {
 
 /// Where rounded rows of dz go.
 pub(super) struct Rounded<'a> {
-    /// Codes as words of a left factor.
-    pub(super) words: &'a mut [u32],
+    /// Codes as words of an lhs.
+    pub(super) packed: &'a mut [u32],
     /// Of each row, what a code stands for.
     pub(super) scales: &'a mut [f32],
     /// The lower halves of the random words.
@@ -89,9 +89,9 @@ pub(super) struct Rounded<'a> {
 }
 
 #[inline(always)]
-fn round_by_row_body(out: Rounded<'_>, upstream: &Upstream<'_>, number: Number) {
+fn round_by_row_body(out: Rounded<'_>, upstream: &Upstream<'_>, packing: Packing) {
     let columns = upstream.by_column.len();
-    let Rounded { words, scales, rest, peaks } = out;
+    let Rounded { packed, scales, rest, peaks } = out;
     if columns == 0 {
         return scales.fill(0.0);
     }
@@ -104,19 +104,20 @@ fn round_by_row_body(out: Rounded<'_>, upstream: &Upstream<'_>, number: Number) 
     }
     let random = upstream.random.chunks_exact(columns);
     let from = rows().zip(random).zip(inverses);
-    let to = words.chunks_exact_mut(number.words(columns)).zip(rest.chunks_exact_mut(columns));
-    for (((dz, random), inverse), (words, rest)) in from.zip(to) {
+    let to =
+        packed.chunks_exact_mut(packing.packed_len(columns)).zip(rest.chunks_exact_mut(columns));
+    for (((dz, random), inverse), (packed, rest)) in from.zip(to) {
         let row = Row { dz, factors: upstream.by_column, inverse, random };
-        round_row(words, rest, &row, number);
+        round_row(packed, rest, &row, packing);
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// Rounds at most [`SEEDED`] rows, each of a scale of its own, by the upper halves of random words.
     pub(super) fn round_by_row(
         out: Rounded<'_>,
         upstream: &Upstream<'_>,
-        number: Number,
+        packing: Packing,
     ) = round_by_row_body
 }
 
@@ -130,7 +131,7 @@ struct Row<'a> {
 }
 
 #[inline(always)]
-fn round_row(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number) {
+fn round_row(packed: &mut [u32], rest: &mut [u16], row: &Row<'_>, packing: Packing) {
     let count = rest.len();
     let (dz, factors, random) = (&row.dz[..count], &row.factors[..count], &row.random[..count]);
     let codes = dz
@@ -139,26 +140,26 @@ fn round_row(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number)
         .zip(random)
         .map(|((dz, factor), random)| round(dz * factor, row.inverse, (random >> 16) as u16));
     // What is behind the last number must not be looked at: 0 times anything finite.
-    if let Some(last) = words.last_mut() {
+    if let Some(last) = packed.last_mut() {
         *last = 0;
     }
-    match number {
-        Number::Byte => {
-            let bytes: &mut [u8] = &mut bytemuck::cast_slice_mut(words)[..count];
+    match packing {
+        Packing::I8 => {
+            let bytes: &mut [u8] = &mut bytemuck::cast_slice_mut(packed)[..count];
             for (byte, code) in bytes.iter_mut().zip(codes) {
                 *byte = (integer(code) + OFFSET) as u8;
             }
         }
-        Number::I16 => {
-            let halves: &mut [i16] = &mut bytemuck::cast_slice_mut(words)[..count];
+        Packing::I16 => {
+            let halves: &mut [i16] = &mut bytemuck::cast_slice_mut(packed)[..count];
             for (half, code) in halves.iter_mut().zip(codes) {
                 *half = integer(code) as i16;
             }
         }
-        Number::F32 | Number::Bf16 => {
-            let numbers: &mut [f32] = &mut bytemuck::cast_slice_mut(words)[..count];
-            for (number, code) in numbers.iter_mut().zip(codes) {
-                *number = code;
+        Packing::F32 | Packing::Bf16 => {
+            let numbers: &mut [f32] = &mut bytemuck::cast_slice_mut(packed)[..count];
+            for (packing, code) in numbers.iter_mut().zip(codes) {
+                *packing = code;
             }
         }
     }
@@ -170,26 +171,26 @@ fn round_row(words: &mut [u32], rest: &mut [u16], row: &Row<'_>, number: Number)
 /// Rows of dz that follow each other along the depth of dw, as many as a word holds; the others are
 /// not looked at.
 pub(super) struct Rows<'a> {
-    pub(super) dz: [&'a [f32]; MAX_GROUP],
+    pub(super) dz: [&'a [f32]; MAX_VALUES_PER_WORD],
     /// By row, what dz is multiplied by.
-    pub(super) factors: [f32; MAX_GROUP],
-    pub(super) bits: [&'a [u16]; MAX_GROUP],
+    pub(super) factors: [f32; MAX_VALUES_PER_WORD],
+    pub(super) bits: [&'a [u16]; MAX_VALUES_PER_WORD],
 }
 
 #[inline(always)]
 fn round_rows_body(
-    words: &mut [u32],
+    packed: &mut [u32],
     sums: &mut [i32],
     rows: &Rows<'_>,
     inverse: &[f32],
-    number: Number,
+    packing: Packing,
 ) {
-    match number.group() {
-        4 => round_rows_by::<4>(words, sums, rows, inverse),
-        2 => round_rows_by::<2>(words, sums, rows, inverse),
+    match packing.values_per_word() {
+        4 => round_rows_by::<4>(packed, sums, rows, inverse),
+        2 => round_rows_by::<2>(packed, sums, rows, inverse),
         _ => {
             let bits = rows.bits[0].iter().zip(inverse);
-            for ((word, dz), (bits, inverse)) in words.iter_mut().zip(rows.dz[0]).zip(bits) {
+            for ((word, dz), (bits, inverse)) in packed.iter_mut().zip(rows.dz[0]).zip(bits) {
                 *word = round(dz * rows.factors[0], *inverse, *bits).to_bits();
             }
         }
@@ -198,12 +199,12 @@ fn round_rows_body(
 
 #[inline(always)]
 fn round_rows_by<const GROUP: usize>(
-    words: &mut [u32],
+    packed: &mut [u32],
     sums: &mut [i32],
     rows: &Rows<'_>,
     inverse: &[f32],
 ) {
-    let count = words.len();
+    let count = packed.len();
     let (sums, inverse) = (&mut sums[..count], &inverse[..count]);
     let dz: [&[f32]; GROUP] = std::array::from_fn(|g| &rows.dz[g][..count]);
     let bits: [&[u16]; GROUP] = std::array::from_fn(|g| &rows.bits[g][..count]);
@@ -213,20 +214,20 @@ fn round_rows_by<const GROUP: usize>(
             let t = dz[g][index] * rows.factors[g];
             *code = integer(round(t, inverse[index], bits[g][index])) as u32;
         }
-        words[index] = join(codes);
+        packed[index] = join(codes);
         let sum = codes.into_iter().fold(0, u32::wrapping_add);
         sums[index] = sums[index].wrapping_add(sum as i32);
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// Writes a row of words of the codes of `rows`, each column of its own scale, and adds them to
     /// the `sums` of the columns if they are integers.
     pub(super) fn round_rows(
-        words: &mut [u32],
+        packed: &mut [u32],
         sums: &mut [i32],
         rows: &Rows<'_>,
         inverse: &[f32],
-        number: Number,
+        packing: Packing,
     ) = round_rows_body
 }

@@ -7,7 +7,7 @@ use super::{
     Bits, Columns, Quantizer, bits_of_code, code_and_distance, code_of_bits, integer,
     integer_of_bits_sum, within,
 };
-use crate::simd::for_each_level;
+use crate::isa::for_each_isa;
 
 /// Values of a row that are on their way through the chain at a time.
 pub(crate) const PIECE: usize = 256;
@@ -300,7 +300,7 @@ pub(crate) fn mask_invalid(out: &mut [f32], values: &[f32]) {
     }
 }
 
-for_each_level! {
+for_each_isa! {
     /// Writes the levels nearest to `values`; sets `clipped` if not all of them are within their
     /// full scales.
     pub(crate) fn convert(

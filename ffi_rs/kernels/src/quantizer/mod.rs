@@ -15,8 +15,8 @@ pub(crate) use converter::{
     mask, mask_invalid, padded, through,
 };
 
+use crate::isa::{Isa, for_each_isa};
 use crate::scratch::Scratch;
-use crate::simd::{Level, for_each_level};
 use crate::{Attrs, Error};
 
 /// Resolution of a converter.
@@ -215,7 +215,7 @@ pub(crate) struct Quantizers {
 impl Quantizers {
     /// The quantizers of `bits` of `count` columns, of which each has its full scale, or all have
     /// the one.
-    pub(crate) fn new(level: Level, bits: Bits, count: usize, full_scale: &[f32]) -> Self {
+    pub(crate) fn new(isa: Isa, bits: Bits, count: usize, full_scale: &[f32]) -> Self {
         let mut scales = std::array::from_fn(|_| Scratch::new(count));
         let [full_scales, steps, divisors, inverses] =
             scales.each_mut().map(|scale| &mut scale[..count]);
@@ -223,7 +223,7 @@ impl Quantizers {
         if full_scale.len() == count {
             full_scales.copy_from_slice(full_scale);
             let derived = [steps, divisors, inverses];
-            derive_scales(level, derived, full_scales, bits, &mut reciprocals);
+            derive_scales(isa, derived, full_scales, bits, &mut reciprocals);
         } else {
             let quantizer = bits.quantizer(full_scale[0]);
             reciprocals = quantizer.has_reciprocal();
@@ -283,7 +283,7 @@ fn derive_scales_body(
     *reciprocals = without == 0;
 }
 
-for_each_level! {
+for_each_isa! {
     /// Writes the steps of columns with these full scales, the divisors and their reciprocals, and
     /// whether all of the latter are as good as a division.
     fn derive_scales(
@@ -374,11 +374,11 @@ mod tests {
                 })
                 .filter(|value| value.is_finite())
                 .collect();
-            let each = Quantizers::new(Level::detect(), Bits(bits), values.len(), &[full_scale]);
+            let each = Quantizers::new(Isa::detect(), Bits(bits), values.len(), &[full_scale]);
             let each = Converter::Each(each.columns(0, values.len()));
             for converter in [Converter::one(Bits(bits), full_scale), each] {
                 let mut got = vec![0.0; values.len()];
-                convert(Level::detect(), &mut got, &values, &converter, &mut false);
+                convert(Isa::detect(), &mut got, &values, &converter, &mut false);
                 for (got, value) in got.iter().zip(&values) {
                     prop_assert_eq!(got.to_bits(), quantizer.value(*value).to_bits());
                 }

@@ -2,24 +2,24 @@
 
 use std::arch::aarch64::*;
 
-use super::Dot;
+use super::DotIsa;
 
-dot! {
+dot_isa! {
     /// One f32, NEON.
-    BaselineFloats: 4 words, float32x4_t => float32x4_t, true {
+    BaselineF32: 4 words, float32x4_t => float32x4_t, true {
         zero: vdupq_n_f32(0.0),
         sums: vld1q_f32,
         words: vld1q_f32,
         splat: |word| vdupq_n_f32(f32::from_bits(word)),
         add: |sums, left, right| vfmaq_f32(sums, left, right),
         store: |sums, to| vst1q_f32(to, sums),
-        store_scaled: |sums, scale, onto, to| store_scaled_4(sums, scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_4(sums, scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// Two i16, NEON.
-    BaselinePairs: 4 words, int16x8_t => int32x4_t, false {
+    BaselineI16: 4 words, int16x8_t => int32x4_t, false {
         zero: vdupq_n_s32(0),
         sums: vld1q_s32,
         words: vld1q_s16,
@@ -30,13 +30,13 @@ dot! {
             vaddq_s32(sums, vpaddq_s32(low, high))
         },
         store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
-        store_scaled: |sums, scale, onto, to| store_scaled_4(vcvtq_f32_s32(sums), scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_4(vcvtq_f32_s32(sums), scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// Four i8, NEON with dotprod.
-    NeonBytes: 4 words, int8x16_t => int32x4_t, false {
+    NeonI8: 4 words, int8x16_t => int32x4_t, false {
         zero: vdupq_n_s32(0),
         sums: vld1q_s32,
         words: vld1q_s8,
@@ -54,17 +54,17 @@ dot! {
             sums
         },
         store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
-        store_scaled: |sums, scale, onto, to| store_scaled_4(vcvtq_f32_s32(sums), scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_4(vcvtq_f32_s32(sums), scale, add_to, to),
     }
 }
 
-/// See [`Dot::store_scaled`].
+/// See [`DotIsa::store_scaled`].
 #[inline(always)]
-unsafe fn store_scaled_4(sums: float32x4_t, scale: *const f32, onto: bool, to: *mut f32) {
+unsafe fn store_scaled_4(sums: float32x4_t, scale: *const f32, add_to: bool, to: *mut f32) {
     // SAFETY: as the caller's.
     unsafe {
         let scaled = vmulq_f32(sums, vld1q_f32(scale));
-        let before = if onto { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
+        let before = if add_to { vld1q_f32(to) } else { vdupq_n_f32(0.0) };
         vst1q_f32(to, vaddq_f32(scaled, before));
     }
 }

@@ -1,5 +1,5 @@
-//! Registers of numbers, for each CPU level: their products, squares of them turned, and random words.
-//! Here are the intrinsics of this crate, but for hints.
+//! Registers of numbers, for each instruction set: their products, transposes of squares
+//! of them, and random words. Here are the intrinsics of this crate, but for hints.
 
 /// A register of 32-bit words of one or more numbers, and how products of words are added to a
 /// register of sums.
@@ -8,11 +8,11 @@
 ///
 /// The methods may run only on a CPU that has the instruction set of the type, and are to be
 /// inlined into a function compiled for it.
-pub(crate) unsafe trait Dot {
+pub(crate) unsafe trait DotIsa {
     /// Words of a register, and sums of one.
     const LEN: usize;
     /// Whether stored sums can be loaded and gone on with: those of floats.
-    const CAN_GO_ON: bool;
+    const CAN_ACCUMULATE: bool;
 
     /// A register of words.
     type Words: Copy;
@@ -38,14 +38,14 @@ pub(crate) unsafe trait Dot {
     unsafe fn store(sums: Self::Sums, to: *mut f32);
 
     /// The same, each sum times its `scale`, of which there are `LEN`; adds to what is there if
-    /// `onto`.
-    unsafe fn store_scaled(sums: Self::Sums, scale: *const f32, onto: bool, to: *mut f32);
+    /// `add_to`.
+    unsafe fn store_scaled(sums: Self::Sums, scale: *const f32, add_to: bool, to: *mut f32);
 }
 
-macro_rules! dot {
+macro_rules! dot_isa {
     (
         $(#[$meta:meta])*
-        $name:ident: $len:literal words, $words:ty => $sums:ty, $can_go_on:literal {
+        $name:ident: $len:literal words, $words:ty => $sums:ty, $can_accumulate:literal {
             zero: $zero:expr,
             sums: $load_sums:expr,
             words: $load_words:expr,
@@ -60,9 +60,9 @@ macro_rules! dot {
 
         // SAFETY: the intrinsics need what the trait asks of its callers.
         #[allow(unused_unsafe, clippy::redundant_closure_call)]
-        unsafe impl Dot for $name {
+        unsafe impl DotIsa for $name {
             const LEN: usize = $len;
-            const CAN_GO_ON: bool = $can_go_on;
+            const CAN_ACCUMULATE: bool = $can_accumulate;
 
             type Words = $words;
             type Sums = $sums;
@@ -107,11 +107,11 @@ macro_rules! dot {
             unsafe fn store_scaled(
                 sums: Self::Sums,
                 scale: *const f32,
-                onto: bool,
+                add_to: bool,
                 to: *mut f32,
             ) {
                 // SAFETY: as above, and for the elements.
-                unsafe { ($store_scaled)(sums, scale, onto, to) }
+                unsafe { ($store_scaled)(sums, scale, add_to, to) }
             }
         }
     };

@@ -1,25 +1,25 @@
 //! One word at a time, on every other CPU.
 
-use super::Dot;
+use super::DotIsa;
 
-dot! {
+dot_isa! {
     /// One f32.
-    BaselineFloats: 1 words, f32 => f32, true {
+    BaselineF32: 1 words, f32 => f32, true {
         zero: 0.0,
         sums: |from: *const f32| *from,
         words: |from: *const f32| *from,
         splat: f32::from_bits,
         add: |sums: f32, left: f32, right: f32| left * right + sums,
         store: |sums, to: *mut f32| *to = sums,
-        store_scaled: |sums: f32, scale: *const f32, onto: bool, to: *mut f32| {
-            *to = sums * *scale + if onto { *to } else { 0.0 };
+        store_scaled: |sums: f32, scale: *const f32, add_to: bool, to: *mut f32| {
+            *to = sums * *scale + if add_to { *to } else { 0.0 };
         },
     }
 }
 
-dot! {
+dot_isa! {
     /// Two i16.
-    BaselinePairs: 1 words, u32 => i32, false {
+    BaselineI16: 1 words, u32 => i32, false {
         zero: 0,
         sums: |from: *const i32| *from,
         words: |from: *const u32| *from,
@@ -30,8 +30,8 @@ dot! {
             sums.wrapping_add(low).wrapping_add(high)
         },
         store: |sums: i32, to: *mut f32| *to = sums as f32,
-        store_scaled: |sums: i32, scale: *const f32, onto: bool, to: *mut f32| {
-            *to = sums as f32 * *scale + if onto { *to } else { 0.0 };
+        store_scaled: |sums: i32, scale: *const f32, add_to: bool, to: *mut f32| {
+            *to = sums as f32 * *scale + if add_to { *to } else { 0.0 };
         },
     }
 }

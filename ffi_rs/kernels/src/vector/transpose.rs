@@ -1,4 +1,4 @@
-//! Squares of words, turned in registers.
+//! Squares of words, transposed in registers.
 
 /// Writes word `d` of row `r` to `to[d · stride + r]`, for eight rows of eight words.
 ///
@@ -81,10 +81,10 @@ pub(crate) unsafe fn transpose_16(rows: [*const u32; 16], to: *mut u32, stride: 
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) unsafe fn transpose_8(_: [*const u32; 8], _: *mut u32, _: usize) {
-    unreachable!("only levels with AVX2 transpose in registers");
+    unreachable!("only instruction sets with AVX2 transpose in registers");
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) unsafe fn transpose_16(_: [*const u32; 16], _: *mut u32, _: usize) {
-    unreachable!("only levels with AVX-512 transpose in registers");
+    unreachable!("only instruction sets with AVX-512 transpose in registers");
 }

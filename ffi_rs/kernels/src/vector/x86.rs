@@ -2,158 +2,158 @@
 
 use std::arch::x86_64::*;
 
-use super::Dot;
+use super::DotIsa;
 
-dot! {
+dot_isa! {
     /// One f32, SSE2.
-    BaselineFloats: 4 words, __m128 => __m128, true {
+    BaselineF32: 4 words, __m128 => __m128, true {
         zero: _mm_setzero_ps(),
         sums: _mm_loadu_ps,
         words: _mm_loadu_ps,
         splat: |word| _mm_set1_ps(f32::from_bits(word)),
         add: |sums, left, right| _mm_add_ps(_mm_mul_ps(left, right), sums),
         store: |sums, to| _mm_storeu_ps(to, sums),
-        store_scaled: |sums, scale, onto, to| store_scaled_4(sums, scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_4(sums, scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// One f32, AVX2 and FMA.
-    Avx2Floats: 8 words, __m256 => __m256, true {
+    Avx2F32: 8 words, __m256 => __m256, true {
         zero: _mm256_setzero_ps(),
         sums: _mm256_loadu_ps,
         words: _mm256_loadu_ps,
         splat: |word| _mm256_set1_ps(f32::from_bits(word)),
         add: |sums, left, right| _mm256_fmadd_ps(left, right, sums),
         store: |sums, to| _mm256_storeu_ps(to, sums),
-        store_scaled: |sums, scale, onto, to| store_scaled_8(sums, scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_8(sums, scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// One f32, AVX-512.
-    Avx512Floats: 16 words, __m512 => __m512, true {
+    Avx512F32: 16 words, __m512 => __m512, true {
         zero: _mm512_setzero_ps(),
         sums: _mm512_loadu_ps,
         words: _mm512_loadu_ps,
         splat: |word| _mm512_set1_ps(f32::from_bits(word)),
         add: |sums, left, right| _mm512_fmadd_ps(left, right, sums),
         store: |sums, to| _mm512_storeu_ps(to, sums),
-        store_scaled: |sums, scale, onto, to| store_scaled_16(sums, scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_16(sums, scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// Two i16, SSE2.
-    BaselinePairs: 4 words, __m128i => __m128i, false {
+    BaselineI16: 4 words, __m128i => __m128i, false {
         zero: _mm_setzero_si128(),
         sums: _mm_loadu_si128,
         words: _mm_loadu_si128,
         splat: |word: u32| _mm_set1_epi32(word as i32),
         add: |sums, left, right| _mm_add_epi32(sums, _mm_madd_epi16(left, right)),
         store: |sums, to| _mm_storeu_ps(to, _mm_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale, onto, to| store_scaled_4(_mm_cvtepi32_ps(sums), scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_4(_mm_cvtepi32_ps(sums), scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// Two i16, AVX2.
-    Avx2Pairs: 8 words, __m256i => __m256i, false {
+    Avx2I16: 8 words, __m256i => __m256i, false {
         zero: _mm256_setzero_si256(),
         sums: _mm256_loadu_si256,
         words: _mm256_loadu_si256,
         splat: |word: u32| _mm256_set1_epi32(word as i32),
         add: |sums, left, right| _mm256_add_epi32(sums, _mm256_madd_epi16(left, right)),
         store: |sums, to| _mm256_storeu_ps(to, _mm256_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale, onto, to| store_scaled_8(_mm256_cvtepi32_ps(sums), scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_8(_mm256_cvtepi32_ps(sums), scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// Two i16, AVX-512.
-    Avx512Pairs: 16 words, __m512i => __m512i, false {
+    Avx512I16: 16 words, __m512i => __m512i, false {
         zero: _mm512_setzero_si512(),
         sums: _mm512_loadu_epi32,
         words: _mm512_loadu_epi32,
         splat: |word: u32| _mm512_set1_epi32(word as i32),
         add: |sums, left, right| _mm512_add_epi32(sums, _mm512_madd_epi16(left, right)),
         store: |sums, to| _mm512_storeu_ps(to, _mm512_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale, onto, to| store_scaled_16(_mm512_cvtepi32_ps(sums), scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_16(_mm512_cvtepi32_ps(sums), scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// Four bytes, u8 on the left and i8 on the right, AVX-VNNI.
-    Avx2Bytes: 8 words, __m256i => __m256i, false {
+    Avx2I8: 8 words, __m256i => __m256i, false {
         zero: _mm256_setzero_si256(),
         sums: _mm256_loadu_si256,
         words: _mm256_loadu_si256,
         splat: |word: u32| _mm256_set1_epi32(word as i32),
         add: |sums, left, right| _mm256_dpbusd_avx_epi32(sums, left, right),
         store: |sums, to| _mm256_storeu_ps(to, _mm256_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale, onto, to| store_scaled_8(_mm256_cvtepi32_ps(sums), scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_8(_mm256_cvtepi32_ps(sums), scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// Four bytes, u8 on the left and i8 on the right, AVX-512 VNNI.
-    Avx512Bytes: 16 words, __m512i => __m512i, false {
+    Avx512I8: 16 words, __m512i => __m512i, false {
         zero: _mm512_setzero_si512(),
         sums: _mm512_loadu_epi32,
         words: _mm512_loadu_epi32,
         splat: |word: u32| _mm512_set1_epi32(word as i32),
         add: |sums, left, right| _mm512_dpbusd_epi32(sums, left, right),
         store: |sums, to| _mm512_storeu_ps(to, _mm512_cvtepi32_ps(sums)),
-        store_scaled: |sums, scale, onto, to| store_scaled_16(_mm512_cvtepi32_ps(sums), scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_16(_mm512_cvtepi32_ps(sums), scale, add_to, to),
     }
 }
 
-dot! {
+dot_isa! {
     /// Two bfloat16, AVX-512 BF16.
-    Avx512Brains: 16 words, __m512i => __m512, true {
+    Avx512Bf16Words: 16 words, __m512i => __m512, true {
         zero: _mm512_setzero_ps(),
         sums: _mm512_loadu_ps,
         words: _mm512_loadu_epi32,
         splat: |word: u32| _mm512_set1_epi32(word as i32),
         add: |sums, left: __m512i, right: __m512i| {
             // The types name the same register.
-            let brains = |words| std::mem::transmute::<__m512i, __m512bh>(words);
-            _mm512_dpbf16_ps(sums, brains(left), brains(right))
+            let bf16s = |words| std::mem::transmute::<__m512i, __m512bh>(words);
+            _mm512_dpbf16_ps(sums, bf16s(left), bf16s(right))
         },
         store: |sums, to| _mm512_storeu_ps(to, sums),
-        store_scaled: |sums, scale, onto, to| store_scaled_16(sums, scale, onto, to),
+        store_scaled: |sums, scale, add_to, to| store_scaled_16(sums, scale, add_to, to),
     }
 }
 
-/// See [`Dot::store_scaled`].
+/// See [`DotIsa::store_scaled`].
 #[inline(always)]
-unsafe fn store_scaled_4(sums: __m128, scale: *const f32, onto: bool, to: *mut f32) {
+unsafe fn store_scaled_4(sums: __m128, scale: *const f32, add_to: bool, to: *mut f32) {
     // SAFETY: as the caller's.
     unsafe {
         let scaled = _mm_mul_ps(sums, _mm_loadu_ps(scale));
-        let before = if onto { _mm_loadu_ps(to) } else { _mm_setzero_ps() };
+        let before = if add_to { _mm_loadu_ps(to) } else { _mm_setzero_ps() };
         _mm_storeu_ps(to, _mm_add_ps(scaled, before));
     }
 }
 
-/// See [`Dot::store_scaled`].
+/// See [`DotIsa::store_scaled`].
 #[inline(always)]
-unsafe fn store_scaled_8(sums: __m256, scale: *const f32, onto: bool, to: *mut f32) {
+unsafe fn store_scaled_8(sums: __m256, scale: *const f32, add_to: bool, to: *mut f32) {
     // SAFETY: as the caller's.
     unsafe {
         let scaled = _mm256_mul_ps(sums, _mm256_loadu_ps(scale));
-        let before = if onto { _mm256_loadu_ps(to) } else { _mm256_setzero_ps() };
+        let before = if add_to { _mm256_loadu_ps(to) } else { _mm256_setzero_ps() };
         _mm256_storeu_ps(to, _mm256_add_ps(scaled, before));
     }
 }
 
-/// See [`Dot::store_scaled`].
+/// See [`DotIsa::store_scaled`].
 #[inline(always)]
-unsafe fn store_scaled_16(sums: __m512, scale: *const f32, onto: bool, to: *mut f32) {
+unsafe fn store_scaled_16(sums: __m512, scale: *const f32, add_to: bool, to: *mut f32) {
     // SAFETY: as the caller's.
     unsafe {
         let scaled = _mm512_mul_ps(sums, _mm512_loadu_ps(scale));
-        let before = if onto { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
+        let before = if add_to { _mm512_loadu_ps(to) } else { _mm512_setzero_ps() };
         _mm512_storeu_ps(to, _mm512_add_ps(scaled, before));
     }
 }

@@ -60,5 +60,5 @@ pub(crate) unsafe fn xoshiro_8(state: &mut [[u64; 8]; 4], out: &mut [[[u32; 16];
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) unsafe fn xoshiro_8(_: &mut [[u64; 8]; 4], _: &mut [[[u32; 16]; 2]], _: u32) {
-    unreachable!("only levels with AVX2 draw in its registers");
+    unreachable!("only instruction sets with AVX2 draw in its registers");
 }

@@ -1,12 +1,12 @@
-//! One body, compiled once for each CPU level and picked at run time; portable but for what it asks of
-//! `vector`.
+//! Instruction sets: one body is compiled once for each of them, and picked at run time. It is
+//! portable but for what it asks of `vector`.
 
 use std::sync::OnceLock;
 
 /// The instruction sets that a body is compiled for. A value above the baseline is proof that
-/// this CPU has them: only [`Level::detect`] makes one.
+/// this CPU has them: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
+pub(crate) enum Isa {
     /// What every CPU of the target has: SSE2 on x86-64, NEON on AArch64.
     Baseline,
     /// The same, and dotprod of AArch64: sums of 8-bit products.
@@ -20,67 +20,66 @@ pub(crate) enum Level {
     /// The same, and AVX-512 VNNI.
     Avx512Vnni,
     /// The same, and AVX-512 BF16: sums of bfloat16 products.
-    Avx512Brain,
+    Avx512Bf16,
 }
 
-/// The levels by the names that `LUMINA_MAX_SIMD` takes, best first.
-const LEVELS: [(&str, Level); 7] = [
-    ("avx512bf16", Level::Avx512Brain),
-    ("avx512vnni", Level::Avx512Vnni),
-    ("avx512", Level::Avx512),
-    ("avx2vnni", Level::Avx2Vnni),
-    ("avx2", Level::Avx2),
-    ("dotprod", Level::NeonDotprod),
-    ("baseline", Level::Baseline),
+/// The instruction sets by the names that `LUMINA_MAX_SIMD` takes, best first.
+const ISAS: [(&str, Isa); 7] = [
+    ("avx512bf16", Isa::Avx512Bf16),
+    ("avx512vnni", Isa::Avx512Vnni),
+    ("avx512", Isa::Avx512),
+    ("avx2vnni", Isa::Avx2Vnni),
+    ("avx2", Isa::Avx2),
+    ("dotprod", Isa::NeonDotprod),
+    ("baseline", Isa::Baseline),
 ];
 
-impl Level {
-    /// The best level of this CPU, or the best one up to that which `LUMINA_MAX_SIMD` names: a
+impl Isa {
+    /// The best one of this CPU, or the best up to that which `LUMINA_MAX_SIMD` names: a
     /// test's way to run every variant on one machine.
     pub(crate) fn detect() -> Self {
-        static LEVEL: OnceLock<Level> = OnceLock::new();
-        *LEVEL.get_or_init(|| {
+        static ISA: OnceLock<Isa> = OnceLock::new();
+        *ISA.get_or_init(|| {
             let name = std::env::var("LUMINA_MAX_SIMD").unwrap_or_default();
             let highest =
-                LEVELS.iter().find(|(of, _)| *of == name).map_or(LEVELS[0].1, |(_, level)| *level);
-            let levels = LEVELS.into_iter().map(|(_, level)| level);
-            levels
-                .filter(|level| *level <= highest)
-                .find(|level| level.is_of_this_cpu())
+                ISAS.iter().find(|(of, _)| *of == name).map_or(ISAS[0].1, |(_, isa)| *isa);
+            let isas = ISAS.into_iter().map(|(_, isa)| isa);
+            isas.filter(|isa| *isa <= highest)
+                .find(|isa| isa.is_available())
                 .unwrap_or(Self::Baseline)
         })
     }
 
     /// Whether one instruction multiplies and sums 8-bit integers.
     pub(crate) fn has_byte_products(self) -> bool {
-        matches!(self, Self::NeonDotprod | Self::Avx2Vnni | Self::Avx512Vnni | Self::Avx512Brain)
+        matches!(self, Self::NeonDotprod | Self::Avx2Vnni | Self::Avx512Vnni | Self::Avx512Bf16)
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn is_of_this_cpu(self) -> bool {
+    fn is_available(self) -> bool {
         match self {
             Self::Baseline => true,
             Self::NeonDotprod => false,
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            Self::Avx2Vnni => Self::Avx2.is_of_this_cpu() && is_x86_feature_detected!("avxvnni"),
+            Self::Avx2Vnni => Self::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
             Self::Avx512 => {
-                Self::Avx2.is_of_this_cpu()
+                Self::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
             Self::Avx512Vnni => {
-                Self::Avx512.is_of_this_cpu() && is_x86_feature_detected!("avx512vnni")
+                Self::Avx512.is_available() && is_x86_feature_detected!("avx512vnni")
             }
-            Self::Avx512Brain => {
-                Self::Avx512Vnni.is_of_this_cpu() && is_x86_feature_detected!("avx512bf16")
+            Self::Avx512Bf16 => {
+                Self::Avx512Vnni.is_available() && is_x86_feature_detected!("avx512bf16")
             }
         }
     }
 
     #[cfg(target_arch = "aarch64")]
-    fn is_of_this_cpu(self) -> bool {
+    fn is_available(self) -> bool {
         match self {
             Self::Baseline => true,
             Self::NeonDotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
@@ -89,7 +88,7 @@ impl Level {
     }
 
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    fn is_of_this_cpu(self) -> bool {
+    fn is_available(self) -> bool {
         self == Self::Baseline
     }
 }
@@ -99,7 +98,7 @@ impl Level {
 #[repr(align(64))]
 pub(crate) struct Aligned<T>(pub(crate) T);
 
-/// Σ term(index) for `index < count`, summed in 16 lanes whatever the level.
+/// Σ term(index) for `index < count`, summed in 16 lanes whatever the instruction set.
 #[inline(always)]
 pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
     const LANES: usize = 16;
@@ -138,29 +137,29 @@ pub(crate) fn prefetch_all<T>(values: &[T]) {
     }
 }
 
-/// Defines `fn name(level, args)`, which runs `body(args)` compiled for that level, or, of `fn
-/// name(level; args)`, `body(level, args)`.
+/// Defines `fn name(isa, args)`, which runs `body(args)` compiled for that instruction set, or, of `fn
+/// name(isa; args)`, `body(isa, args)`.
 ///
 /// `body` must be `#[inline(always)]`.
-macro_rules! for_each_level {
+macro_rules! for_each_isa {
     (
         $(#[$meta:meta])*
-        $vis:vis fn $name:ident(level; $($arg:ident: $ty:ty),* $(,)?) = $body:ident
+        $vis:vis fn $name:ident(isa; $($arg:ident: $ty:ty),* $(,)?) = $body:ident
     ) => {
         $(#[$meta])*
-        $vis fn $name(level: $crate::simd::Level, $($arg: $ty),*) {
-            $crate::simd::for_each_level! {
-                fn dispatch(of: $crate::simd::Level, $($arg: $ty),*) = $body
+        $vis fn $name(isa: $crate::isa::Isa, $($arg: $ty),*) {
+            $crate::isa::for_each_isa! {
+                fn dispatch(of: $crate::isa::Isa, $($arg: $ty),*) = $body
             }
-            dispatch(level, level, $($arg),*);
+            dispatch(isa, isa, $($arg),*);
         }
     };
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$meta])*
-        $vis fn $name(level: $crate::simd::Level, $($arg: $ty),*) {
+        $vis fn $name(isa: $crate::isa::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
-                use $crate::simd::Level;
+                use $crate::isa::Isa;
 
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $ty),*) {
@@ -172,23 +171,23 @@ macro_rules! for_each_level {
                     $body($($arg),*)
                 }
 
-                match level {
-                    Level::Avx512 | Level::Avx512Vnni | Level::Avx512Brain => {
-                        // SAFETY: these levels exist only where `detect` saw the features.
+                match isa {
+                    Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 => {
+                        // SAFETY: these values exist only where `detect` saw the features.
                         unsafe { avx512($($arg),*) }
                     }
-                    // SAFETY: these levels exist only where `detect` saw the features.
-                    Level::Avx2 | Level::Avx2Vnni => unsafe { avx2($($arg),*) },
-                    Level::Baseline | Level::NeonDotprod => $body($($arg),*),
+                    // SAFETY: these values exist only where `detect` saw the features.
+                    Isa::Avx2 | Isa::Avx2Vnni => unsafe { avx2($($arg),*) },
+                    Isa::Baseline | Isa::NeonDotprod => $body($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
             {
-                let _ = level;
+                let _ = isa;
                 $body($($arg),*)
             }
         }
     };
 }
 
-pub(crate) use for_each_level;
+pub(crate) use for_each_isa;

@@ -10,7 +10,7 @@ use crate::scratch::Scratch;
 
 /// A mutable slice of which each chunk of a parallel loop takes its own pieces.
 #[derive(Clone, Copy)]
-pub(crate) struct SharedMut<'a, T> {
+pub(crate) struct DisjointMut<'a, T> {
     start: *mut T,
     len: usize,
     owner: PhantomData<&'a mut [T]>,
@@ -18,9 +18,9 @@ pub(crate) struct SharedMut<'a, T> {
 
 // SAFETY: it only hands out `&mut [T]` to disjoint ranges (the contract of `slice`), which may be
 // used on any thread where `T` may.
-unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
+unsafe impl<T: Send> Sync for DisjointMut<'_, T> {}
 
-impl<'a, T> SharedMut<'a, T> {
+impl<'a, T> DisjointMut<'a, T> {
     pub(crate) fn new(data: &'a mut [T]) -> Self {
         Self { start: data.as_mut_ptr(), len: data.len(), owner: PhantomData }
     }
@@ -51,12 +51,12 @@ impl<'a, T> SharedMut<'a, T> {
     }
 }
 
-/// Maxima of numbers that are not negative, each of what several chunks find.
+/// AtomicMax of numbers that are not negative, each of what several chunks find.
 ///
 /// The order in which they come does not matter, so that the number of threads changes no bit.
-pub(crate) struct Maxima<'a>(&'a [AtomicU32]);
+pub(crate) struct AtomicMax<'a>(&'a [AtomicU32]);
 
-impl<'a> Maxima<'a> {
+impl<'a> AtomicMax<'a> {
     /// In `data`, from 0 on.
     pub(crate) fn new(data: &'a mut [f32]) -> Self {
         data.fill(0.0);
@@ -73,7 +73,7 @@ impl<'a> Maxima<'a> {
 }
 
 /// A buffer of which chunks of one stage write their own pieces, and those of later stages read.
-pub(crate) struct Staged<T> {
+pub(crate) struct StageBuffer<T> {
     start: *mut T,
     len: usize,
     /// What `start` points into.
@@ -81,12 +81,12 @@ pub(crate) struct Staged<T> {
 }
 
 // SAFETY: the memory is its own, as that of a vector is.
-unsafe impl<T: Send> Send for Staged<T> {}
+unsafe impl<T: Send> Send for StageBuffer<T> {}
 // SAFETY: who writes and who reads is the contract of `write` and `read`; values are handed from
 // thread to thread as by `&[T]` and `&mut [T]`.
-unsafe impl<T: Send + Sync> Sync for Staged<T> {}
+unsafe impl<T: Send + Sync> Sync for StageBuffer<T> {}
 
-impl<T: Pod> Staged<T> {
+impl<T: Pod> StageBuffer<T> {
     /// `len` numbers, which hold anything until they are written.
     pub(crate) fn scratch(len: usize) -> Self {
         let mut memory = Scratch::new(len);
@@ -94,7 +94,7 @@ impl<T: Pod> Staged<T> {
     }
 }
 
-impl<T: Copy> Staged<T> {
+impl<T: Copy> StageBuffer<T> {
     /// `len` times `value`.
     pub(crate) fn new(value: T, len: usize) -> Self {
         let mut memory = Scratch::new(len);
@@ -107,7 +107,7 @@ impl<T: Copy> Staged<T> {
     }
 }
 
-impl<T> Staged<T> {
+impl<T> StageBuffer<T> {
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -1,66 +1,78 @@
-//! The weights as the right factor of x·w.
+//! The weights, packed as the rhs of x·w.
 
 use std::ops::Range;
 
 use super::operands::{Chain, Sizes, Weights};
-use super::prepare::{Form, line_of_words, poisoned, start_of, step_of};
-use crate::gemm::Right;
-use crate::number::{Kind, Number};
+use super::prepare::{OperandFormat, pack_line, poisoned, step_of, zero_point_correction};
+use crate::disjoint::StageBuffer;
+use crate::gemm::Rhs;
+use crate::isa::{Isa, for_each_isa};
+use crate::pack::{TRANSPOSED, join, transpose};
+use crate::packing::{Arithmetic, Packing};
 use crate::quantizer::{
     self, Converted, Converter, PIECE, Quantizers, beyond, convert, fixed_code, fixed_integer,
     fixed_sum, integer, padded, within,
 };
 use crate::scratch::Scratch;
-use crate::shared::Staged;
-use crate::simd::{Level, for_each_level};
-use crate::words::{TRANSPOSED, join, transpose};
 
-/// The right factor of x·w: converted weights, or the weights as they lie in memory.
-pub(crate) struct Factor<'a> {
-    level: Level,
+/// The rhs of x·w: converted and packed weights, or the weights as they lie in memory.
+pub(crate) struct PackedWeights<'a> {
+    isa: Isa,
     weights: Weights<'a>,
     quantizers: Quantizers,
     chain: &'a Chain,
-    kind: Kind,
-    number: Number,
+    arithmetic: Arithmetic,
+    packing: Packing,
     /// Columns that one chunk converts.
     width: usize,
     /// Chunk by chunk, each its columns; empty where the weights are multiplied as they are.
-    words: Staged<u32>,
+    packed: StageBuffer<u32>,
     /// Integers only: where the sum of each column starts.
-    start: Staged<i32>,
+    correction: StageBuffer<i32>,
     /// Integers only: what one unit of each column stands for; NaN if a weight is not finite.
-    steps: Staged<f32>,
+    steps: StageBuffer<f32>,
 }
 
-impl<'a> Factor<'a> {
-    /// Room for the factor, which [`convert`](Self::convert) fills, in parts for so many workers.
+impl<'a> PackedWeights<'a> {
+    /// Room for the packed weights, which [`convert`](Self::convert) fills, in parts for so many workers.
     pub(crate) fn new(
-        level: Level,
+        isa: Isa,
         weights: Weights<'a>,
         quantizers: Quantizers,
         chain: &'a Chain,
-        kind: Kind,
+        arithmetic: Arithmetic,
         workers: usize,
     ) -> Self {
         let Sizes { depth, columns, .. } = weights.sizes;
-        let number = kind.number(level);
-        let in_place = kind == Kind::Float && chain.weight.is_off() && !chain.transpose_weight;
-        let words = if in_place { 0 } else { number.words(depth) * columns };
-        let integers = if kind == Kind::Integer { columns } else { 0 };
-        let steps = Staged::scratch(integers);
+        let packing = arithmetic.packing(isa);
+        let in_place =
+            arithmetic == Arithmetic::F32 && chain.weight.is_off() && !chain.transpose_weight;
+        let packed = if in_place { 0 } else { packing.packed_len(depth) * columns };
+        let integers = if arithmetic == Arithmetic::Int8 { columns } else { 0 };
+        let steps = StageBuffer::scratch(integers);
         // SAFETY: nothing else uses it yet.
         unsafe { steps.write(0, integers) }.copy_from_slice(quantizers.steps(integers));
         // Without depth there is nothing to convert, and the sums are where they start.
-        let (words, start) = (Staged::scratch(words), Staged::new(0, integers));
+        let (packed, correction) = (StageBuffer::scratch(packed), StageBuffer::new(0, integers));
         // What lies together is read at once, as far as there is a part for everyone.
         let width = columns.div_ceil(workers.max(2)).next_multiple_of(128).min(MOST_COLUMNS);
-        Self { level, weights, quantizers, chain, kind, number, width, words, start, steps }
+        Self {
+            isa,
+            weights,
+            quantizers,
+            chain,
+            arithmetic,
+            packing,
+            width,
+            packed,
+            correction,
+            steps,
+        }
     }
 
     /// Chunks of columns to convert.
     pub(crate) fn chunks(&self) -> usize {
-        if self.words.is_empty() { 0 } else { self.weights.sizes.columns.div_ceil(self.width) }
+        if self.packed.is_empty() { 0 } else { self.weights.sizes.columns.div_ceil(self.width) }
     }
 
     /// Converts the columns of a chunk.
@@ -70,21 +82,21 @@ impl<'a> Factor<'a> {
     /// Nothing else uses the chunk meanwhile.
     pub(crate) unsafe fn convert(&self, chunk: usize) {
         let range = self.columns_of(chunk);
-        let integers = if self.kind == Kind::Integer { range.clone() } else { 0..0 };
+        let integers = if self.arithmetic == Arithmetic::Int8 { range.clone() } else { 0..0 };
         let place = self.place_of(&range);
         // SAFETY: chunks do not overlap; nothing else uses this one.
-        let (words, start, steps) = unsafe {
+        let (packed, correction, steps) = unsafe {
             (
-                self.words.write(place.start, place.len()),
-                self.start.write(integers.start, integers.len()),
+                self.packed.write(place.start, place.len()),
+                self.correction.write(integers.start, integers.len()),
                 self.steps.write(integers.start, integers.len()),
             )
         };
-        let into = Columns { words, range, start, steps };
+        let into = Columns { packed, range, correction, steps };
         if self.chain.transpose_weight {
             self.along(into);
-        } else if self.kind == Kind::Integer {
-            code_columns(self.level, into, self);
+        } else if self.arithmetic == Arithmetic::Int8 {
+            code_columns(self.isa, into, self);
         } else {
             self.values(into);
         }
@@ -97,11 +109,11 @@ impl<'a> Factor<'a> {
 
     /// Where the words of a chunk with these columns are.
     fn place_of(&self, columns: &Range<usize>) -> Range<usize> {
-        let depth = self.number.words(self.weights.sizes.depth);
+        let depth = self.packing.packed_len(self.weights.sizes.depth);
         columns.start * depth..columns.end * depth
     }
 
-    /// Some columns of the factor, as parts that lie together.
+    /// Some columns of the weights, as parts that lie together.
     ///
     /// # Safety
     ///
@@ -109,9 +121,9 @@ impl<'a> Factor<'a> {
     pub(crate) unsafe fn parts(
         &self,
         columns: Range<usize>,
-    ) -> impl Iterator<Item = (Range<usize>, Right<'_>)> {
+    ) -> impl Iterator<Item = (Range<usize>, Rhs<'_>)> {
         let whole = 0..self.weights.sizes.columns;
-        let in_place = self.words.is_empty();
+        let in_place = self.packed.is_empty();
         let chunks = if in_place {
             0..1
         } else {
@@ -120,14 +132,14 @@ impl<'a> Factor<'a> {
         chunks.map(move |chunk| {
             let of_chunk = if in_place { whole.clone() } else { self.columns_of(chunk) };
             let part = columns.start.max(of_chunk.start)..columns.end.min(of_chunk.end);
-            let words = if in_place {
+            let packed = if in_place {
                 bytemuck::cast_slice(self.weights.data)
             } else {
                 // SAFETY: as this function's.
-                unsafe { self.words.read(self.place_of(&of_chunk)) }
+                unsafe { self.packed.read(self.place_of(&of_chunk)) }
             };
-            let words = words.get(part.start - of_chunk.start..).unwrap_or(&[]);
-            (part, Right { words, stride: of_chunk.len() })
+            let packed = packed.get(part.start - of_chunk.start..).unwrap_or(&[]);
+            (part, Rhs { packed, stride: of_chunk.len() })
         })
     }
 
@@ -138,7 +150,7 @@ impl<'a> Factor<'a> {
     /// The chunks of these columns are converted.
     pub(crate) unsafe fn sums(&self, columns: Range<usize>) -> (&[i32], &[f32]) {
         // SAFETY: as this function's.
-        unsafe { (self.start.read(columns.clone()), self.steps.read(columns)) }
+        unsafe { (self.correction.read(columns.clone()), self.steps.read(columns)) }
     }
 
     /// Floats, from weights whose rows are along the columns.
@@ -146,40 +158,40 @@ impl<'a> Factor<'a> {
         let count = into.range.len();
         let converter = Converter::Each(self.quantizers.columns(into.range.start, count));
         let rows = self.weights.data.chunks_exact(self.weights.sizes.columns);
-        for (out, row) in into.words.chunks_exact_mut(count).zip(rows) {
+        for (out, row) in into.packed.chunks_exact_mut(count).zip(rows) {
             let out = bytemuck::cast_slice_mut(out);
-            convert(self.level, out, &row[into.range.clone()], &converter, &mut false);
+            convert(self.isa, out, &row[into.range.clone()], &converter, &mut false);
         }
     }
 
     /// Floats or integers, from weights whose rows are along the depth.
     fn along(&self, mut into: Columns<'_>) {
-        let level = self.level;
+        let isa = self.isa;
         let depth = self.weights.sizes.depth;
-        let words = self.number.words(depth);
-        let mut lines = Scratch::new(TRANSPOSED * words);
+        let packed = self.packing.packed_len(depth);
+        let mut lines = Scratch::new(TRANSPOSED * packed);
         for first in into.range.clone().step_by(TRANSPOSED) {
             let columns = first..into.range.end.min(first + TRANSPOSED);
-            for (line, column) in lines.chunks_exact_mut(words.max(1)).zip(columns.clone()) {
+            for (line, column) in lines.chunks_exact_mut(packed.max(1)).zip(columns.clone()) {
                 let values = &self.weights.data[column * depth..][..depth];
-                let form = if self.kind == Kind::Integer {
-                    Form::Code
+                let format = if self.arithmetic == Arithmetic::Int8 {
+                    OperandFormat::Code
                 } else if self.chain.weight.is_off() {
-                    Form::Exact
+                    OperandFormat::Exact
                 } else {
-                    Form::Value
+                    OperandFormat::Value
                 };
                 let scale = self.quantizers.full_scale(column);
                 let converter = Converter::one(self.chain.weight, scale);
                 let Converted { sum, clipped } =
-                    line_of_words(level, line, values, &converter, form, self.kind);
-                if self.kind == Kind::Integer {
+                    pack_line(isa, line, values, &converter, format, self.arithmetic);
+                if self.arithmetic == Arithmetic::Int8 {
                     let index = column - into.range.start;
-                    into.start[index] = start_of(self.number, sum);
-                    into.steps[index] = step_of(level, into.steps[index], values, clipped);
+                    into.correction[index] = zero_point_correction(self.packing, sum);
+                    into.steps[index] = step_of(isa, into.steps[index], values, clipped);
                 }
             }
-            transpose_into(level, &mut into, first, &lines, words, columns.len());
+            transpose_into(isa, &mut into, first, &lines, packed, columns.len());
         }
     }
 }
@@ -187,62 +199,65 @@ impl<'a> Factor<'a> {
 /// Columns that one chunk converts at most.
 const MOST_COLUMNS: usize = 256;
 
-/// Where some columns of the factor go.
+/// Where some packed columns go.
 struct Columns<'a> {
-    words: &'a mut [u32],
+    packed: &'a mut [u32],
     range: Range<usize>,
-    start: &'a mut [i32],
+    correction: &'a mut [i32],
     steps: &'a mut [f32],
 }
 
 /// Writes `count` lines of words as columns `first …`.
 fn transpose_into(
-    level: Level,
+    isa: Isa,
     into: &mut Columns<'_>,
     first: usize,
     lines: &[u32],
-    words: usize,
+    packed: usize,
     count: usize,
 ) {
-    if words == 0 {
+    if packed == 0 {
         return;
     }
     let mut rows: [&[u32]; TRANSPOSED] = [&[]; TRANSPOSED];
-    for (row, line) in rows.iter_mut().zip(lines.chunks_exact(words)) {
+    for (row, line) in rows.iter_mut().zip(lines.chunks_exact(packed)) {
         *row = line;
     }
     let mut block = [0; TRANSPOSED * PIECE];
-    for piece in (0..words).step_by(PIECE) {
-        let length = PIECE.min(words - piece);
+    for piece in (0..packed).step_by(PIECE) {
+        let length = PIECE.min(packed - piece);
         let rows = rows.map(|row| &row[piece..piece + length]);
-        transpose(level, &mut block, TRANSPOSED, &rows[..count], length);
+        transpose(isa, &mut block, TRANSPOSED, &rows[..count], length);
         for (d, row) in block.chunks_exact(TRANSPOSED).take(length).enumerate() {
             let at = (piece + d) * into.range.len() + first - into.range.start;
-            into.words[at..at + count].copy_from_slice(&row[..count]);
+            into.packed[at..at + count].copy_from_slice(&row[..count]);
         }
     }
 }
 
 #[inline(always)]
-fn code_columns_body(into: Columns<'_>, factor: &Factor<'_>) {
+fn code_columns_body(into: Columns<'_>, weights: &PackedWeights<'_>) {
     // Narrow registers of 16 columns are too few for the values of two rows and what is known of them.
-    match (factor.number.group(), factor.level < Level::Avx512) {
-        (4, _) => code_columns_by::<4, 16>(into, factor),
-        (_, false) => code_columns_by::<2, 16>(into, factor),
-        (_, true) => code_columns_by::<2, 8>(into, factor),
+    match (weights.packing.values_per_word(), weights.isa < Isa::Avx512) {
+        (4, _) => code_columns_by::<4, 16>(into, weights),
+        (_, false) => code_columns_by::<2, 16>(into, weights),
+        (_, true) => code_columns_by::<2, 8>(into, weights),
     }
 }
 
 /// The same, with `GROUP` codes to a word, for `LANES` columns in registers.
 #[inline(always)]
-fn code_columns_by<const GROUP: usize, const LANES: usize>(into: Columns<'_>, factor: &Factor<'_>) {
-    let Factor { weights, quantizers, number, .. } = factor;
+fn code_columns_by<const GROUP: usize, const LANES: usize>(
+    into: Columns<'_>,
+    packed_weights: &PackedWeights<'_>,
+) {
+    let PackedWeights { weights, quantizers, packing, .. } = packed_weights;
     let Sizes { depth, columns, .. } = weights.sizes;
     let (first, count) = (into.range.start, into.range.len());
     let quantizers = quantizers.columns(first, count);
     let zeros = [0.0; MOST_COLUMNS];
     let mut totals = Totals { sums: [0; MOST_COLUMNS], peaks: [0; MOST_COLUMNS] };
-    for (word, out) in into.words.chunks_exact_mut(count).enumerate() {
+    for (word, out) in into.packed.chunks_exact_mut(count).enumerate() {
         let mut rows: [&[f32]; GROUP] = [&zeros[..count]; GROUP];
         for (values, row) in rows.iter_mut().zip(word * GROUP..depth) {
             *values = &weights.data[row * columns + first..][..count];
@@ -251,8 +266,8 @@ fn code_columns_by<const GROUP: usize, const LANES: usize>(into: Columns<'_>, fa
         totals.code::<GROUP, LANES>(out, rows, &quantizers, present);
     }
     let sums = totals.sums.iter().zip(&totals.peaks);
-    for ((sum, peak), (start, step)) in sums.zip(into.start.iter_mut().zip(into.steps)) {
-        *start = start_of(*number, *sum as i32);
+    for ((sum, peak), (correction, step)) in sums.zip(into.correction.iter_mut().zip(into.steps)) {
+        *correction = zero_point_correction(*packing, *sum as i32);
         *step = poisoned(*step, f32::from_bits(*peak) * 0.0);
     }
 }
@@ -291,10 +306,10 @@ impl Totals {
                 divisors: divisors.each_ref().map(|divisors| &divisors[..]),
                 largest,
             };
-            let mut words = [0; LANES];
-            self.code_lanes::<GROUP, LANES>(&mut words, whole, &part);
+            let mut packed = [0; LANES];
+            self.code_lanes::<GROUP, LANES>(&mut packed, whole, &part);
             let rest = out.len() - whole;
-            out[whole..].copy_from_slice(&words[..rest]);
+            out[whole..].copy_from_slice(&packed[..rest]);
         }
     }
 
@@ -308,8 +323,8 @@ impl Totals {
     ) {
         let limit = beyond(part.largest);
         let mut clipped = [0; LANES];
-        let words = out.as_chunks_mut::<LANES>().0;
-        let count = words.len();
+        let packed = out.as_chunks_mut::<LANES>().0;
+        let count = packed.len();
         let sums = &mut self.sums[first..].as_chunks_mut::<LANES>().0[..count];
         let [divisors, inverses] =
             part.divisors.map(|divisors| &divisors.as_chunks::<LANES>().0[..count]);
@@ -332,14 +347,14 @@ impl Totals {
                 }
                 (word[lane], sum[lane]) = word_and_sum(codes, before[lane]);
             }
-            words[index] = word;
+            packed[index] = word;
             if counts::<GROUP>() {
                 sums[index] = sum;
             }
             if least.contains(&0) {
                 // The reciprocal leaves a code open.
                 let rows = rows.map(|row| row[index]);
-                (words[index], sums[index]) = divide(rows, divisors[index], part.largest, before);
+                (packed[index], sums[index]) = divide(rows, divisors[index], part.largest, before);
             }
         }
         if clipped.iter().fold(0, |all, clipped| all | clipped) != 0 {
@@ -385,7 +400,7 @@ impl Totals {
 }
 
 /// Whether sums of codes are of use: those of products of two codes to a word start from zero, as
-/// [`start_of`] says.
+/// [`zero_point_correction`] says.
 const fn counts<const GROUP: usize>() -> bool {
     GROUP == 4
 }
@@ -406,13 +421,13 @@ fn divide<const GROUP: usize, const LANES: usize>(
     largest: f32,
     mut sums: [u32; LANES],
 ) -> ([u32; LANES], [u32; LANES]) {
-    let mut words = [0; LANES];
+    let mut packed = [0; LANES];
     for lane in 0..LANES {
         let codes =
             rows.each_ref().map(|row| fixed_integer(within(row[lane] / divisors[lane], largest)));
-        (words[lane], sums[lane]) = word_and_sum(codes, sums[lane]);
+        (packed[lane], sums[lane]) = word_and_sum(codes, sums[lane]);
     }
-    (words, sums)
+    (packed, sums)
 }
 
 /// Weights of some columns, the divisors and their reciprocals, and the largest code.
@@ -422,7 +437,7 @@ struct Part<'a, const GROUP: usize> {
     largest: f32,
 }
 
-for_each_level! {
+for_each_isa! {
     /// Integers, from weights whose rows are along the columns.
-    fn code_columns(into: Columns<'_>, factor: &Factor<'_>) = code_columns_body
+    fn code_columns(into: Columns<'_>, weights: &PackedWeights<'_>) = code_columns_body
 }
