@@ -73,6 +73,13 @@ class Dim:
                 products[monomial] = products.get(monomial, 0) + a * b
         return _dim(products)
 
+    def __floordiv__(self, divisor: int) -> Dim:
+        """The quotient rounded down; ValueError where that is no polynomial."""
+        quotients = {monomial: divmod(c, divisor) for monomial, c in self.terms}
+        if any(rest for monomial, (_, rest) in quotients.items() if monomial):
+            raise ValueError(f"{self} does not divide by {divisor} for every size")
+        return _dim({monomial: quotient for monomial, (quotient, _) in quotients.items()})
+
     def __str__(self) -> str:
         if not self.terms:
             return "0"

@@ -10,6 +10,7 @@ import numpy as np
 from ._dim import Shape
 from ._errors import Fault, Unsupported
 from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, Value
+from ._ops import infer
 from ._program import Constant, Equation, Operand, Program, Variable
 from ._types import fact, is_key, is_raw_key, type_names
 
@@ -68,18 +69,14 @@ class Context:
         self,
         op: str = "",
         inputs: Sequence[Operand | Value] | None = None,
-        outputs: Sequence[tuple[DType, Shape]] | None = None,
         **attrs: Attr,
     ) -> list[Value]:
         """Adds a node and returns its outputs.
 
-        Unless given, `op` is the name of the primitive, and inputs and outputs are those of the
-        equation.
+        Unless given, `op` is the name of the primitive, and the inputs are those of the equation.
         """
         operands = self.inputs if inputs is None else inputs
-        if outputs is None:
-            outputs = [fact(variable.shape, variable.dtype) for variable in self.outputs]
-        return self._builder.node(op or self.primitive, operands, outputs, attrs, self._source)
+        return self._builder.node(op or self.primitive, operands, attrs, self._source)
 
 
 def lower(
@@ -135,10 +132,18 @@ class _Builder:
         where = equation.source.path() if equation.source else "no source line"
         faults = len(self.faults)
         try:
-            results = rule_of(equation.primitive)(Context(self, equation))
+            rule = rule_of(equation.primitive)
+            expected = [fact(variable.shape, variable.dtype) for variable in equation.outputs]
+            results = rule(Context(self, equation))
+            got = [(value.dtype, value.shape) for value in results]
+            if got != expected:
+                raise ValueError(f"`{equation.primitive}` gives {expected}, its nodes give {got}")
             self._values.update(zip(equation.outputs, results, strict=True))
         except Unsupported as fault:
             self.fault(fault, f"`{equation.primitive}`", where)
+        except ValueError:
+            if not self.faults:  # else it may have read the stand-in for what has no counterpart
+                raise
         # After a fault the walk goes on, to find the others, with values of the right type.
         for variable in equation.outputs:
             if variable not in self._values:
@@ -165,15 +170,15 @@ class _Builder:
         self,
         op: str,
         inputs: Sequence[Operand | Value],
-        outputs: Sequence[tuple[DType, Shape]],
         attrs: dict[str, Attr],
         source: str,
     ) -> list[Value]:
         """Outputs of the node; the same op of the same values is computed once."""
         attrs = {name: _plain(attr) for name, attr in attrs.items()}
         reads = tuple(x if isinstance(x, Value) else self.value(x) for x in inputs)
-        key = (op, reads, tuple(outputs), tuple(sorted(attrs.items())))
+        key = (op, reads, tuple(sorted(attrs.items())))
         if key not in self._computed:
+            outputs = infer(op, reads, attrs)
             self._computed[key] = tuple(self._new(dtype, extents) for dtype, extents in outputs)
             node = Node(op, reads, self._computed[key], attrs, source)
             self.nodes.append(node)
@@ -190,7 +195,7 @@ class _Builder:
         if not constant.name and data.size > _REPEATED and _is_repeated(data):
             one = self._tensor(dtype, data.reshape(-1)[0], "")
             attrs: dict[str, Attr] = {"shape": extents, "broadcast_dimensions": ()}
-            return self.node("broadcast_in_dim", [one], [(dtype, extents)], attrs, "")[0]
+            return self.node("broadcast_in_dim", [one], attrs, "")[0]
         return self._tensor(dtype, data, constant.name)
 
     def _tensor(self, dtype: DType, data: np.ndarray, name: str) -> Value:

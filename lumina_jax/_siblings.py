@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _HOME = Path(__file__).parent.parent
 # The line of their `__init__.py` by which these packages are known.
@@ -31,8 +32,8 @@ def adopt(alias: str, name: str, *submodules: str) -> None:
         raise ImportError(
             f"`{alias}` is the package `{name}` of lumina-jax, but another distribution has put "
             f"its own `{name}` into {init.parent}, or taken it away from there. Uninstall that "
-            "distribution, then run `pip install --force-reinstall --no-deps lumina-jax`; the two "
-            "need environments of their own",
+            "distribution, then install lumina-jax again with `pip install --force-reinstall "
+            "--no-deps`; the two need environments of their own",
             name=alias,
             path=str(init),
         )
@@ -42,6 +43,16 @@ def adopt(alias: str, name: str, *submodules: str) -> None:
     for path, loaded in list(sys.modules.items()):
         if path == module.__name__ or path.startswith(f"{module.__name__}."):
             sys.modules[alias + path.removeprefix(module.__name__)] = loaded
+
+
+def graph_of(model: Any) -> Any:
+    """The graph in an exported model, or an exported graph itself; None where it is neither.
+
+    Who has one has loaded the exporter, so nothing is imported here.
+    """
+    graph = getattr(model, "graph", model)
+    modules = (sys.modules.get(f"{name}._graph") for name in ("exporter", "lumina_jax.export"))
+    return graph if any(m and isinstance(graph, m.Graph) for m in modules) else None
 
 
 def _finds(name: str, init: Path) -> bool:

@@ -68,7 +68,7 @@ def test_a_package_installed_over_ours_is_told(tmp_path: Path) -> None:
         "ImportError: `lumina_jax.export` is the package `exporter` of lumina-jax, but another "
         f"distribution has put its own `exporter` into {ours}"
     )
-    assert "pip install --force-reinstall --no-deps lumina-jax" in said
+    assert "install lumina-jax again with `pip install --force-reinstall --no-deps`" in said
     (ours / "__init__.py").unlink()
     assert python(script, tmp_path, home) == said
     shutil.copy(ROOT / "exporter" / "__init__.py", ours)

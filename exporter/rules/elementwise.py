@@ -8,6 +8,7 @@ from .._dim import Shape
 from .._errors import Unsupported
 from .._graph import DType, Value
 from .._lower import Context, Rule
+from .._ops import Fact, gives
 from .._program import Constant, Operand
 from .._types import fact, is_key
 from ._registry import rule
@@ -31,6 +32,7 @@ _TYPES: dict[tuple[str, ...], tuple[DType, ...]] = {
     ("and", "not", "or", "xor"): (DType.BOOL, *_INTEGER),
     ("shift_left", "shift_right_arithmetic", "shift_right_logical"): _INTEGER,
 }
+_PREDICATES = ("eq", "ge", "gt", "is_finite", "le", "lt", "ne")
 
 
 def _same(dtypes: tuple[DType, ...]) -> Rule:
@@ -53,17 +55,28 @@ def _stretched(ctx: Context, operand: Operand, extents: Shape) -> Value:
     producer = ctx.producer(value)
     if producer is not None and producer.op == "broadcast_in_dim":
         narrow, dims = producer.inputs[0], producer.attrs["broadcast_dimensions"]
-    return ctx.node(
-        "broadcast_in_dim",
-        [narrow],
-        [(value.dtype, extents)],
-        shape=extents,
-        broadcast_dimensions=dims,
-    )[0]
+    return ctx.node("broadcast_in_dim", [narrow], shape=extents, broadcast_dimensions=dims)[0]
+
+
+def _elementwise(*inputs: Value) -> Fact:
+    """The type of the last operand, and the shape of those that are no scalars."""
+    shapes = {value.shape for value in inputs if value.shape} or {Shape()}
+    if len(shapes) > 1:
+        raise ValueError(f"the operands have shapes {' and '.join(map(str, shapes))}")
+    return inputs[-1].dtype, shapes.pop()
+
+
+def _truth(*inputs: Value) -> Fact:
+    return DType.BOOL, _elementwise(*inputs)[1]
 
 
 for _primitives, _dtypes in _TYPES.items():
     rule(*_primitives)(_same(_dtypes))
+    for _primitive in _primitives:
+        gives(_primitive)(_truth if _primitive in _PREDICATES else _elementwise)
+
+
+gives("mul")(_elementwise)
 
 
 @rule("mul")
@@ -106,10 +119,20 @@ def _integer_pow(ctx: Context) -> list[Value]:
     return ctx.node(y=int(ctx.params["y"]))
 
 
+@gives("integer_pow")
+def _power(x: Value, y: int) -> Fact:
+    return x.dtype, x.shape
+
+
 @rule("round")
 def _round(ctx: Context) -> list[Value]:
     ctx.require(0, DType.F32)
     return ctx.node(rounding_method=int(ctx.params["rounding_method"]))
+
+
+@gives("round")
+def _rounded(x: Value, rounding_method: int) -> Fact:
+    return x.dtype, x.shape
 
 
 @rule("convert_element_type")
@@ -121,6 +144,11 @@ def _convert_element_type(ctx: Context) -> list[Value]:
     if operand.dtype == DType.C64:
         raise Unsupported("a complex number has no real counterpart; take .real or jnp.abs")
     return ctx.node(new_dtype=dtype.value)
+
+
+@gives("convert_element_type")
+def _converted(x: Value, new_dtype: str) -> Fact:
+    return DType(new_dtype), x.shape
 
 
 @rule("reduce_precision")

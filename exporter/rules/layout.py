@@ -12,6 +12,7 @@ from .._dim import Dim, Shape
 from .._errors import Unsupported
 from .._graph import DType, Value
 from .._lower import Context
+from .._ops import Fact, gives
 from .._program import Constant
 from .._types import dim, fact, shape
 from ._registry import rule
@@ -29,6 +30,11 @@ def _broadcast_in_dim(ctx: Context) -> list[Value]:
     return ctx.node(inputs=ctx.inputs[:1], shape=extents, broadcast_dimensions=dims)
 
 
+@gives("broadcast_in_dim")
+def _broadcast(x: Value, shape: Sequence[int | Dim], broadcast_dimensions: Any) -> Fact:
+    return x.dtype, Shape.of(shape)
+
+
 @rule("reshape")
 def _reshape(ctx: Context) -> list[Value]:
     if ctx.params["dimensions"] is not None:
@@ -37,9 +43,19 @@ def _reshape(ctx: Context) -> list[Value]:
     return ctx.node(inputs=ctx.inputs[:1], new_sizes=extents)
 
 
+@gives("reshape")
+def _reshaped(x: Value, new_sizes: Sequence[int | Dim]) -> Fact:
+    return x.dtype, Shape.of(new_sizes)
+
+
 @rule("squeeze")
 def _squeeze(ctx: Context) -> list[Value]:
     return ctx.node(dimensions=ctx.ints("dimensions"))
+
+
+@gives("squeeze")
+def _squeezed(x: Value, dimensions: tuple[int, ...]) -> Fact:
+    return x.dtype, Shape(dim for axis, dim in enumerate(x.shape) if axis not in dimensions)
 
 
 @rule("transpose")
@@ -50,9 +66,19 @@ def _transpose(ctx: Context) -> list[Value]:
     return ctx.node(permutation=permutation)
 
 
+@gives("transpose")
+def _transposed(x: Value, permutation: tuple[int, ...]) -> Fact:
+    return x.dtype, Shape(x.shape[axis] for axis in permutation)
+
+
 @rule("rev")
 def _rev(ctx: Context) -> list[Value]:
     return ctx.node(dimensions=ctx.ints("dimensions"))
+
+
+@gives("rev")
+def _reversed(x: Value, dimensions: tuple[int, ...]) -> Fact:
+    return x.dtype, x.shape
 
 
 @rule("concatenate")
@@ -60,15 +86,23 @@ def _concatenate(ctx: Context) -> list[Value]:
     return ctx.node(dimension=int(ctx.params["dimension"]))
 
 
+@gives("concatenate")
+def _joined(*parts: Value, dimension: int) -> Fact:
+    length = sum((part.shape[dimension] for part in parts), Dim.of(0))
+    return parts[0].dtype, _with(parts[0].shape, dimension, length)
+
+
+def _with(shape: Shape, axis: int, extent: int | Dim) -> Shape:
+    return Shape.of((*shape[:axis], extent, *shape[axis + 1 :]))
+
+
 @rule("stack")
 def _stack(ctx: Context) -> list[Value]:
     """stack = concatenate of the operands with a new axis of extent 1."""
     axis = int(ctx.params["axis"])
-    dtype, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
-    one = Shape.of((*extents[:axis], 1, *extents[axis + 1 :]))
-    parts = [
-        ctx.node("reshape", [operand], [(dtype, one)], new_sizes=one)[0] for operand in ctx.inputs
-    ]
+    _, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
+    one = _with(extents, axis, 1)
+    parts = [ctx.node("reshape", [operand], new_sizes=one)[0] for operand in ctx.inputs]
     return ctx.node("concatenate", parts, dimension=axis)
 
 
@@ -77,9 +111,8 @@ def _unstack(ctx: Context) -> list[Value]:
     """unstack = one line along the axis for each result, without that axis."""
     axis = int(ctx.params["axis"])
     operand = ctx.value(ctx.inputs[0])
-    result = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
     lines = [_line(ctx, operand, axis, i, 1, 1) for i in range(len(ctx.outputs))]
-    return [ctx.node("squeeze", [line], [result], dimensions=(axis,))[0] for line in lines]
+    return [ctx.node("squeeze", [line], dimensions=(axis,))[0] for line in lines]
 
 
 @rule("tile")
@@ -89,12 +122,11 @@ def _tile(ctx: Context) -> list[Value]:
     if ctx.is_key():
         reps = _append(reps, 1)
     operand = ctx.value(ctx.inputs[0])
-    dtype, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
+    _, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
     pairs = Shape(d for pair in zip(reps, operand.shape, strict=True) for d in pair)
     wide = ctx.node(
         "broadcast_in_dim",
         [operand],
-        [(dtype, pairs)],
         shape=pairs,
         broadcast_dimensions=tuple(range(1, len(pairs), 2)),
     )
@@ -106,6 +138,11 @@ def _split(ctx: Context) -> list[Value]:
     return ctx.node(axis=int(ctx.params["axis"]), sizes=shape(ctx.params["sizes"]))
 
 
+@gives("split")
+def _parts(x: Value, axis: int, sizes: Sequence[int | Dim]) -> list[Fact]:
+    return [(x.dtype, _with(x.shape, axis, size)) for size in sizes]
+
+
 @rule("slice")
 def _slice(ctx: Context) -> list[Value]:
     start = shape(ctx.params["start_indices"])
@@ -114,6 +151,17 @@ def _slice(ctx: Context) -> list[Value]:
     if ctx.is_key():
         start, limit, strides = _append(start, 0), _append(limit, 2), (*strides, 1)
     return ctx.node(start_indices=start, limit_indices=limit, strides=strides)
+
+
+@gives("slice")
+def _sliced(
+    x: Value,
+    start_indices: Sequence[int | Dim],
+    limit_indices: Sequence[int | Dim],
+    strides: tuple[int, ...],
+) -> Fact:
+    bounds = zip(start_indices, limit_indices, strides, strict=True)
+    return x.dtype, Shape((Dim.of(b) - a + (step - 1)) // step for a, b, step in bounds)
 
 
 @rule("dynamic_slice")
@@ -188,15 +236,11 @@ def _lines(ctx: Context, axis: int, indices: np.ndarray) -> list[Value]:
 
 def _line(ctx: Context, operand: Value, axis: int, first: int, count: int, step: int) -> Value:
     rank = len(operand.shape)
-    limits, extents = list(operand.shape), list(operand.shape)
-    limits[axis] = Dim.of(first + (count - 1) * step + 1)
-    extents[axis] = Dim.of(count)
     return ctx.node(
         "slice",
         [operand],
-        [(operand.dtype, Shape(extents))],
         start_indices=tuple(first if i == axis else 0 for i in range(rank)),
-        limit_indices=Shape(limits),
+        limit_indices=_with(operand.shape, axis, first + (count - 1) * step + 1),
         strides=tuple(step if i == axis else 1 for i in range(rank)),
     )[0]
 
@@ -204,17 +248,11 @@ def _line(ctx: Context, operand: Value, axis: int, first: int, count: int, step:
 def _cut(ctx: Context, starts: Sequence[int], sizes: Sequence[Any]) -> list[Value]:
     begin = Shape.of(starts)
     limit = Shape(a + b for a, b in zip(shape(sizes), begin, strict=True))
-    dtype, extents = fact(sizes, ctx.outputs[0].dtype)
     if ctx.is_key():
         begin, limit = _append(begin, 0), _append(limit, 2)
     strides = (1,) * len(begin)
     return ctx.node(
-        "slice",
-        [ctx.inputs[0]],
-        [(dtype, extents)],
-        start_indices=begin,
-        limit_indices=limit,
-        strides=strides,
+        "slice", [ctx.inputs[0]], start_indices=begin, limit_indices=limit, strides=strides
     )
 
 
@@ -228,6 +266,22 @@ def _pad(ctx: Context) -> list[Value]:
     return ctx.node(low=shape(low), high=shape(high), interior=shape(interior))
 
 
+@gives("pad")
+def _padded(
+    x: Value,
+    value: Value,
+    low: Sequence[int | Dim],
+    high: Sequence[int | Dim],
+    interior: Sequence[int | Dim],
+) -> Fact:
+    padding = zip(x.shape, low, high, interior, strict=True)
+    return x.dtype, Shape(_dilated(dim, gap) + a + b for dim, a, b, gap in padding)
+
+
+def _dilated(dim: Dim, gap: int | Dim) -> Dim:
+    return dim if dim.constant() == 0 else dim + (dim - 1) * gap
+
+
 @rule("iota")
 def _iota(ctx: Context) -> list[Value]:
     dtype, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
@@ -236,8 +290,18 @@ def _iota(ctx: Context) -> list[Value]:
     )
 
 
+@gives("iota")
+def _counted(dtype: str, shape: Sequence[int | Dim], dimension: int) -> Fact:
+    return DType(dtype), Shape.of(shape)
+
+
 @rule("dim_as_value")
 def _dim_as_value(ctx: Context) -> list[Value]:
     """The extent of a symbolic dimension as a number, i32[]."""
     ctx.require_result(DType.I32)
     return ctx.node(inputs=(), dim=shape((ctx.params["dim"],)))
+
+
+@gives("dim_as_value")
+def _extent(dim: Sequence[int | Dim]) -> Fact:
+    return DType.I32, Shape()

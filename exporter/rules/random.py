@@ -10,9 +10,8 @@ from .._dim import Shape
 from .._errors import Unsupported
 from .._graph import DType, Value
 from .._lower import Context
+from .._ops import Fact, gives
 from ._registry import rule
-
-_KEY = (DType.U32, Shape.of((2,)))
 
 
 @rule("random_wrap", "random_unwrap", "random_clone")
@@ -25,7 +24,12 @@ def _fold_in(ctx: Context) -> list[Value]:
     key, data = ctx.inputs
     _require_single(key.shape)
     _require_single(data.shape)
-    return ctx.node("threefry_fold_in", outputs=[_KEY])
+    return ctx.node("threefry_fold_in")
+
+
+@gives("threefry_fold_in")
+def _folded(key: Value, data: Value) -> Fact:
+    return DType.U32, Shape.of((2,))
 
 
 @rule("random_split")
@@ -34,12 +38,13 @@ def _split(ctx: Context) -> list[Value]:
     if not jax.config.jax_threefry_partitionable:  # pyright: ignore[reportAttributeAccessIssue]
         raise Unsupported("it means jax_threefry_partitionable=True; set that option")
     extents = ctx.ints("shape")
-    num = math.prod(extents)
-    keys = ctx.node("threefry_split", outputs=[(DType.U32, Shape.of((num, 2)))], num=num)
-    if len(extents) == 1:
-        return keys
-    shape = Shape.of((*extents, 2))
-    return ctx.node("reshape", keys, [(DType.U32, shape)], new_sizes=shape)
+    keys = ctx.node("threefry_split", num=math.prod(extents))
+    return keys if len(extents) == 1 else ctx.node("reshape", keys, new_sizes=(*extents, 2))
+
+
+@gives("threefry_split")
+def _keys(key: Value, num: int) -> Fact:
+    return DType.U32, Shape.of((num, 2))
 
 
 def _require_single(shape: tuple[object, ...]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .._dim import Shape
 from .._graph import DType, Value
 from .._lower import Context
+from .._ops import Fact, gives
 from .._types import fact
 from ._registry import rule
 
@@ -28,6 +30,11 @@ def _logical(ctx: Context) -> list[Value]:
     return ctx.node(axes=ctx.ints("axes"))
 
 
+@gives("reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum")
+def _reduced(x: Value, axes: tuple[int, ...]) -> Fact:
+    return x.dtype, Shape(dim for axis, dim in enumerate(x.shape) if axis not in axes)
+
+
 @rule("argmax", "argmin")
 def _arg(ctx: Context) -> list[Value]:
     ctx.require(0, *_REAL)
@@ -35,7 +42,17 @@ def _arg(ctx: Context) -> list[Value]:
     return ctx.node(axes=ctx.ints("axes"), index_dtype=dtype.value)
 
 
+@gives("argmax", "argmin")
+def _index(x: Value, axes: tuple[int, ...], index_dtype: str) -> Fact:
+    return DType(index_dtype), _reduced(x, axes)[1]
+
+
 @rule("cumsum")
 def _cumsum(ctx: Context) -> list[Value]:
     ctx.require(0, DType.F32, DType.I32)
     return ctx.node(axis=int(ctx.params["axis"]), reverse=bool(ctx.params["reverse"]))
+
+
+@gives("cumsum")
+def _sums(x: Value, axis: int, reverse: bool) -> Fact:
+    return x.dtype, x.shape

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from .._jaxpr import Site, sites
+from .._siblings import graph_of
+from ..ops import OPS
 from ..physics._arguments import count
 
-_OP = "optical_matmul"
+_BITS = ("dac_bits", "weight_bits", "adc_bits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +61,15 @@ def layers_of(
         TypeError, ValueError: the model is none of these, has no optical matmul, or an extent is
             not a positive int.
     """
-    graph = getattr(model, "graph", model)
-    if hasattr(graph, "nodes") and hasattr(graph, "symbols"):
+    graph = graph_of(model)
+    if graph is not None:
         layers = list(_of_graph(graph, symbols or {}))
     elif isinstance(model, Sequence) and not isinstance(model, str | bytes):
         layers = [_of_entry(name, i, entry) for i, entry in enumerate(model)]
     elif callable(model):
         if inputs is None:
             raise ValueError(f"{name}: `inputs` must be given for a function, got None")
-        layers = list(_of_jaxpr(_traced(model, inputs).jaxpr, 1))
+        layers = list(_of_sites(sites(jax.make_jaxpr(model)(*inputs), _cheapest)))
     else:
         raise TypeError(
             f"{name}: `model` must be an exported graph, a function, or (rows, k, n) tuples, "
@@ -90,37 +92,24 @@ def _of_entry(name: str, index: int, entry: Any) -> MatmulLayer:
 def _of_graph(graph: Any, symbols: Mapping[str, int]) -> Iterator[MatmulLayer]:
     values = {symbol: symbols.get(symbol, 1) for symbol in graph.symbols()}
     for node in graph.nodes:
-        if node.op == _OP:
-            x, w = (value.shape.evaluate(values) for value in node.inputs[:2])
-            yield _layer(x, w, node.attrs, 1)
+        if node.op in OPS:
+            shapes = [value.shape.evaluate(values) for value in node.inputs]
+            yield from _layers(node.op, node.attrs, shapes)
 
 
-def _traced(model: Callable[..., Any], inputs: Sequence[Any]) -> ClosedJaxpr:
-    return jax.make_jaxpr(model)(*inputs)
+def _of_sites(walked: Iterable[Site]) -> Iterator[MatmulLayer]:
+    for site in walked:
+        if site.name in OPS:
+            yield from _layers(site.name, site.params, site.shapes, site.runs)
 
 
-def _of_jaxpr(jaxpr: Jaxpr, calls: int) -> Iterator[MatmulLayer]:
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == _OP:
-            x, w = (var.aval.shape for var in eqn.invars[:2])  # type: ignore[attr-defined]
-            yield _layer(x, w, eqn.params, calls)
-        elif eqn.primitive.name == "cond":
-            branches = [list(_of_jaxpr(b.jaxpr, calls)) for b in eqn.params["branches"]]
-            yield from min(branches, key=lambda layers: sum(layer.macs for layer in layers))
-        else:
-            repeated = calls * eqn.params["length"] if eqn.primitive.name == "scan" else calls
-            for parameter in eqn.params.values():
-                for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
-                    if isinstance(inner, ClosedJaxpr):
-                        yield from _of_jaxpr(inner.jaxpr, repeated)
-                    elif isinstance(inner, Jaxpr):
-                        yield from _of_jaxpr(inner, repeated)
+def _cheapest(branches: Sequence[list[Site]]) -> list[Site]:
+    return min(branches, key=lambda branch: sum(layer.macs for layer in _of_sites(branch)))
 
 
-def _layer(
-    x: tuple[int, ...], w: tuple[int, ...], attrs: Mapping[str, Any], calls: int
-) -> MatmulLayer:
-    bits = {name: attrs[name] or None for name in ("dac_bits", "weight_bits", "adc_bits")}
-    return MatmulLayer(
-        rows=x[0], k=x[1], n=w[0] if attrs["transpose_weight"] else w[1], calls=calls, **bits
-    )
+def _layers(
+    op: str, attrs: Mapping[str, Any], shapes: Sequence[Sequence[int]], runs: int = 1
+) -> Iterator[MatmulLayer]:
+    bits = {name: attrs.get(name) or None for name in _BITS}
+    for batch, rows, depth, columns in OPS[op].matmuls(attrs, shapes):
+        yield MatmulLayer(rows=rows, k=depth, n=columns, calls=runs * batch, **bits)

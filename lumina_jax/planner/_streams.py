@@ -9,30 +9,20 @@ calibration batches. In a graph nothing is measured, and inputs of unit mean squ
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.typing import ArrayLike
 
+from .._jaxpr import Interpreter, Site, evaluate
+from .._siblings import graph_of
 from ._checks import Floats
 
 _OP = "optimize_allocation"
 _NAME = "optical_matmul"
-# Parameters that hold the jaxpr of a primitive that only calls it.
-_CALLED = ("jaxpr", "call_jaxpr")
-_CALLS = (
-    "jit",
-    "pjit",
-    "closed_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "checkpoint",
-    "remat2",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +35,8 @@ class Layer:
 
 def of_model(model: Any, batches: Iterable[ArrayLike] | None) -> list[Layer]:
     """Layers of a graph, or of a Flax model that is run on the batches, in the order they run."""
-    graph = getattr(model, "graph", model)
-    if _is_graph(graph):
+    graph = graph_of(model)
+    if graph is not None:
         if batches is not None:
             raise ValueError(
                 f"{_OP}: `batches` is given with a graph, expected None; pass the Flax model to "
@@ -63,12 +53,6 @@ def of_model(model: Any, batches: Iterable[ArrayLike] | None) -> list[Layer]:
     if not layers:
         raise ValueError(f"{_OP}: `model_graph` has no optical matmul, expected at least one")
     return layers
-
-
-def _is_graph(graph: Any) -> bool:
-    # A graph that is passed has had its module imported, and planning needs no exporter otherwise.
-    module = sys.modules.get("exporter._graph")
-    return module is not None and isinstance(graph, module.Graph)
 
 
 def _of_graph(graph: Any) -> Iterator[Layer]:
@@ -128,10 +112,10 @@ def _measured(function: Callable[[jax.Array], Any], batches: Iterable[ArrayLike]
     gains: list[Floats] = []
     names: list[str] = []
     for batch in batches:
-        seen: list[tuple[str, jax.Array, jax.Array]] = []
         array = jax.numpy.asarray(batch)
-        closed = jax.make_jaxpr(function)(array)
-        _run(closed.jaxpr, closed.consts, [array], "", seen)
+        run = _Measured()
+        run.run(jax.make_jaxpr(function)(array), [array])
+        seen = run.seen
         if not names:
             names = [name or f"layer {index}" for index, (name, _, _) in enumerate(seen)]
             squares = [np.zeros(x.shape[1]) for _, x, _ in seen]
@@ -149,30 +133,21 @@ def _measured(function: Callable[[jax.Array], Any], batches: Iterable[ArrayLike]
     ]
 
 
-def _run(
-    jaxpr: Jaxpr, constants: Any, operands: Any, scope: str, seen: list[tuple[str, Any, Any]]
-) -> list[Any]:
+class _Measured(Interpreter[Any]):
     """Evaluates a jaxpr and notes name, x and w of each optical matmul.
 
-    Calls are entered. Branches are not: a layer whose ranges are not calibrated yet finds them in
-    one, with a matmul of its own.
+    Branches are not entered: a layer whose ranges are not calibrated yet finds them in one, with a
+    matmul of its own.
     """
-    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *operands), strict=True))
-    for eqn in jaxpr.eqns:
-        inputs = [a.val if isinstance(a, Literal) else values[a] for a in eqn.invars]
-        here = "/".join(filter(None, (scope, str(eqn.source_info.name_stack))))
-        if eqn.primitive.name == _NAME:
-            w = inputs[1].T if eqn.params["transpose_weight"] else inputs[1]
-            seen.append((here, inputs[0], w))
-        called = None
-        if eqn.primitive.name in _CALLS:
-            called = next((eqn.params[key] for key in _CALLED if key in eqn.params), None)
-        if isinstance(called, ClosedJaxpr):
-            results = _run(called.jaxpr, called.consts, inputs, here, seen)
-        elif isinstance(called, Jaxpr):
-            results = _run(called, (), inputs, here, seen)
-        else:
-            found = eqn.primitive.bind(*inputs, **eqn.params)
-            results = found if eqn.primitive.multiple_results else [found]
-        values.update(zip(eqn.outvars, results, strict=True))
-    return [a.val if isinstance(a, Literal) else values[a] for a in jaxpr.outvars]
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Any, Any]] = []
+
+    def constant(self, array: Any) -> Any:
+        return array
+
+    def equation(self, site: Site, operands: list[Any]) -> Sequence[Any]:
+        if site.name == _NAME:
+            w = operands[1].T if site.params["transpose_weight"] else operands[1]
+            self.seen.append((site.scope, operands[0], w))
+        return evaluate(site.eqn, operands)
