@@ -37,10 +37,6 @@ def layer(p: Parameters, x: jax.Array, key: jax.Array) -> jax.Array:
     )  # fmt: skip
 
 
-def loss(p: Parameters, x: jax.Array, key: jax.Array) -> jax.Array:
-    return (layer(p, x, key) ** 2).sum()
-
-
 def mesh_of(kind: AxisType) -> Mesh:
     return jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind, kind))
 
@@ -84,27 +80,33 @@ def halves() -> list[tuple[Parameters, jax.Array, jax.Array]]:
     return [(p, part, key) for part, key in zip(jnp.split(x, 2), keys, strict=True)]
 
 
-@modes
-def test_forward(check_vma: bool, kind: AxisType, names: set[str]) -> None:
-    got = on_shards(lambda p, x, key: layer(p, x, of_shard(key)), P("a"), check_vma, kind, names)
-    np.testing.assert_array_equal(got, np.concatenate([jax.jit(layer)(*h) for h in halves()]))
+def output_and_gradient(p: Parameters, x: jax.Array, key: jax.Array) -> Any:
+    def of_output(p: Parameters, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = layer(p, x, key)
+        return (y**2).sum(), y
+
+    (dp, dx), y = jax.grad(of_output, argnums=(0, 1), has_aux=True)(p, x)
+    return y, dp, dx
+
+
+@functools.cache
+def of_halves() -> list[Any]:
+    return [jax.jit(output_and_gradient)(*half) for half in halves()]
 
 
 @modes
-def test_gradient(check_vma: bool, kind: AxisType, names: set[str]) -> None:
-    def body(p: Parameters, x: jax.Array, key: jax.Array) -> tuple[Parameters, jax.Array]:
-        if check_vma:
-            # What the shards share gets the sum of their gradients.
-            return jax.grad(loss, argnums=(0, 1))(p, x, of_shard(key))
-        dp, dx = jax.grad(loss, argnums=(0, 1))(p, x, of_shard(key))
-        return jax.lax.psum(dp, "a"), dx
+def test_output_and_gradient(check_vma: bool, kind: AxisType, names: set[str]) -> None:
+    def body(p: Parameters, x: jax.Array, key: jax.Array) -> Any:
+        y, dp, dx = output_and_gradient(p, x, of_shard(key))
+        # With checks, what the shards share gets the sum of their gradients.
+        return y, dp if check_vma else jax.lax.psum(dp, "a"), dx
 
-    dp, dx = on_shards(body, (P(), P("a")), check_vma, kind, names)
-    (dp0, dx0), (dp1, dx1) = (jax.jit(jax.grad(loss, argnums=(0, 1)))(*h) for h in halves())
-    expected = jax.tree.map(jnp.add, dp0, dp1)
+    y, dp, dx = on_shards(body, (P("a"), P(), P("a")), check_vma, kind, names)
+    (y0, dp0, dx0), (y1, dp1, dx1) = of_halves()
+    np.testing.assert_array_equal(y, np.concatenate([y0, y1]))
     # The order of the sums over at most 12 rows and 6 columns.
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-4)
-    jax.tree.map(close, dp, expected)
+    jax.tree.map(close, dp, jax.tree.map(np.add, *jax.device_get((dp0, dp1))))
     close(dx, np.concatenate([dx0, dx1]))
 
 
@@ -150,13 +152,12 @@ def test_quantize_and_noise(check_vma: bool) -> None:
     np.testing.assert_allclose(slope, whole(jnp.float32(1)), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
 @pytest.mark.parametrize("check_vma", [True, False])
-def test_lowers_for_other_platforms(platform: str, check_vma: bool) -> None:
+def test_lowers_for_other_platforms(check_vma: bool) -> None:
     p, x = parameters()
 
     def body(p: Parameters, x: jax.Array, key: jax.Array) -> tuple[Parameters, jax.Array]:
-        dp, dx = jax.grad(loss, argnums=(0, 1))(p, x, of_shard(key))
+        _, dp, dx = output_and_gradient(p, x, of_shard(key))
         return dp if check_vma else jax.lax.psum(dp, "a"), dx
 
     mapped = jax.shard_map(
@@ -164,4 +165,4 @@ def test_lowers_for_other_platforms(platform: str, check_vma: bool) -> None:
         check_vma=check_vma,
     )  # fmt: skip
     traced = jax.jit(mapped).trace(p, x, jax.random.key(0))
-    assert "lumina" not in traced.lower(lowering_platforms=(platform,)).as_text()
+    assert "lumina" not in traced.lower(lowering_platforms=("cuda", "rocm", "tpu")).as_text()
