@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 # These are read when JAX starts, so this comes before its first import. Most tests compile a small
-# program of their own and run it once: LLVM's optimizations would take longer than they save.
-_FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
+# program of their own and run it once: LLVM's optimizations, and the MLIR pipeline of the fusion
+# emitters, would take longer than they save.
+_FLAGS = (
+    "--xla_force_host_platform_device_count=4",
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+)
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import hypothesis  # noqa: E402
