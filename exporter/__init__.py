@@ -1,4 +1,4 @@
-"""Writes JAX functions as `.lmn` files, which the `lumina` runtime loads without Python.
+"""JAX functions as `.lmn` files, which the `lumina` runtime loads without Python.
 
 ```python
 from lumina_jax import export
@@ -6,14 +6,16 @@ from lumina_jax import export
 model = export.export(lambda x: net.apply(variables, x), x, batch="batch")
 print(model)
 model.save("net.lmn")
+export.load("net.lmn").weights
 ```
 """
 
-from ._errors import ExportError, SaveError
+from ._errors import ExportError, LoadError, SaveError
 from ._export import export
-from ._model import Model, TestVector
+from ._graph import TestVector
+from ._model import Model, load
 
 # `lumina_jax.export` knows its package by this line.
 __distribution__ = "lumina-jax"
 
-__all__ = ["ExportError", "Model", "SaveError", "TestVector", "export"]
+__all__ = ["ExportError", "LoadError", "Model", "SaveError", "TestVector", "export", "load"]

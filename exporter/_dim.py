@@ -25,9 +25,9 @@ class Dim:
         return value if isinstance(value, Dim) else _dim({(): int(value)})
 
     @staticmethod
-    def symbol(name: str) -> Dim:
-        """The dimension that is the symbol `name` alone."""
-        return _dim({((name, 1),): 1})
+    def symbol(name: str, power: int = 1) -> Dim:
+        """The dimension that is a power of the symbol `name` alone."""
+        return _dim({((name, power),): 1})
 
     def constant(self) -> int | None:
         """The integer, or None where the dimension depends on a symbol."""

@@ -10,6 +10,10 @@ class ExportError(ValueError):
     """The function cannot be exported; the message lists every reason, with its source lines."""
 
 
+class LoadError(ValueError):
+    """The file holds no model, or not the one that was written."""
+
+
 class SaveError(OSError):
     """The model cannot be written to the path."""
 

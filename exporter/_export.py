@@ -13,9 +13,9 @@ from lumina_jax._jaxpr import InconclusiveDimensionOperation
 
 from ._arguments import Argument, BatchAxes, arguments, test_inputs, traced
 from ._errors import ExportError, faults_error
-from ._graph import DType, Role
+from ._graph import DType, Role, TestVector
 from ._lower import lower
-from ._model import Model, TestVector
+from ._model import Model
 from ._names import closure_names, path_name, signature_names
 from ._program import Constant
 from ._types import is_key

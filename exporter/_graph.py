@@ -1,4 +1,4 @@
-"""The graph that goes into a `.lmn` file, as plain Python: no JAX and no protobuf in here."""
+"""The graph that goes into a `.lmn` file, as plain Python: no tracing and no protobuf in here."""
 
 from __future__ import annotations
 
@@ -7,38 +7,43 @@ from enum import Enum
 
 import numpy as np
 
+from lumina_jax._native import _lumina
+
 from ._dim import Dim, Shape
 
 
-class DType(Enum):
-    """Element types of a `.lmn` file; the value is the name in messages."""
+@dataclass(frozen=True)
+class DType:
+    """An element type of a `.lmn` file: a row of the table in the Rust module."""
 
-    F32 = "f32"
-    C64 = "c64"
-    U32 = "u32"
-    I32 = "i32"
-    I8 = "i8"
-    BOOL = "bool"
-
-    @property
-    def numpy(self) -> np.dtype:
-        """The NumPy dtype, little endian as in the file."""
-        return _NUMPY[self]
+    name: str
+    """The name in messages: "f32"."""
+    number: int
+    """The number in files."""
+    numpy: np.dtype
+    """The NumPy dtype, little endian as in the file."""
 
     @staticmethod
     def of(dtype: np.dtype) -> DType | None:
         """The element type for a NumPy dtype, or None where the format has none."""
-        return next((d for d, n in _NUMPY.items() if n == dtype), None)
+        return next((known for known in DTYPES if known.numpy == dtype), None)
+
+    @staticmethod
+    def named(name: str | int) -> DType:
+        """The element type of that name, in messages or in NumPy, or of that number."""
+        if name not in _BY_NAME:
+            raise ValueError(f"there is no element type {name!r}")
+        return _BY_NAME[name]
+
+    def __str__(self) -> str:
+        return self.name
 
 
-_NUMPY = {
-    DType.F32: np.dtype("<f4"),
-    DType.C64: np.dtype("<c8"),
-    DType.U32: np.dtype("<u4"),
-    DType.I32: np.dtype("<i4"),
-    DType.I8: np.dtype("i1"),
-    DType.BOOL: np.dtype("?"),
-}
+DTYPES = tuple(
+    DType(name, number, np.dtype(numpy).newbyteorder("<"))
+    for name, numpy, number in _lumina.dtypes()
+)
+_BY_NAME = {key: known for known in DTYPES for key in (known.name, known.number, known.numpy.name)}
 
 
 class Role(Enum):
@@ -57,7 +62,7 @@ class Value:
     shape: Shape
 
     def __str__(self) -> str:
-        return f"{self.dtype.value}{self.shape}"
+        return f"{self.dtype}{self.shape}"
 
 
 @dataclass(frozen=True)
@@ -213,3 +218,19 @@ def _renumbered(
         ),
         outputs=tuple(replace(port, value=new[port.value.id]) for port in outputs),
     )
+
+
+@dataclass(frozen=True)
+class TestVector:
+    """Inputs, and the outputs that the exported function computed for them with JAX.
+
+    A runtime passes where |got - want| <= absolute_tolerance + relative_tolerance * |want|.
+    """
+
+    # Keeps pytest from collecting the class.
+    __test__ = False
+
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
+    absolute_tolerance: float
+    relative_tolerance: float

@@ -39,23 +39,21 @@ class Context:
         """The node that `value` is the result of, None for inputs and tensors."""
         return self._builder.producers.get(value.id)
 
-    def require(self, index: int, *dtypes: DType) -> Value:
+    def require(self, index: int, *dtypes: str) -> Value:
         """The value of input number `index`, which must have one of the `dtypes`."""
         value = self.value(self.inputs[index])
-        if value.dtype not in dtypes:
+        if value.dtype.name not in dtypes:
             raise Unsupported(
-                f"operand {index} is {value.dtype.value}, expected {type_names(dtypes)}; "
+                f"operand {index} is {value.dtype}, expected {type_names(dtypes)}; "
                 "cast it before this line"
             )
         return value
 
-    def require_result(self, dtype: DType) -> None:
+    def require_result(self, dtype: str) -> None:
         """Raises unless the first result has the type `dtype`."""
         got, _ = fact((), self.outputs[0].dtype)
-        if got != dtype:
-            raise Unsupported(
-                f"the result is {got.value}, expected {dtype.value}; cast it after this line"
-            )
+        if got.name != dtype:
+            raise Unsupported(f"the result is {got}, expected {dtype}; cast it after this line")
 
     def ints(self, param: str) -> tuple[int, ...]:
         """A parameter that is a tuple of integers."""
@@ -156,7 +154,7 @@ class _Builder:
         except Unsupported as fault:
             if not silent:
                 self.fault(fault, "value", where)
-            dtype, extents = DType.F32, Shape()
+            dtype, extents = DType.named("f32"), Shape()
         self._values[variable] = self._new(dtype, extents)
         return self._values[variable]
 

@@ -1,32 +1,21 @@
-"""The exported model: a graph, its test vectors, and how to save it."""
+"""The exported model: a graph, its test vectors, and how to save and load it."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from . import _write
-from ._graph import Graph, Port, Role
-
-
-@dataclass(frozen=True)
-class TestVector:
-    """Inputs, and the outputs that the exported function computed for them with JAX.
-
-    A runtime passes where |got - want| <= absolute_tolerance + relative_tolerance * |want|.
-    """
-
-    # Keeps pytest from collecting the class.
-    __test__ = False
-
-    inputs: tuple[np.ndarray, ...]
-    outputs: tuple[np.ndarray, ...]
-    absolute_tolerance: float
-    relative_tolerance: float
+from . import _container
+from ._decode import decode
+from ._encode import encode
+from ._errors import LoadError
+from ._graph import Graph, Port, Role, TestVector
+from ._write import write
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,7 +56,7 @@ class Model:
 
     def to_bytes(self) -> bytes:
         """The contents of the file. The same model gives the same bytes."""
-        return b"".join(_write.chunks(self))
+        return b"".join(self._chunks())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the file at `path`, and returns the path.
@@ -77,7 +66,10 @@ class Model:
         Raises:
           SaveError: the directory is missing, or the system refuses to write.
         """
-        return _write.save(self, Path(path))
+        return write(self._chunks(), Path(path))
+
+    def _chunks(self) -> Iterator[bytes | memoryview]:
+        return _container.pack(encode(self.graph, self.tests, self.producer))
 
     def __repr__(self) -> str:
         tensors, size = len(self.graph.tensors), _size(self.weight_bytes)
@@ -91,6 +83,28 @@ class Model:
         ops = ", ".join(op if n == 1 else f"{op} x{n}" for op, n in self.ops.items())
         lines.append(f"  ops     {ops or 'none'}")
         return "\n".join(lines)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """The model in a `.lmn` file, which saves to the same bytes again.
+
+    ```python
+    model = export.load("net.lmn")
+    print(model, model.weights["params['Dense_0']['kernel']"].shape)
+    ```
+
+    Arrays are read-only. The model cannot be run from Python; `lumina run` does that.
+
+    Raises:
+      LoadError: the file is no model, is damaged, or holds what only the runtime reads; the message
+        names what is wrong.
+      OSError: the system cannot read the file.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return Model(*decode(_container.unpack(data)))
+    except ValueError as fault:
+        raise LoadError(f"cannot load `{path}`: {fault}") from fault
 
 
 def _port(port: Port) -> str:

@@ -7,9 +7,7 @@ that writes it, in `rules/`. The runtime infers the same types, and trusts neith
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from lumina_jax.ops import OPS, OpDef
 
@@ -17,9 +15,9 @@ from ._dim import Shape
 from ._graph import Attr, DType, Value
 
 Fact = tuple[DType, Shape]
-TypeRule = Callable[..., Fact | Sequence[Fact]]
+TypeRule = TypeVar("TypeRule", bound=Callable[..., Fact | list[Fact]])
 
-_TYPES: dict[str, TypeRule] = {}
+_TYPES: dict[str, Callable[..., Fact | list[Fact]]] = {}
 
 
 def gives(*ops: str) -> Callable[[TypeRule], TypeRule]:
@@ -46,17 +44,10 @@ def infer(op: str, inputs: Sequence[Value], attrs: Mapping[str, Attr]) -> list[F
         found = _kernel(OPS[op], inputs, attrs) if op in OPS else _TYPES[op](*inputs, **attrs)
     except (ArithmeticError, LookupError, TypeError, ValueError) as fault:
         raise ValueError(f"operands or attributes do not fit the op: {fault}") from fault
-    return [found] if isinstance(found, tuple) else list(found)
+    return found if isinstance(found, list) else [found]
 
 
 def _kernel(op: OpDef, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Fact]:
     signature = op.signature(**attrs)
     sizes = signature.sizes([value.shape for value in inputs])
-    return [(_dtype(t.dtype), Shape.of(t.shape(sizes))) for t in signature.results]
-
-
-def _dtype(dtype: np.dtype) -> DType:
-    known = DType.of(dtype)
-    if known is None:
-        raise ValueError(f"{dtype} is no element type of a file")
-    return known
+    return [(DType.named(t.dtype.name), Shape.of(t.shape(sizes))) for t in signature.results]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._dim import Dim, Shape
 from ._errors import Unsupported
-from ._graph import DType
+from ._graph import DTYPES, DType
 
 
 def fact(extents: Iterable[Any], dtype: Any) -> tuple[DType, Shape]:
@@ -23,10 +23,11 @@ def fact(extents: Iterable[Any], dtype: Any) -> tuple[DType, Shape]:
                 "impl='threefry2x32') makes",
                 f"{dtype} PRNG key",
             )
-        return DType.U32, shape((*extents, 2))
+        return DType.named("u32"), shape((*extents, 2))
     known = DType.of(np.dtype(dtype))
     if known is None:
-        raise Unsupported(f"element types are {type_names(DType)}; cast to one", f"dtype {dtype}")
+        names = type_names(known.name for known in DTYPES)
+        raise Unsupported(f"element types are {names}; cast to one", f"dtype {dtype}")
     return known, shape(extents)
 
 
@@ -42,9 +43,9 @@ def dim(extent: Any) -> Dim:
     return _polynomial(ast.parse(str(extent).replace("^", "**"), mode="eval").body)
 
 
-def type_names(dtypes: Iterable[DType]) -> str:
+def type_names(dtypes: Iterable[str]) -> str:
     """The `dtypes` in a message: "f32, i32 or c64"."""
-    *rest, last = (dtype.value for dtype in dtypes)
+    *rest, last = dtypes
     return f"{', '.join(rest)} or {last}" if rest else last
 
 

@@ -34,6 +34,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("lumina")
 
 
+@pytest.fixture(scope="module")
+def program(lumina: Path, tmp_path_factory: pytest.TempPathFactory):
+    from exported import Program  # most tests need no exporter
+
+    return Program(lumina, tmp_path_factory.mktemp("lumina"))
+
+
 @pytest.fixture(scope="session")
 def lumina() -> Path:
     """The `lumina` program: `$LUMINA_BIN`, or what `cargo build --release` has left."""

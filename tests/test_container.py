@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import exporter
-from exporter import SaveError, _write
+from exporter import SaveError, _container, _encode
 from exporter import _lmn_pb2 as pb
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -176,11 +176,11 @@ def test_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch) -> No
     path = tmp_path / "m.lmn"
     path.write_bytes(b"old")
 
-    def chunks(model):
+    def pack(sections):
         yield b"LMN"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_write, "chunks", chunks)
+    monkeypatch.setattr(_container, "pack", pack)
     with pytest.raises(KeyboardInterrupt):
         build().save(path)
     assert path.read_bytes() == b"old"
@@ -208,7 +208,7 @@ def test_directory_instead_of_a_file(tmp_path: Path) -> None:
 
 
 def test_graph_larger_than_the_limit(monkeypatch) -> None:
-    monkeypatch.setattr(_write, "GRAPH_LIMIT", 10)
+    monkeypatch.setattr(_encode, "GRAPH_LIMIT", 10)
     with pytest.raises(SaveError, match="bytes in the file, expected at most 10"):
         build().to_bytes()
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from exporter._dim import Dim, Shape
-from exporter._graph import DType, Graph, Node, Port, Role, Tensor, Value
+from exporter._graph import DTYPES, DType, Graph, Node, Port, Role, Tensor, Value
+from lumina_jax import _lumina
 
+F32, U32 = DType.named("f32"), DType.named("u32")
 N = Dim.symbol("n")
-X = Value(0, DType.F32, Shape.of([N, 2]))
-ONE = Value(1, DType.F32, Shape.of([2]))
-Y = Value(2, DType.F32, Shape.of([N, 2]))
+X = Value(0, F32, Shape.of([N, 2]))
+ONE = Value(1, F32, Shape.of([2]))
+Y = Value(2, F32, Shape.of([N, 2]))
 TENSOR = Tensor(ONE, "one", np.ones(2, np.float32))
 ADD = Node("add", (X, ONE), (Y,), source="a.py:1 (f)")
 GRAPH = Graph((Port(X, "x"),), (TENSOR,), (ADD,), (Port(Y, "y"),))
@@ -46,10 +48,7 @@ def test_a_valid_graph() -> None:
             {
                 "inputs": (
                     Port(X, "x"),
-                    *(
-                        Port(Value(i, DType.U32, Shape.of([2])), f"k{i}", Role.NOISE_SEED)
-                        for i in (3, 4)
-                    ),
+                    *(Port(Value(i, U32, Shape.of([2])), f"k{i}", Role.NOISE_SEED) for i in (3, 4)),
                 ),
             },
             "more than one input is the noise seed: k3, k4",
@@ -63,25 +62,29 @@ def test_broken_graphs(change, message: str) -> None:
 
 @pytest.mark.parametrize("extent", [N * N, N * Dim.symbol("m")])
 def test_a_symbol_that_no_extent_determines(extent: Dim) -> None:
-    x = Value(0, DType.F32, Shape((extent,)))
+    x = Value(0, F32, Shape((extent,)))
     with pytest.raises(ValueError, match="no input has an extent that determines the symbol"):
         Graph((Port(x, "x"),), (), (), (Port(x, "y"),)).validate()
 
 
 def test_a_linear_extent_determines_its_symbol() -> None:
-    x = Value(0, DType.F32, Shape((N * 2 + 1,)))
+    x = Value(0, F32, Shape((N * 2 + 1,)))
     Graph((Port(x, "x"),), (), (), (Port(x, "y"),)).validate()
 
 
 def test_dead_nodes_and_tensors_go_and_ids_close_up() -> None:
-    dead = Node("neg", (X,), (Value(3, DType.F32, X.shape),))
-    unused = Tensor(Value(4, DType.F32, Shape()), "", np.float32(1).reshape(()))
+    dead = Node("neg", (X,), (Value(3, F32, X.shape),))
+    unused = Tensor(Value(4, F32, Shape()), "", np.float32(1).reshape(()))
     graph = Graph(GRAPH.inputs, (unused, TENSOR), (dead, ADD), GRAPH.outputs).without_dead()
     assert [node.op for node in graph.nodes] == ["add"]
     assert [tensor.name for tensor in graph.tensors] == ["one"]
     graph.validate()
 
 
-def test_element_types() -> None:
-    assert {DType.of(dtype.numpy) for dtype in DType} == set(DType)
-    assert DType.of(np.dtype(np.float64)) is None
+def test_element_types_are_those_of_the_rust_module() -> None:
+    assert len(DTYPES) == len(_lumina.dtypes()) > 0
+    for dtype in DTYPES:
+        assert DType.of(dtype.numpy) is DType.named(dtype.name) is DType.named(dtype.number)
+    assert DType.of(np.dtype("float8_e5m2")) is None
+    with pytest.raises(ValueError, match="there is no element type 'f8'"):
+        DType.named("f8")

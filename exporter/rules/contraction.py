@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._dim import Shape
-from .._graph import DType, Value
+from .._graph import Value
 from .._lower import Context
 from .._ops import Fact, gives
 from ._registry import rule
@@ -11,9 +11,9 @@ from ._registry import rule
 
 @rule("dot_general")
 def _dot_general(ctx: Context) -> list[Value]:
-    lhs = ctx.require(0, DType.F32, DType.I32, DType.C64)
-    ctx.require(1, lhs.dtype)
-    ctx.require_result(lhs.dtype)
+    lhs = ctx.require(0, "f32", "i32", "c64")
+    ctx.require(1, lhs.dtype.name)
+    ctx.require_result(lhs.dtype.name)
     (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = ctx.params["dimension_numbers"]
     return ctx.node(
         lhs_contracting=tuple(lhs_contracting),

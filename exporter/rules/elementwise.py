@@ -6,36 +6,37 @@ import numpy as np
 
 from .._dim import Shape
 from .._errors import Unsupported
-from .._graph import DType, Value
+from .._graph import DTYPES, DType, Value
 from .._lower import Context, Rule
 from .._ops import Fact, gives
 from .._program import Constant, Operand
 from .._types import fact, is_key
 from ._registry import rule
 
-_INTEGER = (DType.I32, DType.U32, DType.I8)
-_REAL = (DType.F32, *_INTEGER)
-_ORDERED = (*_REAL, DType.BOOL)
+_INTEGER = ("i32", "u32", "i8")
+_REAL = ("f32", *_INTEGER)
+_ORDERED = (*_REAL, "bool")
 
 # Element types of the last operand, by the primitives that are the op of the same name without
 # attributes; JAX has made sure that the other operands fit it.
-_TYPES: dict[tuple[str, ...], tuple[DType, ...]] = {
-    ("atan2", "cbrt", "ceil", "cos", "erf", "erfc", "exp", "exp2", "expm1", "floor"): (DType.F32,),
-    ("is_finite", "log", "log1p", "logistic", "rsqrt", "sin", "sqrt", "tan", "tanh"): (DType.F32,),
-    ("abs", "sign"): (DType.F32, DType.I32, DType.I8),
+_TYPES: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("atan2", "cbrt", "ceil", "cos", "erf", "erfc", "exp", "exp2", "expm1", "floor"): ("f32",),
+    ("is_finite", "log", "log1p", "logistic", "rsqrt", "sin", "sqrt", "tan", "tanh"): ("f32",),
+    ("abs", "sign"): ("f32", "i32", "i8"),
     ("square",): _REAL,
-    ("neg", "add", "sub"): (*_REAL, DType.C64),
+    ("neg", "add", "sub"): (*_REAL, "c64"),
     ("clamp", "div", "rem"): _REAL,
     ("max", "min", "ge", "gt", "le", "lt"): _ORDERED,
-    ("eq", "ne", "select_n"): tuple(DType),
-    ("pow",): (DType.F32, DType.I32),
-    ("and", "not", "or", "xor"): (DType.BOOL, *_INTEGER),
+    ("eq", "ne"): (*_ORDERED, "c64"),
+    ("select_n",): tuple(dtype.name for dtype in DTYPES),
+    ("pow",): ("f32", "i32"),
+    ("and", "not", "or", "xor"): ("bool", *_INTEGER),
     ("shift_left", "shift_right_arithmetic", "shift_right_logical"): _INTEGER,
 }
 _PREDICATES = ("eq", "ge", "gt", "is_finite", "le", "lt", "ne")
 
 
-def _same(dtypes: tuple[DType, ...]) -> Rule:
+def _same(dtypes: tuple[str, ...]) -> Rule:
     def apply(ctx: Context) -> list[Value]:
         ctx.require(len(ctx.inputs) - 1, *dtypes)
         if is_key(ctx.inputs[-1].dtype) and not ctx.is_key():
@@ -67,7 +68,7 @@ def _elementwise(*inputs: Value) -> Fact:
 
 
 def _truth(*inputs: Value) -> Fact:
-    return DType.BOOL, _elementwise(*inputs)[1]
+    return DType.named("bool"), _elementwise(*inputs)[1]
 
 
 for _primitives, _dtypes in _TYPES.items():
@@ -81,15 +82,15 @@ gives("mul")(_elementwise)
 
 @rule("mul")
 def _mul(ctx: Context) -> list[Value]:
-    lhs = ctx.require(0, *_REAL, DType.C64)
-    ctx.require_result(lhs.dtype)
-    return _same((lhs.dtype,))(ctx)
+    lhs = ctx.require(0, *_REAL, "c64")
+    ctx.require_result(lhs.dtype.name)
+    return list(_same((lhs.dtype.name,))(ctx))
 
 
 @rule("log2")
 def _log2(ctx: Context) -> list[Value]:
     """log2(x) = log(x)·(1/ln 2), the two steps of JAX."""
-    ctx.require(0, DType.F32)
+    ctx.require(0, "f32")
     return ctx.node("mul", [*ctx.node("log"), Constant(np.asarray(1 / np.log(2), np.float32))])
 
 
@@ -126,7 +127,7 @@ def _power(x: Value, y: int) -> Fact:
 
 @rule("round")
 def _round(ctx: Context) -> list[Value]:
-    ctx.require(0, DType.F32)
+    ctx.require(0, "f32")
     return ctx.node(rounding_method=int(ctx.params["rounding_method"]))
 
 
@@ -141,14 +142,14 @@ def _convert_element_type(ctx: Context) -> list[Value]:
     dtype, _ = fact((), ctx.outputs[0].dtype)
     if operand.dtype == dtype:
         return [operand]
-    if operand.dtype == DType.C64:
+    if operand.dtype.numpy.kind == "c" and dtype.numpy.kind != "c":
         raise Unsupported("a complex number has no real counterpart; take .real or jnp.abs")
-    return ctx.node(new_dtype=dtype.value)
+    return ctx.node(new_dtype=dtype.name)
 
 
 @gives("convert_element_type")
 def _converted(x: Value, new_dtype: str) -> Fact:
-    return DType(new_dtype), x.shape
+    return DType.named(new_dtype), x.shape
 
 
 @rule("reduce_precision")

@@ -285,23 +285,25 @@ def _dilated(dim: Dim, gap: int | Dim) -> Dim:
 @rule("iota")
 def _iota(ctx: Context) -> list[Value]:
     dtype, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
+    if dtype.name not in ("f32", "i32", "u32", "i8"):
+        raise Unsupported(f"the result is {dtype}, expected f32, i32, u32 or i8; cast it later")
     return ctx.node(
-        inputs=(), dtype=dtype.value, shape=extents, dimension=int(ctx.params["dimension"])
+        inputs=(), dtype=dtype.name, shape=extents, dimension=int(ctx.params["dimension"])
     )
 
 
 @gives("iota")
 def _counted(dtype: str, shape: Sequence[int | Dim], dimension: int) -> Fact:
-    return DType(dtype), Shape.of(shape)
+    return DType.named(dtype), Shape.of(shape)
 
 
 @rule("dim_as_value")
 def _dim_as_value(ctx: Context) -> list[Value]:
     """The extent of a symbolic dimension as a number, i32[]."""
-    ctx.require_result(DType.I32)
+    ctx.require_result("i32")
     return ctx.node(inputs=(), dim=shape((ctx.params["dim"],)))
 
 
 @gives("dim_as_value")
 def _extent(dim: Sequence[int | Dim]) -> Fact:
-    return DType.I32, Shape()
+    return DType.named("i32"), Shape()

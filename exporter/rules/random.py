@@ -29,7 +29,7 @@ def _fold_in(ctx: Context) -> list[Value]:
 
 @gives("threefry_fold_in")
 def _folded(key: Value, data: Value) -> Fact:
-    return DType.U32, Shape.of((2,))
+    return DType.named("u32"), Shape.of((2,))
 
 
 @rule("random_split")
@@ -44,7 +44,7 @@ def _split(ctx: Context) -> list[Value]:
 
 @gives("threefry_split")
 def _keys(key: Value, num: int) -> Fact:
-    return DType.U32, Shape.of((num, 2))
+    return DType.named("u32"), Shape.of((num, 2))
 
 
 def _require_single(shape: tuple[object, ...]) -> None:

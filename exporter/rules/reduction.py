@@ -9,7 +9,7 @@ from .._ops import Fact, gives
 from .._types import fact
 from ._registry import rule
 
-_REAL = (DType.F32, DType.I32, DType.U32, DType.I8)
+_REAL = ("f32", "i32", "u32", "i8")
 
 
 @rule("reduce_sum", "reduce_prod")
@@ -20,13 +20,13 @@ def _reduce(ctx: Context) -> list[Value]:
 
 @rule("reduce_max", "reduce_min")
 def _extremum(ctx: Context) -> list[Value]:
-    ctx.require(0, *_REAL, DType.BOOL)
+    ctx.require(0, *_REAL, "bool")
     return ctx.node(axes=ctx.ints("axes"))
 
 
 @rule("reduce_and", "reduce_or")
 def _logical(ctx: Context) -> list[Value]:
-    ctx.require(0, DType.BOOL)
+    ctx.require(0, "bool")
     return ctx.node(axes=ctx.ints("axes"))
 
 
@@ -39,17 +39,17 @@ def _reduced(x: Value, axes: tuple[int, ...]) -> Fact:
 def _arg(ctx: Context) -> list[Value]:
     ctx.require(0, *_REAL)
     dtype, _ = fact((), ctx.params["index_dtype"])
-    return ctx.node(axes=ctx.ints("axes"), index_dtype=dtype.value)
+    return ctx.node(axes=ctx.ints("axes"), index_dtype=dtype.name)
 
 
 @gives("argmax", "argmin")
 def _index(x: Value, axes: tuple[int, ...], index_dtype: str) -> Fact:
-    return DType(index_dtype), _reduced(x, axes)[1]
+    return DType.named(index_dtype), _reduced(x, axes)[1]
 
 
 @rule("cumsum")
 def _cumsum(ctx: Context) -> list[Value]:
-    ctx.require(0, DType.F32, DType.I32)
+    ctx.require(0, "f32", "i32")
     return ctx.node(axis=int(ctx.params["axis"]), reverse=bool(ctx.params["reverse"]))
 
 

@@ -1,0 +1,133 @@
+"""A graph as the sections of a `.lmn` file: a protobuf message, and raw bytes beside it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import _lmn_pb2 as pb
+from ._container import GRAPH, META, WEIGHTS, Section
+from ._dim import Dim, Shape
+from ._errors import SaveError
+from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, TestVector
+
+OPSET = 1
+GRAPH_LIMIT = 64 << 20
+
+ROLES = {Role.PLAIN: pb.PLAIN, Role.NOISE_SEED: pb.NOISE_SEED}
+
+
+def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int, Section]:
+    """The sections of the file by kind.
+
+    Raises SaveError where the graph is larger than a reader takes.
+    """
+    sections = {kind: Section() for kind in (GRAPH, WEIGHTS, META)}
+    symbols = graph.symbols()
+    message = pb.Graph(
+        producer=producer,
+        opset=OPSET,
+        symbols=symbols,
+        inputs=[_port(port, symbols) for port in graph.inputs],
+        tensors=[_tensor(tensor, sections[WEIGHTS]) for tensor in graph.tensors],
+        nodes=[_node(node, symbols) for node in graph.nodes],
+        outputs=[_port(port, symbols) for port in graph.outputs],
+        tests=[_test(test, sections[META]) for test in tests],
+    )
+    data = message.SerializeToString(deterministic=True)
+    if len(data) > GRAPH_LIMIT:
+        raise SaveError(
+            errno.EFBIG,
+            f"the graph takes {len(data)} bytes in the file, expected at most {GRAPH_LIMIT}; "
+            "export fewer unrolled steps",
+        )
+    sections[GRAPH].add(data)
+    return sections
+
+
+def _port(port: Port, symbols: Sequence[str]) -> pb.Value:
+    value = port.value
+    return pb.Value(
+        id=value.id,
+        name=port.name,
+        dtype=value.dtype.number,
+        shape=_dims(value.shape, symbols),
+        role=ROLES[port.role],
+    )
+
+
+def _tensor(tensor: Tensor, weights: Section) -> pb.Tensor:
+    return pb.Tensor(
+        id=tensor.value.id,
+        name=tensor.name,
+        dtype=tensor.value.dtype.number,
+        shape=tensor.data.shape,
+        offset=weights.add(tensor.data),
+    )
+
+
+def _node(node: Node, symbols: Sequence[str]) -> pb.Node:
+    return pb.Node(
+        op=node.op,
+        inputs=[value.id for value in node.inputs],
+        outputs=[value.id for value in node.outputs],
+        attrs={name: _attr(node.attrs[name], symbols) for name in sorted(node.attrs)},
+        source=node.source,
+    )
+
+
+def _attr(attr: Attr, symbols: Sequence[str]) -> pb.Attr:
+    match attr:
+        case bool():
+            return pb.Attr(flag=attr)
+        case int():
+            return pb.Attr(integer=attr)
+        case float():
+            return pb.Attr(number=attr)
+        case str():
+            return pb.Attr(text=attr)
+        case Shape():
+            return pb.Attr(shape=pb.Shape(dims=_dims(attr, symbols)))
+        case _:
+            return pb.Attr(integers=pb.Integers(values=attr))
+
+
+def _dims(shape: Shape, symbols: Sequence[str]) -> list[pb.Dim]:
+    return [_dim(dim, symbols) for dim in shape]
+
+
+def _dim(dim: Dim, symbols: Sequence[str]) -> pb.Dim:
+    return pb.Dim(
+        terms=[
+            pb.Term(
+                coefficient=coefficient,
+                factors=[
+                    pb.Factor(symbol=symbols.index(name), power=power) for name, power in monomial
+                ],
+            )
+            for monomial, coefficient in dim.terms
+        ]
+    )
+
+
+def _test(test: TestVector, meta: Section) -> pb.TestVector:
+    def tensors(arrays: Sequence[np.ndarray]) -> list[pb.TestTensor]:
+        return [
+            pb.TestTensor(dtype=_dtype(array), shape=array.shape, offset=meta.add(array))
+            for array in arrays
+        ]
+
+    return pb.TestVector(
+        inputs=tensors(test.inputs),
+        outputs=tensors(test.outputs),
+        absolute_tolerance=test.absolute_tolerance,
+        relative_tolerance=test.relative_tolerance,
+    )
+
+
+def _dtype(array: np.ndarray) -> int:
+    dtype = DType.of(array.dtype)
+    assert dtype is not None, f"a test vector holds {array.dtype}"
+    return dtype.number
