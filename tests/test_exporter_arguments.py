@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 
 import exporter
+from exported import Program
 from exporter import ExportError
-from test_exporter_walk import check
 
 X = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
 
 
-def test_names_come_from_the_signature() -> None:
-    model = check(lambda image, *rest: image["a"] + rest[0][1], {"a": X}, [X, X])
+def test_names_come_from_the_signature(program: Program) -> None:
+    model = program.export(lambda image, *rest: image["a"] + rest[0][1], {"a": X}, [X, X])
     assert list(model.inputs) == ["image['a']", "rest[0][0]", "rest[0][1]"]
 
 
-def test_shapes_are_those_of_the_example_by_default() -> None:
-    assert check(lambda x: x + 1, X).inputs == {"x": "f32[3, 4]"}
+def test_shapes_are_those_of_the_example_by_default(program: Program) -> None:
+    assert program.export(lambda x: x + 1, X).inputs == {"x": "f32[3, 4]"}
 
 
-def test_a_batch_of_any_size() -> None:
-    model = check(
+def test_a_batch_of_any_size(program: Program) -> None:
+    model = program.export(
         lambda x, c: (x.mean(0), x * c, x.sum() / x.shape[0]), X, np.float32(2), batch="n"
     )
     assert model.inputs == {"x": "f32[n, 4]", "c": "f32[]"}
@@ -32,8 +32,8 @@ def test_a_batch_of_any_size() -> None:
     assert [test.inputs[0].shape for test in model.tests] == [(3, 4), (1, 4)]
 
 
-def test_batch_axes_per_argument() -> None:
-    model = check(
+def test_batch_axes_per_argument(program: Program) -> None:
+    model = program.export(
         lambda x, table: x.T @ table,
         X.T.copy(),
         np.eye(4, 2, dtype=np.float32),
@@ -43,10 +43,10 @@ def test_batch_axes_per_argument() -> None:
     assert model.inputs == {"x": "f32[4, n]", "table": "f32[4, 2]"}
 
 
-def test_an_example_of_one_row_is_repeated_and_a_long_one_cut() -> None:
-    model = check(lambda x: x + 1, X[:1], batch="n")
+def test_an_example_of_one_row_is_repeated_and_a_long_one_cut(program: Program) -> None:
+    model = program.export(lambda x: x + 1, X[:1], batch="n")
     assert [test.inputs[0].shape for test in model.tests] == [(1, 4), (3, 4)]
-    model = check(lambda x: x + 1, np.ones((1000, 2), np.float32), batch="n")
+    model = program.export(lambda x: x + 1, np.ones((1000, 2), np.float32), batch="n")
     assert [test.inputs[0].shape for test in model.tests] == [(64, 2), (1, 2)]
 
 
@@ -61,8 +61,8 @@ def test_shapes_instead_of_arrays() -> None:
     assert static.inputs == {"x": "i32[3]"}
 
 
-def test_float64_examples_are_taken_as_jax_takes_them() -> None:
-    assert check(lambda x: x * 2, X.astype(np.float64)).inputs == {"x": "f32[3, 4]"}
+def test_float64_examples_are_taken_as_jax_takes_them(program: Program) -> None:
+    assert program.export(lambda x: x * 2, X.astype(np.float64)).inputs == {"x": "f32[3, 4]"}
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_float64_examples_are_taken_as_jax_takes_them() -> None:
             "a symbolic extent must be a polynomial",
         ),
         (
-            lambda: exporter.export(lambda x: x, X.astype(np.float16)),
-            "dtype float16 .*element types are f32, c64, u32, i32, i8 or bool",
+            lambda: exporter.export(lambda x: x, jnp.zeros(3, jnp.float8_e5m2)),
+            "dtype float8_e5m2 .*element types are f32, .*, u32 or bool; cast to one",
         ),
     ],
     ids=[
@@ -120,7 +120,7 @@ def test_float64_examples_are_taken_as_jax_takes_them() -> None:
         "key",
         "branch",
         "floordiv",
-        "float16",
+        "float8",
     ],
 )
 def test_errors(make, message: str) -> None:

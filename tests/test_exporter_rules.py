@@ -1,6 +1,8 @@
 """Every rule: the graph computes what JAX computes, for a symbolic batch of two sizes."""
 
 import inspect
+from collections.abc import Iterable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,8 +12,8 @@ import pytest
 from jax import lax
 
 import exporter
+from exported import Program
 from exporter import ExportError, rules
-from test_exporter_walk import check
 
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((5, 6)).astype(np.float32)
@@ -104,25 +106,18 @@ def _numpy_promotion():
         yield
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+def export(program: Program, names: Iterable[str], **options: Any) -> exporter.Model:
+    """All these functions in one file; a failure names the function by its output."""
+
+    def fn(arguments):
+        return {name: FUNCTIONS[name][0](*args) for name, args in arguments.items()}
+
+    return program.export(fn, {name: FUNCTIONS[name][1:] for name in names}, **options)
+
+
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
-def test_rule(name: str) -> None:
-    fn, *args = FUNCTIONS[name]
-    check(fn, *args, batch="batch")
-
-
-@pytest.mark.parametrize("name", ["broadcast", "dim_as_value", "iota", "lines", "slice", "tile"])
-def test_rule_without_a_symbol(name: str) -> None:
-    fn, *args = FUNCTIONS[name]
-    check(fn, *args)
-
-
-def test_every_rule_is_exercised(monkeypatch) -> None:
-    monkeypatch.setattr("exporter._export._tests", lambda *args: [])
-    used = set()
-    for name, (fn, *args) in FUNCTIONS.items():
-        batch = None if name == "slice" else "batch"
-        used |= set(exporter.export(fn, *args, batch=batch).ops)
+def test_every_rule(program: Program) -> None:
+    used = set(export(program, FUNCTIONS, batch="batch").ops)
     rewritten = {
         *("gather", "dynamic_slice", "stack", "unstack", "tile", "reduce_precision"),
         *("log2", "one_minus_square", "polynomial"),
@@ -131,10 +126,16 @@ def test_every_rule_is_exercised(monkeypatch) -> None:
     assert set(rules.primitives()) - used - keys == rewritten
 
 
+def test_rules_without_a_symbol(program: Program) -> None:
+    export(program, ["broadcast", "dim_as_value", "iota", "lines", "slice", "tile"])
+
+
 @pytest.mark.skipif(not hasattr(lax, "polynomial"), reason="new in jax 0.12")
-def test_a_polynomial_of_any_length_with_coefficients_that_broadcast() -> None:
-    check(lambda x: lax.polynomial(x, [x[:, :1], *range(1, 12)]), X, batch="batch")
-    check(lambda i: lax.polynomial(i, [3, 1, 2]), I, batch="batch")
+def test_a_polynomial_of_any_length_with_coefficients_that_broadcast(program: Program) -> None:
+    def fn(x, i):
+        return lax.polynomial(x, [x[:, :1], *range(1, 12)]), lax.polynomial(i, [3, 1, 2])
+
+    program.export(fn, X, I, batch="batch")
 
 
 @pytest.mark.skipif(
@@ -145,8 +146,8 @@ def test_a_product_of_another_type_is_refused() -> None:
         exporter.export(lambda i: lax.mul(i, i, out_dtype=jnp.float32), I)
 
 
-def test_broadcasts_of_broadcasts_are_one() -> None:
-    model = check(jax.nn.softmax, X, batch="batch")
+def test_broadcasts_of_broadcasts_are_one(program: Program) -> None:
+    model = program.export(jax.nn.softmax, X, batch="batch")
     broadcasts = [node for node in model.graph.nodes if node.op == "broadcast_in_dim"]
     assert [(str(n.inputs[0]), str(n.outputs[0])) for n in broadcasts] == [
         ("f32[batch]", "f32[batch, 6]")
@@ -162,10 +163,10 @@ class Mlp(nn.Module):
         return nn.log_softmax(nn.Dense(3)(jnp.concatenate([x, nn.relu(x)], -1)))
 
 
-def test_flax_network() -> None:
+def test_flax_network(program: Program) -> None:
     net = Mlp()
     variables = net.init(jax.random.key(0), X)
-    model = check(net.apply, X, params=variables, batch="batch")
+    model = program.export(net.apply, X, params=variables, batch="batch")
     assert len(model.weights) == len(jax.tree.leaves(variables))
     assert model.outputs == {"output": "f32[batch, 3]"}
     assert all("Mlp/" in n.source for n in model.graph.nodes if n.op == "dot_general")
