@@ -15,12 +15,12 @@ All values are in the unit of y. The same arguments give the same bits for any n
 the GIL is released.
 """
 
-import numbers
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arguments import array_f32, integer, kind_of, number_f32
 from ._native import _lumina
 
 _F32 = np.finfo(np.float32)
@@ -109,8 +109,8 @@ def _linear(
     seed: Any,
     full_scale: Any,
 ) -> NDArray[np.float32]:
-    x = _array(op, "input", x, "a matrix [B, in]", 2)
-    weight = _array(op, "weight", weight, "a matrix [out, in]", 2)
+    x = array_f32(op, "input", x, "a matrix [B, in]", 2)
+    weight = array_f32(op, "weight", weight, "a matrix [out, in]", 2)
     rows, depth = x.shape
     columns = weight.shape[0]
     if weight.shape[1] != depth:
@@ -122,9 +122,9 @@ def _linear(
         bias = np.zeros(1, np.float32)
     else:
         bias = _per_column(op, "bias", bias, columns)
-    noise_std = _real(op, "noise_std", noise_std, 0.0, "0 or more")
-    bits = _integer(op, "bits", bits, 1, 32)
-    seed = _integer(op, "seed", seed, 0, 2**64 - 1)
+    noise_std = number_f32(op, "noise_std", noise_std, 0.0, "0 or more")
+    bits = integer(op, "bits", bits, at_least=1, at_most=32, got=kind_of)
+    seed = integer(op, "seed", seed, at_least=0, at_most=2**64 - 1, got=kind_of)
     if isinstance(full_scale, np.ndarray):
         full_scale = _per_column(op, "full_scale", full_scale, columns)
         bad = ~((full_scale >= _F32.tiny) & (full_scale <= _F32.max))
@@ -135,7 +135,7 @@ def _linear(
                 f"got {full_scale[index]} at index {index}"
             )
     else:
-        full_scale = _real(op, "full_scale", full_scale, float(_F32.tiny), "positive")
+        full_scale = number_f32(op, "full_scale", full_scale, float(_F32.tiny), "positive")
         full_scale = np.full(1, full_scale, np.float32)
     noisy = noise_std > 0.0
     attrs = {
@@ -157,46 +157,8 @@ def _linear(
     return out
 
 
-def _array(op: str, name: str, value: Any, expected: str, rank: int) -> NDArray[np.float32]:
-    """``value`` in the layout of the kernels: itself where it has that layout."""
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{op}: `{name}` must be a numpy.ndarray, got {_kind(value)}")
-    if value.dtype != np.float32:
-        raise TypeError(f"{op}: `{name}` must be float32, got {value.dtype}")
-    if value.ndim != rank:
-        raise ValueError(f"{op}: `{name}` must be {expected}, got shape {value.shape}")
-    return np.require(value, requirements=["C_CONTIGUOUS", "ALIGNED"])
-
-
 def _per_column(op: str, name: str, value: Any, columns: int) -> NDArray[np.float32]:
-    value = _array(op, name, value, f"a vector ({columns},)", 1)
+    value = array_f32(op, name, value, f"a vector ({columns},)", 1)
     if value.shape != (columns,):
         raise ValueError(f"{op}: `{name}` must have shape ({columns},), got {value.shape}")
     return value
-
-
-def _integer(op: str, name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{op}: `{name}` must be an int, got {_kind(value)}")
-    number = int(value)
-    if not low <= number <= high:
-        raise ValueError(f"{op}: `{name}` must be from {low} to {high}, got {number}")
-    return number
-
-
-def _real(op: str, name: str, value: Any, low: float, expected: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{op}: `{name}` must be a number, got {_kind(value)}")
-    try:
-        number = float(value)
-    except OverflowError:  # an int beyond float64
-        number = float("inf")
-    if not low <= number <= float(_F32.max):
-        raise ValueError(f"{op}: `{name}` must be {expected} and finite in float32, got {value}")
-    return number
-
-
-def _kind(value: Any) -> str:
-    kind = type(value)
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return module + kind.__qualname__

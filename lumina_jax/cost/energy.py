@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from .._arguments import integer, real
 from ..hardware.profiles import HardwareProfile
 from ..physics import walden_energy
-from ..physics._arguments import count, real
 from .reports import Assumption, EnergyReport, LayerEnergy
 from .workload import MatmulLayer, layers_of
 
@@ -43,7 +43,7 @@ class EnergyAssumptions:
 
     def __post_init__(self) -> None:
         name = "EnergyAssumptions"
-        count(name, "banks", self.banks)
+        integer(name, "banks", self.banks, at_least=1)
         for field in fields(self):
             if field.name != "banks":
                 real(name, field.name, getattr(self, field.name), at_least=0)
@@ -133,7 +133,7 @@ def energy_report(
 
 def _channels(name: str, profile: HardwareProfile) -> int:
     """Channels of a bank: as many as the bus has, and as the light carries."""
-    most = count(name, "profile.max_channels", profile.max_channels)
+    most = integer(name, "profile.max_channels", profile.max_channels, at_least=1)
     sensitivity = profile.receiver_sensitivity_dbm
     if sensitivity is None:
         return most

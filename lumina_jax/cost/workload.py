@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
+from .._arguments import integer
 from .._jaxpr import Site, sites
 from .._siblings import graph_of
 from ..ops import OPS
-from ..physics._arguments import count
 
 _BITS = ("dac_bits", "weight_bits", "adc_bits")
 
@@ -85,7 +85,7 @@ def _of_entry(name: str, index: int, entry: Any) -> MatmulLayer:
         return entry
     if not isinstance(entry, Sequence) or len(entry) != 3:
         raise ValueError(f"{name}: `model[{index}]` must be (rows, k, n), got {entry!r}")
-    rows, k, n = (count(name, f"model[{index}]", extent) for extent in entry)
+    rows, k, n = (integer(name, f"model[{index}]", extent, at_least=1) for extent in entry)
     return MatmulLayer(rows=rows, k=k, n=n)
 
 

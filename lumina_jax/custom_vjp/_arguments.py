@@ -1,4 +1,4 @@
-"""Arguments of the public functions: conversion, and errors in terms of what the caller passed."""
+"""Seeds and ids that the ops take, and gradients in the type of their operands."""
 
 from __future__ import annotations
 
@@ -7,31 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.sharding import NamedSharding
-
-
-def float32(op: str, name: str, value: Any) -> jax.Array:
-    """`value` as an f32 array; a TypeError for any other dtype."""
-    array = jnp.asarray(value)
-    if array.dtype != np.float32:
-        raise TypeError(
-            f"{op}: `{name}` must be float32, got {array.dtype}; "
-            f"cast it with {name}.astype(jnp.float32)"
-        )
-    return array
-
-
-def magnitude(op: str, name: str, value: Any) -> jax.Array:
-    """A real `value` converted to f32; a ValueError where it is known to be negative or NaN."""
-    array = jnp.asarray(value)
-    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
-        raise TypeError(f"{op}: `{name}` must be a real number, got {array.dtype}")
-    if not isinstance(array, Tracer) and array.is_fully_addressable:
-        known = np.asarray(array)
-        if not np.all(known >= 0):
-            raise ValueError(f"{op}: `{name}` must not be negative or NaN, got {known}")
-    return array.astype(np.float32)
 
 
 def gradient_of(operand: jax.Array, gradient: jax.Array) -> jax.Array:

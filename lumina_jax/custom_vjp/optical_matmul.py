@@ -12,12 +12,13 @@ import numpy as np
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike
 
+from .._arguments import float32, magnitude
 from ..hardware.noise import NoiseModel, is_known_zero
 from ..ops import OPS
 from ..ops._op import vary_together
 from ..ops.quantize import absmax
 from ..spec import OpticalSpec, op_bits
-from ._arguments import float32, gradient_of, ids, magnitude, seed_words
+from ._arguments import gradient_of, ids, seed_words
 
 
 def optical_matmul(

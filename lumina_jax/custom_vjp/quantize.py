@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from .._arguments import float32, magnitude
 from ..ops import OPS
 from ..ops._op import vary_together
 from ..ops.quantize import absmax, slopes
 from ..spec import check_bits, op_bits
-from ._arguments import float32, gradient_of, magnitude
+from ._arguments import gradient_of
 
 _NAME = "quantize"
 

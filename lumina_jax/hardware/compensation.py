@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from .._checks import number
+from .._arguments import Floats, choice, integer, number, reals
 from .crosstalk import Crosstalk, matrix_of, on_buses
 
 Mode: TypeAlias = Literal["fold", "readout", "wiener", "feedback"]
 
 _OP = "compensate"
-_Floats = NDArray[np.float64]
 # Full scales that "feedback" tries for each column, as parts of the largest weight.
 _FULL_SCALES = np.linspace(0.3, 1.0, 29)
 
@@ -82,16 +81,14 @@ def compensate(
         ValueError: a shape does not fit, a value is not finite, an argument is out of its range or
             not of this mode, or the condition number is above `max_condition`.
     """
-    if mode not in get_args(Mode):
-        known = ", ".join(repr(name) for name in get_args(Mode))
-        raise ValueError(f"{_OP}: `mode` is {mode!r}, expected one of {known}")
-    weights = _weights(w)
+    choice(_OP, "mode", mode, Mode)
+    weights = reals(_OP, "w", w, expected="[K, N]")
     c = np.asarray(matrix_of(_OP, crosstalk), np.float64)
     resolution = _resolution(bits, mode)
-    mu = number(_OP, "regularization", regularization, least=0.0)
+    mu = number(_OP, "regularization", regularization, at_least=0.0)
     if mu and mode != "wiener":
         raise ValueError(f"{_OP}: `regularization` is for mode 'wiener', got {mu:g} in {mode!r}")
-    limit = number(_OP, "max_condition", max_condition, least=1.0)
+    limit = number(_OP, "max_condition", max_condition, at_least=1.0)
 
     c = c[: len(weights), : len(weights)]
 
@@ -120,20 +117,20 @@ def compensate(
     )
 
 
-def _condition(c: _Floats, mu: float) -> float:
+def _condition(c: Floats, mu: float) -> float:
     singular = np.linalg.svd(c, compute_uv=False)
     most, least = singular[0] ** 2 + mu, singular[-1] ** 2 + mu
     return math.sqrt(most / least) if least > 0 else math.inf
 
 
-def _inverse(c: _Floats, mu: float) -> _Floats:
+def _inverse(c: Floats, mu: float) -> Floats:
     """(Cᵀ·C + μI)^-1·Cᵀ, which is C^-1 where μ = 0."""
     if not mu:
         return np.asarray(np.linalg.inv(c), np.float64)
     return np.asarray(np.linalg.solve(c.T @ c + mu * np.eye(len(c)), c.T), np.float64)
 
 
-def _each_bus(c: _Floats, w: _Floats, matrix_for: Callable[[_Floats], _Floats]) -> _Floats:
+def _each_bus(c: Floats, w: Floats, matrix_for: Callable[[Floats], Floats]) -> Floats:
     """`matrix_for(C)` times the rows of each bus; the last bus may have a corner of C only."""
     n = len(c)
     full = len(w) - len(w) % n
@@ -144,14 +141,14 @@ def _each_bus(c: _Floats, w: _Floats, matrix_for: Callable[[_Floats], _Floats]) 
     return np.concatenate(parts)
 
 
-def _feedback(w: _Floats, target: _Floats, c: _Floats, top: int) -> tuple[_Floats, _Floats]:
+def _feedback(w: Floats, target: Floats, c: Floats, top: int) -> tuple[Floats, Floats]:
     """Levels for the target C^-T·W of least ‖Cᵀ·Ŵ - W‖² in each column, and their full scales.
 
     Every column uses its whole range, so that a converter whose full scale is the largest weight
     of a column reproduces it.
     """
 
-    def squared_error(levels: _Floats) -> _Floats:
+    def squared_error(levels: Floats) -> Floats:
         return np.sum(np.square(_each_bus(c, levels, np.transpose) - w), axis=0)
 
     largest = np.abs(target).max(axis=0)
@@ -171,7 +168,7 @@ def _feedback(w: _Floats, target: _Floats, c: _Floats, top: int) -> tuple[_Float
     return np.where(better, codes * step, rounded), np.where(largest > 0, step * top, 0.0)
 
 
-def _fed_back(target: _Floats, c: _Floats, step: _Floats, top: int) -> _Floats:
+def _fed_back(target: Floats, c: Floats, step: Floats, top: int) -> Floats:
     """Codes of one bus by error feedback, with H = C·Cᵀ = (UᵀU)^-1 and U upper triangular."""
     c = c[: len(target), : len(target)]
     gram = c @ c.T
@@ -188,27 +185,11 @@ def _fed_back(target: _Floats, c: _Floats, step: _Floats, top: int) -> _Floats:
     return codes
 
 
-def _weights(w: Any) -> _Floats:
-    try:
-        array = np.asarray(w)
-    except ValueError:
-        raise ValueError(f"{_OP}: `w` is ragged, expected [K, N]") from None
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{_OP}: `w` is of type {array.dtype}, expected real numbers")
-    if array.ndim != 2 or not array.size:
-        raise ValueError(f"{_OP}: `w` has shape {array.shape}, expected [K, N]")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{_OP}: `w` has NaN or infinite values, expected finite ones")
-    return array.astype(np.float64)
-
-
 def _resolution(bits: Any, mode: str) -> int:
     if mode != "feedback":
         if bits is not None:
             raise ValueError(f"{_OP}: `bits` is for mode 'feedback', got {bits!r} in {mode!r}")
         return 0
-    if not isinstance(bits, int) or isinstance(bits, bool):
-        raise TypeError(f"{_OP}: `bits` must be an int for mode 'feedback', got {bits!r}")
-    if not 2 <= bits <= 16:
-        raise ValueError(f"{_OP}: `bits` must be from 2 to 16, got {bits}")
-    return bits
+    if bits is None:
+        raise TypeError(f"{_OP}: `bits` must be an int for mode 'feedback', got None")
+    return integer(_OP, "bits", bits, at_least=2, at_most=16)

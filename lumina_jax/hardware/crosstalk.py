@@ -22,10 +22,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from .._checks import nonnegative
+from .._arguments import constant, integer, nonnegative, numeric
 from ..custom_vjp.quantize import quantize
 from ..ops.quantize import absmax
-from ..physics._arguments import numeric
 from ..spec import OpticalSpec, op_bits
 
 
@@ -81,15 +80,11 @@ class RingComb:
     """How far all rings are off their channels, δ, in linewidths."""
 
     def __post_init__(self) -> None:
-        _check_channels("RingComb", self.channels)
-        for name in ("spacing", "finesse", "detuning"):
-            value = getattr(self, name)
-            if name == "finesse" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"RingComb: `{name}` must be a number, got {value!r}")
-            if math.isnan(value) or (name != "finesse" and math.isinf(value)):
-                raise ValueError(f"RingComb: `{name}` must be finite, got {value}")
+        integer("RingComb", "channels", self.channels, at_least=1)
+        constant("RingComb", "spacing", self.spacing)
+        if self.finesse is not None:
+            constant("RingComb", "finesse", self.finesse, infinite=True)
+        constant("RingComb", "detuning", self.detuning)
         if self.spacing <= 0:
             raise ValueError(f"RingComb: `spacing` must be above 0, got {self.spacing}")
         if self.finesse is not None and self.finesse < self.channels * self.spacing * (1 - 1e-9):
@@ -122,12 +117,12 @@ class NearestNeighbor:
     """Part of the power of a neighbor that a ring lets through, 0 to 1 (no unit)."""
 
     def __post_init__(self) -> None:
-        _check_channels("NearestNeighbor", self.channels)
-        value = self.coupling
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"NearestNeighbor: `coupling` must be a number, got {value!r}")
-        if not 0 <= value <= 1:
-            raise ValueError(f"NearestNeighbor: `coupling` must be from 0 to 1, got {value}")
+        integer("NearestNeighbor", "channels", self.channels, at_least=1)
+        constant("NearestNeighbor", "coupling", self.coupling)
+        if not 0 <= self.coupling <= 1:
+            raise ValueError(
+                f"NearestNeighbor: `coupling` must be from 0 to 1, got {self.coupling}"
+            )
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -225,10 +220,3 @@ def matrix_of(op: str, crosstalk: Any) -> Any:
             raise ValueError(f"{op}: `crosstalk` has shape {crosstalk.shape}, expected [n, n]")
         return crosstalk
     return nonnegative(op, "crosstalk", crosstalk, expected="[n, n]")
-
-
-def _check_channels(op: str, channels: Any) -> None:
-    if not isinstance(channels, int) or isinstance(channels, bool):
-        raise TypeError(f"{op}: `channels` must be an int, got {channels!r}")
-    if channels < 1:
-        raise ValueError(f"{op}: `channels` must be at least 1, got {channels}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._arguments import instance
 from ..physics import dbm_to_w, enob_to_sinad_db, link_enob
 from .crosstalk import Crosstalk
 from .profiles import HardwareProfile
@@ -37,10 +38,7 @@ def explain(profile: HardwareProfile) -> str:
     Raises:
         TypeError: `profile` is no HardwareProfile.
     """
-    if not isinstance(profile, HardwareProfile):
-        raise TypeError(
-            f"explain: `profile` is of type {type(profile).__name__}, expected a HardwareProfile"
-        )
+    instance("explain", "profile", profile, HardwareProfile, "a HardwareProfile")
     bits = profile.precision
     lsb = _lsb(bits)
     dac = _Stage(

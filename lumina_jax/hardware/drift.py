@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from .._arguments import integer, real
 from ..physics import SILICON_DRIFT_M_PER_K, drift_gain
-from ..physics._arguments import count, real
 
 
 def random_gain(
@@ -69,7 +69,7 @@ def temperature_ramp(start_k: float, end_k: float, steps: int) -> Callable[[Arra
     """
     start = real("temperature_ramp", "start_k", start_k, above=0)
     end = real("temperature_ramp", "end_k", end_k, above=0)
-    steps = count("temperature_ramp", "steps", steps)
+    steps = integer("temperature_ramp", "steps", steps, at_least=1)
     return lambda step: start + (end - start) * jnp.clip(jnp.asarray(step) / steps, 0.0, 1.0)
 
 
@@ -83,5 +83,5 @@ def temperature_cycle(
     """
     mean = real("temperature_cycle", "mean_k", mean_k, above=0)
     amplitude = real("temperature_cycle", "amplitude_k", amplitude_k, at_least=0, below=mean_k)
-    period = count("temperature_cycle", "period", period)
+    period = integer("temperature_cycle", "period", period, at_least=1)
     return lambda step: mean + amplitude * jnp.sin(2 * math.pi / period * jnp.asarray(step))

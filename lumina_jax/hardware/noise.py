@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from .._arguments import instance, real
 from ..physics import Receiver, relative_intensity_noise
-from ..physics._arguments import real, root
+from ..physics._constants import root
 
 Detection: TypeAlias = Literal["direct", "balanced", "homodyne"]
 
@@ -97,10 +98,7 @@ class NoiseModel:
                 out of its range, or does not belong to that kind of detection.
         """
         name = "NoiseModel.from_receiver"
-        if not isinstance(receiver, Receiver):
-            raise TypeError(
-                f"{name}: `receiver` is of type {type(receiver).__name__}, expected a Receiver"
-            )
+        instance(name, "receiver", receiver, Receiver, "a Receiver")
         if detection not in ("direct", "balanced", "homodyne"):
             raise ValueError(
                 f"{name}: `detection` must be direct, balanced or homodyne, got {detection!r}"

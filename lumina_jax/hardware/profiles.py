@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, TextIO
 
+from .._arguments import constant, instance
 from ..physics import LinkBudget, Receiver
 from ..spec import OpticalSpec, check_bits
 from .crosstalk import Crosstalk
@@ -94,19 +95,19 @@ class HardwareProfile:
                 continue
             if value is None and entry.default is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"HardwareProfile: `{entry.name}` must be a number, got {value!r}")
-            if not math.isfinite(value):
-                raise ValueError(f"HardwareProfile: `{entry.name}` must be finite, got {value}")
-            if value < 0 and not entry.name.endswith(("_dbm", "_db_per_hz")):
+            if constant("HardwareProfile", entry.name, value) < 0 and not entry.name.endswith(
+                ("_dbm", "_db_per_hz")
+            ):
                 raise ValueError(
                     f"HardwareProfile: `{entry.name}` must not be negative, got {value}"
                 )
-        if not isinstance(self.crosstalk, Crosstalk | None):
-            raise TypeError(
-                f"HardwareProfile: `crosstalk` is of type {type(self.crosstalk).__name__}, "
-                "expected CrosstalkMatrix, RingComb, NearestNeighbor or None"
-            )
+        instance(
+            "HardwareProfile",
+            "crosstalk",
+            self.crosstalk,
+            Crosstalk | None,
+            "CrosstalkMatrix, RingComb, NearestNeighbor or None",
+        )
         if not 0 < self.attenuation <= 1:
             raise ValueError(
                 "HardwareProfile: `attenuation` must be above 0 and at most 1, "

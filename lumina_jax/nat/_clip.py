@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import number
+from .._arguments import number
 
 if TYPE_CHECKING:
     import optax

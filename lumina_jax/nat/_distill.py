@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..physics._arguments import real
+from .._arguments import real
 
 _OP = "distillation_loss"
 # Largest |log p/q| for which the series of the divergence is used; its terms end at 2^-10/10!.

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ..physics._arguments import count
+from .._arguments import integer
 from ._evaluation import Evaluation, Value, is_traced, load, save
 
 _OP = "evaluate"
@@ -81,7 +81,7 @@ def evaluate(
         raise TypeError(f"{_OP}: `fn` must be a function, got {type(fn).__name__}")
     axes = _axes(grid)
     chosen = _seeds(seeds)
-    batch = count(_OP, "batch", batch)
+    batch = integer(_OP, "batch", batch, at_least=1)
     result = Evaluation(axes=axes, seeds=chosen, metrics={}, params=_fingerprint(params))
     path = None if checkpoint is None else Path(checkpoint)
     rows: _Rows = {}
@@ -142,8 +142,8 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
     if isinstance(seeds, str | bytes):
         raise TypeError(f"{_OP}: `seeds` must be an int or ints, got {seeds!r}")
     if np.ndim(seeds) == 0:
-        return tuple(range(count(_OP, "seeds", seeds)))
-    chosen = tuple(count(_OP, "seeds", seed, least=0, most=2**32 - 1) for seed in seeds)
+        return tuple(range(integer(_OP, "seeds", seeds, at_least=1)))
+    chosen = tuple(integer(_OP, "seeds", seed, at_least=0, at_most=2**32 - 1) for seed in seeds)
     if not chosen or len(set(chosen)) != len(chosen):
         raise ValueError(f"{_OP}: `seeds` must be at least one, and different, got {chosen}")
     return chosen

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from .._arguments import integer, real
 from ..hardware.noise import NoiseModel, times
-from ..physics._arguments import count, real
 
 Schedule: TypeAlias = Callable[[ArrayLike], jax.Array]
 """From the step, a number that may be traced, to a factor f32[] on the noise."""
@@ -95,7 +95,7 @@ def curriculum(stages: Sequence[tuple[int, float]]) -> Schedule:
         raise TypeError(
             f"curriculum: `stages` must be pairs (step, factor), got {stages!r}"
         ) from None
-    begins = [count("curriculum", "stages", begin, least=0) for begin, _ in pairs]
+    begins = [integer("curriculum", "stages", begin, at_least=0) for begin, _ in pairs]
     values = [_level("curriculum", "stages", value) for _, value in pairs]
     if not begins or begins[0] != 0:
         raise ValueError(f"curriculum: the first of `stages` must begin at step 0, got {pairs}")
@@ -120,7 +120,8 @@ def _between(
     shape: Callable[[jax.Array], jax.Array],
 ) -> Schedule:
     start, end = _level(name, "start", start), _level(name, "end", end)
-    steps, begin = count(name, "steps", steps), count(name, "begin", begin, least=0)
+    steps = integer(name, "steps", steps, at_least=1)
+    begin = integer(name, "begin", begin, at_least=0)
 
     def schedule(step: ArrayLike) -> jax.Array:
         now = _step(name, step)

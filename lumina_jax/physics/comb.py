@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ._arguments import count, real
+from .._arguments import integer, real
 
 
 def comb_matrix(channels: int, rho: ArrayLike) -> jax.Array:
@@ -115,7 +115,7 @@ def sir_db(spacing: ArrayLike) -> jax.Array:
 def _comb(name: str, channels: int, rho: ArrayLike) -> tuple[int, jax.Array]:
     """N, and δ = -ln ρ."""
     rho = real(name, "rho", rho, above=0, below=1)
-    return count(name, "channels", channels), -jnp.log1p(-(1 - rho))
+    return integer(name, "channels", channels, at_least=1), -jnp.log1p(-(1 - rho))
 
 
 def _inverse_spacing(name: str, spacing: ArrayLike) -> jax.Array:

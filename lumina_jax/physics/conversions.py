@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ._arguments import real
+from .._arguments import real
 
 
 def dbm_to_w(power_dbm: ArrayLike) -> jax.Array:

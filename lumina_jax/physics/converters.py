@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ._arguments import BOLTZMANN, real
+from .._arguments import real
+from ._constants import BOLTZMANN
 from .conversions import db_to_ratio, enob_to_sinad_db
 
 

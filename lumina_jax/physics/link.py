@@ -18,7 +18,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from ._arguments import BOLTZMANN, ELEMENTARY_CHARGE, count, real, root
+from .._arguments import integer, real
+from ._constants import BOLTZMANN, ELEMENTARY_CHARGE, root
 from .conversions import db_to_ratio, dbm_to_w, enob_to_sinad_db, ratio_to_db, sinad_db_to_enob
 from .receiver import Receiver
 
@@ -214,7 +215,7 @@ def scaling_table(
         ValueError: an organization is unknown; so many bits are out of reach at that rate.
     """
     name = "scaling_table"
-    bits = [count(name, "bits", b, most=16) for b in bits]
+    bits = [integer(name, "bits", b, at_least=1, at_most=16) for b in bits]
     grid = float(real(name, "grid_db", grid_db, at_least=0))
     receiver = published_receiver() if receiver is None else receiver
     budget = LinkBudget() if budget is None else budget

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from ._arguments import complex_matrix, real
+from .._arguments import complex_matrix, real
 
 
 def mzi(

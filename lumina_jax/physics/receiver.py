@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ._arguments import BOLTZMANN, ELEMENTARY_CHARGE, LIGHT_SPEED, PLANCK, real, root
+from .._arguments import real
+from ._constants import BOLTZMANN, ELEMENTARY_CHARGE, LIGHT_SPEED, PLANCK, root
 from .conversions import db_to_ratio, ratio_to_db, sinad_db_to_enob
 
 

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ._arguments import LIGHT_SPEED, real, root
+from .._arguments import real
+from ._constants import LIGHT_SPEED, root
 
 SILICON_DRIFT_M_PER_K = 75e-12
 """dλ/dT of a silicon ring at 1550 nm, m/K."""

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ._arguments import ELEMENTARY_CHARGE, real, root
+from .._arguments import real
+from ._constants import ELEMENTARY_CHARGE, root
 from .conversions import db_to_ratio
 from .receiver import Receiver, excess_noise_factor, relative_intensity_noise
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._checks import nonnegative
+from .. import _arguments
+from .._arguments import Floats, nonnegative
 from . import _exact, _swap
-from ._checks import Floats, Order, seed_of
-from ._objectives import Objective, check_cost, check_objective, cost_of, influence
+from ._objectives import Objective, Order, check_cost, cost_of, influence
 
 # Orders that are searched in full: P(9, 8) is the most for 8 streams on 9 slots.
 _SEARCHED = 400_000
@@ -53,8 +53,8 @@ def allocate(
             or so large, that f64 does not hold J.
     """
     op = "allocate"
-    check_objective(op, objective)
-    seed = seed_of(op, seed)
+    _arguments.choice(op, "objective", objective, Objective)
+    seed = _arguments.seed(op, seed)
     p, x = (
         nonnegative(op, "powers", powers, expected="[n] with n >= 1"),
         nonnegative(op, "coupling", coupling, expected="[slots, slots]"),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._checks import nonnegative, number
+from .._arguments import Floats, distinct, instance, nonnegative, number
 from ..physics import Receiver
-from ._checks import Floats, check_ratios, slots_of
+from ._objectives import check_ratios
 from ._ring import Ring
 
 # The first spacing that suffices is bracketed on this many, evenly spaced in the logarithm, which
@@ -53,8 +52,8 @@ def stream_enob(
     op = "stream_enob"
     p = _positive(op, powers)
     x = nonnegative(op, "coupling", coupling, expected="[slots, slots]")
-    slots = slots_of(op, order, len(p), len(x))
-    check_receiver(op, receiver)
+    slots = distinct(op, "order", order, len(p), below=len(x))
+    instance(op, "receiver", receiver, Receiver | None, "a Receiver or None")
     np.fill_diagonal(x, 0.0)
     leaked = _ratios(op, p) * np.square(x[np.ix_(slots, slots)])
     return _enob(_receiver_noise(p, receiver) + np.sum(leaked, axis=1))
@@ -102,16 +101,16 @@ def compress(
     """
     op = "compress"
     p = _positive(op, powers)
-    slots = slots_of(op, order, len(p))
-    check_ring(op, ring)
+    slots = distinct(op, "order", order, len(p))
+    instance(op, "ring", ring, Ring, "a Ring")
     target = number(op, "enob_target", enob_target, above=0)
     if target > 16:
         raise ValueError(f"{op}: `enob_target` must be at most 16, got {target:g}")
-    check_receiver(op, receiver)
+    instance(op, "receiver", receiver, Receiver | None, "a Receiver or None")
     baud = 0.0 if receiver is None else 2 * float(np.asarray(receiver.bandwidth_hz))
     if baud_hz is not None:
-        baud = number(op, "baud_hz", baud_hz, least=0)
-    swing = number(op, "temperature_swing_k", temperature_swing_k, least=0)
+        baud = number(op, "baud_hz", baud_hz, at_least=0)
+    swing = number(op, "temperature_swing_k", temperature_swing_k, at_least=0)
     if swing > ring.tolerance_k(target):
         raise CompressionError(
             f"{op}: the drift budget limits: {swing:g} K is more than the "
@@ -181,20 +180,6 @@ def _first(
         enough = bits(np.array([middle]))[0] >= target
         low, high = (low, middle) if enough else (middle, high)
     return high
-
-
-def check_ring(op: str, ring: Any) -> None:
-    """Raises TypeError for what is no ring."""
-    if not isinstance(ring, Ring):
-        raise TypeError(f"{op}: `ring` is of type {type(ring).__name__}, expected a Ring")
-
-
-def check_receiver(op: str, receiver: Any) -> None:
-    """Raises TypeError for what is neither a receiver nor None."""
-    if not isinstance(receiver, Receiver | None):
-        raise TypeError(
-            f"{op}: `receiver` is of type {type(receiver).__name__}, expected a Receiver or None"
-        )
 
 
 def _positive(op: str, powers: ArrayLike) -> Floats:

@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 
-from ._checks import Floats, Order
-from ._objectives import cost_of
+from .._arguments import Floats
+from ._objectives import Order, cost_of
 
 # Relative margin within which two costs are the same.
 _SAME = 1e-12

@@ -16,20 +16,15 @@ i is the stream that receives and j the one that leaks; X need not be symmetric.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ._checks import Floats, Order, check_ratios
+from .._arguments import Floats
 
+Order: TypeAlias = NDArray[np.intp]
 Objective: TypeAlias = Literal["snr", "max", "product", "total"]
-
-
-def check_objective(op: str, objective: str) -> None:
-    """Raises ValueError for a name that is no objective."""
-    if objective not in get_args(Objective):
-        known = ", ".join(repr(name) for name in get_args(Objective))
-        raise ValueError(f"{op}: `objective` is {objective!r}, expected one of {known}")
 
 
 def influence(op: str, powers: Floats, objective: Objective) -> Floats:
@@ -69,6 +64,16 @@ def check_cost(
         raise ValueError(
             f"{op}: `coupling` must be smaller for these `powers`, whose cost f64 does not hold, "
             f"got {coupling.max():g}"
+        )
+
+
+def check_ratios(op: str, powers: Floats, found: Any) -> None:
+    """Raises ValueError where what was `found` from ratios of the powers is beyond f64."""
+    if not np.isfinite(found).all():
+        low, high = int(powers.argmin()), int(powers.argmax())
+        raise ValueError(
+            f"{op}: `powers` of streams {low} and {high} are too far apart, got "
+            f"{powers[low]:g} and {powers[high]:g}, expected ratios that f64 holds"
         )
 
 

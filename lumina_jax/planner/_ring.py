@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._checks import nonnegative, number
+from .._arguments import Floats, instance, integer, nonnegative, number, reals
 from ..hardware.crosstalk import ring_transmission
 from ..hardware.profiles import HardwareProfile
 from ..physics import ITU_ANCHOR_HZ, LORENTZIAN_SLOPE, SILICON_DRIFT_M_PER_K
-from ._checks import Floats, reals
+from ..physics._constants import LIGHT_SPEED
 
-_LIGHT_SPEED = 299792458.0
 _ITU_SPACINGS_HZ = (12.5e9, 25e9, 50e9, 100e9)
 
 
@@ -51,11 +50,7 @@ class Ring:
     @classmethod
     def of_profile(cls, profile: HardwareProfile, *, fsr_m: float) -> Ring:
         """The ring of a profile, which has no free spectral range; ValueError without `ring_q`."""
-        if not isinstance(profile, HardwareProfile):
-            raise TypeError(
-                f"Ring.of_profile: `profile` is of type {type(profile).__name__}, "
-                "expected a HardwareProfile"
-            )
+        instance("Ring.of_profile", "profile", profile, HardwareProfile, "a HardwareProfile")
         if not profile.ring_q:
             raise ValueError(f"Ring.of_profile: `profile` {profile.name!r} has no `ring_q`")
         return cls(q=profile.ring_q, fsr_m=fsr_m, wavelength_m=1e-9 * profile.wavelength_nm)
@@ -73,7 +68,7 @@ class Ring:
     @property
     def fwhm_hz(self) -> float:
         """Linewidth, Hz: c·FWHM/λ² = c/(λ·Q)."""
-        return _LIGHT_SPEED / (self.wavelength_m * self.q)
+        return LIGHT_SPEED / (self.wavelength_m * self.q)
 
     @property
     def fsr_hz(self) -> float:
@@ -121,12 +116,8 @@ class Grid:
     """n of slot 0."""
 
     def __post_init__(self) -> None:
-        for name in ("slots", "first"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"Grid: `{name}` must be an int, got {value!r}")
-        if self.slots < 1:
-            raise ValueError(f"Grid: `slots` must be at least 1, got {self.slots}")
+        integer("Grid", "slots", self.slots, at_least=1)
+        integer("Grid", "first", self.first)
         if number("Grid", "spacing_hz", self.spacing_hz, above=0) not in _ITU_SPACINGS_HZ:
             raise ValueError(
                 f"Grid: `spacing_hz` is {self.spacing_hz:g}, expected 12.5e9, 25e9, 50e9 or 100e9"
@@ -141,4 +132,4 @@ class Grid:
     @property
     def wavelengths_m(self) -> Floats:
         """Vacuum wavelength of each slot, f64[slots], m."""
-        return _LIGHT_SPEED / self.frequencies_hz
+        return LIGHT_SPEED / self.frequencies_hz

@@ -17,9 +17,9 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from .._arguments import Floats
 from .._jaxpr import Interpreter, Site, evaluate
 from .._siblings import graph_of
-from ._checks import Floats
 
 _OP = "optimize_allocation"
 _NAME = "optical_matmul"

@@ -20,7 +20,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._checks import Floats, Order
+from .._arguments import Floats
+from ._objectives import Order
 
 _STARTS = 16
 _KICKS = 40

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._checks import number
+from .. import _arguments
+from .._arguments import Floats, choice, instance, number
 from ..physics import Receiver
 from . import _streams
 from ._allocate import allocate
-from ._checks import Floats, seed_of
-from ._compress import check_receiver, check_ring, stream_enob
-from ._objectives import Objective, check_objective
+from ._compress import stream_enob
+from ._objectives import Objective
 from ._plan import Bus, Plan, Stream
 from ._ring import Grid, Ring
 
@@ -54,11 +54,10 @@ class WDMPlanner:
         enob_target: float | None = None,
         seed: int = 0,
     ) -> None:
-        check_ring(_OP, ring)
-        if not isinstance(grid, Grid):
-            raise TypeError(f"{_OP}: `grid` is of type {type(grid).__name__}, expected a Grid")
-        check_objective(_OP, objective)
-        check_receiver(_OP, receiver)
+        instance(_OP, "ring", ring, Ring, "a Ring")
+        instance(_OP, "grid", grid, Grid, "a Grid")
+        choice(_OP, "objective", objective, Objective)
+        instance(_OP, "receiver", receiver, Receiver | None, "a Receiver or None")
         if enob_target is not None:
             enob_target = number(_OP, "enob_target", enob_target, above=0)
         width = grid.slots * grid.spacing_hz
@@ -73,7 +72,7 @@ class WDMPlanner:
         self.receiver = receiver
         self.power_w = number(_OP, "power_w", power_w, above=0)
         self.enob_target = enob_target
-        self.seed = seed_of(_OP, seed)
+        self.seed = _arguments.seed(_OP, seed)
 
     def optimize_allocation(
         self, model_graph: Any, batches: Iterable[ArrayLike] | None = None

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checks import number
-from ._checks import MAX_BITS, resolution
+from .. import _arguments
+from .._arguments import integer, number, positive
+from ._rule import MAX_BITS
 
 Unit: TypeAlias = Literal["bits", "energy"]
 
@@ -64,9 +65,9 @@ class LayerSensitivity:
 
     def __post_init__(self) -> None:
         op = f"LayerSensitivity {self.name!r}"
-        resolution(op, "size", self.size, most=2**62)
+        integer(op, "size", self.size, at_least=1, at_most=2**62)
         for name in ("gain", "variance", "floor"):
-            number(op, name, getattr(self, name), least=0.0)
+            number(op, name, getattr(self, name), at_least=0.0)
         given = self.distortion
         if isinstance(given, str | bytes) or not (
             isinstance(given, Sequence) or np.ndim(given) == 1
@@ -79,7 +80,7 @@ class LayerSensitivity:
                 f"{op}: `distortion` has {len(self.distortion)} entries, expected 1 to {MAX_BITS}"
             )
         for d in self.distortion:
-            number(op, "distortion", d, least=0.0)
+            number(op, "distortion", d, at_least=0.0)
 
     def loss(self, bits: int) -> float:
         """Rise of the loss at that many bits."""
@@ -115,11 +116,9 @@ def allocate(
         raise ValueError(f"{_OP}: `model` has no layers, expected at least one")
     if len(set(names)) < len(names):
         raise ValueError(f"{_OP}: `model` has layers of the same name, got {names}")
-    if unit not in get_args(Unit):
-        raise ValueError(f"{_OP}: `unit` is {unit!r}, expected one of 'bits', 'energy'")
-    if not number(_OP, "energy_per_step_fj", energy_per_step_fj) > 0:
-        raise ValueError(f"{_OP}: `energy_per_step_fj` must be positive, got {energy_per_step_fj}")
-    budget = number(_OP, "budget", budget, least=0.0)
+    _arguments.choice(_OP, "unit", unit, Unit)
+    positive(_OP, "energy_per_step_fj", energy_per_step_fj)
+    budget = number(_OP, "budget", budget, at_least=0.0)
     most = min([max_bits, *(len(layer.distortion) for layer in layers)])
     if min_bits > most:
         raise ValueError(f"{_OP}: `min_bits` is {min_bits}, expected at most {most}")

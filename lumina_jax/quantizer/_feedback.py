@@ -10,9 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from .._checks import number
+from .._arguments import concrete, number
 from . import _params
-from ._checks import concrete
 from ._params import QuantizerParams
 
 _OP = "error_feedback"
@@ -50,7 +49,7 @@ def error_feedback(
     """
     w = concrete(_OP, "weights", weights)
     x = concrete(_OP, "activations", activations)
-    damping = number(_OP, "damping", damping, least=0.0)
+    damping = number(_OP, "damping", damping, at_least=0.0)
     if w.ndim != 2:
         raise ValueError(f"{_OP}: `weights` has shape {w.shape}, expected [K, N]")
     if x.ndim == 0 or x.shape[-1] != w.shape[0]:

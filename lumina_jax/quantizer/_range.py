@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._checks import number
-from ._checks import channel_axis
+from .. import _arguments
+from .._arguments import number
 
 _OP = "DynamicRangeEstimator"
 
@@ -112,7 +112,7 @@ class DynamicRangeEstimator:
     def _statistics(self, name: str, v: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Largest magnitude, mean square and number of the finite values."""
         v = jnp.asarray(v, jnp.float32)
-        axis = channel_axis(_OP, self.axis, v.ndim)
+        axis = _arguments.axis(_OP, self.axis, v.ndim)
         over = tuple(i for i in range(v.ndim) if i != axis)
         if self.full_scale is not None:
             channels = () if axis is None else (v.shape[axis],)

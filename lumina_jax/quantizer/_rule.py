@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .._checks import number
-from ._checks import MAX_BITS
+from .._arguments import number, positive
+
+MAX_BITS = 16
+"""Finest resolution that is offered."""
 
 REFERENCE_TEMPERATURE_K = 300.0
 """Temperature at which SNR and noise are stated, K."""
@@ -36,7 +38,9 @@ def check_state(op: str, state: Mapping[str, Any] | None) -> dict[str, float]:
             f"{op}: unknown key {unknown[0]!r} in `hardware_state`, expected {', '.join(_STATE)}"
         )
     checked = {
-        key: number(op, f"hardware_state['{key}']", value, least=None if key == "snr_db" else 0.0)
+        key: number(
+            op, f"hardware_state['{key}']", value, at_least=None if key == "snr_db" else 0.0
+        )
         for key, value in state.items()
     }
     for key in ("temperature_k", "power_budget_mw"):
@@ -75,8 +79,7 @@ def bits_for_snr(snr_db: float, *, loss_db: float = 1.0) -> int:
         snr_db = number(op, "snr_db", snr_db)
     elif math.isnan(snr_db):
         raise ValueError(f"{op}: `snr_db` must be a number, got nan")
-    if not number(op, "loss_db", loss_db) > 0:
-        raise ValueError(f"{op}: `loss_db` must be positive, got {loss_db}")
+    positive(op, "loss_db", loss_db)
     enob = (snr_db - 1.76) / 6.02
     margin = 0.5 * math.log2(1 / (10 ** ((loss_db + _TOLERANCE_DB) / 10) - 1))
     return math.ceil(min(max(enob + margin, 1.0), float(MAX_BITS)))
@@ -120,8 +123,7 @@ def bits_for_power(
         "rate_hz": rate_hz,
     }
     for name, value in arguments.items():
-        if not number(op, name, value) > 0:
-            raise ValueError(f"{op}: `{name}` must be positive, got {value}")
+        positive(op, name, value)
     step_mw = energy_per_step_fj * 1e-12 * rate_hz
     # A budget of exactly 2^b steps pays for b bits, whatever the division rounds to.
     bits = math.floor(math.log2(power_mw / step_mw) + 1e-9)

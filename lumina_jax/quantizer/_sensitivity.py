@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._arguments import concrete, integer
 from ._allocate import BitAllocation, LayerSensitivity, Unit, allocate
-from ._checks import concrete, resolution
+from ._rule import MAX_BITS
 from ._weights import WeightQuantizer
 
 Apply: TypeAlias = Callable[[Any, Any], Any]
@@ -67,8 +68,8 @@ def allocate_bits(
         ValueError: the budget does not pay for `min_bits` everywhere, a number is out of range, no
             layer is selected, or there is no batch.
     """
-    min_bits = resolution(_OP, "min_bits", min_bits)
-    max_bits = resolution(_OP, "max_bits", max_bits)
+    min_bits = integer(_OP, "min_bits", min_bits, at_least=1, at_most=MAX_BITS)
+    max_bits = integer(_OP, "max_bits", max_bits, at_least=1, at_most=MAX_BITS)
     if isinstance(model, Sequence):
         wrong = [type(v).__name__ for v in model if not isinstance(v, LayerSensitivity)]
         if wrong:
@@ -130,8 +131,8 @@ def measure_sensitivity(
     Returns:
         One entry for each layer, in the order of the parameters.
     """
-    max_bits = resolution(_OP, "max_bits", max_bits)
-    probes = resolution(_OP, "probes", probes, most=1 << 20)
+    max_bits = integer(_OP, "max_bits", max_bits, at_least=1, at_most=MAX_BITS)
+    probes = integer(_OP, "probes", probes, at_least=1, at_most=1 << 20)
     leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
     chosen: dict[str, int] = {}
     for i, (path, leaf) in enumerate(leaves):

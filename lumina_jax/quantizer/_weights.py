@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +14,14 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from .._checks import number
+from .. import _arguments
+from .._arguments import choice, concrete, instance, integer, positive
 from . import _params
-from ._checks import MAX_BITS, channel_axis, concrete, resolution
 from ._feedback import error_feedback
 from ._kmeans import kmeans_1d
 from ._params import QuantizerParams
 from ._range import DynamicRangeEstimator
-from ._rule import REFERENCE_SNR_DB, bits_for_power, bits_for_snr, check_state, snr_at
+from ._rule import MAX_BITS, REFERENCE_SNR_DB, bits_for_power, bits_for_snr, check_state, snr_at
 from ._uniform import Uniform, best_uniform, covering
 
 Method: TypeAlias = Literal["absmax", "percentile", "optimal", "lut"]
@@ -72,14 +72,11 @@ class WeightQuantizer:
 
     def __post_init__(self) -> None:
         op = "WeightQuantizer"
-        if self.method not in get_args(Method):
-            known = ", ".join(map(repr, get_args(Method)))
-            raise ValueError(f"{op}: `method` is {self.method!r}, expected one of {known}")
+        choice(op, "method", self.method, Method)
         if not isinstance(self.affine, bool | np.bool_):
             raise TypeError(f"{op}: `affine` must be a bool, got {self.affine!r}")
         for name in ("percentile", "loss_db", "energy_per_step_fj", "rate_hz"):
-            if not number(op, name, getattr(self, name)) > 0:
-                raise ValueError(f"{op}: `{name}` must be positive, got {getattr(self, name)}")
+            positive(op, name, getattr(self, name))
         if self.percentile > 100:
             raise ValueError(f"{op}: `percentile` must be at most 100, got {self.percentile}")
         if not isinstance(self.estimator, DynamicRangeEstimator | None):
@@ -122,13 +119,13 @@ class WeightQuantizer:
                 outside 1 to 16, or 1 to 8 for "lut".
         """
         w = concrete(_CALIBRATE, "weights", weights)
-        axis = channel_axis(_CALIBRATE, self.axis, w.ndim)
+        axis = _arguments.axis(_CALIBRATE, self.axis, w.ndim)
         state = check_state(_CALIBRATE, hardware_state)
         most = _MAX_LUT_BITS if self.method == "lut" else MAX_BITS
         if bits is None:
             seen = DynamicRangeEstimator().update(w) if self.estimator is None else self.estimator
             bits = min(self._bits(state, seen), most)
-        bits = resolution(_CALIBRATE, "bits", bits, most)
+        bits = integer(_CALIBRATE, "bits", bits, at_least=1, at_most=most)
 
         rows = w.reshape(1, -1) if axis is None else np.moveaxis(w, axis, 0)
         params = self._levels(rows.reshape(len(rows), -1), bits, axis)
@@ -238,10 +235,7 @@ def _squared_error(row: NDArray[np.float32], uniform: Uniform) -> float:
 
 
 def _check_channels(op: str, name: str, shape: tuple[int, ...], params: QuantizerParams) -> None:
-    if not isinstance(params, QuantizerParams):
-        raise TypeError(
-            f"{op}: `params` is of type {type(params).__name__}, expected a QuantizerParams"
-        )
+    instance(op, "params", params, QuantizerParams, "a QuantizerParams")
     if params.axis is None:
         return
     channels = params.scale.shape[0]

@@ -1,0 +1,312 @@
+"""Arguments of public functions: what they become, and the error for what they may not be.
+
+One function for each kind of argument. Each takes the function that asks, the name of the argument
+and its value, and either returns the value as the function uses it, or raises a TypeError (it is of
+another kind) or a ValueError (out of range) that says what was got and what was expected. Values
+that are traced are trusted.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Callable
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_F32 = np.finfo(np.float32)
+
+
+def integer(
+    op: str,
+    name: str,
+    value: Any,
+    *,
+    at_least: int | None = None,
+    at_most: int | None = None,
+    got: Callable[[Any], str] = repr,
+) -> int:
+    """A Python int within its limits; `got` shows what is no int."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        converted = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{op}: `{name}` must be an int, got {got(value)}") from None
+    low = -math.inf if at_least is None else at_least
+    high = math.inf if at_most is None else at_most
+    if not low <= converted <= high:
+        expected = f"at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+        raise ValueError(f"{op}: `{name}` must be {expected}, got {converted}")
+    return converted
+
+
+def seed(op: str, value: Any) -> int:
+    """An int that is not negative, the argument `seed`."""
+    converted = integer(op, "seed", value)
+    if converted < 0:
+        raise ValueError(f"{op}: `seed` must not be negative, got {converted}")
+    return converted
+
+
+def axis(op: str, value: Any, rank: int) -> int | None:
+    """An axis of an array of that rank, counted from 0, or None; the argument `axis`."""
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{op}: `axis` must be an int or None, got {value!r}")
+    if not -rank <= value < rank:
+        raise ValueError(f"{op}: `axis` is {value}, expected -{rank} to {rank - 1} for rank {rank}")
+    return value % rank
+
+
+def choice(op: str, name: str, value: Any, options: Any) -> None:
+    """One of the strings of the `Literal` type `options`."""
+    if value not in get_args(options):
+        known = ", ".join(map(repr, get_args(options)))
+        raise ValueError(f"{op}: `{name}` is {value!r}, expected one of {known}")
+
+
+def instance(op: str, name: str, value: Any, kinds: Any, expected: str) -> None:
+    """An instance of `kinds`, in words `expected`."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{op}: `{name}` is of type {type(value).__name__}, expected {expected}")
+
+
+def constant(op: str, name: str, value: Any, *, infinite: bool = False) -> float:
+    """A Python number, kept as it is: it can be compared and hashed. Never NaN."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{op}: `{name}` must be a number, got {value!r}")
+    if math.isnan(value) or (math.isinf(value) and not infinite):
+        raise ValueError(f"{op}: `{name}` must be finite, got {value}")
+    return value
+
+
+def number(
+    op: str, name: str, value: Any, *, above: float | None = None, at_least: float | None = None
+) -> float:
+    """A finite number within its limits, as a Python float."""
+    if isinstance(value, bool | str | bytes | complex) or np.ndim(value) != 0:
+        raise TypeError(f"{op}: `{name}` must be a number, got {value!r}")
+    try:
+        converted = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: `{name}` must be a number, got {value!r}") from None
+    if not math.isfinite(converted):
+        raise ValueError(f"{op}: `{name}` must be finite, got {converted}")
+    if above is not None and converted <= above:
+        raise ValueError(f"{op}: `{name}` must be above {above:g}, got {converted:g}")
+    if at_least is not None and converted < at_least:
+        raise ValueError(f"{op}: `{name}` must be at least {at_least:g}, got {converted:g}")
+    return converted
+
+
+def positive(op: str, name: str, value: Any) -> float:
+    """A finite number above 0, as a Python float."""
+    converted = number(op, name, value)
+    if not converted > 0:
+        raise ValueError(f"{op}: `{name}` must be positive, got {value}")
+    return converted
+
+
+def number_f32(op: str, name: str, value: Any, at_least: float, expected: str) -> float:
+    """A Python or NumPy number within its limit, in words `expected`, that is finite in f32."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{op}: `{name}` must be a number, got {kind_of(value)}")
+    try:
+        converted = float(value)
+    except OverflowError:  # an int beyond float64
+        converted = math.inf
+    if not at_least <= converted <= float(_F32.max):
+        raise ValueError(f"{op}: `{name}` must be {expected} and finite in float32, got {value}")
+    return converted
+
+
+def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
+    """A JAX array of numbers, which should be `expected`."""
+    # JAX would take a string in a list for the name of a dtype.
+    leaves = jax.tree.leaves(value, is_leaf=lambda leaf: leaf is None)
+    if isinstance(value, bool) or any(
+        leaf is None or isinstance(leaf, str | bytes) for leaf in leaves
+    ):
+        raise TypeError(f"{op}: `{name}` must be {expected}, got {value!r}")
+    try:
+        return jnp.asarray(value)
+    except TypeError:
+        raise TypeError(f"{op}: `{name}` must be {expected}, got {value!r}") from None
+    except ValueError:
+        message = f"{op}: `{name}` must be a rectangular array, got rows of unequal length"
+        raise ValueError(message) from None
+
+
+def real(
+    op: str,
+    name: str,
+    value: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> jax.Array:
+    """A JAX array of finite reals within their limits, f32 or wider; integers become floats."""
+    array = numeric(op, name, value, "a real number")
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        array = array.astype(jnp.result_type(float))
+    elif not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{op}: `{name}` must be a real number, got {array.dtype}")
+    elif array.dtype.itemsize < 4:
+        # Squared currents and energies are far below the smallest float of 16 bits.
+        array = array.astype(np.float32)
+    # Inside jit even the array of a Python number is traced; the number itself is known.
+    source = value if isinstance(value, int | float | np.ndarray) else array
+    if not _is_known(source):
+        return array
+    known = np.asarray(source)
+    limits = (
+        (np.all(np.isfinite(known)), "be finite"),
+        (at_least is None or np.all(known >= at_least), f"be at least {at_least}"),
+        (above is None or np.all(known > above), f"be above {above}"),
+        (at_most is None or np.all(known <= at_most), f"be at most {at_most}"),
+        (below is None or np.all(known < below), f"be below {below}"),
+    )
+    for holds, rule in limits:
+        if not holds:
+            got = known if known.size <= 8 else f"values from {known.min()} to {known.max()}"
+            raise ValueError(f"{op}: `{name}` must {rule}, got {got}")
+    return array
+
+
+def complex_matrix(op: str, name: str, value: Any) -> jax.Array:
+    """A JAX array of finite numbers, real or complex."""
+    array = numeric(op, name, value, "a matrix of numbers")
+    if not jnp.issubdtype(array.dtype, jnp.number):
+        raise TypeError(f"{op}: `{name}` must be a matrix of numbers, got {array.dtype}")
+    if _is_known(array) and not np.all(np.isfinite(np.asarray(array))):
+        raise ValueError(f"{op}: `{name}` must be finite, got NaN or infinity")
+    return array
+
+
+def float32(op: str, name: str, value: Any) -> jax.Array:
+    """A JAX array that is f32 already."""
+    array = jnp.asarray(value)
+    if array.dtype != np.float32:
+        raise TypeError(
+            f"{op}: `{name}` must be float32, got {array.dtype}; "
+            f"cast it with {name}.astype(jnp.float32)"
+        )
+    return array
+
+
+def magnitude(op: str, name: str, value: Any) -> jax.Array:
+    """A JAX array of reals that are neither negative nor NaN, in f32."""
+    array = jnp.asarray(value)
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        raise TypeError(f"{op}: `{name}` must be a real number, got {array.dtype}")
+    if _is_known(array):
+        known = np.asarray(array)
+        if not np.all(known >= 0):
+            raise ValueError(f"{op}: `{name}` must not be negative or NaN, got {known}")
+    return array.astype(np.float32)
+
+
+def reals(op: str, name: str, value: Any, *, expected: str | None = None) -> Floats:
+    """A NumPy array of finite reals, in f64.
+
+    Args:
+        op: the function that asks.
+        name: the argument.
+        value: what was passed.
+        expected: the shape in words that begin with it, such as "[n]", "[n, n]" for a square matrix
+            or "[K, N]"; then it must have a value. None: any shape.
+    """
+    given = _host_array(op, name, value, "fiu", ragged="rows of equal length")
+    if expected is not None:
+        extents = expected[1 : expected.index("]")].split(", ")
+        sizes = dict(zip(extents, given.shape, strict=False))
+        if not given.size or given.shape != tuple(map(sizes.get, extents)):
+            raise ValueError(f"{op}: `{name}` has shape {given.shape}, expected {expected}")
+    floats = given.astype(np.float64)
+    if not np.isfinite(floats).all():
+        raise ValueError(f"{op}: `{name}` has NaN or infinite values, expected finite ones")
+    return floats
+
+
+def nonnegative(op: str, name: str, value: Any, *, expected: str) -> Floats:
+    """As `reals`, none of them negative."""
+    floats = reals(op, name, value, expected=expected)
+    if floats.min() < 0:
+        raise ValueError(f"{op}: `{name}` must not be negative, got {floats.min():g}")
+    return floats
+
+
+def concrete(op: str, name: str, value: Any) -> NDArray[np.float32]:
+    """A NumPy array of at least one finite real, in f32."""
+    if isinstance(value, Tracer):
+        raise TypeError(f"{op}: `{name}` is traced, expected an array outside of jax.jit")
+    # bfloat16 has kind "V"; nothing else of that kind converts to a float.
+    array = _host_array(op, name, value, "fiuV", ragged="an array")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not array.size:
+        raise ValueError(f"{op}: `{name}` has shape {array.shape}, expected at least one value")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{op}: `{name}` has NaN or infinite values, expected finite f32")
+    return array
+
+
+def distinct(
+    op: str, name: str, value: Any, count: int, below: int | None = None
+) -> NDArray[np.intp]:
+    """A NumPy vector of `count` distinct slots, from 0 and `below` a limit."""
+    given = _host_array(op, name, value, "iu", ragged=f"({count},)", kind="integers")
+    if given.shape != (count,):
+        raise ValueError(f"{op}: `{name}` has shape {given.shape}, expected ({count},)")
+    if len(np.unique(given)) != count or given.min() < 0:
+        raise ValueError(f"{op}: `{name}` must name distinct slots from 0, got {given.tolist()}")
+    if below is not None and given.max() >= below:
+        raise ValueError(f"{op}: `{name}` names slot {given.max()}, expected less than {below}")
+    return given.astype(np.intp)
+
+
+def array_f32(op: str, name: str, value: Any, expected: str, rank: int) -> NDArray[np.float32]:
+    """A NumPy array that is f32 already, in the layout of the kernels: itself where it has it."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{op}: `{name}` must be a numpy.ndarray, got {kind_of(value)}")
+    if value.dtype != np.float32:
+        raise TypeError(f"{op}: `{name}` must be float32, got {value.dtype}")
+    if value.ndim != rank:
+        raise ValueError(f"{op}: `{name}` must be {expected}, got shape {value.shape}")
+    return np.require(value, requirements=["C_CONTIGUOUS", "ALIGNED"])
+
+
+def kind_of(value: Any) -> str:
+    """The type of a value by its full name."""
+    kind = type(value)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return module + kind.__qualname__
+
+
+def _host_array(
+    op: str, name: str, value: Any, kinds: str, *, ragged: str, kind: str = "real numbers"
+) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{op}: `{name}` is ragged, expected {ragged}") from None
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{op}: `{name}` is of type {array.dtype}, expected {kind}")
+    return array
+
+
+def _is_known(array: Any) -> bool:
+    """Whether the values are there to be looked at."""
+    return not isinstance(array, Tracer) and getattr(array, "is_fully_addressable", True)

@@ -1,0 +1,222 @@
+"""What each kind of argument becomes, and the text of every error about one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lumina_jax import _arguments
+from lumina_jax._arguments import (
+    array_f32,
+    choice,
+    complex_matrix,
+    concrete,
+    constant,
+    distinct,
+    float32,
+    instance,
+    integer,
+    kind_of,
+    magnitude,
+    nonnegative,
+    number,
+    number_f32,
+    numeric,
+    positive,
+    real,
+    reals,
+)
+
+RAGGED = [[1.0], [1.0, 2.0]]
+
+
+def asks(check: Any, value: Any, **limits: Any) -> Any:
+    """An argument `a` of a function `f`."""
+    return check("f", "a", value, **limits)
+
+
+ERRORS = [
+    (integer, 2.5, {}, TypeError, "must be an int, got 2.5"),
+    (integer, True, {}, TypeError, "must be an int, got True"),
+    (integer, "8", {"got": kind_of}, TypeError, "must be an int, got str"),
+    (integer, np.True_, {"got": kind_of}, TypeError, "must be an int, got numpy.bool"),
+    (integer, 0, {"at_least": 1}, ValueError, "must be at least 1, got 0"),
+    (integer, 9, {"at_least": 1, "at_most": 8}, ValueError, "must be from 1 to 8, got 9"),
+    (constant, True, {}, TypeError, "must be a number, got True"),
+    (constant, np.float32(1), {}, TypeError, "must be a number, got np.float32(1.0)"),
+    (constant, np.inf, {}, ValueError, "must be finite, got inf"),
+    (constant, np.nan, {"infinite": True}, ValueError, "must be finite, got nan"),
+    (number, "1", {}, TypeError, "must be a number, got '1'"),
+    (number, [1.0], {}, TypeError, "must be a number, got [1.0]"),
+    (number, None, {}, TypeError, "must be a number, got None"),
+    (number, np.nan, {}, ValueError, "must be finite, got nan"),
+    (number, 0, {"above": 0}, ValueError, "must be above 0, got 0"),
+    (number, 0.5, {"at_least": 1.0}, ValueError, "must be at least 1, got 0.5"),
+    (positive, 0, {}, ValueError, "must be positive, got 0"),
+    (positive, "x", {}, TypeError, "must be a number, got 'x'"),
+    (
+        number_f32,
+        None,
+        {"at_least": 0.0, "expected": "0 or more"},
+        TypeError,
+        "must be a number, got NoneType",
+    ),
+    (
+        number_f32,
+        np.inf,
+        {"at_least": 0.0, "expected": "0 or more"},
+        ValueError,
+        "must be 0 or more and finite in float32, got inf",
+    ),
+    (numeric, None, {"expected": "float32"}, TypeError, "must be float32, got None"),
+    (numeric, ["f4"], {"expected": "float32"}, TypeError, "must be float32, got ['f4']"),
+    (
+        numeric,
+        RAGGED,
+        {"expected": "float32"},
+        ValueError,
+        "must be a rectangular array, got rows of unequal length",
+    ),
+    (real, 1j, {}, TypeError, "must be a real number, got complex64"),
+    (real, np.inf, {}, ValueError, "must be finite, got inf"),
+    (real, -1, {"at_least": 0}, ValueError, "must be at least 0, got -1"),
+    (real, [1.0, 0.0], {"above": 0}, ValueError, "must be above 0, got [1. 0.]"),
+    (real, 2, {"at_most": 1}, ValueError, "must be at most 1, got 2"),
+    (real, np.arange(9.0), {"below": 8}, ValueError, "must be below 8, got values from 0.0 to 8.0"),
+    (complex_matrix, [True], {}, TypeError, "must be a matrix of numbers, got bool"),
+    (complex_matrix, [np.nan], {}, ValueError, "must be finite, got NaN or infinity"),
+    (
+        float32,
+        jnp.ones(2, jnp.bfloat16),
+        {},
+        TypeError,
+        "must be float32, got bfloat16; cast it with a.astype(jnp.float32)",
+    ),
+    (magnitude, 1j, {}, TypeError, "must be a real number, got complex64"),
+    (magnitude, -1.0, {}, ValueError, "must not be negative or NaN, got -1.0"),
+    (reals, RAGGED, {}, ValueError, "is ragged, expected rows of equal length"),
+    (reals, ["a"], {}, TypeError, "is of type <U1, expected real numbers"),
+    (reals, [np.nan], {}, ValueError, "has NaN or infinite values, expected finite ones"),
+    (reals, [], {"expected": "[n]"}, ValueError, "has shape (0,), expected [n]"),
+    (
+        reals,
+        [[1.0]],
+        {"expected": "[n] with n >= 1"},
+        ValueError,
+        "has shape (1, 1), expected [n] with n >= 1",
+    ),
+    (reals, [[1.0, 2.0]], {"expected": "[n, n]"}, ValueError, "has shape (1, 2), expected [n, n]"),
+    (reals, [1.0], {"expected": "[K, N]"}, ValueError, "has shape (1,), expected [K, N]"),
+    (nonnegative, [-0.5], {"expected": "[n]"}, ValueError, "must not be negative, got -0.5"),
+    (concrete, RAGGED, {}, ValueError, "is ragged, expected an array"),
+    (concrete, ["a"], {}, TypeError, "is of type <U1, expected real numbers"),
+    (concrete, [], {}, ValueError, "has shape (0,), expected at least one value"),
+    (concrete, [1e39], {}, ValueError, "has NaN or infinite values, expected finite f32"),
+    (distinct, RAGGED, {"count": 2}, ValueError, "is ragged, expected (2,)"),
+    (distinct, [0.0, 1.0], {"count": 2}, TypeError, "is of type float64, expected integers"),
+    (distinct, [0], {"count": 2}, ValueError, "has shape (1,), expected (2,)"),
+    (distinct, [1, 1], {"count": 2}, ValueError, "must name distinct slots from 0, got [1, 1]"),
+    (distinct, [0, 2], {"count": 2, "below": 2}, ValueError, "names slot 2, expected less than 2"),
+    (
+        array_f32,
+        [1.0],
+        {"expected": "a vector", "rank": 1},
+        TypeError,
+        "must be a numpy.ndarray, got list",
+    ),
+    (
+        array_f32,
+        np.ones(1),
+        {"expected": "a vector", "rank": 1},
+        TypeError,
+        "must be float32, got float64",
+    ),
+    (
+        array_f32,
+        np.float32([[1]]),
+        {"expected": "a vector", "rank": 1},
+        ValueError,
+        "must be a vector, got shape (1, 1)",
+    ),
+    (choice, "c", {"options": Literal["a", "b"]}, ValueError, "is 'c', expected one of 'a', 'b'"),
+    (
+        instance,
+        3,
+        {"kinds": str | None, "expected": "a name"},
+        TypeError,
+        "is of type int, expected a name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "value", "limits", "error", "text"), ERRORS)
+def test_errors(check: Any, value: Any, limits: dict, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=f"^f: `a` {re.escape(text)}$"):
+        asks(check, value, **limits)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.5, TypeError, "f: `axis` must be an int or None, got 0.5"),
+        (2, ValueError, "f: `axis` is 2, expected -2 to 1 for rank 2"),
+    ],
+)
+def test_errors_of_an_axis(value: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=f"^{re.escape(text)}$"):
+        _arguments.axis("f", value, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        ("x", TypeError, "f: `seed` must be an int, got 'x'"),
+        (-1, ValueError, "f: `seed` must not be negative, got -1"),
+    ],
+)
+def test_errors_of_a_seed(value: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=f"^{re.escape(text)}$"):
+        _arguments.seed("f", value)
+
+
+def test_every_check_has_a_tested_error() -> None:
+    tested = {check.__name__ for check, *_ in ERRORS} | {"axis", "seed", "kind_of"}
+    public = {
+        name
+        for name, value in vars(_arguments).items()
+        if callable(value) and value.__module__ == _arguments.__name__ and name[0] != "_"
+    }
+    assert tested == public
+
+
+def test_values_become_what_functions_use() -> None:
+    assert type(asks(integer, np.int64(3), at_least=1)) is int
+    assert _arguments.axis("f", -1, 3) == 2
+    assert _arguments.axis("f", None, 3) is None
+    assert asks(constant, np.inf, infinite=True) == np.inf
+    assert type(asks(number, np.float32(0.5), above=0)) is float
+    assert asks(real, 3).dtype == jnp.float32
+    assert asks(real, jnp.ones(2, jnp.bfloat16)).dtype == jnp.float32
+    assert asks(magnitude, 3).dtype == jnp.float32
+    assert asks(reals, [[1, 2], [3, 4]], expected="[n, n]").dtype == np.float64
+    assert asks(concrete, jnp.ones(2, jnp.bfloat16)).dtype == np.float32
+    assert asks(distinct, [1, 0], count=2, below=2).tolist() == [1, 0]
+    x = np.ones((2, 3), np.float32)
+    assert asks(array_f32, x, expected="a matrix", rank=2) is x
+    assert asks(array_f32, x.T, expected="a matrix", rank=2).flags.c_contiguous
+
+
+def test_traced_values_are_trusted_but_not_read() -> None:
+    def checks(v: jax.Array) -> jax.Array:
+        with pytest.raises(TypeError, match="`a` is traced, expected an array outside"):
+            asks(concrete, v)
+        return asks(real, v, above=0) + asks(magnitude, v)
+
+    assert jax.jit(checks)(-1.0) == -2.0
+    with pytest.raises(ValueError, match="`a` must be above 0, got 0"):
+        jax.jit(lambda: asks(real, 0, above=0))()
