@@ -2,6 +2,7 @@
 # and the `lumina` binary. A second run rebuilds only what changed.
 
 PYTHON ?= python3
+JAX ?= newest
 
 # Wherever the user's own configuration puts build products, here they go to ./target.
 export CARGO_TARGET_DIR := $(CURDIR)/target
@@ -27,7 +28,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: $(STAMP)-examples runtime ## train on real digits, export, run in pure Rust; see build/demo
@@ -52,6 +53,14 @@ test: $(STAMP)-test runtime ## all Rust and Python tests
 	done
 	@echo '==> Python tests'
 	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4
+
+.PHONY: test-jax
+test-jax: $(STAMP)-test runtime ## the Python tests on another jax: JAX=0.8.0 PYTHON=python3.11 ARGS=-x
+	@$(PYTHON) tools/test_jax.py $(JAX) $(ARGS)
+
+.PHONY: smoke
+smoke: $(STAMP)-test runtime ## a few Python tests on the oldest jax and on the newest
+	@$(PYTHON) tools/test_jax.py smoke
 
 .PHONY: neon
 neon: requirements ## the kernel tests as AArch64 programs, where QEMU can be had
