@@ -48,6 +48,6 @@ def infer(op: str, inputs: Sequence[Value], attrs: Mapping[str, Attr]) -> list[F
 
 
 def _kernel(op: OpDef, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Fact]:
-    signature = op.signature(**attrs)
+    signature = op.signature(op.attrs(**attrs))
     sizes = signature.sizes([value.shape for value in inputs])
     return [(DType.named(t.dtype.name), Shape.of(t.shape(sizes))) for t in signature.results]

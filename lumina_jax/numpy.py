@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from ._arguments import array_f32, integer, kind_of, number_f32
 from ._native import _lumina
+from .ops.optical_matmul import Attrs, Operands
+from .ops.optical_matmul import op as optical_matmul
 
 _F32 = np.finfo(np.float32)
 _ADC_OFF = 24
@@ -138,22 +140,29 @@ def _linear(
         full_scale = number_f32(op, "full_scale", full_scale, float(_F32.tiny), "positive")
         full_scale = np.full(1, full_scale, np.float32)
     noisy = noise_std > 0.0
-    attrs = {
-        "dac_bits": 0,
-        "weight_bits": 0,
-        "adc_bits": bits if bits < _ADC_OFF else 0,
-        "transpose_weight": True,
-        "noisy": noisy,
-        "residual": "none",
-        "with_peak": False,
-    }
+    attrs = Attrs(
+        dac_bits=0,
+        weight_bits=0,
+        adc_bits=bits if bits < _ADC_OFF else 0,
+        transpose_weight=True,
+        noisy=noisy,
+        residual="none",
+        with_peak=False,
+    )
     off = np.zeros(1, np.float32)
-    noise = np.array([[0.0, 0.0, noise_std, 0.0]], np.float32)
-    words = np.array([[seed >> 32, seed & 0xFFFFFFFF]], np.uint32)
-    row_ids = np.arange(rows if noisy else 1, dtype=np.uint32)
-    column_ids = np.arange(columns if noisy else 1, dtype=np.uint32)
-    operands = [x, weight, bias, off, off, full_scale, noise, words, row_ids, column_ids]
-    (out,) = _lumina.call("optical_matmul", attrs, operands)
+    operands = Operands(
+        x=x,
+        w=weight,
+        bias=bias,
+        x_full_scale=off,
+        w_full_scale=off,
+        y_full_scale=full_scale,
+        noise=np.array([[0.0, 0.0, noise_std, 0.0]], np.float32),
+        seed=np.array([[seed >> 32, seed & 0xFFFFFFFF]], np.uint32),
+        rows=np.arange(rows if noisy else 1, dtype=np.uint32),
+        columns=np.arange(columns if noisy else 1, dtype=np.uint32),
+    )
+    (out,) = optical_matmul.on_numpy(attrs, operands)
     return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 
 from lumina_jax import _lumina
 from lumina_jax.ops import OPS
+from lumina_jax.ops._signature import Signature
 from oracle import Array, Bits, Operands, levels
 
 SIZES = [1, 2, 3, 5, 7, 17, 63, 65, 255, 257, 300]
@@ -32,20 +33,38 @@ NOISES = {
 """thermal, shot, relative, weight."""
 
 
-def call(op: str, *inputs: np.ndarray, **attrs: int | bool | str) -> list[np.ndarray]:
+Attribute = bool | int | float | str | tuple[int, ...]
+
+
+def call(op: str, *inputs: np.ndarray, **attrs: Attribute) -> list[np.ndarray]:
     """Results of one op through the NumPy entry."""
     return _lumina.call(op, attrs, [np.ascontiguousarray(v) for v in inputs])
 
 
-def call_reference(op: str, *inputs: np.ndarray, **attrs: int | bool | str) -> list[np.ndarray]:
-    """Results of the reference of one op."""
+def bind(op: str, *operands: jax.Array, **attrs: Attribute) -> list[jax.Array]:
+    """Results of the primitive of one op."""
+    return OPS[op](OPS[op].attrs(**attrs), OPS[op].operands(*operands))
+
+
+def reference(op: str, *operands: jax.Array, **attrs: Attribute) -> Sequence[jax.Array]:
+    """Results of the reference of one op, in jnp."""
+    return OPS[op].reference(OPS[op].attrs(**attrs), OPS[op].operands(*operands))
+
+
+def types_of(op: str, **attrs: Attribute) -> Signature:
+    """Types of operands and results of one op."""
+    return OPS[op].signature(OPS[op].attrs(**attrs))
+
+
+def call_reference(op: str, *inputs: np.ndarray, **attrs: Attribute) -> list[np.ndarray]:
+    """The same in NumPy."""
     compiled = _compiled_reference(op, tuple(attrs.items()))
     return [np.asarray(result) for result in compiled(*inputs)]
 
 
 @functools.cache
-def _compiled_reference(op: str, attrs: tuple[tuple[str, int | bool | str], ...]) -> Callable:
-    return jax.jit(functools.partial(OPS[op].reference, **dict(attrs)))
+def _compiled_reference(op: str, attrs: tuple[tuple[str, Attribute], ...]) -> Callable:
+    return jax.jit(functools.partial(reference, op, **dict(attrs)))
 
 
 def random_operands(

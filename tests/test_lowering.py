@@ -14,7 +14,7 @@ import pytest
 import lumina_jax
 from lumina_jax import NoiseModel, OpticalSpec
 from lumina_jax.ops import OPS
-from operands import EVERY_GRADIENT
+from operands import EVERY_GRADIENT, bind, reference, types_of
 
 M, K, N = 6, 5, 300
 SPEC = OpticalSpec(dac_bits=8, weight_bits=8, adc_bits=8)
@@ -45,7 +45,7 @@ cases = pytest.mark.parametrize(("op", "attrs"), CASES)
 def operands_of(op: str, attrs: dict[str, Any]) -> list[jax.Array]:
     rng = np.random.default_rng(0)
     made = []
-    for name, tensor in OPS[op].signature(**attrs).operands.items():
+    for name, tensor in types_of(op, **attrs).operands._asdict().items():
         shape = tensor.shape({"m": M, "k": K, "n": N})
         if name in ("rows", "columns"):
             value = np.arange(shape[0], dtype=np.uint32) + np.uint32(2**31 - 20)
@@ -69,8 +69,8 @@ def test_every_op_has_a_case() -> None:
 @cases
 def test_signature_is_that_of_the_reference(op: str, attrs: dict[str, Any]) -> None:
     operands = operands_of(op, attrs)
-    declared = jax.eval_shape(lambda *a: OPS[op](*a, **attrs), *operands)
-    of_reference = jax.eval_shape(lambda *a: OPS[op].reference(*a, **attrs), *operands)
+    declared = jax.eval_shape(lambda *a: bind(op, *a, **attrs), *operands)
+    of_reference = jax.eval_shape(lambda *a: reference(op, *a, **attrs), *operands)
     assert [(v.shape, v.dtype) for v in declared] == [(v.shape, v.dtype) for v in of_reference]
 
 
@@ -79,8 +79,8 @@ def test_kernel_is_the_reference(op: str, attrs: dict[str, Any]) -> None:
     # Without the converter behind the noise, whose codes hang on the last bit of ε.
     attrs = {**attrs, "adc_bits": 0} if "adc_bits" in attrs else attrs
     operands = operands_of(op, attrs)
-    got = OPS[op](*operands, **attrs)
-    expected = jax.jit(lambda *a: OPS[op].reference(*a, **attrs))(*operands)
+    got = bind(op, *operands, **attrs)
+    expected = jax.jit(lambda *a: reference(op, *a, **attrs))(*operands)
     for g, e in zip(got, expected, strict=True):
         # Sums over up to 300 terms in another order, and ε to 5e-7.
         atol = 2e-6 * max(1.0, float(np.abs(e).max()))
@@ -90,7 +90,7 @@ def test_kernel_is_the_reference(op: str, attrs: dict[str, Any]) -> None:
 @cases
 @pytest.mark.parametrize("platform", ["tpu", "cuda", "rocm"])
 def test_no_custom_call_elsewhere(op: str, attrs: dict[str, Any], platform: str) -> None:
-    traced = jax.jit(lambda *a: OPS[op](*a, **attrs)).trace(*operands_of(op, attrs))
+    traced = jax.jit(lambda *a: bind(op, *a, **attrs)).trace(*operands_of(op, attrs))
     assert "custom_call" not in traced.lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -145,9 +145,9 @@ def test_without_noise_and_adc_the_output_is_kept_instead() -> None:
     assert targets(jax.grad(f), w) == ["optical_matmul: 1", "optical_matmul_grad: 7"]
 
 
-def test_attributes_reach_xla_as_i32_bool_and_string() -> None:
+def test_attributes_reach_xla_as_i64_bool_and_string() -> None:
     text = jax.jit(layer).lower(*arguments()).as_text()
-    assert "dac_bits = 8 : i32" in text
+    assert "dac_bits = 8 : i64" in text
     assert "noisy = true" in text
     assert 'residual = "none"' in text
 

@@ -43,8 +43,12 @@ def test_every_differentiable_function_has_a_gradient_case() -> None:
 
 
 def test_matrix_ops_know_their_products() -> None:
-    shapes = {"x": (6, 9), "w": (5, 9)}
-    attrs = {"transpose_weight": True, "dac_bits": 8, "noisy": False}
-    products = OPS["optical_matmul"].matmuls(attrs, [*shapes.values(), (5,)])
-    assert products == (Matmul(batch=1, rows=6, depth=9, columns=5),)
-    assert OPS["quantize"].matmuls({"bits": 8}, [(6, 9), (1, 1)]) == ()
+    def products(label: str) -> tuple[Matmul, ...]:
+        case = next(case for case in CASES if str(case) == label)
+        return OPS[case.op].matmuls(case.attrs, [operand.shape for operand in case.operands()])
+
+    expected = (Matmul(batch=1, rows=5, depth=9, columns=35),)
+    for chain in ("integer", "float"):  # whose weights are transposed
+        assert products(f"optical_matmul-{chain}") == expected
+    assert products("optical_matmul_grad-integer") == ()
+    assert products("quantize-per tensor") == ()

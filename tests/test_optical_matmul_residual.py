@@ -20,8 +20,7 @@ from flax_layers import OpticalDense
 from flax_layers.nnx import OpticalDense as NnxOpticalDense
 from jaxprs import equations
 from lumina_jax import NoiseModel, OpticalSpec, nat
-from lumina_jax.ops import OPS
-from operands import backward, call, call_reference, forward, poisoned, random_operands
+from operands import backward, bind, call, call_reference, forward, poisoned, random_operands
 from oracle import EPS32, Bits, Operands
 
 Run = Callable[..., list[np.ndarray]]
@@ -350,4 +349,4 @@ def call_with(op: str, attrs: dict[str, Any]) -> None:
     one, seed = jnp.ones(1), jnp.zeros((1, 2), jnp.uint32)
     ids = jnp.zeros(1, jnp.uint32)
     first = [X, W, one] if op == "optical_matmul" else [jnp.ones((6, 5)), jnp.ones((6, 5)), X, W]
-    OPS[op](*first, one, one, one, jnp.zeros((1, 4)), seed, ids, ids, **attrs)
+    bind(op, *first, one, one, one, jnp.zeros((1, 4)), seed, ids, ids, **attrs)

@@ -18,8 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import lumina_jax
 from lumina_jax import NoiseModel, OpticalSpec
-from lumina_jax.ops import OPS
-from operands import EVERY_GRADIENT, call
+from operands import EVERY_GRADIENT, bind, call, types_of
 
 M, K, N = 12, 16, 8
 SIZES = {"m": M, "k": K, "n": N}
@@ -76,7 +75,7 @@ class Call(NamedTuple):
     def operands(self) -> list[np.ndarray]:
         rng = np.random.default_rng(0)
         made = []
-        for name, tensor in OPS[self.op].signature(**self.attrs).operands.items():
+        for name, tensor in types_of(self.op, **self.attrs).operands._asdict().items():
             shape = tensor.shape(SIZES)
             if name in ("rows", "columns"):
                 # Neither starts at 0: ids are global.
@@ -94,7 +93,7 @@ class Call(NamedTuple):
         return made
 
     def put(self, mesh: Mesh, operands: Sequence[np.ndarray], split: Split) -> list[jax.Array]:
-        tensors = OPS[self.op].signature(**self.attrs).operands.values()
+        tensors = types_of(self.op, **self.attrs).operands
         return [
             put(mesh, operand, *(split.get(name or "") for name in tensor.names))
             for operand, tensor in zip(operands, tensors, strict=True)
@@ -103,7 +102,7 @@ class Call(NamedTuple):
     def check(self, results: Sequence[jax.Array], split: Split) -> None:
         """Against one device: the same bits, where no split dimension is summed over."""
         expected = call(self.op, *self.operands(), **self.attrs)
-        tensors = OPS[self.op].signature(**self.attrs).results
+        tensors = types_of(self.op, **self.attrs).results
         for index, (got, want, tensor) in enumerate(zip(results, expected, tensors, strict=True)):
             text = f"result {index} of {self}"
             if all(name in tensor.names for name in split):
@@ -120,7 +119,7 @@ def run(calls: Sequence[Call], split: Split) -> list[list[jax.Array]]:
     operands = [one.put(mesh, one.operands(), split) for one in calls]
     program = jax.jit(
         lambda operands: [
-            OPS[one.op](*values, **one.attrs) for one, values in zip(calls, operands, strict=True)
+            bind(one.op, *values, **one.attrs) for one, values in zip(calls, operands, strict=True)
         ]
     )
     return program(operands)
@@ -164,7 +163,7 @@ def test_peak_is_that_of_whole_rows(split: Split) -> None:
     matmul, mesh = Call("optical_matmul", FORWARD[3]), mesh_of()
     operands = matmul.operands()
     operands[0][5] = np.nan
-    of_op = jax.jit(lambda *a: OPS["optical_matmul"](*a, **matmul.attrs))
+    of_op = jax.jit(lambda *a: bind("optical_matmul", *a, **matmul.attrs))
     _, y, peak = of_op(*matmul.put(mesh, operands, split))
     expected = np.abs(y).max(axis=1)
     expected[5] = 0
@@ -176,7 +175,7 @@ def test_extents_of_one_are_not_split() -> None:
     operands = matmul.operands()
     # Broadcast everything that may be: full scales, noise, seed.
     operands[2:8] = [operand[:1] for operand in operands[2:8]]
-    of_op = jax.jit(lambda *a: OPS["optical_matmul"](*a, **matmul.attrs))
+    of_op = jax.jit(lambda *a: bind("optical_matmul", *a, **matmul.attrs))
     sharded = [put(mesh, operands[0], "a"), put(mesh, operands[1], "b"), *operands[2:]]
     expected = call("optical_matmul", *operands, **matmul.attrs)
     for got, want in zip(of_op(*sharded), expected, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -12,9 +12,10 @@ import numpy as np
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike
 
+from .. import ops
 from .._arguments import float32, magnitude
 from ..hardware.noise import NoiseModel, is_known_zero
-from ..ops import OPS
+from ..ops._chain import ChainAttrs, Operands
 from ..ops._op import vary_together
 from ..ops.quantize import absmax
 from ..spec import OpticalSpec, op_bits
@@ -92,10 +93,10 @@ def optical_matmul_with_linear(
 
     `y` is what a range calibration of the ADC looks at. It is not differentiated.
     """
-    out, linear = _apply(
+    out, pre_noise = _apply(
         x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, beside="pre_noise"
     )
-    return out, jax.lax.stop_gradient(linear)
+    return out, jax.lax.stop_gradient(pre_noise)
 
 
 def optical_matmul_with_peak(
@@ -150,18 +151,22 @@ def _apply(
             f"{_NAME}: `w` has shape {w.shape}, expected (k, n) with k = {x.shape[-1]}, "
             f"the last extent of `x`"
         )
-    chain = _Chain(
+    attrs = ChainAttrs(
         dac_bits=op_bits(spec.dac_bits),
         weight_bits=op_bits(spec.weight_bits),
         adc_bits=op_bits(spec.adc_bits),
+        transpose_weight=False,
         noisy=noise is not None,
+    )
+    call = _Call(
+        attrs=attrs,
         weight_noise=not _is_known_to_lack(noise, "weight"),
         only_relative=_is_known_to_lack(noise, "thermal", "shot", "weight"),
         beside=beside,
         grad_precision=spec.grad_precision,
         has_key=key is not None,
     )
-    if chain.adc_bits and y_full_scale is None:
+    if attrs.adc_bits and y_full_scale is None:
         raise ValueError(
             f"{_NAME}: `adc_bits`={spec.adc_bits} needs `y_full_scale`, got None; pass the range "
             f"of the ADC, a scalar or f32[n], or adc_bits=None"
@@ -170,27 +175,27 @@ def _apply(
     outer = x.shape[:-1]
     m, n = math.prod(outer), w.shape[1]
     if x_full_scale is None:
-        x_range = absmax(x).reshape(1) if chain.dac_bits else _any_range()
+        x_range = absmax(x).reshape(1) if attrs.dac_bits else _any_range()
     else:
         x_range = _range("x_full_scale", x_full_scale, outer, m)
     if w_full_scale is None:
-        w_range = absmax(w, axis=0) if chain.weight_bits else _any_range()
+        w_range = absmax(w, axis=0) if attrs.weight_bits else _any_range()
     else:
         w_range = _range("w_full_scale", w_full_scale, (n,), n)
     if y_full_scale is None:
         y_range = _any_range()
     else:
         y_range = _range("y_full_scale", y_full_scale, (n,), n)
-    operands = vary_together(
-        x.reshape(m, x.shape[-1]),
-        w,
-        jnp.zeros(1, np.float32) if bias is None else _bias(bias, n),
-        x_range,
-        w_range,
-        y_range,
-        *_noise_operands(chain, noise, key, m, n),
+    operands = Operands(
+        x=x.reshape(m, x.shape[-1]),
+        w=w,
+        bias=jnp.zeros(1, np.float32) if bias is None else _bias(bias, n),
+        x_full_scale=x_range,
+        w_full_scale=w_range,
+        y_full_scale=y_range,
+        **_noise_operands(call, noise, key, m, n),
     )
-    results = _differentiable(chain, *operands)
+    results = _differentiable(call, vary_together(operands))
     return [result.reshape(*outer, *result.shape[1:]) for result in results]
 
 
@@ -222,17 +227,17 @@ def _range(name: str, value: Any, shape: tuple[Any, ...], extent: Any) -> jax.Ar
 
 
 def _noise_operands(
-    chain: _Chain, noise: NoiseModel | None, key: Any, m: Any, n: int
-) -> list[jax.Array]:
+    call: _Call, noise: NoiseModel | None, key: Any, m: Any, n: int
+) -> dict[str, jax.Array]:
     if noise is None:
         # The gradient alone may draw: it makes the ids when it does.
-        draws = chain.grad_precision == "int8" and chain.has_key
-        return [
-            jnp.zeros((1, 4), np.float32),
-            seed_words(_NAME, key) if draws else jnp.zeros((1, 2), np.uint32),
-            jnp.zeros(1, np.uint32),
-            jnp.zeros(1, np.uint32),
-        ]
+        draws = call.grad_precision == "int8" and call.has_key
+        return {
+            "noise": jnp.zeros((1, 4), np.float32),
+            "seed": seed_words(_NAME, key) if draws else jnp.zeros((1, 2), np.uint32),
+            "rows": jnp.zeros(1, np.uint32),
+            "columns": jnp.zeros(1, np.uint32),
+        }
     if not isinstance(noise, NoiseModel):
         raise TypeError(f"{_NAME}: `noise` must be a NoiseModel, got {type(noise).__name__}")
     if key is None:
@@ -248,17 +253,20 @@ def _noise_operands(
                 f"{_NAME}: `noise.{name}` has shape {parameter.shape}, expected a scalar"
             )
         parameters.append(parameter)
-    return [jnp.stack(parameters).reshape(1, 4), seed_words(_NAME, key), ids(m), ids(n)]
+    return {
+        "noise": jnp.stack(parameters).reshape(1, 4),
+        "seed": seed_words(_NAME, key),
+        "rows": ids(m),
+        "columns": ids(n),
+    }
 
 
 @dataclass(frozen=True)
-class _Chain:
+class _Call:
     """What is static in a call."""
 
-    dac_bits: int
-    weight_bits: int
-    adc_bits: int
-    noisy: bool
+    attrs: ChainAttrs
+    """What the op and its gradient share."""
     weight_noise: bool
     """False where it is known when tracing that there is none."""
     only_relative: bool
@@ -267,53 +275,40 @@ class _Chain:
     grad_precision: str
     has_key: bool
 
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """Attributes that the op and its gradient share."""
-        return {
-            "dac_bits": self.dac_bits,
-            "weight_bits": self.weight_bits,
-            "adc_bits": self.adc_bits,
-            "transpose_weight": False,
-            "noisy": self.noisy,
-        }
-
     def residual(self, *, ranges: bool, size: Any) -> str:
         """What the forward op saves of `size` outputs, with or without gradients of `ranges`."""
         if self.beside == "pre_noise":
             return "pre_noise"
-        if not (self.noisy or self.adc_bits):
+        if not (self.attrs.noisy or self.attrs.adc_bits):
             # The output is what the backward pass needs to know of y.
             return "none"
-        # Ranges, noise and the power of x take other factors from y than its slope.
+        # Ranges, noise and the norm of x take other factors from y than its slope.
         if ranges or self.weight_noise:
             return "pre_noise"
         # A slope that no cache holds is written and read as slowly as ε is drawn again.
         is_large = isinstance(size, int) and size >= _MANY_OUTPUTS
-        return "signs" if not self.noisy or (self.only_relative and is_large) else "slope"
+        return "signs" if not self.attrs.noisy or (self.only_relative and is_large) else "slope"
 
 
-def _primal(chain: _Chain, *operands: jax.Array) -> list[jax.Array]:
-    return _forward(
-        chain, operands, residual="pre_noise" if chain.beside == "pre_noise" else "none"
-    )[0]
+def _primal(call: _Call, operands: Operands[jax.Array]) -> list[jax.Array]:
+    return _forward(call, operands, residual="pre_noise" if call.beside == "pre_noise" else "none")[
+        0
+    ]
 
 
 def _forward(
-    chain: _Chain, operands: tuple[jax.Array, ...], *, residual: str
+    call: _Call, operands: Operands[jax.Array], *, residual: str
 ) -> tuple[list[jax.Array], jax.Array]:
     """What the caller gets, and what the backward pass does: the residual, or the output."""
-    *others, seed, rows, columns = operands
-    if not chain.noisy:
+    if not call.attrs.noisy:
         # A seed that only the gradient draws from is no part of the forward program.
-        seed = jnp.zeros_like(seed)
-    with_peak = chain.beside == "peak"
-    out, *saved = OPS["optical_matmul"](
-        *others, seed, rows, columns, **chain.attrs, residual=residual, with_peak=with_peak
-    )
+        operands = operands._replace(seed=jnp.zeros_like(operands.seed))
+    with_peak = call.beside == "peak"
+    attrs = ops.optical_matmul.Attrs(**vars(call.attrs), residual=residual, with_peak=with_peak)
+    out, *saved = ops.optical_matmul.op(attrs, operands)
     peak = [saved.pop()] if with_peak else []
-    linear = saved if chain.beside == "pre_noise" else []
-    return [out, *linear, *peak], saved[0] if saved else out
+    pre_noise = saved if call.beside == "pre_noise" else []
+    return [out, *pre_noise, *peak], saved[0] if saved else out
 
 
 @jax.tree_util.register_static
@@ -326,51 +321,58 @@ class _Wanted:
     residual: str
 
 
-def _fwd(chain: _Chain, *primals: CustomVJPPrimal) -> tuple[list[jax.Array], tuple[Any, ...]]:
-    if chain.grad_precision == "int8" and not chain.has_key:
+_Residuals: TypeAlias = tuple[_Wanted, jax.Array, Operands[jax.Array]]
+
+
+def _fwd(call: _Call, primals: Operands[CustomVJPPrimal]) -> tuple[list[jax.Array], _Residuals]:
+    if call.grad_precision == "int8" and not call.has_key:
         raise ValueError(
             f'{_NAME}: the gradient with `grad_precision`="int8" needs a `key`, got None; '
             f"pass key=jax.random.key(seed) (to a layer: the stream `noise`), or take another "
             f"precision"
         )
-    operands = tuple(primal.value for primal in primals)
-    ranges = any(primal.perturbed for primal in primals[3:7])
-    size = operands[0].shape[0] * operands[1].shape[1]
-    wanted = _Wanted(
-        inputs=primals[0].perturbed,
-        ranges=ranges,
-        residual=chain.residual(ranges=ranges, size=size),
-    )
-    results, saved = _forward(chain, operands, residual=wanted.residual)
-    return results, (wanted, saved, *operands)
+    operands = Operands(*(primal.value for primal in primals))
+    by_ranges = (primals.x_full_scale, primals.w_full_scale, primals.y_full_scale, primals.noise)
+    ranges = any(primal.perturbed for primal in by_ranges)
+    size = operands.x.shape[0] * operands.w.shape[1]
+    residual = call.residual(ranges=ranges, size=size)
+    results, saved = _forward(call, operands, residual=residual)
+    return results, (_Wanted(primals.x.perturbed, ranges, residual), saved, operands)
 
 
 def _bwd(
-    chain: _Chain, residuals: tuple[Any, ...], cotangents: list[jax.Array | SymbolicZero]
-) -> tuple[jax.Array | None, ...]:
-    wanted, saved, x, w, bias, x_range, w_range, y_range, noise, seed, rows, columns = residuals
-    if isinstance(cotangents[0], SymbolicZero):
-        return (None,) * 10
-    if chain.grad_precision == "int8" and not chain.noisy:
-        rows, columns = (ids(extent) for extent in saved.shape)
-    attrs = chain.attrs
+    call: _Call, residuals: _Residuals, cotangents: list[jax.Array | SymbolicZero]
+) -> tuple[Operands[jax.Array | None] | None]:
+    wanted, saved, operands = residuals
+    g = cotangents[0]
+    if isinstance(g, SymbolicZero):
+        return (None,)
+    chain = call.attrs
     match wanted.residual:
         case "slope":
-            attrs |= {"residual": "slope", "noisy": False, "adc_bits": 0}
+            residual, chain = "slope", replace(chain, noisy=False, adc_bits=0)
         case "signs":
-            attrs |= {"residual": "signs", "adc_bits": 0}
+            residual, chain = "signs", replace(chain, adc_bits=0)
         case _:
-            attrs |= {"residual": "pre_noise"}
-    gradients = OPS["optical_matmul_grad"](
-        cotangents[0], saved, x, w, x_range, w_range, y_range, noise, seed, rows, columns,
-        **attrs, grad_precision=chain.grad_precision,
-        with_inputs=wanted.inputs, with_ranges=wanted.ranges,
-    )  # fmt: skip
-    operands = (x, w, bias, x_range, w_range, y_range, noise)
-    return (
-        *(gradient_of(o, g) for o, g in zip(operands, gradients, strict=True)),
-        *(None,) * 3,
+            residual = "pre_noise"
+    attrs = ops.optical_matmul_grad.Attrs(
+        **vars(chain),
+        residual=residual,
+        grad_precision=call.grad_precision,
+        with_inputs=wanted.inputs,
+        with_ranges=wanted.ranges,
     )
+    forward = operands._asdict()
+    del forward["bias"]
+    if call.grad_precision == "int8" and not call.attrs.noisy:
+        forward["rows"], forward["columns"] = (ids(extent) for extent in saved.shape)
+    of_op = ops.optical_matmul_grad.Operands(g=g, saved=saved, **forward)
+    gradients = ops.optical_matmul_grad.Gradients(*ops.optical_matmul_grad.op(attrs, of_op))
+    by_operand = {
+        name: gradient_of(getattr(operands, name), gradient)
+        for name, gradient in gradients._asdict().items()
+    }
+    return (Operands(**by_operand, seed=None, rows=None, columns=None),)
 
 
 _differentiable = jax.custom_vjp(_primal, nondiff_argnums=(0,))

@@ -6,7 +6,8 @@ import operator
 
 import jax
 
-from ..ops import OPS
+from ..ops._attributes import Attributes
+from ..ops.optical_noise import Operands, op
 from ._arguments import ids, seed_words
 
 _NAME = "optical_noise"
@@ -35,5 +36,6 @@ def optical_noise(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
     except (TypeError, ValueError):
         message = f"{_NAME}: `shape` must be two extents (rows, columns), got {shape!r}"
         raise ValueError(message) from None
-    (eps,) = OPS[_NAME](seed_words(_NAME, key), ids(rows), ids(columns))
+    operands = Operands(seed=seed_words(_NAME, key), rows=ids(rows), columns=ids(columns))
+    (eps,) = op(Attributes(), operands)
     return eps

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._arguments import float32, magnitude
-from ..ops import OPS
 from ..ops._op import vary_together
-from ..ops.quantize import absmax, slopes
+from ..ops.quantize import Attrs, Operands, absmax, op, slopes
 from ..spec import check_bits, op_bits
 from ._arguments import gradient_of
 
@@ -56,28 +55,24 @@ def quantize(v: ArrayLike, *, bits: int | None, full_scale: ArrayLike | None = N
         return v
     columns = v.shape[-1] if v.ndim else 1
     flat = v.reshape(math.prod(v.shape[:-1]), columns)
-    operands = vary_together(flat, scale.reshape(1, -1))
-    return _differentiable(resolution, *operands).reshape(v.shape)
+    operands = vary_together(Operands(v=flat, full_scale=scale.reshape(1, -1)))
+    return _differentiable(Attrs(bits=resolution), operands).reshape(v.shape)
 
 
-def _primal(bits: int, v: jax.Array, full_scale: jax.Array) -> jax.Array:
-    return OPS[_NAME](v, full_scale, bits=bits)[0]
+def _primal(attrs: Attrs, operands: Operands[jax.Array]) -> jax.Array:
+    return op(attrs, operands)[0]
 
 
-def _fwd(
-    bits: int, v: jax.Array, full_scale: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _primal(bits, v, full_scale), (v, full_scale)
+def _fwd(attrs: Attrs, operands: Operands[jax.Array]) -> tuple[jax.Array, Operands[jax.Array]]:
+    return _primal(attrs, operands), operands
 
 
-def _bwd(
-    bits: int, residuals: tuple[jax.Array, jax.Array], g: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    v, full_scale = residuals
-    by_v, by_full_scale = slopes(v, full_scale, bits)
+def _bwd(attrs: Attrs, operands: Operands[jax.Array], g: jax.Array) -> tuple[Operands[jax.Array]]:
+    v, full_scale = operands
+    by_v, by_full_scale = slopes(v, full_scale, attrs.bits)
     axes = (0,) if full_scale.shape == (1, v.shape[1]) else (0, 1)
     by_full_scale = jnp.sum(g * by_full_scale, axis=axes, keepdims=True)
-    return gradient_of(v, g * by_v), gradient_of(full_scale, by_full_scale)
+    return (Operands(gradient_of(v, g * by_v), gradient_of(full_scale, by_full_scale)),)
 
 
 _differentiable = jax.custom_vjp(_primal, nondiff_argnums=(0,))

@@ -8,41 +8,41 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from ._signature import Signature
+from ._signature import ROWS, Signature
 
 if TYPE_CHECKING:
     from ._op import OpDef
 
 
 def batch(
-    op: OpDef, operands: Sequence[jax.Array], dims: Sequence[int | None], **attrs: Any
+    op: OpDef[Any, Any], attrs: Any, operands: Sequence[jax.Array], dims: Sequence[int | None]
 ) -> tuple[list[jax.Array], list[int]]:
     """Rows of all examples in one call where rows are all that is batched, else one by one."""
-    signature = op.signature(**attrs)
+    signature = op.signature(attrs)
     operands = [
         operand if dim is None else jnp.moveaxis(operand, dim, 0)
         for operand, dim in zip(operands, dims, strict=True)
     ]
     batched = [dim is not None for dim in dims]
-    types = signature.operands.values()
-    by_row = all(t.is_by_row for t, b in zip(types, batched, strict=True) if b)
+    by_row = all(t.is_by_row for t, b in zip(signature.operands, batched, strict=True) if b)
+    by_row = by_row and ROWS not in signature.bound
     if by_row and all(t.is_by_row for t in signature.results):
-        results = _as_rows(op, signature, operands, batched, attrs)
+        results = _as_rows(op, attrs, signature, operands, batched)
     else:
-        results = _one_by_one(op, operands, batched, attrs)
+        results = _one_by_one(op, attrs, operands, batched)
     return results, [0] * len(results)
 
 
 def _as_rows(
-    op: OpDef,
+    op: OpDef[Any, Any],
+    attrs: Any,
     signature: Signature,
     operands: Sequence[jax.Array],
     batched: Sequence[bool],
-    attrs: dict[str, Any],
 ) -> list[jax.Array]:
     size = next(o.shape[0] for o, b in zip(operands, batched, strict=True) if b)
     shapes = [o.shape[1:] if b else o.shape for o, b in zip(operands, batched, strict=True)]
-    rows = signature.sizes(shapes)["m"]
+    rows = signature.sizes(shapes)[ROWS]
 
     def flatten(operand: jax.Array, optional: bool, is_batched: bool) -> jax.Array:
         if not is_batched:
@@ -54,17 +54,17 @@ def _as_rows(
 
     flat = [
         flatten(o, t.dims[0] == "m?", b) if t.is_by_row else o
-        for o, t, b in zip(operands, signature.operands.values(), batched, strict=True)
+        for o, t, b in zip(operands, signature.operands, batched, strict=True)
     ]
-    return [r.reshape(size, rows, *r.shape[1:]) for r in op(*flat, **attrs)]
+    return [r.reshape(size, rows, *r.shape[1:]) for r in op(attrs, op.operands(*flat))]
 
 
 def _one_by_one(
-    op: OpDef, operands: Sequence[jax.Array], batched: Sequence[bool], attrs: dict[str, Any]
+    op: OpDef[Any, Any], attrs: Any, operands: Sequence[jax.Array], batched: Sequence[bool]
 ) -> list[jax.Array]:
     def one(example: list[jax.Array]) -> list[jax.Array]:
         of_example = iter(example)
         pairs = zip(operands, batched, strict=True)
-        return op(*(next(of_example) if b else o for o, b in pairs), **attrs)
+        return op(attrs, op.operands(*(next(of_example) if b else o for o, b in pairs)))
 
     return jax.lax.map(one, [o for o, b in zip(operands, batched, strict=True) if b])

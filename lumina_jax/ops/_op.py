@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,15 +22,20 @@ from jax.interpreters import batching
 from jax.interpreters.mlir import SPMDAxisContext
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .. import _native as _native  # registers the FFI targets
+from .._native import _lumina  # registers the FFI targets
+from ._attributes import Attributes, field_types
 from ._batch import batch
-from ._partition import partitioned
+from ._partition import Axes, partitioned
 from ._signature import Signature
 
 # The pointer of the partitioning callback differs between processes, so with it no compiled
 # program would ever be found in the persistent cache. `partitioned` puts into the program what
 # the pointer stood for.
 jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
+
+A = TypeVar("A", bound=Attributes)
+O = TypeVar("O", bound=tuple)  # noqa: E741, a NamedTuple
+Results = Sequence[jax.Array]
 
 
 class Matmul(NamedTuple):
@@ -46,16 +51,28 @@ class Matmul(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class OpDef:
+class OpDef(Generic[A, O]):
     """One op of the Rust module as a JAX primitive; call it to bind it."""
 
     name: str
-    signature: Callable[..., Signature]
+    attrs: type[A]
+    """Makes attributes from those of an equation or of a node of a graph."""
+    operands: Callable[..., O]
+    """Makes operands from the inputs of an equation or of a node of a graph."""
+    signature: Callable[[A], Signature]
     """The table of operands and results, for the op's attributes."""
-    reference: Callable[..., Sequence[jax.Array]]
+    reference: Callable[[A, O], Results]
     """The same computation in plain jnp: the oracle, and the lowering for GPU and TPU."""
     primitive: Primitive
-    _matmuls: Callable[..., tuple[Matmul, ...]]
+    _matmuls: Callable[[A, O], tuple[Matmul, ...]]
+
+    def __call__(self, attrs: A, operands: O) -> list[jax.Array]:
+        """Bind the primitive: all results, as a list."""
+        return self.primitive.bind(*vary_together(operands), **vars(attrs))
+
+    def on_numpy(self, attrs: A, operands: O) -> list[np.ndarray]:
+        """The results for NumPy arrays, without JAX."""
+        return _lumina.call(self.name, vars(attrs), operands)
 
     def matmuls(
         self, attrs: Mapping[str, Any], shapes: Sequence[Sequence[Any]]
@@ -65,68 +82,80 @@ class OpDef:
         `attrs` are those of an equation of a jaxpr or of a node of a graph, `shapes` those of its
         operands in order.
         """
-        return self._matmuls(*shapes, **attrs)
-
-    def __call__(self, *operands: jax.Array, **attrs: Any) -> list[jax.Array]:
-        """Bind the primitive: all results, as a list."""
-        return self.primitive.bind(*vary_together(*operands), **attrs)
+        known = {name: attrs[name] for name in field_types(self.attrs)}
+        return self._matmuls(self.attrs(**known), self.operands(*shapes))
 
 
-OPS: dict[str, OpDef] = {}
+OPS: dict[str, OpDef[Any, Any]] = {}
 """Every op by name. The name is also the one in a `.lmn` file and in the Rust module."""
 
 
 def define(
     name: str,
     *,
-    signature: Callable[..., Signature],
-    reference: Callable[..., Sequence[jax.Array]],
-    local: Callable[..., Sequence[jax.Array]] | None = None,
-    matmuls: Callable[..., tuple[Matmul, ...]] = lambda *shapes, **attrs: (),
-) -> OpDef:
+    attrs: type[A] = Attributes,
+    operands: Callable[..., O],
+    signature: Callable[[A], Signature],
+    reference: Callable[[A, O], Results],
+    local: Callable[[Axes, A, O], Results] | None = None,
+    matmuls: Callable[[A, O], tuple[Matmul, ...]] = lambda attrs, shapes: (),
+) -> OpDef[A, O]:
     """Make a primitive and register it in `OPS`.
 
     Args:
         name: name of the primitive; the Rust module registers the XLA target `lumina.NAME.v1`.
-        signature: from the attributes (Python ints, bools and strings) to the operands and results.
-        reference: the computation in jnp, `reference(*operands, **attrs) -> results`.
-        local: what one shard computes, `local(axes, *operands, **attrs) -> results`; `axes` has
-            the mesh axes of each sharded dimension by name. By default the op itself, which is
-            right where no sharded dimension is summed over.
-        matmuls: the products that run on the processor, `matmuls(*shapes, **attrs)`. By default
-            none; the gradient of an op runs none, as its products are digital.
+        attrs: the dataclass of its attributes.
+        operands: the NamedTuple of its operands.
+        signature: from the attributes to the types of operands and results.
+        reference: the computation in jnp, `reference(attrs, operands) -> results`.
+        local: what one shard computes, `local(axes, attrs, operands) -> results`; `axes` has the
+            mesh axes of each sharded dimension by name. By default the op itself, which is right
+            where no sharded dimension is summed over.
+        matmuls: the products that run on the processor, `matmuls(attrs, shapes)`. By default none;
+            the gradient of an op runs none, as its products are digital.
     """
+    field_types(attrs)
     primitive = Primitive(name)
     primitive.multiple_results = True
-    op = OpDef(name, signature, reference, primitive, matmuls)
+    op = OpDef(name, attrs, operands, signature, reference, primitive, matmuls)
     OPS[name] = op
+    on_shard = local or (lambda axes, attrs, operands: op(attrs, operands))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def compiled(attrs: tuple[tuple[str, Any], ...], *operands: jax.Array) -> list[jax.Array]:
-        return primitive.bind(*operands, **dict(attrs))
+    def compiled(attrs: A, *operands: jax.Array) -> list[jax.Array]:
+        return primitive.bind(*operands, **vars(attrs))
 
-    primitive.def_impl(lambda *operands, **attrs: compiled(tuple(attrs.items()), *operands))
-    primitive.def_abstract_eval(functools.partial(_abstract, op))
-    batching.primitive_batchers[primitive] = functools.partial(batch, op)
-    mlir.register_lowering(primitive, mlir.lower_fun(reference, multiple_results=True))
+    primitive.def_impl(lambda *args, **params: compiled(attrs(**params), *args))
+    primitive.def_abstract_eval(lambda *avals, **params: _abstract(op, attrs(**params), avals))
 
-    whole = functools.partial(_ffi_call, op)
+    def batch_rule(
+        args: Sequence[jax.Array], dims: Sequence[int | None], **params: Any
+    ) -> tuple[list[jax.Array], list[int]]:
+        return batch(op, attrs(**params), args, dims)
+
+    batching.primitive_batchers[primitive] = batch_rule
+
+    def in_jnp(*args: jax.Array, **params: Any) -> Results:
+        return reference(attrs(**params), operands(*args))
+
+    mlir.register_lowering(primitive, mlir.lower_fun(in_jnp, multiple_results=True))
 
     @functools.cache
-    def on_cpu(attrs: tuple[tuple[str, Any], ...]) -> Callable[..., list[jax.Array]]:
+    def on_cpu(attrs: A) -> Callable[..., list[jax.Array]]:
         return partitioned(
             name,
-            dict(attrs),
-            signature(**dict(attrs)),
-            whole=functools.partial(whole, **dict(attrs)),
-            local=functools.partial(local or (lambda axes, *a, **k: op(*a, **k)), **dict(attrs)),
+            vars(attrs),
+            signature(attrs),
+            whole=functools.partial(_ffi_call, op, attrs),
+            local=lambda axes, *args: on_shard(axes, attrs, operands(*args)),
         )
 
-    def lower_on_cpu(ctx: mlir.LoweringRuleContext, *operands: Any, **attrs: Any) -> Any:
+    def lower_on_cpu(ctx: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
         # Within `shard_map` the operands are shards already.
         manual = isinstance(ctx.module_context.axis_context, SPMDAxisContext)
-        call = functools.partial(whole, **attrs) if manual else on_cpu(tuple(attrs.items()))
-        results = mlir.lower_fun(call, multiple_results=True)(ctx, *operands)
+        static = attrs(**params)
+        call = functools.partial(_ffi_call, op, static) if manual else on_cpu(static)
+        results = mlir.lower_fun(call, multiple_results=True)(ctx, *args)
         return [
             mlir.lower_with_sharding_in_types(ctx, result, aval)
             for result, aval in zip(results, ctx.avals_out, strict=True)
@@ -137,14 +166,14 @@ def define(
     return op
 
 
-def vary_together(*operands: jax.Array) -> list[jax.Array]:
+def vary_together(operands: O) -> O:
     """Inside `shard_map`: cast operands to vary over the same mesh axes.
 
     A differentiable function casts before its `custom_vjp`, so that the gradient of an operand
     that all shards share is summed over the shards.
     """
     axes = frozenset[Any]().union(*(varying_axes(operand) for operand in operands))
-    return [vary_over(operand, axes) for operand in operands]
+    return type(operands)(*(vary_over(operand, axes) for operand in operands))
 
 
 def vary_over(operand: jax.Array, axes: frozenset[Any]) -> jax.Array:
@@ -164,21 +193,22 @@ def varying_axes(operand: jax.Array) -> frozenset[Any]:
     return aval.vma if hasattr(aval, "vma") else aval.manual_axis_type.varying
 
 
-def _abstract(op: OpDef, *avals: Any, **attrs: Any) -> list[Any]:
-    signature = op.signature(**attrs)
+def _abstract(op: OpDef[A, Any], attrs: A, avals: Sequence[Any]) -> list[Any]:
+    signature = op.signature(attrs)
     signature.check(op.name, avals)
-    shapes = [aval.shape for aval in avals]
-    sizes = signature.sizes(shapes)
+    sizes = signature.sizes([aval.shape for aval in avals])
     mesh = next(
         (a.sharding.mesh for a in avals if not a.sharding.mesh.empty), avals[0].sharding.mesh
     )
     axes: dict[str, Any] = {}
     used: set[str] = set()
-    for tensor, aval in zip(signature.operands.values(), avals, strict=True):
+    for tensor, aval in zip(signature.operands, avals, strict=True):
         names = tensor.shared(aval.shape, sizes)
         for name, entry in zip(names, aval.sharding.spec, strict=True):
             of_entry = {entry} if isinstance(entry, str) else set(entry or ())
-            if name is not None and of_entry and name not in axes and not of_entry & used:
+            if name is None or name in axes or name in signature.bound:
+                continue
+            if of_entry and not of_entry & used:
                 axes[name] = entry
                 used |= of_entry
     return [
@@ -192,12 +222,12 @@ def _abstract(op: OpDef, *avals: Any, **attrs: Any) -> list[Any]:
     ]
 
 
-def _ffi_call(op: OpDef, *operands: jax.Array, **attrs: Any) -> list[jax.Array]:
-    results = _abstract(op, *(jax.typeof(operand) for operand in operands), **attrs)
+def _ffi_call(op: OpDef[A, Any], attrs: A, *operands: jax.Array) -> list[jax.Array]:
+    results = _abstract(op, attrs, [jax.typeof(operand) for operand in operands])
     call = jax.ffi.ffi_call(f"lumina.{op.name}.v1", results)
-    return list(call(*operands, **{name: _ffi_attr(value) for name, value in attrs.items()}))
+    return list(call(*operands, **{name: _ffi_attr(value) for name, value in vars(attrs).items()}))
 
 
-def _ffi_attr(value: bool | int | str) -> Any:
-    # A Python int would arrive as a 64-bit integer.
-    return value if isinstance(value, bool | str) else np.int32(value)
+def _ffi_attr(value: Any) -> Any:
+    # JAX writes a tuple as a list of attributes, and XLA takes a list of numbers alone.
+    return np.array(value, np.int64) if isinstance(value, tuple) else value

@@ -52,9 +52,7 @@ def partitioned(
             mesh,
             on_shard,
             [sharding(t, r) for t, r in zip(signature.results, results, strict=True)],
-            tuple(
-                sharding(t, o) for t, o in zip(signature.operands.values(), operands, strict=True)
-            ),
+            tuple(sharding(t, o) for t, o in zip(signature.operands, operands, strict=True)),
         )
 
     call.def_partition(
@@ -63,10 +61,7 @@ def partitioned(
     )
     # The persistent compilation cache sees the program only, and the attributes of the op would
     # otherwise be nowhere in it.
-    described = ",".join(
-        f"{key}={value if isinstance(value, str) else int(value)}"
-        for key, value in sorted(attrs.items())
-    )
+    described = ", ".join(f"{key}={value!r}" for key, value in attrs.items())
 
     def run(*operands: jax.Array) -> list[jax.Array]:
         with set_xla_metadata(lumina_op=f"{name}({described})"):
@@ -87,14 +82,14 @@ def _rule(
         for tensor, value in zip(types, values, strict=True):
             factors = []
             for factor in tensor.shared(value.shape, sizes):
-                if factor is None:
+                if factor is None or factor in signature.bound:
                     factor = f"alone{len(alone)}"
                     alone.append(factor)
                 factors.append(factor)
             terms.append(" ".join(factors))
         return ", ".join(terms)
 
-    rule = f"{side(signature.operands.values(), operands)} -> {side(signature.results, results)}"
+    rule = f"{side(signature.operands, operands)} -> {side(signature.results, results)}"
     return rule, {"need_replication_factors": tuple(alone)}
 
 
@@ -108,11 +103,12 @@ def _choose_axes(
     """Mesh axes by name: what the results ask for first, then what the operands come with."""
     chosen: dict[str, tuple[str, ...]] = {}
     used: set[str] = set()
-    types = (*signature.results, *signature.operands.values())
+    fixed = signature.whole | signature.bound
+    types = (*signature.results, *signature.operands)
     for tensor, value in zip(types, (*results, *operands), strict=True):
         names = tensor.shared(value.shape, sizes)
         for name, entry in zip(names, value.sharding.spec, strict=True):
-            if name is None or name in chosen or name in signature.whole or entry is None:
+            if name is None or name in chosen or name in fixed or entry is None:
                 continue
             axes = tuple(
                 a for a in ((entry,) if isinstance(entry, str) else entry) if a not in used

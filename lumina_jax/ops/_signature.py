@@ -7,16 +7,21 @@ other, so a batch of calls may become one call with more rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+
+from .._native import _lumina
 
 ROWS = "m"
 
 Sizes = Mapping[str, Any]
 """Extent by name: an int, or a symbolic dimension of `jax.export`."""
+
+_DTYPES = {name: jnp.dtype(in_numpy) for name, in_numpy, _ in _lumina.dtypes()}
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Tensor:
     @property
     def is_by_row(self) -> bool:
         """Whether the leading dimension is the rows."""
-        return self.names[0] == ROWS
+        return self.names[:1] == (ROWS,)
 
     def shape(self, sizes: Sizes) -> tuple[Any, ...]:
         """The shape where every name has its full extent."""
@@ -53,69 +58,96 @@ class Tensor:
         return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
 
 
-def f32(*dims: str | int) -> Tensor:
-    """A float32 tensor."""
-    return Tensor(np.dtype(np.float32), dims)
+def tensor(dtype: str, *dims: str | int) -> Tensor:
+    """A tensor of that element type, by the name it has in Rust and in files: "f32", "u32"."""
+    return Tensor(_DTYPES[dtype], dims)
 
 
-def i8(*dims: str | int) -> Tensor:
-    """An int8 tensor."""
-    return Tensor(np.dtype(np.int8), dims)
+class Derived(NamedTuple):
+    """An extent that follows from others: `extent(*values of names)`."""
 
-
-def u32(*dims: str | int) -> Tensor:
-    """A uint32 tensor."""
-    return Tensor(np.dtype(np.uint32), dims)
+    names: tuple[str, ...]
+    extent: Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Operands by name, results in order.
+    """The types of operands and results."""
 
-    `whole` names the dimensions of which a shard must hold all.
-    """
-
-    operands: Mapping[str, Tensor]
+    operands: Any
+    """A `Tensor` for each operand, in the NamedTuple of the op."""
     results: tuple[Tensor, ...]
     whole: frozenset[str] = frozenset()
+    """Names of the dimensions of which a shard must hold all."""
+    derived: Mapping[str, Derived] = field(default_factory=dict)
+    """Extents that no operand declares, such as that of a convolution's output, by name; one may
+    follow from those before it. Neither they nor what they follow from is ever split."""
+
+    @property
+    def bound(self) -> frozenset[str]:
+        """Names of the derived extents, and of those that they follow from."""
+        return frozenset(self.derived).union(*(d.names for d in self.derived.values()))
 
     def sizes(self, shapes: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """Extent of every name, from operands that `check` has passed."""
-        found: dict[str, Any] = {}
-        for tensor, shape in zip(self.operands.values(), shapes, strict=True):
-            for dim, extent in zip(tensor.dims, shape, strict=True):
-                if isinstance(dim, str) and not dim.endswith("?"):
-                    found.setdefault(dim, extent)
-        return found
+        found: dict[str, _Found] = {}
+        for tensor, shape in zip(self.operands, shapes, strict=True):
+            self._find(found, "", tensor, shape)
+        self._derive(found)
+        return {name: extent for name, (extent, _) in found.items()}
 
     def check(self, op: str, operands: Sequence[Any]) -> None:
         """Raise the TypeError or ValueError that says which operand is not as declared."""
-        if len(operands) != len(self.operands):
-            raise TypeError(f"{op}: got {len(operands)} operands, expected {len(self.operands)}")
-        found: dict[str, tuple[Any, str]] = {}
-        for (name, tensor), operand in zip(self.operands.items(), operands, strict=True):
+        declared = tuple(zip(self.operands._fields, self.operands, operands, strict=True))
+        found: dict[str, _Found] = {}
+        for name, tensor, operand in declared:
             if operand.dtype != tensor.dtype:
                 raise TypeError(f"{op}: `{name}` must be {tensor.dtype}, got {operand.dtype}")
             if len(operand.shape) != len(tensor.dims):
                 raise ValueError(_wrong_shape(op, name, operand, tensor, found))
+            self._find(found, name, tensor, operand.shape)
+        self._derive(found)
+        for name, tensor, operand in declared:
             for dim, extent in zip(tensor.dims, operand.shape, strict=True):
-                if isinstance(dim, str) and not dim.endswith("?"):
-                    found.setdefault(dim, (extent, name))
-        for (name, tensor), operand in zip(self.operands.items(), operands, strict=True):
-            for dim, extent in zip(tensor.dims, operand.shape, strict=True):
-                full = dim if isinstance(dim, int) else found[dim.rstrip("?")][0]
+                full = dim if isinstance(dim, int) else found[dim.rstrip("?")].extent
                 broadcast = isinstance(dim, str) and dim.endswith("?") and extent == 1
                 if not (broadcast or extent == full):
                     raise ValueError(_wrong_shape(op, name, operand, tensor, found))
+        for dim, derived in self.derived.items():
+            extent = found[dim].extent
+            if isinstance(extent, int) and extent < 0:
+                raise ValueError(f"{op}: {dim} = {extent}{_where(derived.names, found)}")
+
+    def _find(
+        self, found: dict[str, _Found], operand: str, tensor: Tensor, shape: Sequence[Any]
+    ) -> None:
+        for dim, extent in zip(tensor.dims, shape, strict=True):
+            if isinstance(dim, str) and not dim.endswith("?") and dim not in self.derived:
+                found.setdefault(dim, _Found(extent, operand))
+
+    def _derive(self, found: dict[str, _Found]) -> None:
+        for dim, (names, extent) in self.derived.items():
+            found[dim] = _Found(extent(*(found[name].extent for name in names)), "")
+
+
+class _Found(NamedTuple):
+    extent: Any
+    operand: str
+    """The operand that has it; "" where it follows from others."""
 
 
 def _wrong_shape(
-    op: str, name: str, operand: Any, tensor: Tensor, found: Mapping[str, tuple[Any, str]]
+    op: str, name: str, operand: Any, tensor: Tensor, found: Mapping[str, _Found]
 ) -> str:
-    known = [
-        f"{dim} = {found[dim][0]} of `{found[dim][1]}`"
-        for dim in dict.fromkeys(tensor.names)
-        if dim is not None and dim in found and found[dim][1] != name
-    ]
-    where = f", where {' and '.join(known)}" if known else ""
-    return f"{op}: `{name}` has shape {tuple(operand.shape)}, expected {tensor}{where}"
+    others = [dim for dim in tensor.names if dim and dim in found and found[dim].operand != name]
+    got = tuple(operand.shape)
+    return f"{op}: `{name}` has shape {got}, expected {tensor}{_where(others, found)}"
+
+
+def _where(names: Iterable[str], found: Mapping[str, _Found]) -> str:
+    """What is known of those extents, as the end of a sentence."""
+    known = []
+    for dim in dict.fromkeys(names):
+        extent, operand = found[dim]
+        known.append(f"{dim} = {extent} of `{operand}`" if operand else f"{dim} = {extent}")
+    return f", where {' and '.join(known)}" if known else ""

@@ -59,142 +59,190 @@ is not asked for is 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _gradient_products, optical_noise, quantize
+from . import _gradient_products, optical_matmul, optical_noise, quantize
+from ._chain import ChainAttrs, Signal, operand_types, variance
 from ._op import define
 from ._partition import Axes
-from ._signature import Signature, f32
-from .optical_matmul import chain_operands, residuals, slope_of_signs, slopes, variance
+from ._signature import Signature, tensor
+
+T = TypeVar("T")
 
 
-def _signature(
-    *,
-    dac_bits: int,
-    weight_bits: int,
-    adc_bits: int,
-    transpose_weight: bool,
-    noisy: bool,
-    residual: str,
-    grad_precision: str,
-    with_inputs: bool,
-    with_ranges: bool,
-) -> Signature:
-    del dac_bits, weight_bits, with_inputs
+@dataclass(frozen=True, kw_only=True)
+class Attrs(ChainAttrs):
+    """Attributes of the op."""
+
+    residual: str
+    grad_precision: str
+    with_inputs: bool
+    with_ranges: bool
+
+
+class Operands(NamedTuple, Generic[T]):
+    """The gradient of the output, what the forward op saved, and its operands but for the bias."""
+
+    g: T
+    """f32[m, n]"""
+    saved: T
+    """f32[m, n]; i8[m, n] for signs."""
+    x: T
+    w: T
+    x_full_scale: T
+    w_full_scale: T
+    y_full_scale: T
+    noise: T
+    seed: T
+    rows: T
+    columns: T
+
+
+class Gradients(NamedTuple, Generic[T]):
+    """The results: gradients by the forward operands of these names."""
+
+    x: T
+    """f32[m, k]"""
+    w: T
+    """f32[k, n]; [n, k] with `transpose_weight`."""
+    bias: T
+    """f32[n]"""
+    x_full_scale: T
+    """f32[m]"""
+    w_full_scale: T
+    """f32[n]"""
+    y_full_scale: T
+    """f32[n]"""
+    noise: T
+    """f32[m, 4]"""
+
+
+def _signature(attrs: Attrs) -> Signature:
+    name, residual = "optical_matmul_grad", attrs.residual
     if residual == "none":
-        raise ValueError(
-            "optical_matmul_grad: `residual` must be pre_noise, slope or signs, got none"
-        )
-    (saved,) = residuals("optical_matmul_grad", residual)
+        raise ValueError(f"{name}: `residual` must be pre_noise, slope or signs, got none")
+    (saved,) = optical_matmul.residual_types(name, residual)
     if residual != "pre_noise":
-        for name, got, expected in (
-            ("noisy", noisy and residual == "slope", False),
-            ("adc_bits", adc_bits, 0),
-            ("with_ranges", with_ranges, False),
+        for argument, got, expected in (
+            ("noisy", attrs.noisy and residual == "slope", False),
+            ("adc_bits", attrs.adc_bits, 0),
+            ("with_ranges", attrs.with_ranges, False),
         ):
             if got != expected:
                 raise ValueError(
-                    f'optical_matmul_grad: with `residual`="{residual}" `{name}` must be '
+                    f'{name}: with `residual`="{residual}" `{argument}` must be '
                     f"{expected}, got {got}"
                 )
-    w = f32("n", "k") if transpose_weight else f32("k", "n")
+    draws = attrs.noisy or attrs.grad_precision == "int8"
+    forward = operand_types(attrs, draws=draws)._asdict()
+    del forward["bias"]
+    gradients = Gradients(
+        x=forward["x"],
+        w=forward["w"],
+        bias=tensor("f32", "n"),
+        x_full_scale=tensor("f32", "m"),
+        w_full_scale=tensor("f32", "n"),
+        y_full_scale=tensor("f32", "n"),
+        noise=tensor("f32", "m", 4),
+    )
     return Signature(
-        {"g": f32("m", "n"), "saved": saved, "x": f32("m", "k"), "w": w,
-         **chain_operands(draws=noisy or grad_precision == "int8")},
-        (f32("m", "k"), w, f32("n"), f32("m"), f32("n"), f32("n"), f32("m", 4)),
+        Operands(g=tensor("f32", "m", "n"), saved=saved, **forward),
+        gradients,
         # σ holds ‖x_q‖², which no shard of the depth knows.
-        whole=frozenset("k") if noisy and residual == "pre_noise" else frozenset(),
-    )  # fmt: skip
+        whole=frozenset("k") if attrs.noisy and residual == "pre_noise" else frozenset(),
+    )
 
 
-def _reference(
-    g: jax.Array,
-    saved: jax.Array,
-    x: jax.Array,
-    w: jax.Array,
-    x_full_scale: jax.Array,
-    w_full_scale: jax.Array,
-    y_full_scale: jax.Array,
-    noise: jax.Array,
-    seed: jax.Array,
-    rows: jax.Array,
-    columns: jax.Array,
-    *,
-    dac_bits: int,
-    weight_bits: int,
-    adc_bits: int,
-    transpose_weight: bool,
-    noisy: bool,
-    residual: str,
-    grad_precision: str,
-    with_inputs: bool,
-    with_ranges: bool,
-) -> list[jax.Array]:
-    w = w.T if transpose_weight else w
-    x_range, w_range = x_full_scale[:, None], w_full_scale[None, :]
-    x_factor = _gradient_products.factor(x, x_range, dac_bits)
-    w_factor = _gradient_products.factor(w, w_range, weight_bits)
-    x_q = x_factor.value
-    x_norm_sq = jnp.sum(x_q * x_q, axis=1, keepdims=True)
-    thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
+def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Array]:
+    g = operands.g
+    x, w = operands.x, operands.w.T if attrs.transpose_weight else operands.w
+    x_range, w_range = operands.x_full_scale[:, None], operands.w_full_scale[None, :]
+    x_factor = _gradient_products.factor(x, x_range, attrs.dac_bits)
+    w_factor = _gradient_products.factor(w, w_range, attrs.weight_bits)
+    at_output = _at_output(attrs, operands, x_factor.value)
+    dz = g * at_output.slope
 
-    dx_by_weight_noise = np.float32(0)
-    dnoise = jnp.zeros((g.shape[0], 4), np.float32)
-    if residual == "slope":
-        slope, y_by_full_scale = saved, jnp.zeros_like(g)
-    elif residual == "signs":
-        eps = optical_noise.normals(seed, rows, columns) if noisy else None
-        slope, y_by_full_scale = slope_of_signs(saved, eps, noise), jnp.zeros_like(g)
-    else:
-        sigma = eps = None
-        if noisy:
-            sigma = jnp.sqrt(variance(saved, x_norm_sq, noise))
-            eps = optical_noise.normals(seed, rows, columns)
-        slope, noise_cotangent, y_by_full_scale = slopes(
-            saved, sigma, eps, noise, y_full_scale, adc_bits
-        )
-        if noisy:
-            noise_cotangent = g * noise_cotangent
-            row_cotangent = jnp.sum(noise_cotangent, axis=1, keepdims=True)
-            dx_by_weight_noise = x_q * (weight * weight) * row_cotangent
-            by_parameter = [
-                thermal * row_cotangent,
-                shot * jnp.sum(noise_cotangent * jnp.abs(saved), axis=1, keepdims=True),
-                relative * jnp.sum(noise_cotangent * saved * saved, axis=1, keepdims=True),
-                weight * x_norm_sq * row_cotangent,
-            ]
-            dnoise = jnp.concatenate(by_parameter, axis=1)
-    dz = g * slope
-
-    match grad_precision:
+    match attrs.grad_precision:
         case "float32":
             dx_q, dw_q = _gradient_products.exact(dz, x_factor, w_factor)
         case "bfloat16":
             dx_q, dw_q = _gradient_products.bfloat16(dz, x_factor, w_factor)
         case "int8":
-            dx_q, dw_q = _gradient_products.int8(dz, x_factor, w_factor, seed, rows, columns)
-        case _:
-            raise ValueError(f"optical_matmul_grad: unknown `grad_precision` {grad_precision!r}")
-    dx_q = dx_q + dx_by_weight_noise
-    x_slope, x_by_full_scale = quantize.slopes(x, x_range, dac_bits)
-    w_slope, w_by_full_scale = quantize.slopes(w, w_range, weight_bits)
-    dx, dw = dx_q * x_slope, dw_q * w_slope
-    by_ranges = [
-        _range_gradient(dx_q, x_by_full_scale, dac_bits, 1),
-        _range_gradient(dw_q, w_by_full_scale, weight_bits, 0),
-        _range_gradient(g, y_by_full_scale, adc_bits, 0),
-        dnoise,
+            ids = (operands.seed, operands.rows, operands.columns)
+            dx_q, dw_q = _gradient_products.int8(dz, x_factor, w_factor, *ids)
+        case other:
+            raise ValueError(f"optical_matmul_grad: unknown `grad_precision` {other!r}")
+    dx_q = dx_q + at_output.dx_by_weight_noise
+    by_x = quantize.slopes(x, x_range, attrs.dac_bits)
+    by_w = quantize.slopes(w, w_range, attrs.weight_bits)
+    dx, dw = dx_q * by_x[0], dw_q * by_w[0]
+    gradients = Gradients(
+        x=dx if attrs.with_inputs else jnp.zeros_like(dx),
+        w=dw.T if attrs.transpose_weight else dw,
+        bias=jnp.sum(dz, axis=0),
+        x_full_scale=_range_gradient(dx_q, by_x[1], attrs.dac_bits, 1),
+        w_full_scale=_range_gradient(dw_q, by_w[1], attrs.weight_bits, 0),
+        y_full_scale=_range_gradient(g, at_output.by_full_scale, attrs.adc_bits, 0),
+        noise=at_output.dnoise,
+    )
+    if attrs.with_ranges:
+        return gradients
+    ranges = ("x_full_scale", "w_full_scale", "y_full_scale", "noise")
+    return gradients._replace(**{name: jnp.zeros_like(getattr(gradients, name)) for name in ranges})
+
+
+class _AtOutput(NamedTuple):
+    """What the gradient takes from the output stage: bias, noise and ADC."""
+
+    slope: jax.Array
+    """∂out/∂y"""
+    by_full_scale: jax.Array
+    """∂out/∂y_full_scale"""
+    dx_by_weight_noise: jax.Array
+    """f32[m, k]"""
+    dnoise: jax.Array
+    """f32[m, 4]"""
+
+
+def _at_output(attrs: Attrs, operands: Operands[jax.Array], x_q: jax.Array) -> _AtOutput:
+    saved, noise = operands.saved, operands.noise
+    no_noise = jnp.zeros((x_q.shape[0], 4), np.float32)
+    nothing = jnp.zeros_like(operands.g), jnp.zeros_like(x_q), no_noise
+    eps = None
+    if attrs.noisy:
+        eps = optical_noise.normals(operands.seed, operands.rows, operands.columns)
+    if attrs.residual == "slope":
+        return _AtOutput(saved, *nothing)
+    if attrs.residual == "signs":
+        return _AtOutput(optical_matmul.slope_of_signs(saved, eps, noise), *nothing)
+    y, sigma = saved, None
+    x_norm_sq = jnp.sum(x_q * x_q, axis=1, keepdims=True)
+    if attrs.noisy:
+        sigma = jnp.sqrt(variance(y, x_norm_sq, noise))
+    at_adc = Signal(y, sigma, eps)
+    slopes = optical_matmul.slopes(at_adc, noise, operands.y_full_scale, attrs.adc_bits)
+    if not attrs.noisy:
+        return _AtOutput(slopes.y, slopes.y_full_scale, *nothing[1:])
+    thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
+    noise_cotangent = operands.g * slopes.noise
+    by_row = jnp.sum(noise_cotangent, axis=1, keepdims=True)
+    by_parameter = [
+        thermal * by_row,
+        shot * jnp.sum(noise_cotangent * jnp.abs(y), axis=1, keepdims=True),
+        relative * jnp.sum(noise_cotangent * y * y, axis=1, keepdims=True),
+        weight * x_norm_sq * by_row,
     ]
-    return [
-        dx if with_inputs else jnp.zeros_like(dx),
-        dw.T if transpose_weight else dw,
-        jnp.sum(dz, axis=0),
-        *(by_ranges if with_ranges else map(jnp.zeros_like, by_ranges)),
-    ]
+    return _AtOutput(
+        slopes.y,
+        slopes.y_full_scale,
+        x_q * (weight * weight) * by_row,
+        jnp.concatenate(by_parameter, axis=1),
+    )
 
 
 def _range_gradient(
@@ -205,28 +253,37 @@ def _range_gradient(
     return jnp.sum(terms, axis=axis)
 
 
-def _local(axes: Axes, *operands: jax.Array, **attrs: int) -> list[jax.Array]:
-    dx, dw, dbias, dx_range, dw_range, dy_range, dnoise = op(*operands, **attrs)
+def _local(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Array]:
+    of_shard = Gradients(*op(attrs, operands))
     m, n, k = (axes.get(name, ()) for name in "mnk")
     # Each gradient is a sum over the dimensions that it lacks.
-    dx, dnoise = _sum_over(n, [dx, dnoise])
-    (dx_range,) = _sum_over((*n, *k), [dx_range])
-    if k:
-        (dw_range,) = _sum_over((*m, *k), [dw_range])
-        dw, dbias, dy_range = _sum_over(m, [dw, dbias, dy_range])
-    else:
-        dw, dbias, dw_range, dy_range = _sum_over(m, [dw, dbias, dw_range, dy_range])
-    return [dx, dw, dbias, dx_range, dw_range, dy_range, dnoise]
+    groups = [
+        (n, ["x", "noise"]),
+        ((*n, *k), ["x_full_scale"]),
+        ((*m, *k), ["w_full_scale"] if k else []),
+        (m, ["w", "bias", "y_full_scale", *([] if k else ["w_full_scale"])]),
+    ]
+    sums = of_shard._asdict()
+    for over, names in groups:
+        sums |= _sum_over(over, {name: sums[name] for name in names})
+    return Gradients(**sums)
 
 
-def _sum_over(axes: tuple[str, ...], parts: Sequence[jax.Array]) -> Sequence[jax.Array]:
+def _sum_over(axes: tuple[str, ...], parts: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """The sums of all parts over mesh axes, in one all-reduce."""
-    if not axes:
+    if not axes or not parts:
         return parts
-    flat = jax.lax.psum(jnp.concatenate([part.ravel() for part in parts]), axes)
-    ends = np.cumsum([part.size for part in parts])[:-1]
-    pieces = jnp.split(flat, ends)
-    return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]
+    flat = jax.lax.psum(jnp.concatenate([part.ravel() for part in parts.values()]), axes)
+    ends = np.cumsum([part.size for part in parts.values()])[:-1]
+    pieces = zip(parts.items(), jnp.split(flat, ends), strict=True)
+    return {name: piece.reshape(part.shape) for (name, part), piece in pieces}
 
 
-op = define("optical_matmul_grad", signature=_signature, reference=_reference, local=_local)
+op = define(
+    "optical_matmul_grad",
+    attrs=Attrs,
+    operands=Operands,
+    signature=_signature,
+    reference=_reference,
+    local=_local,
+)

@@ -22,14 +22,18 @@ cosine, u mod 2³² in place of the sine.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._attributes import Attributes
 from ._op import define
-from ._signature import Signature, f32, u32
+from ._signature import Signature, tensor
 from ._uint64 import UInt64
+
+T = TypeVar("T")
 
 _BLOCK = 256
 _LANES = 8
@@ -132,14 +136,26 @@ def _box_muller(u: UInt64) -> tuple[jax.Array, jax.Array]:
     return radius * cos, radius * sin
 
 
-def _signature() -> Signature:
-    return Signature(
-        {"seed": u32("m?", 2), "rows": u32("m"), "columns": u32("n")}, (f32("m", "n"),)
-    )
+class Operands(NamedTuple, Generic[T]):
+    """Operands of the op."""
+
+    seed: T
+    """u32[1 or m, 2]: high word, low word."""
+    rows: T
+    """u32[m]: ids of the rows."""
+    columns: T
+    """u32[n]: consecutive ids of the columns."""
 
 
-def _reference(seed: jax.Array, rows: jax.Array, columns: jax.Array) -> list[jax.Array]:
-    return [normals(seed, rows, columns)]
+def _signature(attrs: Attributes) -> Signature:
+    del attrs
+    ids = Operands(seed=tensor("u32", "m?", 2), rows=tensor("u32", "m"), columns=tensor("u32", "n"))
+    return Signature(ids, (tensor("f32", "m", "n"),))
 
 
-op = define("optical_noise", signature=_signature, reference=_reference)
+def _reference(attrs: Attributes, operands: Operands[jax.Array]) -> list[jax.Array]:
+    del attrs
+    return [normals(operands.seed, operands.rows, operands.columns)]
+
+
+op = define("optical_noise", operands=Operands, signature=_signature, reference=_reference)

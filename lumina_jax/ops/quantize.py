@@ -8,12 +8,18 @@ with `rint` half to even; the value is `code · s`. One bit is the sign: two lev
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._attributes import Attributes
 from ._op import define
-from ._signature import Signature, f32
+from ._signature import Signature, tensor
+
+T = TypeVar("T")
 
 
 def is_off(bits: int) -> bool:
@@ -94,13 +100,30 @@ def _is_valid(v: jax.Array, full_scale: jax.Array) -> jax.Array:
     return jnp.isfinite(v) & (full_scale >= 0)
 
 
-def _signature(*, bits: int) -> Signature:
-    del bits
-    return Signature({"v": f32("m", "n"), "full_scale": f32("m?", "n?")}, (f32("m", "n"),))
+@dataclass(frozen=True, kw_only=True)
+class Attrs(Attributes):
+    """Attributes of the op."""
+
+    bits: int
 
 
-def _reference(v: jax.Array, full_scale: jax.Array, *, bits: int) -> list[jax.Array]:
-    return [quantized(v, full_scale, bits)]
+class Operands(NamedTuple, Generic[T]):
+    """Operands of the op."""
+
+    v: T
+    """f32[m, n]"""
+    full_scale: T
+    """f32[1 or m, 1 or n]"""
 
 
-op = define("quantize", signature=_signature, reference=_reference)
+def _signature(attrs: Attrs) -> Signature:
+    del attrs
+    v = tensor("f32", "m", "n")
+    return Signature(Operands(v=v, full_scale=tensor("f32", "m?", "n?")), (v,))
+
+
+def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
+    return [quantized(operands.v, operands.full_scale, attrs.bits)]
+
+
+op = define("quantize", attrs=Attrs, operands=Operands, signature=_signature, reference=_reference)

@@ -1,0 +1,175 @@
+"""The signal chain: attributes, operands and formulas that its forward and backward ops share.
+
+    x_q = DAC(x)        w_q = DAC(w)        y = x_q · w_q + bias
+    σ²  = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²        out = ADC(y + σ·ε)
+
+Where both DACs have at most 8 bits the products are summed as integers, and so exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import optical_noise, quantize
+from ._attributes import Attributes
+from ._op import Matmul
+from ._partition import Axes
+from ._signature import Tensor, tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainAttrs(Attributes):
+    """Attributes that every op of the chain has."""
+
+    dac_bits: int
+    """Of the DAC of x; 0 is none, as 24 and more are."""
+    weight_bits: int
+    """Of the DAC of w."""
+    adc_bits: int
+    transpose_weight: bool
+    """Whether w is [n, k]."""
+    noisy: bool
+    """Whether there is noise; without it noise, seed and ids are not looked at."""
+
+
+class Operands(NamedTuple, Generic[T]):
+    """Operands of the forward ops."""
+
+    x: T
+    """f32[m, k]"""
+    w: T
+    """f32[k, n]; [n, k] with `transpose_weight`."""
+    bias: T
+    """f32[1 or n]"""
+    x_full_scale: T
+    """f32[1 or m]"""
+    w_full_scale: T
+    """f32[1 or n]"""
+    y_full_scale: T
+    """f32[1 or n]"""
+    noise: T
+    """f32[1 or m, 4]: thermal, shot, relative, weight."""
+    seed: T
+    """u32[1 or m, 2]"""
+    rows: T
+    """u32[m]: ids of the rows."""
+    columns: T
+    """u32[n]: ids of the columns."""
+
+
+def operand_types(attrs: ChainAttrs, *, draws: bool) -> Operands[Tensor]:
+    """Types of the operands; an op that draws no random numbers does not look at the ids."""
+    return Operands(
+        x=tensor("f32", "m", "k"),
+        w=tensor("f32", *("nk" if attrs.transpose_weight else "kn")),
+        bias=tensor("f32", "n?"),
+        x_full_scale=tensor("f32", "m?"),
+        w_full_scale=tensor("f32", "n?"),
+        y_full_scale=tensor("f32", "n?"),
+        noise=tensor("f32", "m?", 4),
+        seed=tensor("u32", "m?", 2),
+        rows=tensor("u32", "m" if draws else "m?"),
+        columns=tensor("u32", "n" if draws else "n?"),
+    )
+
+
+def matmuls(attrs: ChainAttrs, shapes: Operands[tuple[int, ...]]) -> tuple[Matmul, ...]:
+    """The one product of the chain."""
+    (rows, depth), columns = shapes.x, shapes.w[0 if attrs.transpose_weight else 1]
+    return (Matmul(batch=1, rows=rows, depth=depth, columns=columns),)
+
+
+class Signal(NamedTuple):
+    """What arrives at the ADC: y + σ·ε."""
+
+    y: jax.Array
+    """f32[m, n]"""
+    sigma: jax.Array | None = None
+    """f32[m, n]; None without noise."""
+    eps: jax.Array | None = None
+    """f32[m, n]; None without noise."""
+
+    def before_adc(self) -> jax.Array:
+        """`y + σ·ε`, NaN where that is not finite."""
+        noisy = self.y
+        if self.sigma is not None and self.eps is not None:
+            noisy = self.y + self.sigma * self.eps
+        return jnp.where(jnp.isfinite(noisy), noisy, np.float32(np.nan))
+
+
+def signal(attrs: ChainAttrs, operands: Operands[jax.Array]) -> Signal:
+    """The signal in plain jnp."""
+    x, w = operands.x, operands.w.T if attrs.transpose_weight else operands.w
+    x_range, w_range = operands.x_full_scale[:, None], operands.w_full_scale[None, :]
+    x_q = quantize.quantized(x, x_range, attrs.dac_bits)
+    if _is_integer(x.shape[1], attrs):
+        product = _integer_product(x, w, x_range, w_range, attrs)
+    else:
+        w_q = quantize.quantized(w, w_range, attrs.weight_bits)
+        product = jnp.matmul(x_q, w_q, precision=jax.lax.Precision.HIGHEST)
+    y = product + operands.bias[None, :]
+    if not attrs.noisy:
+        return Signal(y)
+    x_norm_sq = jnp.sum(x_q * x_q, axis=1, keepdims=True)
+    sigma = jnp.sqrt(variance(y, x_norm_sq, operands.noise))
+    return Signal(y, sigma, optical_noise.normals(operands.seed, operands.rows, operands.columns))
+
+
+def signal_of_shards(
+    axes: Axes,
+    attrs: ChainAttrs,
+    operands: Operands[jax.Array],
+    product: Callable[[Operands[jax.Array]], jax.Array],
+) -> Signal:
+    """The signal where the depth is sharded: all after the sums waits for the share of each shard.
+
+    `product` is x_q · w_q + bias of a shard.
+    """
+    share = product(operands._replace(bias=jnp.zeros_like(operands.bias)))
+    y = jax.lax.psum(share, axes["k"]) + operands.bias[None, :]
+    if not attrs.noisy:
+        return Signal(y)
+    converter = quantize.Attrs(bits=attrs.dac_bits)
+    x_range = operands.x_full_scale[:, None]
+    (x_q,) = quantize.op(converter, quantize.Operands(operands.x, x_range))
+    x_norm_sq = jax.lax.psum(jnp.sum(x_q * x_q, axis=1, keepdims=True), axes["k"])
+    sigma = jnp.sqrt(variance(y, x_norm_sq, operands.noise))
+    ids = optical_noise.Operands(operands.seed, operands.rows, operands.columns)
+    (eps,) = optical_noise.op(Attributes(), ids)
+    return Signal(y, sigma, eps)
+
+
+def variance(y: jax.Array, x_norm_sq: jax.Array, noise: jax.Array) -> jax.Array:
+    """σ² f32[m, n] of y f32[m, n], ‖x_q‖² f32[m, 1] and noise f32[1|m, 4]."""
+    thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
+    quiet = thermal * thermal + shot * shot * jnp.abs(y)
+    return quiet + relative * relative * (y * y) + weight * weight * x_norm_sq
+
+
+def _is_integer(depth: int, attrs: ChainAttrs) -> bool:
+    bits = (attrs.dac_bits, attrs.weight_bits)
+    largest = quantize.largest_code(bits[0]) * quantize.largest_code(bits[1])
+    return all(1 <= b <= 8 for b in bits) and depth * largest < 2**31
+
+
+def _integer_product(
+    x: jax.Array, w: jax.Array, x_range: jax.Array, w_range: jax.Array, attrs: ChainAttrs
+) -> jax.Array:
+    def codes(v: jax.Array, full_scale: jax.Array, bits: int, axis: int) -> tuple[jax.Array, ...]:
+        valid = jnp.isfinite(v) & (full_scale >= 0)
+        code = jnp.where(valid, quantize.code(v, full_scale, bits), np.float32(0))
+        return code.astype(np.int8), jnp.all(valid, axis=axis, keepdims=True)
+
+    x_code, x_valid = codes(x, x_range, attrs.dac_bits, 1)
+    w_code, w_valid = codes(w, w_range, attrs.weight_bits, 0)
+    total = jnp.matmul(x_code, w_code, preferred_element_type=np.dtype(np.int32))
+    scale = quantize.step(x_range, attrs.dac_bits) * quantize.step(w_range, attrs.weight_bits)
+    return jnp.where(x_valid & w_valid, total.astype(np.float32) * scale, np.float32(np.nan))
