@@ -15,7 +15,7 @@ RUST := Cargo.toml Cargo.lock $(shell find ffi_rs runtime -name '*.rs' -o -name 
 # An editable install points to the checkout, so one that has moved is installed again.
 STAMP := .venv/ready-$(shell pwd | cksum | tr ' ' -)
 
-GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/src/proto.rs
+GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/src/decode/proto.rs
 define GENERATE
 $(VENV_PYTHON) exporter/_generate.py
 cargo run --quiet --locked --manifest-path runtime/proto-gen/Cargo.toml

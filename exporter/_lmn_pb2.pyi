@@ -89,10 +89,10 @@ class Value(_message.Message):
     ROLE_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
-    dtype: DType
+    dtype: int
     shape: _containers.RepeatedCompositeFieldContainer[Dim]
     role: Role
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[_Union[Dim, _Mapping]]] = ..., role: _Optional[_Union[Role, str]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., dtype: _Optional[int] = ..., shape: _Optional[_Iterable[_Union[Dim, _Mapping]]] = ..., role: _Optional[_Union[Role, str]] = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("id", "name", "dtype", "shape", "offset", "quantization")
@@ -104,11 +104,11 @@ class Tensor(_message.Message):
     QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
-    dtype: DType
+    dtype: int
     shape: _containers.RepeatedScalarFieldContainer[int]
     offset: int
     quantization: Quantization
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., offset: _Optional[int] = ..., quantization: _Optional[_Union[Quantization, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., dtype: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., offset: _Optional[int] = ..., quantization: _Optional[_Union[Quantization, _Mapping]] = ...) -> None: ...
 
 class Quantization(_message.Message):
     __slots__ = ("bits", "axis", "scales", "zero_points", "lut_offset", "lut_length")
@@ -148,20 +148,34 @@ class Node(_message.Message):
     def __init__(self, op: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[int]] = ..., attrs: _Optional[_Mapping[str, Attr]] = ..., source: _Optional[str] = ...) -> None: ...
 
 class Attr(_message.Message):
-    __slots__ = ("flag", "integer", "number", "text", "integers", "shape")
+    __slots__ = ("flag", "integer", "number", "text", "integers", "shape", "region")
     FLAG_FIELD_NUMBER: _ClassVar[int]
     INTEGER_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     INTEGERS_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
     flag: bool
     integer: int
     number: float
     text: str
     integers: Integers
     shape: Shape
-    def __init__(self, flag: _Optional[bool] = ..., integer: _Optional[int] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ...) -> None: ...
+    region: Region
+    def __init__(self, flag: _Optional[bool] = ..., integer: _Optional[int] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., region: _Optional[_Union[Region, _Mapping]] = ...) -> None: ...
+
+class Region(_message.Message):
+    __slots__ = ("captures", "inputs", "nodes", "outputs")
+    CAPTURES_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    captures: _containers.RepeatedScalarFieldContainer[int]
+    inputs: int
+    nodes: _containers.RepeatedCompositeFieldContainer[Node]
+    outputs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, captures: _Optional[_Iterable[int]] = ..., inputs: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Integers(_message.Message):
     __slots__ = ("values",)
@@ -192,10 +206,10 @@ class TestTensor(_message.Message):
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
-    dtype: DType
+    dtype: int
     shape: _containers.RepeatedScalarFieldContainer[int]
     offset: int
-    def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., offset: _Optional[int] = ...) -> None: ...
+    def __init__(self, dtype: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class Wdm(_message.Message):
     __slots__ = ("wavelengths_nm", "slot_of_stream")

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lumina_kernels::{Attr, Attrs};
 
-use crate::dim::describe_shape;
-use crate::proto::{self, attr::Value};
+use crate::ir::dim::describe_shape;
+use crate::ir::{Attribute, Node};
 
-/// Attributes whose symbolic extents are resolved, and which of them were read.
+/// Attributes whose symbolic extents are resolved, and which of them were read. The op does not see
+/// regions.
 pub(crate) struct NodeAttrs<'a> {
-    attrs: &'a BTreeMap<String, proto::Attr>,
+    attributes: &'a BTreeMap<String, Attribute>,
     shapes: BTreeMap<&'a str, Vec<i64>>,
     read: RefCell<BTreeSet<String>>,
 }
@@ -18,57 +19,48 @@ pub(crate) struct NodeAttrs<'a> {
 impl<'a> NodeAttrs<'a> {
     /// The attributes where `symbols` have these values; or what is wrong with one of them.
     pub(crate) fn resolve(
-        attrs: &'a BTreeMap<String, proto::Attr>,
+        node: &'a Node,
         symbols: &[Option<usize>],
         names: &[String],
     ) -> Result<Self, String> {
         let mut shapes = BTreeMap::new();
-        for (name, attr) in attrs {
-            if let Some(Value::Shape(shape)) = &attr.value {
-                let extents: Option<Vec<i64>> = shape
-                    .dims
+        for (name, attribute) in &node.attributes {
+            if let Attribute::Shape(dims) = attribute {
+                let extents: Option<Vec<i64>> = dims
                     .iter()
                     .map(|dim| dim.eval(symbols).and_then(|extent| i64::try_from(extent).ok()))
                     .collect();
                 let extents = extents.ok_or_else(|| {
-                    let words = describe_shape(&shape.dims, names);
+                    let words = describe_shape(dims, names);
                     format!("attribute `{name}` is {words}, which is no shape for these inputs")
                 })?;
                 shapes.insert(name.as_str(), extents);
             }
         }
-        Ok(Self { attrs, shapes, read: RefCell::default() })
+        Ok(Self { attributes: &node.attributes, shapes, read: RefCell::default() })
     }
 
     /// The attributes that the op did not ask for: it does not know them, so it would not do what
-    /// they say.
-    pub(crate) fn unread(&self) -> Vec<&str> {
+    /// they say. `regions` are those that it has been given.
+    pub(crate) fn unread(&self, regions: &[&str]) -> Vec<&str> {
         let read = self.read.borrow();
-        self.attrs.keys().filter(|name| !read.contains(*name)).map(String::as_str).collect()
+        let is_known = |name: &&str| read.contains(*name) || regions.contains(name);
+        self.attributes.keys().map(String::as_str).filter(|name| !is_known(name)).collect()
     }
 }
 
 impl Attrs for NodeAttrs<'_> {
     fn get(&self, name: &str) -> Option<Attr<'_>> {
-        let attr = self.attrs.get(name)?;
+        let attr = match self.attributes.get(name)? {
+            Attribute::Bool(value) => Attr::Bool(*value),
+            Attribute::Int(value) => Attr::Int(*value),
+            Attribute::Float(value) => Attr::Float(*value),
+            Attribute::Str(value) => Attr::Str(value),
+            Attribute::Ints(value) => Attr::Ints(value),
+            Attribute::Shape(_) => Attr::Ints(self.shapes.get(name)?),
+            Attribute::Region(_) => return None,
+        };
         self.read.borrow_mut().insert(name.to_owned());
-        Some(match attr.value.as_ref()? {
-            Value::Flag(value) => Attr::Bool(*value),
-            Value::Integer(value) => Attr::Int(*value),
-            Value::Number(value) => Attr::Float(*value),
-            Value::Text(value) => Attr::Str(value),
-            Value::Integers(value) => Attr::Ints(&value.values),
-            Value::Shape(_) => Attr::Ints(self.shapes.get(name)?),
-        })
-    }
-}
-
-/// Whether an attribute depends on the shapes of the inputs.
-pub(crate) fn is_symbolic(attr: &proto::Attr) -> bool {
-    match &attr.value {
-        Some(Value::Shape(shape)) => {
-            shape.dims.iter().any(|dim| dim.terms.iter().any(|term| !term.factors.is_empty()))
-        }
-        _ => false,
+        Some(attr)
     }
 }

@@ -129,4 +129,15 @@ impl Error {
     pub(crate) fn graph(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Graph { place: place.into(), message: message.into() }
     }
+
+    /// The same fault, where what its place names lies in `outer`.
+    pub(crate) fn within(self, outer: &str) -> Self {
+        match self {
+            Self::Graph { place, message } => {
+                Self::Graph { place: format!("{outer}: {place}"), message }
+            }
+            Self::Op { place, source } => Self::Op { place: format!("{outer}: {place}"), source },
+            other => other,
+        }
+    }
 }

@@ -3,41 +3,76 @@
 use lumina_kernels::{DType, DynOp, Entry, Fact};
 
 use crate::attrs::NodeAttrs;
-use crate::dim::{Solution, Symbols, describe_shape};
-use crate::proto::{Graph, Node, Value};
+use crate::control::{CONTROL, Control, ControlEntry};
+use crate::ir::dim::{Solution, Symbols};
+use crate::ir::{Graph, Node, Port, Region, in_region};
 use crate::tensor::{MAX_RANK, byte_size};
 use crate::{Error, ops};
 
-/// The graph for one set of input shapes.
+/// Nodes for one set of shapes.
 pub(crate) struct Inference {
     /// The fact of each value, by id.
     pub(crate) facts: Vec<Fact>,
-    /// The op of each node.
-    pub(crate) ops: Vec<Box<dyn DynOp>>,
+    /// What each node does.
+    pub(crate) actions: Vec<Action>,
 }
 
-/// The ops of a graph: the kernels, and those of this crate.
-pub(crate) fn find_op(name: &str) -> Option<&'static Entry> {
-    lumina_kernels::OPS.iter().chain(ops::OPS).find(|entry| entry.name == name)
+/// What a node does.
+pub(crate) enum Action {
+    Op(Box<dyn DynOp>),
+    /// With its regions, sorted by name.
+    Control(Box<dyn Control>, Vec<Inference>),
 }
 
-/// Where a fault is: "node 3 (`add`, model.py:12)".
-pub(crate) fn node_place(index: usize, node: &Node) -> String {
-    match node.source.as_str() {
-        "" => format!("node {index} (`{}`)", node.op),
-        source => format!("node {index} (`{}`, {source})", node.op),
+/// How to make what a node does.
+pub(crate) enum Found {
+    Op(&'static Entry),
+    Control(&'static ControlEntry),
+}
+
+/// An op by name: of the kernels, of this crate, or one that runs regions.
+pub(crate) fn find(name: &str) -> Option<Found> {
+    let mut ops = lumina_kernels::OPS.iter().chain(ops::entries());
+    match ops.find(|entry| entry.name == name) {
+        Some(entry) => Some(Found::Op(entry)),
+        None => CONTROL.iter().find(|entry| entry.name == name).map(Found::Control),
     }
 }
 
-/// The element type of the schema's number.
-pub(crate) fn dtype(number: i32) -> Option<DType> {
-    DType::from_file_number(number.try_into().ok()?)
+/// What a node does before the facts of its regions are known.
+pub(crate) enum Made {
+    Op(Box<dyn DynOp>),
+    Control(Box<dyn Control>),
 }
 
-/// A value at the boundary in words: `f32[batch,64]`.
-pub(crate) fn describe_value(value: &Value, symbols: &[String]) -> String {
-    let dtype = dtype(value.dtype).map_or("?".into(), |dtype| dtype.to_string());
-    format!("{dtype}{}", describe_shape(&value.shape, symbols))
+/// Makes what node number `index` of its scope does, where `symbols` have these values.
+pub(crate) fn make(
+    node: &Node,
+    index: usize,
+    symbols: &[Option<usize>],
+    names: &[String],
+) -> Result<Made, Error> {
+    let fault = |message| Error::graph(node.place(index), message);
+    let refused = |source| Error::Op { place: node.place(index), source };
+    let attrs = NodeAttrs::resolve(node, symbols, names).map_err(fault)?;
+    let found = find(&node.op).ok_or_else(|| Error::UnknownOps(vec![node.op.clone()]))?;
+    let (made, regions) = match found {
+        Found::Op(entry) => (Made::Op((entry.make)(&attrs).map_err(refused)?), &[][..]),
+        Found::Control(entry) => {
+            let has = |name: &str| node.regions().any(|(other, _)| other == name);
+            if let Some(name) = entry.regions.iter().find(|name| !has(name)) {
+                return Err(fault(format!("attribute `{name}` is missing, expected a region")));
+            }
+            (Made::Control((entry.make)(&attrs).map_err(refused)?), entry.regions)
+        }
+    };
+    match attrs.unread(regions).as_slice() {
+        [] => Ok(made),
+        names => {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            Err(fault(format!("unknown attributes: {}", names.join(", "))))
+        }
+    }
 }
 
 /// The symbols for inputs of these facts, or which input does not fit.
@@ -51,35 +86,35 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
             inputs.len()
         )));
     }
-    for (value, fact) in graph.inputs.iter().zip(inputs) {
-        if dtype(value.dtype) != Some(fact.dtype) || value.shape.len() != fact.shape.len() {
+    for (port, fact) in graph.inputs.iter().zip(inputs) {
+        if port.dtype != fact.dtype || port.shape.len() != fact.shape.len() {
             return Err(Error::Input(format!(
                 "input `{}` must be {}, got {fact}",
-                value.name,
-                describe_value(value, &graph.symbols)
+                port.name,
+                port.describe(&graph.symbols)
             )));
         }
     }
     let axes = || {
-        graph.inputs.iter().zip(inputs).flat_map(|(value, fact)| {
-            value.shape.iter().zip(&fact.shape).enumerate().map(move |axis| (value, axis))
+        graph.inputs.iter().zip(inputs).flat_map(|(port, fact)| {
+            port.shape.iter().zip(&fact.shape).enumerate().map(move |axis| (port, axis))
         })
     };
-    let misfit = |value: &Value, axis: usize, expected: String, got: usize| {
-        Error::Input(format!("input `{}`: axis {axis} must be {expected}, got {got}", value.name))
+    let misfit = |port: &Port, axis: usize, expected: String, got: usize| {
+        Error::Input(format!("input `{}`: axis {axis} must be {expected}, got {got}", port.name))
     };
     let mut symbols = vec![None; graph.symbols.len()];
     // Each round that goes on has bound a symbol, so there are few.
     loop {
         let mut progress = false;
-        for (value, (axis, (dim, &got))) in axes() {
+        for (port, (axis, (dim, &got))) in axes() {
             match dim.solve(got, &symbols) {
                 Solution::Symbol(symbol, bound) => {
                     symbols[symbol] = Some(bound);
                     progress = true;
                 }
                 Solution::Impossible => {
-                    return Err(misfit(value, axis, dim.display(&graph.symbols).to_string(), got));
+                    return Err(misfit(port, axis, dim.display(&graph.symbols).to_string(), got));
                 }
                 Solution::Known | Solution::Open => {}
             }
@@ -88,7 +123,7 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
             break;
         }
     }
-    for (value, (axis, (dim, &got))) in axes() {
+    for (port, (axis, (dim, &got))) in axes() {
         let expected = dim.eval(&symbols);
         if expected != Some(got) {
             let words = dim.display(&graph.symbols).to_string();
@@ -97,31 +132,10 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
                 Some(extent) => format!("{words} = {extent} as the other axes have it"),
                 None => format!("{words}, which the other axes leave without a value"),
             };
-            return Err(misfit(value, axis, expected, got));
+            return Err(misfit(port, axis, expected, got));
         }
     }
     Ok(symbols)
-}
-
-/// The op of a node where `symbols` have these values.
-pub(crate) fn make_op(
-    graph: &Graph,
-    index: usize,
-    symbols: &[Option<usize>],
-) -> Result<Box<dyn DynOp>, Error> {
-    let node = &graph.nodes[index];
-    let place = || node_place(index, node);
-    let entry = find_op(&node.op).ok_or_else(|| Error::UnknownOps(vec![node.op.clone()]))?;
-    let attrs = NodeAttrs::resolve(&node.attrs, symbols, &graph.symbols)
-        .map_err(|message| Error::graph(place(), message))?;
-    let op = (entry.make)(&attrs).map_err(|source| Error::Op { place: place(), source })?;
-    match attrs.unread().as_slice() {
-        [] => Ok(op),
-        names => {
-            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-            Err(Error::graph(place(), format!("unknown attributes: {}", names.join(", "))))
-        }
-    }
 }
 
 /// Makes every op and infers every shape for inputs of these facts, whose symbols are `symbols`.
@@ -130,47 +144,95 @@ pub(crate) fn infer(
     symbols: &[Option<usize>],
     inputs: &[Fact],
 ) -> Result<Inference, Error> {
-    let outputs: usize = graph.nodes.iter().map(|node| node.outputs.len()).sum();
-    let count = inputs.len() + graph.tensors.len() + outputs;
-    let mut facts = vec![Fact::new(DType::F32, []); count];
-    for (value, fact) in graph.inputs.iter().zip(inputs) {
-        facts[value.id as usize] = fact.clone();
+    let given = graph.inputs.len() + graph.tensors.len();
+    let mut scope = Scope::new(graph, symbols, given, &graph.nodes);
+    for (port, fact) in graph.inputs.iter().zip(inputs) {
+        scope.facts[port.id as usize] = fact.clone();
     }
     for tensor in &graph.tensors {
-        let dtype = dtype(tensor.dtype).unwrap_or(DType::F32);
-        let shape: Vec<usize> = tensor.shape.iter().map(|&extent| extent as usize).collect();
-        facts[tensor.id as usize] = Fact::new(dtype, shape);
+        scope.facts[tensor.id as usize] = tensor.stored.fact.clone();
     }
-    let mut ops = Vec::with_capacity(graph.nodes.len());
-    let mut operands = Vec::new();
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let op = make_op(graph, index, symbols)?;
-        operands.clear();
-        operands.extend(node.inputs.iter().map(|&id| facts[id as usize].clone()));
-        let results = op
-            .output_shapes(&operands)
-            .map_err(|source| Error::Op { place: node_place(index, node), source })?;
-        if results.len() != node.outputs.len() {
-            let (expected, got) = (results.len(), node.outputs.len());
-            let message = format!("the op has {expected} outputs, the node {got}");
-            return Err(Error::graph(node_place(index, node), message));
-        }
-        for (&id, fact) in node.outputs.iter().zip(results) {
-            check_size(&fact).map_err(|message| Error::graph(node_place(index, node), message))?;
-            facts[id as usize] = fact;
-        }
-        ops.push(op);
-    }
-    for value in &graph.outputs {
-        let fact = &facts[value.id as usize];
-        let shape: Option<Vec<usize>> = value.shape.iter().map(|dim| dim.eval(symbols)).collect();
-        if dtype(value.dtype) != Some(fact.dtype) || shape.as_ref() != Some(&fact.shape) {
-            let words = describe_value(value, &graph.symbols);
+    let inference = scope.infer(&graph.nodes)?;
+    for port in &graph.outputs {
+        let fact = &inference.facts[port.id as usize];
+        if port.fact(symbols).as_ref() != Some(fact) {
+            let words = port.describe(&graph.symbols);
             let message = format!("the file says {words}, but its nodes compute {fact}");
-            return Err(Error::graph(format!("output `{}`", value.name), message));
+            return Err(Error::graph(format!("output `{}`", port.name), message));
         }
     }
-    Ok(Inference { facts, ops })
+    Ok(inference)
+}
+
+/// The facts so far of a graph or of a region.
+struct Scope<'a> {
+    graph: &'a Graph,
+    symbols: &'a [Option<usize>],
+    facts: Vec<Fact>,
+}
+
+impl<'a> Scope<'a> {
+    fn new(graph: &'a Graph, symbols: &'a [Option<usize>], given: usize, nodes: &[Node]) -> Self {
+        let outputs: usize = nodes.iter().map(|node| node.outputs.len()).sum();
+        Self { graph, symbols, facts: vec![Fact::new(DType::F32, []); given + outputs] }
+    }
+
+    fn infer(mut self, nodes: &[Node]) -> Result<Inference, Error> {
+        let mut actions = Vec::with_capacity(nodes.len());
+        let mut operands = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            operands.clear();
+            operands.extend(node.inputs.iter().map(|&id| self.facts[id as usize].clone()));
+            let refused = |source| Error::Op { place: node.place(index), source };
+            let (action, results) = match make(node, index, self.symbols, &self.graph.symbols)? {
+                Made::Op(op) => {
+                    let results = op.output_shapes(&operands).map_err(refused)?;
+                    (Action::Op(op), results)
+                }
+                Made::Control(op) => {
+                    let inputs = op.region_inputs(&operands).map_err(refused)?;
+                    let mut inferences = Vec::new();
+                    let mut results = Vec::new();
+                    for ((name, region), inputs) in node.regions().zip(&inputs) {
+                        let inference = self
+                            .region(region, inputs)
+                            .map_err(|error| in_region(node, index, name, error))?;
+                        let fact = |&id: &u32| inference.facts[id as usize].clone();
+                        results.push(region.outputs.iter().map(fact).collect());
+                        inferences.push(inference);
+                    }
+                    let results = op.output_shapes(&operands, &results).map_err(refused)?;
+                    (Action::Control(op, inferences), results)
+                }
+            };
+            let fault = |message| Error::graph(node.place(index), message);
+            if results.len() != node.outputs.len() {
+                let (expected, got) = (results.len(), node.outputs.len());
+                return Err(fault(format!("the op has {expected} outputs, the node {got}")));
+            }
+            for (&id, fact) in node.outputs.iter().zip(results) {
+                check_size(&fact).map_err(fault)?;
+                self.facts[id as usize] = fact;
+            }
+            actions.push(action);
+        }
+        Ok(Inference { facts: self.facts, actions })
+    }
+
+    /// A region that is given inputs of these facts.
+    fn region(&self, region: &Region, inputs: &[Fact]) -> Result<Inference, Error> {
+        if region.inputs != inputs.len() {
+            let (expected, got) = (inputs.len(), region.inputs);
+            let message = format!("the op gives it {expected} inputs, it has {got}");
+            return Err(Error::graph("interface", message));
+        }
+        let mut scope = Scope::new(self.graph, self.symbols, region.given(), &region.nodes);
+        let captures = region.captures.iter().map(|&id| &self.facts[id as usize]);
+        for (fact, given) in scope.facts.iter_mut().zip(captures.chain(inputs)) {
+            fact.clone_from(given);
+        }
+        scope.infer(&region.nodes)
+    }
 }
 
 /// Checks that arithmetic on the shape cannot overflow.

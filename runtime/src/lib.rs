@@ -18,28 +18,36 @@
 #[cfg(target_endian = "big")]
 compile_error!("the tensors of a .lmn file are little endian and used in place");
 
+#[cfg(test)]
+extern crate self as lumina_runtime;
+
 mod attrs;
 mod bytes;
 mod container;
-mod dim;
+mod control;
+mod decode;
 mod error;
+mod execute;
 mod infer;
+mod inspect;
+mod ir;
 mod memory;
 mod model;
 mod ops;
 mod plan;
-#[allow(missing_docs, rustdoc::all, clippy::all)]
-#[rustfmt::skip]
-pub mod proto;
 mod session;
 mod stored;
 mod tensor;
+#[cfg(test)]
+mod tests;
+mod upgrade;
 mod validate;
 mod verify;
-mod wire;
 
 pub use container::{Section, SectionKind};
 pub use error::Error;
+pub use inspect::printable;
+pub use ir::{Port, Role};
 pub use lumina_kernels::{Bool, Complex32, DType, Data, Element, Fact, View};
 pub use model::{Model, op_names};
 pub use session::{Options, Session};

@@ -4,18 +4,19 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use prost::Message;
-
+use crate::Error;
 use crate::bytes::AlignedBytes;
 use crate::container::{Container, Section, SectionKind};
-use crate::infer::{describe_value, dtype};
-use crate::proto::{Graph, Tensor, Value};
+use crate::control::CONTROL;
+use crate::decode::decode;
+use crate::ir::{Graph, Port};
+use crate::upgrade::upgrade;
 use crate::validate::validate;
-use crate::{Error, wire};
 
 /// Names of the ops that a graph may use: the kernels and the graph ops.
 pub fn op_names() -> impl Iterator<Item = &'static str> {
-    lumina_kernels::OPS.iter().chain(crate::ops::OPS).map(|entry| entry.name)
+    let ops = lumina_kernels::OPS.iter().chain(crate::ops::entries()).map(|entry| entry.name);
+    ops.chain(CONTROL.iter().map(|entry| entry.name))
 }
 
 /// A `.lmn` file, all of which has been checked.
@@ -51,16 +52,24 @@ impl Model {
             let message = "missing".into();
             return Err(Error::Section { place: "section GRAPH".into(), message });
         }
-        let encoded = container.section(SectionKind::Graph);
-        wire::check(encoded)?;
-        let graph = Graph::decode(encoded).map_err(|error| Error::Decode(error.to_string()))?;
+        let mut graph = decode(container.section(SectionKind::Graph))?;
+        upgrade(&mut graph);
         validate(&graph, &container)?;
         Ok(Self { container, graph })
     }
 
-    /// The graph.
-    pub fn graph(&self) -> &Graph {
+    pub(crate) fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// The inputs, in the order in which a run takes them.
+    pub fn inputs(&self) -> &[Port] {
+        &self.graph.inputs
+    }
+
+    /// The outputs, in the order in which a run returns them.
+    pub fn outputs(&self) -> &[Port] {
+        &self.graph.outputs
     }
 
     /// Major and minor version of the file format.
@@ -73,25 +82,13 @@ impl Model {
         &self.container.sections
     }
 
-    /// An input or output in words: `f32[batch,64]`.
-    pub fn describe_value(&self, value: &Value) -> String {
-        describe_value(value, &self.graph.symbols)
-    }
-
-    /// A tensor in words: `f32[64,10]`.
-    pub fn describe_tensor(&self, tensor: &Tensor) -> String {
-        let extents: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
-        format!("{}[{}]", self.describe_dtype(tensor.dtype), extents.join(","))
-    }
-
-    /// An element type of the schema in words: `f32`.
-    pub fn describe_dtype(&self, number: i32) -> String {
-        dtype(number).map_or("?".into(), |dtype| dtype.to_string())
-    }
-
     /// Bytes of the file.
     pub fn file_len(&self) -> usize {
         self.container.len()
+    }
+
+    pub(crate) fn weights(&self) -> &[u8] {
+        self.section(SectionKind::Weights)
     }
 
     pub(crate) fn section(&self, kind: SectionKind) -> &[u8] {

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use lumina_kernels::{Fact, RayonPool, View};
 
 use crate::bytes::AlignedBytes;
-use crate::container::SectionKind;
-use crate::infer::node_place;
-use crate::plan::{Place, Plan};
-use crate::tensor::{byte_size, view, view_mut};
+use crate::execute::Machine;
+use crate::plan::{Plan, PreparedOps};
 use crate::{Error, Model};
 
 /// Plans that are kept, the latest last: a batch size for training data, one for its last batch.
@@ -36,6 +34,7 @@ pub struct Session {
     pool: RayonPool,
     memory_limit: u64,
     plans: Vec<Plan>,
+    prepared: PreparedOps,
     buffers: Vec<AlignedBytes>,
 }
 
@@ -45,7 +44,14 @@ impl Session {
         let Options { threads, memory_limit } = options;
         let pool = RayonPool::new(threads)
             .map_err(|error| Error::Threads { threads, message: error.to_string() })?;
-        Ok(Self { model, pool, memory_limit, plans: Vec::new(), buffers: Vec::new() })
+        Ok(Self {
+            model,
+            pool,
+            memory_limit,
+            plans: Vec::new(),
+            prepared: PreparedOps::default(),
+            buffers: Vec::new(),
+        })
     }
 
     /// Plans for inputs of these facts and allocates the buffers, so that the next `run` of such
@@ -54,7 +60,7 @@ impl Session {
         match self.plans.iter().position(|plan| plan.inputs == inputs) {
             Some(position) => self.plans[position..].rotate_left(1),
             None => {
-                let plan = Plan::new(self.model.graph(), inputs, self.memory_limit)?;
+                let plan = Plan::new(&self.model, inputs, self.memory_limit, &mut self.prepared)?;
                 if self.plans.len() == MAX_PLANS {
                     self.plans.remove(0);
                 }
@@ -68,16 +74,17 @@ impl Session {
     /// Makes the buffers large enough for the last plan.
     fn grow_buffers(&mut self) {
         let Some(plan) = self.plans.last() else { return };
-        if self.buffers.len() < plan.buffers.len() {
-            self.buffers.resize_with(plan.buffers.len(), AlignedBytes::default);
+        let needed = &plan.block.buffers;
+        if self.buffers.len() < needed.len() {
+            self.buffers.resize_with(needed.len(), AlignedBytes::default);
         }
         // Buffers may be larger than this plan needs; together they still keep to the limit.
-        let needs = plan.buffers.iter().chain(std::iter::repeat(&0));
+        let needs = needed.iter().chain(std::iter::repeat(&0));
         let sizes = self.buffers.iter().zip(needs).map(|(buffer, &need)| buffer.len().max(need));
         if sizes.map(|size| size as u128).sum::<u128>() > self.memory_limit.into() {
             self.buffers.fill_with(AlignedBytes::default);
         }
-        for (buffer, &size) in self.buffers.iter_mut().zip(&plan.buffers) {
+        for (buffer, &size) in self.buffers.iter_mut().zip(needed) {
             if buffer.len() < size {
                 // The old one is freed before the new one is there.
                 *buffer = AlignedBytes::default();
@@ -86,78 +93,20 @@ impl Session {
         }
     }
 
-    /// Computes the outputs for `inputs`, both in the order of the graph.
+    /// Computes the outputs for `inputs`, both row-major and in the order of the graph.
     pub fn run<'a>(&'a mut self, inputs: &[View<'a>]) -> Result<Vec<View<'a>>, Error> {
         let facts: Vec<Fact> = inputs.iter().map(View::fact).collect();
         self.prepare(&facts)?;
         let Self { model, pool, plans, buffers, .. } = self;
-        let Some(plan) = plans.last() else { return Ok(Vec::new()) };
-        let weights = model.section(SectionKind::Weights);
-        pool.install(|| compute(model, plan, weights, inputs, buffers, pool))?;
-        let outputs = &model.graph().outputs;
-        outputs.iter().map(|value| locate(plan, value.id, weights, inputs, buffers)).collect()
+        let graph = model.graph();
+        if let Some(index) = inputs.iter().position(|input| !input.is_row_major()) {
+            let name = &graph.inputs[index].name;
+            return Err(Error::Input(format!("input `{name}` must be row-major")));
+        }
+        let Some(Plan { block, .. }) = plans.last() else { return Ok(Vec::new()) };
+        let machine = Machine { weights: model.weights(), pool };
+        pool.install(|| machine.execute(block, &graph.nodes, inputs, buffers))?;
+        let locate = |&id: &usize| machine.locate(&block.places[id], inputs, buffers);
+        block.outputs.iter().map(locate).collect()
     }
-}
-
-fn compute(
-    model: &Model,
-    plan: &Plan,
-    weights: &[u8],
-    inputs: &[View<'_>],
-    buffers: &mut [AlignedBytes],
-    pool: &RayonPool,
-) -> Result<(), Error> {
-    for (index, (node, op)) in model.graph().nodes.iter().zip(&plan.ops).enumerate() {
-        // Nothing to compute, however large the other extents claim to be.
-        if node.outputs.iter().all(|&id| byte_size(&plan.facts[id as usize]) == Some(0)) {
-            continue;
-        }
-        // The outputs are written while the inputs are read, so they leave the list meanwhile.
-        let mut taken: Vec<(usize, AlignedBytes)> = Vec::with_capacity(node.outputs.len());
-        for &id in &node.outputs {
-            if let Place::Buffer(buffer) = plan.places[id as usize] {
-                taken.push((buffer, std::mem::take(&mut buffers[buffer])));
-            }
-        }
-        let result = (|| {
-            let operands = node
-                .inputs
-                .iter()
-                .map(|&id| locate(plan, id, weights, inputs, buffers))
-                .collect::<Result<Vec<_>, _>>()?;
-            let mut results = node
-                .outputs
-                .iter()
-                .zip(&mut taken)
-                .map(|(&id, (_, bytes))| {
-                    let fact = &plan.facts[id as usize];
-                    view_mut(fact, &mut bytes[..byte_size(fact).unwrap_or(0)])
-                })
-                .collect::<Result<Vec<_>, _>>()?;
-            op.run(&operands, &mut results, pool)
-                .map_err(|source| Error::Op { place: node_place(index, node), source })
-        })();
-        for (buffer, bytes) in taken {
-            buffers[buffer] = bytes;
-        }
-        result?;
-    }
-    Ok(())
-}
-
-/// The value `id`.
-fn locate<'a>(
-    plan: &'a Plan,
-    id: u32,
-    weights: &'a [u8],
-    inputs: &[View<'a>],
-    buffers: &'a [AlignedBytes],
-) -> Result<View<'a>, Error> {
-    let fact = &plan.facts[id as usize];
-    let size = byte_size(fact).unwrap_or(0);
-    Ok(match plan.places[id as usize] {
-        Place::Input(index) => inputs[index],
-        Place::Weight(offset) => view(fact, &weights[offset..offset + size])?,
-        Place::Buffer(buffer) => view(fact, &buffers[buffer][..size])?,
-    })
 }

@@ -41,7 +41,8 @@ impl Tensor {
     }
 }
 
-fn length_error(fact: &Fact, got: usize) -> KernelError {
+/// Data of another length than its fact asks for.
+pub(crate) fn length_error(fact: &Fact, got: usize) -> KernelError {
     let expected = byte_size(fact).map_or(usize::MAX, |bytes| bytes / fact.dtype.size());
     KernelError::Length { shape: fact.shape.clone(), expected, got }
 }

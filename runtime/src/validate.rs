@@ -1,20 +1,18 @@
 //! Every check of a file that does not depend on the shapes of a run, once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use lumina_kernels::{DType, Fact};
 
 use crate::Error;
-use crate::attrs::is_symbolic;
 use crate::container::Container;
-use crate::dim::MAX_POWER;
-use crate::infer::{bind, check_size, describe_value, dtype, find_op, infer, make_op, node_place};
-use crate::proto::{Crosstalk, Dim, Graph, Role, Value, Wdm};
+use crate::infer::{bind, check_size, find, infer, make};
+use crate::ir::dim::MAX_POWER;
+use crate::ir::{Attribute, Crosstalk, Dim, Graph, Node, Port, Region, Role, Wdm, in_region};
 use crate::stored::{check_tensor, check_test};
 use crate::tensor::MAX_RANK;
+use crate::upgrade::OPSET;
 
-/// The newest op set that this runtime has.
-const OPSET: u32 = 1;
 const MAX_SYMBOLS: usize = 64;
 const MAX_TESTS: usize = 64;
 /// Inputs of a node, and outputs.
@@ -35,15 +33,14 @@ pub(crate) fn validate(graph: &Graph, container: &Container) -> Result<(), Error
     for tensor in &graph.tensors {
         check_tensor(tensor, container)?;
     }
-    check_ids(graph)?;
-    check_nodes(graph)?;
+    check_scopes(graph)?;
     check_symbols_are_bound(graph)?;
     if graph.tests.len() > MAX_TESTS {
         let message = format!("at most {MAX_TESTS}, got {}", graph.tests.len());
         return Err(Error::graph("`tests`", message));
     }
     for (index, test) in graph.tests.iter().enumerate() {
-        let inputs = check_test(graph, "input", index, container)?;
+        check_test(graph, "input", index, container)?;
         check_test(graph, "output", index, container)?;
         for (name, tolerance) in [
             ("absolute_tolerance", test.absolute_tolerance),
@@ -54,11 +51,11 @@ pub(crate) fn validate(graph: &Graph, container: &Container) -> Result<(), Error
                 return Err(Error::graph(format!("test vector {index}"), message));
             }
         }
-        check_test_shapes(graph, index, &inputs)?;
+        check_test_shapes(graph, index)?;
     }
     // A graph of fixed shapes can be inferred without a test vector too.
     if graph.symbols.is_empty() && graph.tests.is_empty() {
-        let facts: Option<Vec<Fact>> = graph.inputs.iter().map(fixed_fact).collect();
+        let facts: Option<Vec<Fact>> = graph.inputs.iter().map(|input| input.fact(&[])).collect();
         if let Some(facts) = facts {
             infer(graph, &[], &facts)?;
         }
@@ -83,26 +80,20 @@ fn check_symbols(graph: &Graph) -> Result<(), Error> {
 }
 
 /// Checks inputs or outputs, apart from their ids.
-fn check_values(what: &str, values: &[Value], graph: &Graph) -> Result<(), Error> {
+fn check_values(what: &str, values: &[Port], graph: &Graph) -> Result<(), Error> {
     let mut names = BTreeSet::new();
     for value in values {
         let place = || format!("{what} `{}`", value.name);
         if !names.insert(value.name.as_str()) {
             return Err(Error::graph(place(), "the name appears twice"));
         }
-        if dtype(value.dtype).is_none() {
-            return Err(Error::graph(place(), format!("unknown dtype {}", value.dtype)));
-        }
         if value.shape.len() > MAX_RANK {
             let message = format!("rank {} is above the limit of {MAX_RANK}", value.shape.len());
             return Err(Error::graph(place(), message));
         }
         check_dims(&value.shape, graph).map_err(|message| Error::graph(place(), message))?;
-        if let Some(fact) = fixed_fact(value) {
+        if let Some(fact) = value.fact(&[]) {
             check_size(&fact).map_err(|message| Error::graph(place(), message))?;
-        }
-        if Role::try_from(value.role).is_err() {
-            return Err(Error::graph(place(), format!("unknown role {}", value.role)));
         }
     }
     Ok(())
@@ -121,7 +112,7 @@ fn check_dims(dims: &[Dim], graph: &Graph) -> Result<(), String> {
                 return Err(format!("a power in a shape must be from 1 to {MAX_POWER}, got {got}"));
             }
         }
-        if dim.terms.iter().all(|term| term.factors.is_empty()) && dim.eval(&[]).is_none() {
+        if !dim.is_symbolic() && dim.eval(&[]).is_none() {
             return Err(format!("{} is no extent", dim.display(&graph.symbols)));
         }
     }
@@ -129,16 +120,15 @@ fn check_dims(dims: &[Dim], graph: &Graph) -> Result<(), String> {
 }
 
 fn check_seed(graph: &Graph) -> Result<(), Error> {
-    let is_seed = |value: &&Value| value.role == Role::NoiseSeed as i32;
+    let is_seed = |port: &&Port| port.role == Role::NoiseSeed;
     if let Some(value) = graph.outputs.iter().find(is_seed) {
         let place = format!("output `{}`", value.name);
         return Err(Error::graph(place, "only an input can be a noise seed"));
     }
     let mut seeds = graph.inputs.iter().filter(is_seed);
     let Some(seed) = seeds.next() else { return Ok(()) };
-    if fixed_fact(seed) != Some(Fact::new(DType::U32, [2])) {
-        let message =
-            format!("a noise seed must be u32[2], got {}", describe_value(seed, &graph.symbols));
+    if seed.fact(&[]) != Some(Fact::new(DType::U32, [2])) {
+        let message = format!("a noise seed must be u32[2], got {}", seed.describe(&graph.symbols));
         return Err(Error::graph(format!("input `{}`", seed.name), message));
     }
     match seeds.next() {
@@ -150,89 +140,140 @@ fn check_seed(graph: &Graph) -> Result<(), Error> {
     }
 }
 
-/// Checks that the ids are 0..n, each defined once.
-fn check_ids(graph: &Graph) -> Result<(), Error> {
-    let inputs = graph.inputs.iter().map(|value| (value.id, format!("input `{}`", value.name)));
-    let tensors = graph.tensors.iter().map(|t| (t.id, format!("tensor {} `{}`", t.id, t.name)));
-    let nodes = graph.nodes.iter().enumerate().flat_map(|(index, node)| {
-        node.outputs.iter().map(move |&id| (id, node_place(index, node)))
-    });
-    let outputs: usize = graph.nodes.iter().map(|node| node.outputs.len()).sum();
-    let count = graph.inputs.len() + graph.tensors.len() + outputs;
-    let mut defined = vec![false; count];
-    for (id, place) in inputs.chain(tensors).chain(nodes) {
-        match defined.get_mut(id as usize) {
+/// Checks the ids and the nodes of the graph and of every region in it.
+fn check_scopes(graph: &Graph) -> Result<(), Error> {
+    let mut unknown = BTreeSet::new();
+    collect_unknown_ops(&graph.nodes, &mut unknown);
+    if !unknown.is_empty() {
+        return Err(Error::UnknownOps(unknown.into_iter().map(|op| format!("`{op}`")).collect()));
+    }
+    let given = graph.inputs.len() + graph.tensors.len();
+    let mut scope = Scope::new("graph", given, &graph.nodes);
+    for port in &graph.inputs {
+        let place = || format!("input `{}`", port.name);
+        scope.define(port.id).map_err(|message| Error::graph(place(), message))?;
+    }
+    for tensor in &graph.tensors {
+        scope.define(tensor.id).map_err(|message| Error::graph(tensor.place(), message))?;
+    }
+    check_nodes(&mut scope, &graph.nodes, graph)?;
+    let values = scope.defined.len();
+    match graph.outputs.iter().find(|port| port.id as usize >= values) {
+        None => Ok(()),
+        Some(port) => {
+            let message = format!("is value {}, but the graph has {values} values", port.id);
+            Err(Error::graph(format!("output `{}`", port.name), message))
+        }
+    }
+}
+
+fn collect_unknown_ops<'a>(nodes: &'a [Node], unknown: &mut BTreeSet<&'a str>) {
+    for node in nodes {
+        if find(&node.op).is_none() {
+            unknown.insert(&node.op);
+        }
+        for (_, region) in node.regions() {
+            collect_unknown_ops(&region.nodes, unknown);
+        }
+    }
+}
+
+/// Which values of a graph or of a region are defined so far; their ids are 0..n.
+struct Scope {
+    name: &'static str,
+    defined: Vec<bool>,
+}
+
+impl Scope {
+    fn new(name: &'static str, given: usize, nodes: &[Node]) -> Self {
+        let outputs: usize = nodes.iter().map(|node| node.outputs.len()).sum();
+        Self { name, defined: vec![false; given + outputs] }
+    }
+
+    fn define(&mut self, id: u32) -> Result<(), String> {
+        let (name, values) = (self.name, self.defined.len());
+        match self.defined.get_mut(id as usize) {
+            None => Err(format!("defines value {id}, but the {name} has {values} values")),
+            Some(true) => Err(format!("defines value {id}, which is defined already")),
+            Some(defined) => {
+                *defined = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn read(&self, id: u32) -> Result<(), String> {
+        match self.defined.get(id as usize) {
             None => {
-                let message = format!("defines value {id}, but the graph has {count} values");
-                return Err(Error::graph(place, message));
+                let (name, values) = (self.name, self.defined.len());
+                Err(format!("reads value {id}, but the {name} has {values} values"))
             }
-            Some(true) => {
-                let message = format!("defines value {id}, which is defined already");
-                return Err(Error::graph(place, message));
+            Some(false) => Err(format!("reads value {id}, which is not defined before it")),
+            Some(true) => Ok(()),
+        }
+    }
+}
+
+/// Checks that each node defines new values, reads what is defined before it, and that its op
+/// accepts its attributes.
+fn check_nodes(scope: &mut Scope, nodes: &[Node], graph: &Graph) -> Result<(), Error> {
+    for (index, node) in nodes.iter().enumerate() {
+        let fault = |message| Error::graph(node.place(index), message);
+        if node.inputs.len().max(node.outputs.len()) > MAX_OPERANDS {
+            return Err(fault(format!("more than {MAX_OPERANDS} inputs or outputs")));
+        }
+        for &id in &node.inputs {
+            scope.read(id).map_err(fault)?;
+        }
+        for (name, attribute) in &node.attributes {
+            match attribute {
+                Attribute::Shape(dims) => check_dims(dims, graph)
+                    .map_err(|message| fault(format!("attribute `{name}`: {message}")))?,
+                Attribute::Region(region) => {
+                    for &id in &region.captures {
+                        scope.read(id).map_err(|text| fault(format!("region `{name}` {text}")))?;
+                    }
+                    check_region(node, region, graph)
+                        .map_err(|error| in_region(node, index, name, error))?;
+                }
+                _ => {}
             }
-            Some(defined) => *defined = true,
+        }
+        if !node.attributes.values().any(Attribute::is_symbolic) {
+            make(node, index, &[], &graph.symbols)?;
+        }
+        for &id in &node.outputs {
+            scope.define(id).map_err(fault)?;
         }
     }
     Ok(())
 }
 
-/// Checks that every op is known, reads what is defined before it, and accepts its attributes.
-fn check_nodes(graph: &Graph) -> Result<(), Error> {
-    let unknown: BTreeSet<&str> = graph
-        .nodes
-        .iter()
-        .map(|node| node.op.as_str())
-        .filter(|op| find_op(op).is_none())
-        .collect();
-    if !unknown.is_empty() {
-        return Err(Error::UnknownOps(unknown.into_iter().map(|op| format!("`{op}`")).collect()));
+fn check_region(node: &Node, region: &Region, graph: &Graph) -> Result<(), Error> {
+    let fault = |message| Err(Error::graph("interface", message));
+    if region.captures.len().max(region.outputs.len()) > MAX_OPERANDS {
+        return fault(format!("more than {MAX_OPERANDS} captures or outputs"));
     }
-    let mut defined_by: BTreeMap<u32, usize> = BTreeMap::new();
-    for (index, node) in graph.nodes.iter().enumerate() {
-        defined_by.extend(node.outputs.iter().map(|&id| (id, index)));
+    // What a number in the file claims must not cost more than the file is long.
+    let most = node.inputs.len() + 1;
+    if region.inputs > most {
+        let got = region.inputs;
+        return fault(format!("at most {most} inputs, one more than the node has, got {got}"));
     }
-    let values = graph.inputs.len() + graph.tensors.len() + defined_by.len();
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let fault = |message| Err(Error::graph(node_place(index, node), message));
-        if node.inputs.len().max(node.outputs.len()) > MAX_OPERANDS {
-            return fault(format!("more than {MAX_OPERANDS} inputs or outputs"));
-        }
-        for &id in &node.inputs {
-            if id as usize >= values {
-                return fault(format!("reads value {id}, but the graph has {values} values"));
-            }
-            if defined_by.get(&id).is_some_and(|&by| by >= index) {
-                return fault(format!("reads value {id}, which is not defined before it"));
-            }
-        }
-        for (name, attr) in &node.attrs {
-            match &attr.value {
-                None => return fault(format!("attribute `{name}` has no value")),
-                Some(crate::proto::attr::Value::Shape(shape)) => {
-                    if let Err(message) = check_dims(&shape.dims, graph) {
-                        return fault(format!("attribute `{name}`: {message}"));
-                    }
-                }
-                Some(_) => {}
-            }
-        }
-        if !node.attrs.values().any(is_symbolic) {
-            make_op(graph, index, &[])?;
-        }
-    }
-    match graph.outputs.iter().find(|value| value.id as usize >= values) {
+    let mut scope = Scope::new("region", region.given(), &region.nodes);
+    scope.defined[..region.given()].fill(true);
+    check_nodes(&mut scope, &region.nodes, graph)?;
+    let values = scope.defined.len();
+    match region.outputs.iter().find(|&&id| id as usize >= values) {
         None => Ok(()),
-        Some(value) => {
-            let message = format!("is value {}, but the graph has {values} values", value.id);
-            Err(Error::graph(format!("output `{}`", value.name), message))
-        }
+        Some(id) => fault(format!("value {id} is an output, but the region has {values} values")),
     }
 }
 
 /// Checks that the input shapes will give every symbol a value.
 fn check_symbols_are_bound(graph: &Graph) -> Result<(), Error> {
     let mut symbols = vec![None; graph.symbols.len()];
-    let dims = || graph.inputs.iter().flat_map(|value| &value.shape);
+    let dims = || graph.inputs.iter().flat_map(|port| &port.shape);
     while let Some(symbol) = dims().find_map(|dim| dim.unknown(&symbols)) {
         symbols[symbol as usize] = Some(1);
     }
@@ -246,25 +287,21 @@ fn check_symbols_are_bound(graph: &Graph) -> Result<(), Error> {
 }
 
 /// Infers every shape for the inputs of a test vector.
-fn check_test_shapes(graph: &Graph, index: usize, inputs: &[Fact]) -> Result<(), Error> {
+fn check_test_shapes(graph: &Graph, index: usize) -> Result<(), Error> {
     let vector = |error: Error| Error::graph(format!("test vector {index}"), error.to_string());
-    let symbols = bind(graph, inputs).map_err(vector)?;
-    let facts = infer(graph, &symbols, inputs)?.facts;
-    for (value, tensor) in graph.outputs.iter().zip(&graph.tests[index].outputs) {
-        let fact = &facts[value.id as usize];
-        if !fact.shape.iter().map(|&extent| extent as u64).eq(tensor.shape.iter().copied()) {
-            let place = format!("test vector {index}, output `{}`", value.name);
-            let message = format!("expected {fact}, got shape {:?}", tensor.shape);
+    let test = &graph.tests[index];
+    let inputs: Vec<Fact> = test.inputs.iter().map(|stored| stored.fact.clone()).collect();
+    let symbols = bind(graph, &inputs).map_err(vector)?;
+    let facts = infer(graph, &symbols, &inputs)?.facts;
+    for (port, stored) in graph.outputs.iter().zip(&test.outputs) {
+        let fact = &facts[port.id as usize];
+        if fact.shape != stored.fact.shape {
+            let place = format!("test vector {index}, output `{}`", port.name);
+            let message = format!("expected {fact}, got shape {:?}", stored.fact.shape);
             return Err(Error::graph(place, message));
         }
     }
     Ok(())
-}
-
-/// The fact of a value whose shape has no symbols.
-fn fixed_fact(value: &Value) -> Option<Fact> {
-    let shape: Option<Vec<usize>> = value.shape.iter().map(|dim| dim.eval(&[])).collect();
-    Some(Fact::new(dtype(value.dtype)?, shape?))
 }
 
 fn check_wdm(wdm: &Wdm) -> Result<(), Error> {

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use lumina_kernels::{DType, Fact, View};
+use lumina_kernels::View;
 
 use crate::container::SectionKind;
-use crate::infer::dtype;
+use crate::ir::{Stored, TestVector};
 use crate::ops::{Convert, Number, element_arms, with_element};
-use crate::proto::{TestTensor, TestVector};
 use crate::tensor::{byte_size, view};
 use crate::{Error, Model, Options, Session};
 
@@ -32,16 +31,14 @@ pub fn verify(model: &Arc<Model>, options: Options) -> Result<Vec<Comparison>, E
     let mut session = Session::new(Arc::clone(model), options)?;
     let mut comparisons = Vec::new();
     for (vector, test) in model.graph().tests.iter().enumerate() {
-        let facts: Vec<Fact> = test.inputs.iter().map(stored_fact).collect();
-        let inputs = stored(model, &test.inputs, &facts)?;
+        let inputs = stored(model, &test.inputs)?;
         let got = session.run(&inputs)?;
-        let facts: Vec<Fact> = test.outputs.iter().map(stored_fact).collect();
-        let want = stored(model, &test.outputs, &facts)?;
-        for ((value, got), want) in model.graph().outputs.iter().zip(got).zip(want) {
+        let want = stored(model, &test.outputs)?;
+        for ((port, got), want) in model.graph().outputs.iter().zip(got).zip(want) {
             let (max_abs_diff, passed) = compare(&got, &want, test)?;
             comparisons.push(Comparison {
                 vector,
-                output: value.name.clone(),
+                output: port.name.clone(),
                 max_abs_diff,
                 passed,
             });
@@ -50,22 +47,13 @@ pub fn verify(model: &Arc<Model>, options: Options) -> Result<Vec<Comparison>, E
     Ok(comparisons)
 }
 
-fn stored_fact(tensor: &TestTensor) -> Fact {
-    let shape: Vec<usize> = tensor.shape.iter().map(|&extent| extent as usize).collect();
-    Fact::new(dtype(tensor.dtype).unwrap_or(DType::F32), shape)
-}
-
-fn stored<'a>(
-    model: &'a Model,
-    tensors: &[TestTensor],
-    facts: &'a [Fact],
-) -> Result<Vec<View<'a>>, Error> {
+fn stored<'a>(model: &'a Model, tensors: &'a [Stored]) -> Result<Vec<View<'a>>, Error> {
     let meta = model.section(SectionKind::Meta);
-    let view = |(tensor, fact): (&TestTensor, &'a Fact)| {
-        let start = tensor.offset as usize;
+    let view = |Stored { fact, offset }: &'a Stored| {
+        let start = *offset as usize;
         Ok(view(fact, &meta[start..start + byte_size(fact).unwrap_or(0)])?)
     };
-    tensors.iter().zip(facts).map(view).collect()
+    tensors.iter().map(view).collect()
 }
 
 fn compare(got: &View<'_>, want: &View<'_>, test: &TestVector) -> Result<(f64, bool), Error> {

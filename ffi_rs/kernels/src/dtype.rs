@@ -218,6 +218,11 @@ macro_rules! dtypes {
                 match self { $(Self::$variant(data) => data.len(),)* }
             }
 
+            /// The elements, to be read.
+            pub fn as_data(&self) -> Data<'_> {
+                match self { $(Self::$variant(data) => Data::$variant(data),)* }
+            }
+
             /// Bytes as elements, or None where length or alignment do not fit.
             pub fn from_bytes(dtype: DType, bytes: &'a mut [u8]) -> Option<Self> {
                 match dtype { $(DType::$variant => match bytes {

@@ -1,6 +1,6 @@
 //! What an op is, and how its attributes reach it.
 
-use crate::{Error, Fact, ParFor, View, ViewMut};
+use crate::{Error, Fact, Layout, ParFor, View, ViewMut};
 
 /// One attribute of an op.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,6 +97,31 @@ pub trait Op: Sized + Send + Sync + 'static {
         false
     }
 
+    /// Where the elements of the only output lie among those of the only input, which has this
+    /// layout, so that nothing has to be moved; None where it has.
+    fn alias(&self, input: &Layout) -> Option<Layout> {
+        let _ = input;
+        None
+    }
+
+    /// Whether `run_in_place` may write the only output over input `operand`, which has its fact.
+    fn in_place(&self, inputs: &[Fact], operand: usize) -> bool {
+        let _ = (inputs, operand);
+        false
+    }
+
+    /// `run`, where `output` holds the elements of input `operand`, which is left out of `others`.
+    fn run_in_place(
+        &self,
+        operand: usize,
+        others: &[View<'_>],
+        output: &mut ViewMut<'_>,
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        let _ = (operand, others, output, pool);
+        Err(Error::invalid(Self::NAME, "no operand may be overwritten"))
+    }
+
     /// The same op with what can be done once where some operands never change (those that are
     /// `Some`), or None where nothing can. It is run on the same operands, constants included, and
     /// gives the same bits.
@@ -155,6 +180,21 @@ pub trait DynOp: Send + Sync {
     /// See [`Op::accepts_strides`].
     fn accepts_strides(&self) -> bool;
 
+    /// See [`Op::alias`].
+    fn alias(&self, input: &Layout) -> Option<Layout>;
+
+    /// See [`Op::in_place`].
+    fn in_place(&self, inputs: &[Fact], operand: usize) -> bool;
+
+    /// See [`Op::run_in_place`].
+    fn run_in_place(
+        &self,
+        operand: usize,
+        others: &[View<'_>],
+        output: &mut ViewMut<'_>,
+        pool: &dyn ParFor,
+    ) -> Result<(), Error>;
+
     /// See [`Op::prepare`].
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error>;
 
@@ -178,6 +218,24 @@ impl<O: Op> DynOp for O {
 
     fn accepts_strides(&self) -> bool {
         Op::accepts_strides(self)
+    }
+
+    fn alias(&self, input: &Layout) -> Option<Layout> {
+        Op::alias(self, input)
+    }
+
+    fn in_place(&self, inputs: &[Fact], operand: usize) -> bool {
+        Op::in_place(self, inputs, operand)
+    }
+
+    fn run_in_place(
+        &self,
+        operand: usize,
+        others: &[View<'_>],
+        output: &mut ViewMut<'_>,
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        Op::run_in_place(self, operand, others, output, pool)
     }
 
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {

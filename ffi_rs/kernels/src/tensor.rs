@@ -226,6 +226,11 @@ impl<'a> ViewMut<'a> {
         Fact::new(self.dtype(), self.shape)
     }
 
+    /// The tensor, to be read.
+    pub fn view(&self) -> View<'_> {
+        View { shape: self.shape, data: self.data.as_data(), layout: None }
+    }
+
     /// The elements, row-major.
     pub fn data_mut<T: Element>(&mut self) -> Result<&mut [T], Error> {
         let got = self.dtype();
@@ -243,7 +248,7 @@ pub fn row_major_strides(shape: &[usize]) -> Vec<isize> {
 }
 
 /// Whether these strides of a tensor that is not empty are those of row-major elements.
-fn is_row_major(shape: &[usize], strides: &[isize]) -> bool {
+pub(crate) fn is_row_major(shape: &[usize], strides: &[isize]) -> bool {
     let mut expected = 1;
     for (&extent, &stride) in shape.iter().zip(strides).rev() {
         // The stride of an axis of one element is never used.

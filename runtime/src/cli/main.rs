@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use lumina_runtime::{Error, Options};
+use lumina_runtime::{Error, Options, printable};
 
 #[derive(Parser)]
 #[command(name = "lumina", version, about = "Runs, shows and verifies .lmn files")]
@@ -73,17 +73,4 @@ fn main() -> ExitCode {
         eprintln!("error: {}", printable(&failure.to_string()));
         ExitCode::from(2)
     })
-}
-
-/// Names in a file can hold anything; a terminal should not obey them.
-fn printable(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
 }

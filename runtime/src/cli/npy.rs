@@ -1,11 +1,11 @@
 //! Tensors in NumPy's .npy files.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use lumina_runtime::{Bool, Complex32, DType, Tensor, View};
-use npyz::{AutoSerialize, Deserialize, NpyFile, Order, WriterBuilder};
+use lumina_runtime::{DType, Fact, Tensor, View};
+use npyz::{NpyHeader, Order};
 
 /// Reads a tensor, or says why not.
 pub(crate) fn read(path: &Path) -> Result<Tensor, String> {
@@ -13,69 +13,68 @@ pub(crate) fn read(path: &Path) -> Result<Tensor, String> {
     let open = || {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
-        Ok((NpyFile::new(BufReader::new(file))?, length))
+        let mut reader = BufReader::new(file);
+        Ok((NpyHeader::from_reader(&mut reader)?, reader, length))
     };
-    let (npy, length) = open().map_err(|error: io::Error| fault(error.to_string()))?;
-    let dtype = dtype_of(&npy).map_err(fault)?;
-    let bytes = npy.shape().iter().try_fold(dtype.size() as u64, |n, &e| n.checked_mul(e));
-    if bytes.is_none_or(|bytes| bytes > length) {
-        let shape = npy.shape();
-        return Err(fault(format!("truncated: {dtype} of shape {shape:?} in {length} bytes")));
-    }
-    match dtype {
-        DType::F32 => tensor(npy, |x: f32| x),
-        DType::C64 => tensor(npy, |x: Complex32| x),
-        DType::U32 => tensor(npy, |x: u32| x),
-        DType::I32 => tensor(npy, |x: i32| x),
-        DType::I8 => tensor(npy, |x: i8| x),
-        DType::Bool => tensor(npy, |x: bool| Bool::from(x)),
-        other => Err(format!("{other} is not supported")),
-    }
-    .map_err(fault)
+    let (header, reader, length) = open().map_err(|error: io::Error| fault(error.to_string()))?;
+    decode(&header, reader, length).map_err(fault)
 }
 
-fn dtype_of(npy: &NpyFile<BufReader<File>>) -> Result<DType, String> {
-    let text = npy.dtype().descr();
+/// The tensor that follows `header` in a file of `length` bytes.
+fn decode(header: &NpyHeader, mut reader: impl Read, length: u64) -> Result<Tensor, String> {
+    let text = header.dtype().descr();
     let text = text.trim_matches('\'');
-    let dtype = match text.trim_start_matches(['<', '>', '|', '=']) {
-        "f4" => DType::F32,
-        "c8" => DType::C64,
-        "u4" => DType::U32,
-        "i4" => DType::I32,
-        "i1" => DType::I8,
-        "b1" => DType::Bool,
-        _ => {
-            let known = "float32, complex64, uint32, int32, int8 and bool";
-            return Err(format!("dtype {text} is not supported, only {known}"));
-        }
+    let known = || DType::ALL.iter().filter(|&&dtype| code(dtype).is_some());
+    let unordered = text.trim_start_matches(['<', '>', '|', '=']);
+    let Some(&dtype) = known().find(|&&dtype| code(dtype).as_deref() == Some(unordered)) else {
+        let names: Vec<&str> = known().map(|dtype| dtype.numpy_name()).collect();
+        return Err(format!("dtype {text} is not supported, only {}", names.join(", ")));
     };
-    Ok(dtype)
+    let size = header.shape().iter().try_fold(dtype.size() as u64, |n, &e| n.checked_mul(e));
+    let Some(size) = size.filter(|&size| size <= length) else {
+        let shape = header.shape();
+        return Err(format!("truncated: {dtype} of shape {shape:?} in {length} bytes"));
+    };
+    let mut bytes = vec![0; size as usize];
+    reader.read_exact(&mut bytes).map_err(|error| error.to_string())?;
+    if text.starts_with('>') {
+        let is_complex = matches!(dtype, DType::C64 | DType::C128);
+        let number = if is_complex { dtype.size() / 2 } else { dtype.size() };
+        bytes.chunks_exact_mut(number).for_each(<[u8]>::reverse);
+    }
+    let shape: Vec<usize> = header.shape().iter().map(|&extent| extent as usize).collect();
+    if header.order() == Order::Fortran {
+        bytes = row_major(&shape, header.strides(), dtype.size(), &bytes);
+    }
+    Tensor::from_bytes(Fact::new(dtype, shape), &bytes).map_err(|error| error.to_string())
 }
 
-fn tensor<T, U>(npy: NpyFile<BufReader<File>>, convert: fn(T) -> U) -> Result<Tensor, String>
-where
-    T: Deserialize,
-    U: lumina_runtime::Element,
-{
-    let shape: Vec<usize> = npy.shape().iter().map(|&extent| extent as usize).collect();
-    let (order, strides) = (npy.order(), npy.strides().to_vec());
-    let data: Vec<T> = npy.into_vec().map_err(|error| error.to_string())?;
-    let data: Vec<U> = data.into_iter().map(convert).collect();
-    let data = if order == Order::Fortran { row_major(&shape, &strides, &data) } else { data };
-    Tensor::new(&shape, &data).map_err(|error| error.to_string())
+/// NumPy's code of a type without its byte order, such as "f4"; None for one that it does not have.
+fn code(dtype: DType) -> Option<String> {
+    let name = dtype.numpy_name().trim_end_matches(|character: char| character.is_ascii_digit());
+    let kind = match name {
+        "float" => 'f',
+        "complex" => 'c',
+        "int" => 'i',
+        "uint" => 'u',
+        "bool" => 'b',
+        _ => return None,
+    };
+    Some(format!("{kind}{}", dtype.size()))
 }
 
-/// The elements, which lie with these strides, in row-major order.
-fn row_major<T: Copy>(shape: &[usize], strides: &[u64], data: &[T]) -> Vec<T> {
-    let position = |index: usize| {
+/// The elements of `size` bytes, which lie with these strides, in row-major order.
+fn row_major(shape: &[usize], strides: &[u64], size: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut result = Vec::with_capacity(bytes.len());
+    for index in 0..bytes.len() / size {
         let (mut rest, mut position) = (index, 0);
         for (&extent, &stride) in shape.iter().zip(strides).rev() {
             position += rest % extent * stride as usize;
             rest /= extent;
         }
-        position
-    };
-    (0..data.len()).map(|index| data[position(index)]).collect()
+        result.extend_from_slice(&bytes[position * size..][..size]);
+    }
+    result
 }
 
 /// Writes a tensor beside `path` and renames it, so that there is a whole file or none.
@@ -94,32 +93,23 @@ fn scratch(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
 }
 
+/// Magic, version and length of the header; the text; zero or more spaces up to a multiple of 64
+/// and the end of a line; the elements.
 fn encode(path: &Path, view: &View<'_>) -> io::Result<()> {
-    match view.dtype() {
-        DType::F32 => encode_as(path, view, |x: f32| x),
-        DType::C64 => encode_as(path, view, |x: Complex32| x),
-        DType::U32 => encode_as(path, view, |x: u32| x),
-        DType::I32 => encode_as(path, view, |x: i32| x),
-        DType::I8 => encode_as(path, view, |x: i8| x),
-        DType::Bool => encode_as(path, view, |x: Bool| x.get()),
-        other => Err(io::Error::other(format!("{other} is not supported"))),
-    }
-}
-
-fn encode_as<T, U>(path: &Path, view: &View<'_>, convert: fn(T) -> U) -> io::Result<()>
-where
-    T: lumina_runtime::Element,
-    U: AutoSerialize,
-{
-    let data = view.data::<T>().map_err(io::Error::other)?;
-    let shape: Vec<u64> = view.shape().iter().map(|&extent| extent as u64).collect();
+    let code = code(view.dtype())
+        .ok_or_else(|| io::Error::other(format!(".npy files have no type {}", view.dtype())))?;
+    let order = if view.dtype().size() == 1 { '|' } else { '<' };
+    let extents: String = view.shape().iter().map(|extent| format!("{extent},")).collect();
+    let mut text =
+        format!("{{'descr': '{order}{code}', 'fortran_order': False, 'shape': ({extents}), }}");
+    let length = (10 + text.len() + 1).next_multiple_of(64) - 10;
+    text.extend(std::iter::repeat_n(' ', length - 1 - text.len()));
+    text.push('\n');
     let mut file = BufWriter::new(File::create(path)?);
-    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
-    let mut writer = options.writer(&mut file).begin_nd()?;
-    for &element in data {
-        writer.push(&convert(element))?;
-    }
-    writer.finish()?;
+    file.write_all(b"\x93NUMPY\x01\x00")?;
+    file.write_all(&(length as u16).to_le_bytes())?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(view.bytes().map_err(io::Error::other)?)?;
     file.flush()?;
     file.into_inner()?.sync_all()
 }

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lumina_runtime::proto::{Role, Value};
-use lumina_runtime::{Model, Session, Tensor, View};
+use lumina_runtime::{Model, Port, Role, Session, Tensor, View};
 use serde_json::json;
 
 use crate::{Failure, Resources, npy};
@@ -42,7 +41,7 @@ impl Arguments {
         // Reading the inputs is no part of starting.
         let reading = Instant::now();
         let inputs = self.inputs(&model)?;
-        let outputs = assign("output", &self.output, model.graph().outputs.iter())?;
+        let outputs = assign("output", &self.output, model.outputs())?;
         let reading = reading.elapsed();
         let mut session =
             Session::new(Arc::clone(&model), self.resources.options()).map_err(&fault)?;
@@ -64,13 +63,13 @@ impl Arguments {
 
     /// The inputs of the graph, in its order.
     fn inputs(&self, model: &Model) -> Result<Vec<Tensor>, Failure> {
-        let values = &model.graph().inputs;
-        let is_seed = |value: &&Value| value.role() == Role::NoiseSeed;
-        let seed = match (values.iter().find(is_seed), self.noise_seed) {
-            (Some(value), None) => {
+        let ports = model.inputs();
+        let is_seed = |port: &&Port| port.role == Role::NoiseSeed;
+        let seed = match (ports.iter().find(is_seed), self.noise_seed) {
+            (Some(port), None) => {
                 return Err(Failure::Usage(format!(
                     "the model draws noise from a key (input `{}`): pass --noise-seed N",
-                    value.name
+                    port.name
                 )));
             }
             (None, Some(_)) => {
@@ -79,12 +78,12 @@ impl Arguments {
             }
             (_, seed) => seed,
         };
-        let data = values.iter().filter(|value| !is_seed(value));
+        let data = ports.iter().filter(|port| !is_seed(port));
         let mut paths = assign("input", &self.input, data)?.into_iter();
-        values
+        ports
             .iter()
-            .map(|value| {
-                if let (Role::NoiseSeed, Some(seed)) = (value.role(), seed) {
+            .map(|port| {
+                if let (Role::NoiseSeed, Some(seed)) = (port.role, seed) {
                     let words = [(seed >> 32) as u32, seed as u32];
                     return Tensor::new(&[2], &words)
                         .map_err(|error| Failure::Usage(error.to_string()));
@@ -92,7 +91,7 @@ impl Arguments {
                 match paths.next().flatten() {
                     Some(path) => npy::read(&path).map_err(Failure::Usage),
                     None => {
-                        let name = &value.name;
+                        let name = &port.name;
                         let message =
                             format!("input `{name}` is missing: pass --input {name}=PATH");
                         Err(Failure::Usage(message))
@@ -114,14 +113,14 @@ impl Arguments {
     }
 }
 
-/// The path that `arguments` give for each of `values`. An argument is NAME=PATH, or the path alone
+/// The path that `arguments` give for each of `ports`. An argument is NAME=PATH, or the path alone
 /// where there is one value.
 fn assign<'a>(
     what: &str,
     arguments: &[String],
-    values: impl Iterator<Item = &'a Value>,
+    ports: impl IntoIterator<Item = &'a Port>,
 ) -> Result<Vec<Option<PathBuf>>, Failure> {
-    let names: Vec<&str> = values.map(|value| value.name.as_str()).collect();
+    let names: Vec<&str> = ports.into_iter().map(|port| port.name.as_str()).collect();
     let mut paths = vec![None; names.len()];
     for argument in arguments {
         let named = names.iter().enumerate().find_map(|(index, name)| {

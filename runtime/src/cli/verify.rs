@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lumina_runtime::{Comparison, Model, verify};
+use lumina_runtime::{Comparison, Model, printable, verify};
 use serde_json::json;
 
-use crate::{Failure, Resources, printable};
+use crate::{Failure, Resources};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

@@ -1,6 +1,6 @@
 //! Where the largest and the smallest element lie.
 
-use lumina_kernels::{Attrs, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, DType, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{check_axes, chunked, dtype, naturals, operands, unsupported};
 
@@ -85,7 +85,7 @@ impl Axis {
 macro_rules! searches {
     ($($(#[$doc:meta])* $name:literal $op:ident $beats:tt)+) => {$(
         $(#[$doc])*
-        pub(super) struct $op(Axis);
+        struct $op(Axis);
 
         impl Op for $op {
             const NAME: &'static str = $name;
@@ -116,7 +116,10 @@ macro_rules! searches {
                 }
             }
         }
-    )+};
+    )+
+
+    pub(super) static OPS: &[Entry] = &[$(Entry::of::<$op>()),+];
+    };
 }
 
 searches! {

@@ -1,8 +1,11 @@
 //! Ops of two operands, element by element. Shapes are equal, or one operand has rank 0.
 
-use lumina_kernels::{Attrs, Bool, Complex32, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{
+    Attrs, Bool, Complex32, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut,
+};
 
 use super::common::{CHUNK, chunked, operands, unsupported};
+use super::strided::Walk;
 
 /// The shape of the result.
 fn joint_shape<'a>(op: &'static str, a: &'a Fact, b: &'a Fact) -> Result<&'a [usize], Error> {
@@ -23,34 +26,91 @@ fn zip<A: Element, B: Element, U: Element>(
     pool: &dyn ParFor,
     f: impl Fn(A, B) -> U + Sync,
 ) -> Result<(), Error> {
-    let is_scalar = |view: &View<'_>| view.shape().is_empty();
-    let scalars = (is_scalar(&inputs[0]), is_scalar(&inputs[1]));
-    let (a, b) = (inputs[0].data::<A>()?, inputs[1].data::<B>()?);
-    let out = out.data_mut::<U>()?;
-    match scalars {
-        (true, false) => {
-            let a = a[0];
-            chunked(pool, out, CHUNK, |start, out| {
-                for (out, &b) in out.iter_mut().zip(&b[start..]) {
-                    *out = f(a, b);
+    let (a, b) = (inputs[0].strided_data::<A>()?, inputs[1].strided_data::<B>()?);
+    let walk = Walk::over(out.shape(), [(a.start, &a.strides), (b.start, &b.strides)]);
+    chunked(pool, out.data_mut::<U>()?, CHUNK, |start, out| {
+        walk.runs(start, out.len(), |done, [i, j], steps, count| {
+            let out = out[done..done + count].iter_mut();
+            match steps {
+                [1, 1] => {
+                    for ((out, &a), &b) in out.zip(&a.data[i..i + count]).zip(&b.data[j..]) {
+                        *out = f(a, b);
+                    }
                 }
-            });
-        }
-        (false, true) => {
-            let b = b[0];
-            chunked(pool, out, CHUNK, |start, out| {
-                for (out, &a) in out.iter_mut().zip(&a[start..]) {
-                    *out = f(a, b);
+                [1, 0] => {
+                    let b = b.data[j];
+                    for (out, &a) in out.zip(&a.data[i..i + count]) {
+                        *out = f(a, b);
+                    }
                 }
-            });
-        }
-        _ => chunked(pool, out, CHUNK, |start, out| {
-            for ((out, &a), &b) in out.iter_mut().zip(&a[start..]).zip(&b[start..]) {
-                *out = f(a, b);
+                [0, 1] => {
+                    let a = a.data[i];
+                    for (out, &b) in out.zip(&b.data[j..j + count]) {
+                        *out = f(a, b);
+                    }
+                }
+                _ => {
+                    let mut at = [i as isize, j as isize];
+                    for out in out {
+                        *out = f(a.data[at[0] as usize], b.data[at[1] as usize]);
+                        at = [at[0] + steps[0], at[1] + steps[1]];
+                    }
+                }
             }
-        }),
-    }
+        });
+    });
     Ok(())
+}
+
+/// `x[i] = f(x[i], other[i])`
+fn update<T: Element, V: Element>(
+    x: &mut ViewMut<'_>,
+    other: &View<'_>,
+    pool: &dyn ParFor,
+    f: impl Fn(T, V) -> T + Sync,
+) -> Result<(), Error> {
+    let other = other.strided_data::<V>()?;
+    let walk = Walk::over(x.shape(), [(other.start, &other.strides)]);
+    chunked(pool, x.data_mut::<T>()?, CHUNK, |start, x| {
+        walk.runs(start, x.len(), |done, [from], [step], count| {
+            let x = x[done..done + count].iter_mut();
+            match step {
+                0 => {
+                    let other = other.data[from];
+                    for x in x {
+                        *x = f(*x, other);
+                    }
+                }
+                1 => {
+                    for (x, &other) in x.zip(&other.data[from..from + count]) {
+                        *x = f(*x, other);
+                    }
+                }
+                _ => {
+                    let mut position = from as isize;
+                    for x in x {
+                        *x = f(*x, other.data[position as usize]);
+                        position += step;
+                    }
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+/// `zip` over operand `operand`, where U is its type.
+fn zip_in_place<A: Element, B: Element, U: Element>(
+    operand: usize,
+    other: &View<'_>,
+    out: &mut ViewMut<'_>,
+    pool: &dyn ParFor,
+    f: impl Fn(A, B) -> U + Sync,
+) -> Result<(), Error> {
+    match operand {
+        0 => update(out, other, pool, |a: A, b: B| bytemuck::cast(f(a, b))),
+        _ => update(out, other, pool, |b: B, a: A| bytemuck::cast(f(a, b))),
+    }
 }
 
 macro_rules! binary {
@@ -58,7 +118,7 @@ macro_rules! binary {
         $($a:ty, $b:ty => $to:ty: $f:expr;)+
     })+) => {$(
         $(#[$doc])*
-        pub(super) struct $op;
+        struct $op;
 
         impl Op for $op {
             const NAME: &'static str = $name;
@@ -96,8 +156,36 @@ macro_rules! binary {
                     (other, _) => Err(unsupported(Self::NAME, "operand", other)),
                 }
             }
+
+            fn accepts_strides(&self) -> bool {
+                true
+            }
+
+            fn in_place(&self, _: &[Fact], _: usize) -> bool {
+                true
+            }
+
+            fn run_in_place(
+                &self,
+                operand: usize,
+                others: &[View<'_>],
+                out: &mut ViewMut<'_>,
+                pool: &dyn ParFor,
+            ) -> Result<(), Error> {
+                let other = &others[0];
+                let dtypes = [out.dtype(), other.dtype()];
+                match (dtypes[operand], dtypes[1 - operand]) {
+                    $((<$a as Element>::DTYPE, <$b as Element>::DTYPE) => {
+                        zip_in_place::<$a, $b, $to>(operand, other, out, pool, $f)
+                    })+
+                    (other, _) => Err(unsupported(Self::NAME, "operand", other)),
+                }
+            }
         }
-    )+};
+    )+
+
+    pub(super) static OPS: &[Entry] = &[$(Entry::of::<$op>()),+];
+    };
 }
 
 binary! {

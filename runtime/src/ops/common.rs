@@ -75,15 +75,6 @@ pub(super) fn check_axes(
     Ok(())
 }
 
-/// Elements from one index of each axis to the next, row-major.
-pub(super) fn strides(shape: &[usize]) -> Vec<isize> {
-    let mut strides = vec![1; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis].max(1) as isize;
-    }
-    strides
-}
-
 /// Splits `out` into chunks of `length` and calls `task(start, chunk)` for each, on the pool
 /// where there are several.
 pub(super) fn chunked<T: Send>(
@@ -92,7 +83,16 @@ pub(super) fn chunked<T: Send>(
     length: usize,
     task: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    let length = length.max(1);
+    run_chunks(pool, out, length.max(1), &task);
+}
+
+/// [`chunked`], compiled once for each element type.
+fn run_chunks<T: Send>(
+    pool: &dyn ParFor,
+    out: &mut [T],
+    length: usize,
+    task: &(dyn Fn(usize, &mut [T]) + Sync),
+) {
     if out.len() <= length {
         if !out.is_empty() {
             task(0, out);

@@ -1,16 +1,20 @@
 //! Sums of products.
 
-use lumina_kernels::{Attrs, Complex32, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{
+    Attrs, Complex32, DType, Element, Entry, Error, Fact, Op, ParFor, Strided, View, ViewMut,
+};
 
-use super::common::{check_axes, chunked, naturals, operands, strides, unsupported};
+use super::common::{check_axes, chunked, naturals, operands, unsupported};
 use super::strided::Walk;
+
+pub(super) static OPS: &[Entry] = &[Entry::of::<DotGeneral>()];
 
 /// Products per chunk.
 const WORK: usize = 1 << 16;
 
 /// `out[batch, i, j] = sum over k of lhs[batch, i, k] * rhs[batch, j, k]`, where each of batch, i,
 /// j and k may be several axes, k in the order of the attributes.
-pub(super) struct DotGeneral {
+struct DotGeneral {
     lhs: Side,
     rhs: Side,
 }
@@ -38,14 +42,10 @@ impl Side {
         check_axes(DotGeneral::NAME, name, &axes, fact.shape.len())
     }
 
-    /// Positions of the batches, the free and the contracted elements, each from 0.
-    fn positions(&self, shape: &[usize]) -> [Vec<usize>; 3] {
-        let strides = strides(shape);
-        [&self.batch, &self.free(shape.len()), &self.contracting].map(|axes| {
-            let count: usize = axes.iter().map(|&axis| shape[axis]).product();
-            let walk = Walk::new(0, axes.iter().map(|&axis| (shape[axis], strides[axis])));
-            (0..count).map(|index| walk.position(index)).collect()
-        })
+    /// Batch, free and contracted axes of an operand, each with its extent and stride.
+    fn axes<T>(&self, x: &Strided<'_, T>) -> [Vec<(usize, isize)>; 3] {
+        [&self.batch, &self.free(x.shape.len()), &self.contracting]
+            .map(|axes| axes.iter().map(|&axis| (x.shape[axis], x.strides[axis])).collect())
     }
 }
 
@@ -91,6 +91,10 @@ impl Op for DotGeneral {
         Ok(vec![Fact::new(lhs.dtype, batch.chain(rows).chain(columns).collect::<Vec<_>>())])
     }
 
+    fn accepts_strides(&self) -> bool {
+        true
+    }
+
     fn run(
         &self,
         inputs: &[View<'_>],
@@ -111,7 +115,42 @@ impl Op for DotGeneral {
     }
 }
 
+/// The loops of one product: what of the result, of lhs and of rhs belongs together.
+struct Loops {
+    /// Over batches and rows of the result: where its factors start in lhs and in rhs.
+    rows: Walk<2>,
+    /// Over columns of the result, in rhs.
+    columns: Walk<1>,
+    /// Over products, in lhs and in rhs.
+    depth: Walk<2>,
+    /// Columns and products.
+    extents: [usize; 2],
+    /// Whether columns lie together in rhs.
+    contiguous: bool,
+}
+
 impl DotGeneral {
+    fn loops<T>(&self, lhs: &Strided<'_, T>, rhs: &Strided<'_, T>) -> Loops {
+        let [lhs_batch, rows, lhs_depth] = self.lhs.axes(lhs);
+        let [rhs_batch, columns, rhs_depth] = self.rhs.axes(rhs);
+        let both = |(&(extent, left), &(_, right)): (&(usize, isize), &(usize, isize))| {
+            (extent, [left, right])
+        };
+        let batch = lhs_batch.iter().zip(&rhs_batch).map(both);
+        let extent = |axes: &[(usize, isize)]| axes.iter().map(|&(extent, _)| extent).product();
+        Loops {
+            rows: Walk::new(
+                [lhs.start, rhs.start],
+                batch.chain(rows.iter().map(|&(extent, left)| (extent, [left, 0]))),
+            ),
+            columns: Walk::new([0], columns.iter().map(|&(extent, right)| (extent, [right]))),
+            depth: Walk::new([0, 0], lhs_depth.iter().zip(&rhs_depth).map(both)),
+            extents: [extent(&columns), extent(&lhs_depth)],
+            contiguous: columns.last().is_none_or(|&(_, stride)| stride == 1),
+        }
+    }
+
+    /// Every element of the result is one sum from zero, its products in order.
     fn multiply<T: Element>(
         &self,
         inputs: &[View<'_>],
@@ -120,40 +159,60 @@ impl DotGeneral {
         zero: T,
         add_product: impl Fn(T, T, T) -> T + Sync,
     ) -> Result<(), Error> {
-        let [lhs_batch, rows, lhs_depth] = self.lhs.positions(inputs[0].shape());
-        let [rhs_batch, columns, rhs_depth] = self.rhs.positions(inputs[1].shape());
-        let (lhs, rhs) = (inputs[0].data::<T>()?, inputs[1].data::<T>()?);
-        let width = columns.len();
-        let contiguous = columns.iter().enumerate().all(|(index, &column)| index == column);
-        let length = (WORK / (width * lhs_depth.len()).max(1)).max(1) * width;
-        chunked(pool, out.data_mut::<T>()?, length, |start, out| {
-            for (row, out) in (start / width..).zip(out.chunks_mut(width)) {
-                let batch = row / rows.len();
-                // Without depth there is no element to start from.
-                if lhs_depth.is_empty() {
-                    out.fill(zero);
-                    continue;
-                }
-                let lhs = &lhs[lhs_batch[batch] + rows[row % rows.len()]..];
-                let rhs = &rhs[rhs_batch[batch]..];
-                if contiguous {
-                    // A row of the result at a time, which stays in the cache.
-                    out.fill(zero);
-                    for (&a, &b) in lhs_depth.iter().zip(&rhs_depth) {
-                        let a = lhs[a];
-                        for (sum, &b) in out.iter_mut().zip(&rhs[b..b + width]) {
+        let (lhs, rhs) = (inputs[0].strided_data::<T>()?, inputs[1].strided_data::<T>()?);
+        let Loops { rows, columns, depth, extents: [width, length], contiguous } =
+            self.loops(&lhs, &rhs);
+        // Of a reversed axis, the offset is before the start.
+        let at = |start: usize, offset: usize, step: isize, index: usize| {
+            start.wrapping_add(offset).wrapping_add_signed(step * index as isize)
+        };
+        // A row of the result at a time, which stays in the cache.
+        let by_row = |left: usize, right: usize, out: &mut [T]| {
+            out.fill(zero);
+            depth.runs(0, length, |_, from, steps, count| {
+                for index in 0..count {
+                    let a = lhs.data[at(left, from[0], steps[0], index)];
+                    let right = at(right, from[1], steps[1], index);
+                    columns.runs(0, width, |done, [column], [step], count| {
+                        let out = out[done..done + count].iter_mut();
+                        for (column_index, sum) in out.enumerate() {
+                            let b = rhs.data[at(right, column, step, column_index)];
                             *sum = add_product(*sum, a, b);
                         }
-                    }
-                } else {
-                    for (out, &column) in out.iter_mut().zip(&columns) {
-                        let rhs = &rhs[column..];
-                        let products = lhs_depth.iter().zip(&rhs_depth);
-                        *out =
-                            products.fold(zero, |sum, (&a, &b)| add_product(sum, lhs[a], rhs[b]));
+                    });
+                }
+            });
+        };
+        let by_element = |left: usize, right: usize, out: &mut [T]| {
+            columns.runs(0, width, |done, [column], [step], count| {
+                for (index, out) in out[done..done + count].iter_mut().enumerate() {
+                    let right = at(right, column, step, index);
+                    let mut sum = zero;
+                    depth.runs(0, length, |_, from, steps, count| {
+                        for index in 0..count {
+                            let a = lhs.data[at(left, from[0], steps[0], index)];
+                            let b = rhs.data[at(right, from[1], steps[1], index)];
+                            sum = add_product(sum, a, b);
+                        }
+                    });
+                    *out = sum;
+                }
+            });
+        };
+        let rows_per_chunk = (WORK / (width * length).max(1)).max(1);
+        chunked(pool, out.data_mut::<T>()?, rows_per_chunk * width, |start, out| {
+            let count = out.len() / width;
+            rows.runs(start / width, count, |done, from, steps, count| {
+                for index in 0..count {
+                    let out = &mut out[(done + index) * width..][..width];
+                    let left = at(from[0], 0, steps[0], index);
+                    let right = at(from[1], 0, steps[1], index);
+                    match contiguous {
+                        true => by_row(left, right, out),
+                        false => by_element(left, right, out),
                     }
                 }
-            }
+            });
         });
         Ok(())
     }

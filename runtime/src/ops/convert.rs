@@ -1,15 +1,17 @@
 //! Conversion of the element type.
 
 use lumina_kernels::{
-    Attrs, Bool, Complex32, Complex64, DType, Element, Error, Fact, Op, ParFor, View, ViewMut,
-    bf16, f16,
+    Attrs, Bool, Complex32, Complex64, DType, Element, Entry, Error, Fact, Op, ParFor, View,
+    ViewMut, bf16, f16,
 };
 
 use super::common::{CHUNK, chunked, dtype, element_arms, operands, with_element};
 
+pub(super) static OPS: &[Entry] = &[Entry::of::<ConvertElementType>()];
+
 /// As XLA: a float that does not fit an integer saturates, NaN becomes 0, integers wrap, and
 /// what is not zero is true.
-pub(super) struct ConvertElementType {
+struct ConvertElementType {
     to: DType,
 }
 
@@ -37,15 +39,22 @@ impl Op for ConvertElementType {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        with_element!(inputs[0].dtype(), T => with_element!(self.to, U => {
-            let x = inputs[0].data::<T>()?;
+        let (from, x) = (inputs[0].dtype(), inputs[0].bytes()?);
+        with_element!(self.to, U => {
+            // The loop alone is compiled for each pair of types.
+            let convert: fn(&[u8], &mut [U]) = with_element!(from, T => convert::<T, U>);
             chunked(pool, outputs[0].data_mut::<U>()?, CHUNK, |start, out| {
-                for (out, &x) in out.iter_mut().zip(&x[start..]) {
-                    *out = U::from_number(x.number());
-                }
+                convert(&x[start * from.size()..][..out.len() * from.size()], out);
             });
             Ok(())
-        }))
+        })
+    }
+}
+
+/// `out[i] = x[i]`, where `x` are the bytes of elements of type T.
+fn convert<T: Convert, U: Convert>(x: &[u8], out: &mut [U]) {
+    for (out, &x) in out.iter_mut().zip(bytemuck::cast_slice::<u8, T>(x)) {
+        *out = U::from_number(x.number());
     }
 }
 

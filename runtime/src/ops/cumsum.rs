@@ -1,11 +1,13 @@
 //! Running sums.
 
-use lumina_kernels::{Attrs, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, DType, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{CHUNK, check_axes, chunked, natural, operands, unsupported};
 
+pub(super) static OPS: &[Entry] = &[Entry::of::<Cumsum>()];
+
 /// `out[..., i, ...] = x[..., 0, ...] + ... + x[..., i, ...]`; `reverse` sums from the end.
-pub(super) struct Cumsum {
+struct Cumsum {
     axis: usize,
     reverse: bool,
 }

@@ -1,15 +1,19 @@
 //! Ops that put tensors of any type together, take them apart, or put a rim around them.
 
-use lumina_kernels::{Attrs, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{
+    Attrs, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut, row_major_strides,
+};
 
 use super::common::{
-    CHUNK, check_axes, chunked, element_arms, natural, naturals, operands, refuse, strides,
-    with_element,
+    CHUNK, check_axes, chunked, element_arms, natural, naturals, operands, refuse, with_element,
 };
-use super::strided::Walk;
+use super::strided::copy_layout;
+
+pub(super) static OPS: &[Entry] =
+    &[Entry::of::<Concatenate>(), Entry::of::<Split>(), Entry::of::<Pad>()];
 
 /// The operands one after the other along the axis `dimension`.
-pub(super) struct Concatenate {
+struct Concatenate {
     dimension: usize,
 }
 
@@ -85,7 +89,7 @@ impl Concatenate {
 }
 
 /// Pieces of `sizes` along `axis`, one output each.
-pub(super) struct Split {
+struct Split {
     sizes: Vec<usize>,
     axis: usize,
 }
@@ -122,23 +126,29 @@ impl Op for Split {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        let strides = strides(inputs[0].shape());
-        let mut base = 0;
-        for (out, &size) in outputs.iter_mut().zip(&self.sizes) {
-            if !out.shape().contains(&0) {
-                let axes = out.shape().iter().copied().zip(strides.iter().copied());
-                Walk::new(base, axes).copy(&inputs[0], out, pool)?;
+        with_element!(inputs[0].dtype(), T => {
+            let x = inputs[0].strided_data::<T>()?;
+            let (mut starts, mut limits) = (vec![0; x.shape.len()], x.shape.to_vec());
+            let steps = vec![1; x.shape.len()];
+            for (out, &size) in outputs.iter_mut().zip(&self.sizes) {
+                limits[self.axis] = starts[self.axis] + size;
+                let piece = x.layout().sliced(&starts, &limits, &steps);
+                copy_layout(x.data, &piece, out, pool)?;
+                starts[self.axis] += size;
             }
-            base += size * strides[self.axis] as usize;
-        }
-        Ok(())
+            Ok(())
+        })
+    }
+
+    fn accepts_strides(&self) -> bool {
+        true
     }
 }
 
 /// The operand with `interior` elements of padding between its own, `low` before and `high` after
 /// them on each axis; negative numbers of them cut off. The padding is the second operand, of
 /// rank 0.
-pub(super) struct Pad {
+struct Pad {
     low: Vec<i64>,
     high: Vec<i64>,
     interior: Vec<usize>,
@@ -202,7 +212,7 @@ impl Pad {
     ) -> Result<(), Error> {
         let (x, padding) = (inputs[0].data::<T>()?, inputs[1].data::<T>()?[0]);
         let shape = out.shape();
-        let strides = strides(inputs[0].shape());
+        let strides = row_major_strides(inputs[0].shape());
         // Where along each axis the element at an index comes from, unless it is padding.
         let source = |axis: usize, index: usize| {
             let own = index as i128 - i128::from(self.low[axis]);

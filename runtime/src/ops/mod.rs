@@ -1,4 +1,5 @@
-//! The graph ops: JAX primitives by name and meaning. One list registers them.
+//! The graph ops: JAX primitives by name and meaning. One file for each family of them, whose ops
+//! its `OPS` lists; one list of families.
 
 mod argmax;
 mod binary;
@@ -7,7 +8,9 @@ mod contraction;
 mod convert;
 mod cumsum;
 mod join;
+mod power;
 mod reduce;
+mod round;
 mod select;
 mod shape;
 mod source;
@@ -18,27 +21,26 @@ mod unary;
 pub(crate) use common::{element_arms, with_element};
 pub(crate) use convert::{Convert, Number};
 use lumina_kernels::Entry;
+pub(crate) use strided::copy;
 
-macro_rules! entries {
-    ($($module:ident: $($op:ident)+;)+) => {
-        /// The ops of this crate; those of the kernels are beside them in a graph.
-        pub(crate) static OPS: &[Entry] = &[$($(Entry::of::<$module::$op>()),+),+];
-    };
-}
+static FAMILIES: &[&[Entry]] = &[
+    argmax::OPS,
+    binary::OPS,
+    contraction::OPS,
+    convert::OPS,
+    cumsum::OPS,
+    join::OPS,
+    power::OPS,
+    reduce::OPS,
+    round::OPS,
+    select::OPS,
+    shape::OPS,
+    source::OPS,
+    threefry::OPS,
+    unary::OPS,
+];
 
-entries! {
-    unary: Exp Exp2 Log Log1p Expm1 Tanh Logistic Erf Erfc Sin Cos Tan Sqrt Rsqrt Cbrt Floor Ceil
-        Round Neg Abs Sign Square IntegerPow IsFinite Not Copy;
-    binary: Add Sub Mul Div Rem Max Min Pow Atan2 And Or Xor ShiftLeft ShiftRightLogical
-        ShiftRightArithmetic Eq Ne Lt Le Gt Ge;
-    select: SelectN Clamp;
-    convert: ConvertElementType;
-    reduce: ReduceSum ReduceProd ReduceMax ReduceMin ReduceAnd ReduceOr;
-    argmax: Argmax Argmin;
-    cumsum: Cumsum;
-    contraction: DotGeneral;
-    shape: BroadcastInDim Reshape Transpose Slice Squeeze Rev;
-    join: Concatenate Split Pad;
-    source: Iota DimAsValue;
-    threefry: FoldIn Split;
+/// The ops of this crate; those of the kernels are beside them in a graph.
+pub(crate) fn entries() -> impl Iterator<Item = &'static Entry> {
+    FAMILIES.iter().copied().flatten()
 }

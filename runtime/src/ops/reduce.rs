@@ -1,9 +1,11 @@
 //! Ops that combine the elements along some axes.
 
-use lumina_kernels::{Attrs, Bool, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{
+    Attrs, Bool, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut, row_major_strides,
+};
 
 use super::binary::{max, min};
-use super::common::{check_axes, chunked, naturals, operands, strides, unsupported};
+use super::common::{check_axes, chunked, naturals, operands, unsupported};
 use super::strided::Walk;
 
 /// Elements read per chunk.
@@ -11,28 +13,32 @@ const WORK: usize = 1 << 14;
 /// Partial results of a contiguous run, so that it can use vector instructions.
 const LANES: usize = 16;
 
-/// The shape without `axes`, and the walks over the kept and over the reduced axes.
+/// The walks over the kept and over the reduced axes.
 struct Partition {
-    kept_shape: Vec<usize>,
-    kept: Walk,
-    reduced: Walk,
+    kept: Walk<1>,
+    reduced: Walk<1>,
     reduced_count: usize,
 }
 
 impl Partition {
     fn new(shape: &[usize], axes: &[usize]) -> Self {
-        let strides = strides(shape);
+        let strides = row_major_strides(shape);
         let side = |reduced: bool| {
             let axes = (0..shape.len()).filter(move |axis| axes.contains(axis) == reduced);
-            axes.map(|axis| (shape[axis], strides[axis]))
+            axes.map(|axis| (shape[axis], [strides[axis]]))
         };
         Self {
-            kept_shape: side(false).map(|(extent, _)| extent).collect(),
-            kept: Walk::new(0, side(false)),
-            reduced: Walk::new(0, side(true)),
+            kept: Walk::new([0], side(false)),
+            reduced: Walk::new([0], side(true)),
             reduced_count: side(true).map(|(extent, _)| extent).product(),
         }
     }
+}
+
+/// The shape without `axes`.
+fn kept_shape(shape: &[usize], axes: &[usize]) -> Vec<usize> {
+    let kept = (0..shape.len()).filter(|axis| !axes.contains(axis));
+    kept.map(|axis| shape[axis]).collect()
 }
 
 /// `out[kept] = combine over reduced of x[kept, reduced]`, from `initial`.
@@ -55,13 +61,13 @@ fn reduce<T: Element>(
             }
             let base = parts.kept.position(index);
             let mut result = initial;
-            parts.reduced.runs(0, parts.reduced_count, |_, from, stride, count| {
+            parts.reduced.runs(0, parts.reduced_count, |_, [from], [step], count| {
                 let from = base + from;
-                if stride == 1 {
+                if step == 1 {
                     let run = fold_contiguous(&x[from..from + count], initial, &combine);
                     result = combine(result, run);
                 } else {
-                    let strided = x[from..].iter().step_by(stride.unsigned_abs().max(1));
+                    let strided = x[from..].iter().step_by(step.unsigned_abs().max(1));
                     result = strided.take(count).fold(result, |a, &b| combine(a, b));
                 }
             });
@@ -88,7 +94,7 @@ macro_rules! reductions {
         $($ty:ty: $initial:expr, $combine:expr;)+
     })+) => {$(
         $(#[$doc])*
-        pub(super) struct $op {
+        struct $op {
             axes: Vec<usize>,
         }
 
@@ -107,7 +113,7 @@ macro_rules! reductions {
                     $(<$ty as Element>::DTYPE => {})+
                     other => return Err(unsupported(Self::NAME, "operand", other)),
                 }
-                Ok(vec![Fact::new(x.dtype, Partition::new(&x.shape, &self.axes).kept_shape)])
+                Ok(vec![Fact::new(x.dtype, kept_shape(&x.shape, &self.axes))])
             }
 
             fn run(
@@ -125,7 +131,10 @@ macro_rules! reductions {
                 }
             }
         }
-    )+};
+    )+
+
+    pub(super) static OPS: &[Entry] = &[$(Entry::of::<$op>()),+];
+    };
 }
 
 reductions! {

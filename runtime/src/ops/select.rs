@@ -1,13 +1,15 @@
 //! Choosing and limiting elements.
 
-use lumina_kernels::{Attrs, Bool, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, Bool, DType, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::binary;
 use super::common::{CHUNK, chunked, element_arms, operands, unsupported, with_element};
 
+pub(super) static OPS: &[Entry] = &[Entry::of::<SelectN>(), Entry::of::<Clamp>()];
+
 /// `out[i] = cases[which[i]][i]`; `which` is bool for two cases, else i32 and limited to the
 /// number of cases; its shape is that of the cases, or rank 0.
-pub(super) struct SelectN;
+struct SelectN;
 
 impl Op for SelectN {
     const NAME: &'static str = "select_n";
@@ -77,7 +79,7 @@ fn select<T: Element>(
 
 /// `min(max(low, x), high)` of (low, x, high); NaN where any is. The limits have the shape of x,
 /// or rank 0.
-pub(super) struct Clamp;
+struct Clamp;
 
 impl Op for Clamp {
     const NAME: &'static str = "clamp";

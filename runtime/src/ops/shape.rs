@@ -1,19 +1,60 @@
 //! Ops that read one operand of any type in another order.
 
-use lumina_kernels::{Attrs, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, Entry, Error, Fact, Layout, Op, ParFor, View, ViewMut};
 
-use super::common::{check_axes, naturals, operands, refuse, strides};
-use super::strided::Walk;
+use super::common::{check_axes, element_arms, naturals, operands, refuse, with_element};
+use super::strided::copy_layout;
 
-/// The whole of a tensor, in order.
-fn copy(x: &View<'_>, out: &mut ViewMut<'_>, pool: &dyn ParFor) -> Result<(), Error> {
-    let count = x.shape().iter().product();
-    Walk::new(0, [(count, 1)]).copy(x, out, pool)
+pub(super) static OPS: &[Entry] = &[
+    Entry::of::<BroadcastInDim>(),
+    Entry::of::<Reshape>(),
+    Entry::of::<Transpose>(),
+    Entry::of::<Slice>(),
+    Entry::of::<Squeeze>(),
+    Entry::of::<Rev>(),
+    Entry::of::<Copy>(),
+];
+
+/// The methods of an [`Op`] whose result is its operand in another layout: a view of it, but where
+/// the result must be of its own.
+macro_rules! relayout {
+    ($layout:expr) => {
+        fn alias(&self, input: &Layout) -> Option<Layout> {
+            ($layout)(self, input)
+        }
+
+        fn accepts_strides(&self) -> bool {
+            true
+        }
+
+        fn run(
+            &self,
+            inputs: &[View<'_>],
+            outputs: &mut [ViewMut<'_>],
+            pool: &dyn ParFor,
+        ) -> Result<(), Error> {
+            copy_relaid(self, &inputs[0], &mut outputs[0], pool)
+        }
+    };
+}
+
+/// The operand as `op` lays it out, row-major.
+fn copy_relaid(
+    op: &impl Op,
+    x: &View<'_>,
+    out: &mut ViewMut<'_>,
+    pool: &dyn ParFor,
+) -> Result<(), Error> {
+    with_element!(x.dtype(), T => {
+        let x = x.strided_data::<T>()?;
+        let layout = x.layout();
+        copy_layout(x.data, &op.alias(&layout).unwrap_or(layout), out, pool)
+    })
 }
 
 /// Axis i of the operand becomes axis `broadcast_dimensions[i]` of `shape`; extents of 1, and axes
 /// that no operand axis became, repeat.
-pub(super) struct BroadcastInDim {
+struct BroadcastInDim {
     shape: Vec<usize>,
     dimensions: Vec<usize>,
 }
@@ -47,25 +88,11 @@ impl Op for BroadcastInDim {
         Ok(vec![Fact::new(x.dtype, self.shape.as_slice())])
     }
 
-    fn run(
-        &self,
-        inputs: &[View<'_>],
-        outputs: &mut [ViewMut<'_>],
-        pool: &dyn ParFor,
-    ) -> Result<(), Error> {
-        let x = &inputs[0];
-        let mut result: Vec<(usize, isize)> = self.shape.iter().map(|&e| (e, 0)).collect();
-        for (axis, stride) in strides(x.shape()).into_iter().enumerate() {
-            if x.shape()[axis] != 1 {
-                result[self.dimensions[axis]].1 = stride;
-            }
-        }
-        Walk::new(0, result).copy(x, &mut outputs[0], pool)
-    }
+    relayout!(|op: &Self, x: &Layout| Some(x.broadcast(&op.shape, &op.dimensions)));
 }
 
 /// The same elements, row-major, in another shape.
-pub(super) struct Reshape {
+struct Reshape {
     shape: Vec<usize>,
 }
 
@@ -90,18 +117,11 @@ impl Op for Reshape {
         Ok(vec![Fact::new(x.dtype, self.shape.as_slice())])
     }
 
-    fn run(
-        &self,
-        inputs: &[View<'_>],
-        outputs: &mut [ViewMut<'_>],
-        pool: &dyn ParFor,
-    ) -> Result<(), Error> {
-        copy(&inputs[0], &mut outputs[0], pool)
-    }
+    relayout!(|op: &Self, x: &Layout| x.reshaped(&op.shape));
 }
 
 /// Drops axes of extent 1.
-pub(super) struct Squeeze {
+struct Squeeze {
     dimensions: Vec<usize>,
 }
 
@@ -124,18 +144,11 @@ impl Op for Squeeze {
         Ok(vec![Fact::new(x.dtype, kept.map(|axis| x.shape[axis]).collect::<Vec<_>>())])
     }
 
-    fn run(
-        &self,
-        inputs: &[View<'_>],
-        outputs: &mut [ViewMut<'_>],
-        pool: &dyn ParFor,
-    ) -> Result<(), Error> {
-        copy(&inputs[0], &mut outputs[0], pool)
-    }
+    relayout!(|op: &Self, x: &Layout| Some(x.squeezed(&op.dimensions)));
 }
 
 /// Axis i of the result is axis `permutation[i]` of the operand.
-pub(super) struct Transpose {
+struct Transpose {
     permutation: Vec<usize>,
 }
 
@@ -159,20 +172,11 @@ impl Op for Transpose {
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
-    fn run(
-        &self,
-        inputs: &[View<'_>],
-        outputs: &mut [ViewMut<'_>],
-        pool: &dyn ParFor,
-    ) -> Result<(), Error> {
-        let (shape, strides) = (inputs[0].shape(), strides(inputs[0].shape()));
-        let axes = self.permutation.iter().map(|&axis| (shape[axis], strides[axis]));
-        Walk::new(0, axes).copy(&inputs[0], &mut outputs[0], pool)
-    }
+    relayout!(|op: &Self, x: &Layout| Some(x.transposed(&op.permutation)));
 }
 
 /// Every `strides[i]`-th index from `start_indices[i]` to below `limit_indices[i]`.
-pub(super) struct Slice {
+struct Slice {
     starts: Vec<usize>,
     limits: Vec<usize>,
     steps: Vec<usize>,
@@ -210,30 +214,11 @@ impl Op for Slice {
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
-    fn run(
-        &self,
-        inputs: &[View<'_>],
-        outputs: &mut [ViewMut<'_>],
-        pool: &dyn ParFor,
-    ) -> Result<(), Error> {
-        if outputs[0].shape().contains(&0) {
-            return Ok(());
-        }
-        let strides = strides(inputs[0].shape());
-        let base: usize =
-            self.starts.iter().zip(&strides).map(|(&start, &s)| start * s as usize).sum();
-        let axes = outputs[0].shape().iter().zip(&strides).zip(&self.steps);
-        // A step beyond the only index of an axis is never taken, however long it is.
-        let axes = axes.map(|((&extent, &stride), &step)| match extent {
-            1 => (1, 0),
-            _ => (extent, stride * step as isize),
-        });
-        Walk::new(base, axes).copy(&inputs[0], &mut outputs[0], pool)
-    }
+    relayout!(|op: &Self, x: &Layout| Some(x.sliced(&op.starts, &op.limits, &op.steps)));
 }
 
 /// The axes `dimensions` in reverse order.
-pub(super) struct Rev {
+struct Rev {
     dimensions: Vec<usize>,
 }
 
@@ -251,22 +236,23 @@ impl Op for Rev {
         Ok(vec![x.clone()])
     }
 
-    fn run(
-        &self,
-        inputs: &[View<'_>],
-        outputs: &mut [ViewMut<'_>],
-        pool: &dyn ParFor,
-    ) -> Result<(), Error> {
-        let (shape, mut strides) = (inputs[0].shape(), strides(inputs[0].shape()));
-        if shape.contains(&0) {
-            return Ok(());
-        }
-        let mut base = 0;
-        for &axis in &self.dimensions {
-            base += (shape[axis] - 1) * strides[axis] as usize;
-            strides[axis] = -strides[axis];
-        }
-        let axes = shape.iter().copied().zip(strides);
-        Walk::new(base, axes).copy(&inputs[0], &mut outputs[0], pool)
+    relayout!(|op: &Self, x: &Layout| Some(x.reversed(&op.dimensions)));
+}
+
+/// The operand.
+struct Copy;
+
+impl Op for Copy {
+    const NAME: &'static str = "copy";
+
+    fn from_attrs(_: &dyn Attrs) -> Result<Self, Error> {
+        Ok(Self)
     }
+
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
+        let [x] = operands(Self::NAME, inputs)?;
+        Ok(vec![x.clone()])
+    }
+
+    relayout!(|_: &Self, x: &Layout| Some(x.clone()));
 }

@@ -1,11 +1,13 @@
 //! Ops without operands.
 
-use lumina_kernels::{Attrs, DType, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, DType, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{CHUNK, chunked, dtype, natural, naturals, operands, unsupported};
 
+pub(super) static OPS: &[Entry] = &[Entry::of::<Iota>(), Entry::of::<DimAsValue>()];
+
 /// The index along `dimension` of each element.
-pub(super) struct Iota {
+struct Iota {
     dtype: DType,
     shape: Vec<usize>,
     dimension: usize,
@@ -71,7 +73,7 @@ impl Iota {
 }
 
 /// An extent of the inputs, as a number.
-pub(super) struct DimAsValue {
+struct DimAsValue {
     value: i32,
 }
 

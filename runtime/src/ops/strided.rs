@@ -1,108 +1,149 @@
-//! Copies with a stride per axis: broadcasting, transposing, slicing and reversing are all
-//! `out[i, j, ...] = source[base + i*stride_0 + j*stride_1 + ...]`.
+//! Loops over operands of any layout, in the row-major order of a shape: broadcasting, transposing,
+//! slicing and reversing are all `out[i, j, ...] = x[start + i*stride_0 + j*stride_1 + ...]`.
 
-use lumina_kernels::{Element, Error, ParFor, View, ViewMut};
+use lumina_kernels::{Element, Error, Layout, ParFor, View, ViewMut};
 
 use super::common::{CHUNK, chunked, element_arms, with_element};
+use crate::tensor::MAX_RANK;
 
-/// Positions in a source, in the row-major order of the axes.
+/// Positions in `N` buffers, in the row-major order of the axes.
 #[derive(Debug)]
-pub(super) struct Walk {
-    base: usize,
-    /// Extent, and elements from one index to the next. Never empty.
-    axes: Vec<(usize, isize)>,
+pub(super) struct Walk<const N: usize> {
+    starts: [isize; N],
+    /// Extent, and elements of each buffer from one index to the next. Never empty.
+    axes: Vec<(usize, [isize; N])>,
 }
 
-impl Walk {
-    /// Of these extents and strides, from `base` on. Every position must lie in the source.
-    pub(super) fn new(base: usize, axes: impl IntoIterator<Item = (usize, isize)>) -> Self {
-        let mut merged: Vec<(usize, isize)> = Vec::new();
-        for (extent, stride) in axes {
+impl<const N: usize> Walk<N> {
+    /// Of these extents and strides, from `starts` on. Every position must lie in its buffer.
+    pub(super) fn new(
+        starts: [usize; N],
+        axes: impl IntoIterator<Item = (usize, [isize; N])>,
+    ) -> Self {
+        let mut merged: Vec<(usize, [isize; N])> = Vec::new();
+        for (extent, steps) in axes {
             match merged.last_mut() {
                 _ if extent == 1 => {}
                 // Two axes that are walked as one.
-                Some((outer, outer_stride)) if *outer_stride == stride * extent as isize => {
+                Some((outer, outer_steps))
+                    if *outer_steps == steps.map(|step| step.wrapping_mul(extent as isize)) =>
+                {
                     *outer *= extent;
-                    *outer_stride = stride;
+                    *outer_steps = steps;
                 }
-                _ => merged.push((extent, stride)),
+                _ => merged.push((extent, steps)),
             }
         }
         if merged.is_empty() {
-            merged.push((1, 0));
+            merged.push((1, [0; N]));
         }
-        Self { base, axes: merged }
+        Self { starts: starts.map(|start| start as isize), axes: merged }
     }
 
-    /// Calls `piece(positions before it, first position, stride, count)` for the runs of positions
-    /// from the `start`-th on, `count` in all.
+    /// Over `shape`, of operands of these starts and strides, which have that shape or rank 0.
+    pub(super) fn over(shape: &[usize], operands: [(usize, &[isize]); N]) -> Self {
+        let axes = shape.iter().enumerate().map(|(axis, &extent)| {
+            // An operand of rank 0 stands for every element.
+            let step = |(_, strides): (usize, &[isize])| strides.get(axis).copied().unwrap_or(0);
+            (extent, operands.map(step))
+        });
+        Self::new(operands.map(|(start, _)| start), axes)
+    }
+
+    /// Calls `piece(positions before it, first position in each buffer, steps, count)` for the runs
+    /// of positions from the `first`-th on, `count` in all.
     #[inline]
     pub(super) fn runs(
         &self,
-        start: usize,
+        first: usize,
         count: usize,
-        mut piece: impl FnMut(usize, usize, isize, usize),
+        mut piece: impl FnMut(usize, [usize; N], [isize; N], usize),
     ) {
-        let Some((&(inner, stride), outer)) = self.axes.split_last() else { return };
+        let Some((&(inner, steps), outer)) = self.axes.split_last() else { return };
+        if count == 0 {
+            return;
+        }
+        let mut column = first % inner;
+        let mut rest = first / inner;
+        let mut row = self.starts;
+        let mut index = [0; MAX_RANK];
+        for (axis, &(extent, steps)) in outer.iter().enumerate().rev() {
+            index[axis] = rest % extent;
+            rest /= extent;
+            advance(&mut row, steps, index[axis] as isize);
+        }
         let mut done = 0;
         while done < count {
-            let index = start + done;
-            let (mut rest, column) = (index / inner, index % inner);
-            let mut offset = self.base as isize + column as isize * stride;
-            for &(extent, stride) in outer.iter().rev() {
-                offset += (rest % extent) as isize * stride;
-                rest /= extent;
-            }
             let run = (inner - column).min(count - done);
-            piece(done, offset as usize, stride, run);
+            let mut from = row;
+            advance(&mut from, steps, column as isize);
+            piece(done, from.map(|position| position as usize), steps, run);
             done += run;
+            column = 0;
+            for (axis, &(extent, steps)) in outer.iter().enumerate().rev() {
+                index[axis] += 1;
+                if index[axis] < extent {
+                    advance(&mut row, steps, 1);
+                    break;
+                }
+                index[axis] = 0;
+                advance(&mut row, steps, 1 - extent as isize);
+            }
         }
     }
+}
 
+#[inline]
+fn advance<const N: usize>(positions: &mut [isize; N], steps: [isize; N], count: isize) {
+    for (position, step) in positions.iter_mut().zip(steps) {
+        *position += step * count;
+    }
+}
+
+impl Walk<1> {
     /// The `index`-th position.
     #[inline]
     pub(super) fn position(&self, index: usize) -> usize {
-        let (mut rest, mut offset) = (index, self.base as isize);
-        for &(extent, stride) in self.axes.iter().rev() {
-            offset += (rest % extent) as isize * stride;
+        let (mut rest, mut position) = (index, self.starts[0]);
+        for &(extent, [step]) in self.axes.iter().rev() {
+            position += (rest % extent) as isize * step;
             rest /= extent;
         }
-        offset as usize
+        position as usize
     }
+}
 
-    /// Copies what the walk visits to `out`.
-    pub(super) fn copy(
-        &self,
-        source: &View<'_>,
-        out: &mut ViewMut<'_>,
-        pool: &dyn ParFor,
-    ) -> Result<(), Error> {
-        with_element!(source.dtype(), T => self.copy_elements::<T>(source, out, pool))
-    }
+/// The elements of `x`, row-major.
+pub(crate) fn copy(x: &View<'_>, out: &mut ViewMut<'_>, pool: &dyn ParFor) -> Result<(), Error> {
+    with_element!(x.dtype(), T => {
+        let x = x.strided_data::<T>()?;
+        copy_layout(x.data, &x.layout(), out, pool)
+    })
+}
 
-    fn copy_elements<T: Element>(
-        &self,
-        source: &View<'_>,
-        out: &mut ViewMut<'_>,
-        pool: &dyn ParFor,
-    ) -> Result<(), Error> {
-        let source = source.data::<T>()?;
-        chunked(pool, out.data_mut::<T>()?, CHUNK, |start, out| {
-            self.runs(start, out.len(), |done, from, stride, count| {
-                let out = &mut out[done..done + count];
-                match stride {
-                    1 => out.copy_from_slice(&source[from..from + count]),
-                    0 => out.fill(source[from]),
-                    _ => {
-                        let mut position = from as isize;
-                        for out in out {
-                            *out = source[position as usize];
-                            position += stride;
-                        }
+/// The elements of `x` that `layout` says, row-major.
+pub(super) fn copy_layout<T: Element>(
+    x: &[T],
+    layout: &Layout,
+    out: &mut ViewMut<'_>,
+    pool: &dyn ParFor,
+) -> Result<(), Error> {
+    let walk = Walk::over(layout.shape(), [(layout.start(), layout.strides())]);
+    chunked(pool, out.data_mut::<T>()?, CHUNK, |start, out| {
+        walk.runs(start, out.len(), |done, [from], [step], count| {
+            let out = &mut out[done..done + count];
+            match step {
+                1 => out.copy_from_slice(&x[from..from + count]),
+                0 => out.fill(x[from]),
+                _ => {
+                    let mut position = from as isize;
+                    for out in out {
+                        *out = x[position as usize];
+                        position += step;
                     }
                 }
-            });
+            }
         });
-        Ok(())
-    }
+    });
+    Ok(())
 }

@@ -1,9 +1,11 @@
 //! Derivation of random keys, exactly as `jax.random` derives threefry keys. A key is u32[2],
 //! high word first.
 
-use lumina_kernels::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, DType, Entry, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{natural, operands};
+
+pub(super) static OPS: &[Entry] = &[Entry::of::<FoldIn>(), Entry::of::<Split>()];
 
 /// Threefry-2x32 with 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 fn threefry2x32(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
@@ -34,7 +36,7 @@ fn key_of(view: &View<'_>) -> Result<[u32; 2], Error> {
 }
 
 /// `jax.random.fold_in(key, data)`: key u32[2], data u32[] -> u32[2].
-pub(super) struct FoldIn;
+struct FoldIn;
 
 impl Op for FoldIn {
     const NAME: &'static str = "threefry_fold_in";
@@ -65,7 +67,7 @@ impl Op for FoldIn {
 }
 
 /// `jax.random.split(key, num)` as jax_threefry_partitionable has it: u32[2] -> u32[num,2].
-pub(super) struct Split {
+struct Split {
     num: usize,
 }
 

@@ -1,20 +1,49 @@
 //! Ops that map each element of one operand.
 
-use lumina_kernels::{Attrs, Bool, Complex32, Element, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{
+    Attrs, Bool, Complex32, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut,
+};
 
 use super::common::{CHUNK, chunked, operands, unsupported};
+use super::strided::Walk;
 
 /// `out[i] = f(x[i])`
-fn map<T: Element, U: Element>(
+pub(super) fn map<T: Element, U: Element>(
     x: &View<'_>,
     out: &mut ViewMut<'_>,
     pool: &dyn ParFor,
     f: impl Fn(T) -> U + Sync,
 ) -> Result<(), Error> {
-    let x = x.data::<T>()?;
+    let x = x.strided_data::<T>()?;
+    let walk = Walk::over(out.shape(), [(x.start, &x.strides)]);
     chunked(pool, out.data_mut::<U>()?, CHUNK, |start, out| {
-        for (out, &x) in out.iter_mut().zip(&x[start..]) {
-            *out = f(x);
+        walk.runs(start, out.len(), |done, [from], [step], count| {
+            let out = &mut out[done..done + count];
+            if step == 1 {
+                for (out, &x) in out.iter_mut().zip(&x.data[from..from + count]) {
+                    *out = f(x);
+                }
+            } else {
+                let mut position = from as isize;
+                for out in out {
+                    *out = f(x.data[position as usize]);
+                    position += step;
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+/// `x[i] = f(x[i])`, where U is T.
+pub(super) fn map_in_place<T: Element, U: Element>(
+    x: &mut ViewMut<'_>,
+    pool: &dyn ParFor,
+    f: impl Fn(T) -> U + Sync,
+) -> Result<(), Error> {
+    chunked(pool, x.data_mut::<T>()?, CHUNK, |_, x| {
+        for x in x {
+            *x = bytemuck::cast(f(*x));
         }
     });
     Ok(())
@@ -46,13 +75,36 @@ macro_rules! mapped {
                 other => Err(unsupported(Self::NAME, "operand", other)),
             }
         }
+
+        fn accepts_strides(&self) -> bool {
+            true
+        }
+
+        fn in_place(&self, _: &[Fact], _: usize) -> bool {
+            true
+        }
+
+        fn run_in_place(
+            &self,
+            _: usize,
+            _: &[View<'_>],
+            x: &mut ViewMut<'_>,
+            pool: &dyn ParFor,
+        ) -> Result<(), Error> {
+            match x.dtype() {
+                $(<$from as Element>::DTYPE => map_in_place::<$from, $to>(x, pool, $f(self)),)+
+                #[allow(unreachable_patterns)]
+                other => Err(unsupported(Self::NAME, "operand", other)),
+            }
+        }
     };
 }
+pub(super) use mapped;
 
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:literal $op:ident { $($from:ty => $to:ty: $f:expr;)+ })+) => {$(
         $(#[$doc])*
-        pub(super) struct $op;
+        struct $op;
 
         impl Op for $op {
             const NAME: &'static str = $name;
@@ -63,7 +115,10 @@ macro_rules! unary {
 
             mapped! { $($from => $to: |_: &Self| $f;)+ }
         }
-    )+};
+    )+
+
+    pub(super) static OPS: &[Entry] = &[$(Entry::of::<$op>()),+];
+    };
 }
 
 unary! {
@@ -114,104 +169,4 @@ unary! {
         i32 => i32: |x: i32| !x;
         i8 => i8: |x: i8| !x;
     }
-    "copy" Copy {
-        f32 => f32: |x| x;
-        Complex32 => Complex32: |x| x;
-        u32 => u32: |x| x;
-        i32 => i32: |x| x;
-        i8 => i8: |x| x;
-        Bool => Bool: |x| x;
-    }
-}
-
-/// To the nearest integer; `rounding_method` says where halves go: 0 away from zero, 1 to even.
-pub(super) struct Round {
-    to_even: bool,
-}
-
-impl Op for Round {
-    const NAME: &'static str = "round";
-
-    fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
-        match attrs.int(Self::NAME, "rounding_method")? {
-            0 => Ok(Self { to_even: false }),
-            1 => Ok(Self { to_even: true }),
-            other => Err(Error::invalid(
-                Self::NAME,
-                format!("attribute `rounding_method` must be 0 or 1, got {other}"),
-            )),
-        }
-    }
-
-    mapped! {
-        f32 => f32: |op: &Self| {
-            let to_even = op.to_even;
-            move |x: f32| if to_even { x.round_ties_even() } else { x.round() }
-        };
-    }
-}
-
-/// x^y for a fixed integer y, by repeated multiplication as in JAX.
-pub(super) struct IntegerPow {
-    y: i32,
-}
-
-impl Op for IntegerPow {
-    const NAME: &'static str = "integer_pow";
-
-    fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
-        let y = attrs.int(Self::NAME, "y")?;
-        let range = "attribute `y` must fit 32 bits, got";
-        i32::try_from(y)
-            .map(|y| Self { y })
-            .map_err(|_| Error::invalid(Self::NAME, format!("{range} {y}")))
-    }
-
-    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
-        let [x] = operands(Self::NAME, inputs)?;
-        match x.dtype {
-            f32::DTYPE => {}
-            u32::DTYPE | i32::DTYPE | i8::DTYPE if self.y >= 0 => {}
-            u32::DTYPE | i32::DTYPE | i8::DTYPE => {
-                let message = format!("attribute `y` must not be negative for {x}, got {}", self.y);
-                return Err(Error::invalid(Self::NAME, message));
-            }
-            other => return Err(unsupported(Self::NAME, "operand", other)),
-        }
-        Ok(vec![x.clone()])
-    }
-
-    fn run(
-        &self,
-        inputs: &[View<'_>],
-        outputs: &mut [ViewMut<'_>],
-        pool: &dyn ParFor,
-    ) -> Result<(), Error> {
-        let (x, out) = (&inputs[0], &mut outputs[0]);
-        let power = self.y.unsigned_abs();
-        match x.dtype() {
-            f32::DTYPE if self.y < 0 => {
-                map(x, out, pool, |x: f32| 1.0 / raise(x, power, 1.0, |a, b| a * b))
-            }
-            f32::DTYPE => map(x, out, pool, |x: f32| raise(x, power, 1.0, |a, b| a * b)),
-            u32::DTYPE => map(x, out, pool, |x: u32| raise(x, power, 1, u32::wrapping_mul)),
-            i32::DTYPE => map(x, out, pool, |x: i32| raise(x, power, 1, i32::wrapping_mul)),
-            _ => map(x, out, pool, |x: i8| raise(x, power, 1, i8::wrapping_mul)),
-        }
-    }
-}
-
-/// Squares for each bit of the power, and multiplies those that it has.
-fn raise<T: std::marker::Copy>(x: T, mut power: u32, one: T, multiply: impl Fn(T, T) -> T) -> T {
-    let (mut square, mut result) = (x, None);
-    while power > 0 {
-        if power & 1 == 1 {
-            result = Some(result.map_or(square, |result| multiply(result, square)));
-        }
-        power >>= 1;
-        if power > 0 {
-            square = multiply(square, square);
-        }
-    }
-    result.unwrap_or(one)
 }

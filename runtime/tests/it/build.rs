@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lumina_runtime::proto::{
+use lumina_runtime::{DType, Error, Fact, Model, Options, Session, Tensor, View};
+use prost::Message;
+
+use super::proto::{
     self, Attr, Dim, Factor, Graph, Integers, Node, Shape, Term, TestTensor, TestVector, Value,
     attr,
 };
-use lumina_runtime::{DType, Error, Fact, Model, Options, Session, Tensor, View};
-use prost::Message;
 
 pub(crate) const GRAPH: u32 = 1;
 pub(crate) const WEIGHTS: u32 = 2;
@@ -27,7 +28,7 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn new() -> Self {
-        let graph = Graph { producer: "test".into(), opset: 1, ..Graph::default() };
+        let graph = Graph { producer: "test".into(), opset: 2, ..Graph::default() };
         Self { graph, ..Self::default() }
     }
 
@@ -174,8 +175,8 @@ pub(crate) fn value(id: u32, name: &str, dtype: DType, shape: &[Dim]) -> Value {
     Value { id, name: name.into(), dtype: dtype_number(dtype), shape: shape.to_vec(), role: 0 }
 }
 
-pub(crate) fn dtype_number(dtype: DType) -> i32 {
-    dtype.file_number() as i32
+pub(crate) fn dtype_number(dtype: DType) -> u32 {
+    dtype.file_number()
 }
 
 /// The offset of the tensor, 64-byte aligned, in what it was appended to.
@@ -268,7 +269,7 @@ pub(crate) fn u32s(shape: &[usize], data: &[u32]) -> Tensor {
 
 /// Truth values.
 pub(crate) fn bools(shape: &[usize], data: &[u8]) -> Tensor {
-    Tensor::new(shape, data).unwrap()
+    Tensor::from_bytes(Fact::new(DType::Bool, shape), data).unwrap()
 }
 
 /// A file of one node, whose inputs are those of the graph and whose outputs have these facts.

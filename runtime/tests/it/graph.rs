@@ -1,6 +1,6 @@
 //! Faults of the graph, each on its own in an otherwise right file.
 
-use lumina_runtime::proto::{Crosstalk, Quantization, Role, Wdm};
+use crate::proto::{Crosstalk, Quantization, Role, Wdm};
 use lumina_runtime::{DType, Fact};
 
 use crate::build::*;
@@ -33,8 +33,8 @@ fn the_right_file_loads() {
 
 #[test]
 fn op_set() {
-    assert_eq!(after(|f| f.graph.opset = 0), "`opset`: must be from 1 to 1, got 0");
-    assert_eq!(after(|f| f.graph.opset = 2), "`opset`: must be from 1 to 1, got 2");
+    assert_eq!(after(|f| f.graph.opset = 0), "`opset`: must be from 1 to 2, got 0");
+    assert_eq!(after(|f| f.graph.opset = 3), "`opset`: must be from 1 to 2, got 3");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn noise_seeds() {
 
 #[test]
 fn tensors() {
-    assert_eq!(after(|f| f.graph.tensors[0].dtype = 7), "tensor 1 `w`: unknown dtype 7");
+    assert_eq!(after(|f| f.graph.tensors[0].dtype = 99), "tensor 1 `w`: unknown dtype 99");
     assert_eq!(
         after(|f| f.graph.tensors[0].offset = 4),
         "tensor 1 `w`: `offset` must be a multiple of 64, got 4"
@@ -300,9 +300,8 @@ fn shapes_that_do_not_fit() {
 
 #[test]
 fn test_vectors() {
-    let change = |change: fn(&mut lumina_runtime::proto::TestVector)| {
-        after(|f| change(&mut f.graph.tests[0]))
-    };
+    let change =
+        |change: fn(&mut crate::proto::TestVector)| after(|f| change(&mut f.graph.tests[0]));
     assert_eq!(change(|test| test.inputs.clear()), "test vector 0: expected 1 inputs, got 0");
     assert_eq!(change(|test| test.outputs.clear()), "test vector 0: expected 1 outputs, got 0");
     assert_eq!(

@@ -11,5 +11,9 @@ mod ops;
 mod ops_float;
 mod ops_shape;
 mod optical;
+#[path = "../../src/decode/proto.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
+mod proto;
 mod session;
 mod verify;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lumina_runtime::proto::Role;
+use crate::proto::Role;
 use lumina_runtime::{DType, Fact, Model, Options, Session, Tensor, verify};
 
 use crate::build::*;
@@ -230,6 +230,6 @@ fn empty_results_take_no_work() {
     assert_eq!(run("dot_general", &attrs, &operands, &[result]).len(), 1);
 }
 
-fn longs(values: &[usize]) -> lumina_runtime::proto::Attr {
+fn longs(values: &[usize]) -> crate::proto::Attr {
     ints(&values.iter().map(|&value| value as i64).collect::<Vec<_>>())
 }

@@ -102,9 +102,9 @@ fn conversions() {
         "node 0 (`convert_element_type`): convert_element_type: a c64 operand cannot become f32"
     );
     assert_eq!(
-        refusal(op, &to("f16"), &[complex.view().fact()]),
+        refusal(op, &to("f8"), &[complex.view().fact()]),
         "node 0 (`convert_element_type`): convert_element_type: attribute `new_dtype` must be one \
-         of f32, c64, u32, i32, i8, bool, got `f16`"
+         of f32, f64, f16, bf16, c64, c128, i8, u8, i16, i32, i64, u32, bool, got `f8`"
     );
 }
 
@@ -189,7 +189,7 @@ fn dot<'a>(
     rhs: &[i64],
     lhs_batch: &[i64],
     rhs_batch: &[i64],
-) -> [(&'a str, lumina_runtime::proto::Attr); 4] {
+) -> [(&'a str, crate::proto::Attr); 4] {
     [
         ("lhs_contracting", ints(lhs)),
         ("rhs_contracting", ints(rhs)),

@@ -32,7 +32,7 @@ fn at(shape: &[usize], index: &[usize]) -> i32 {
     index.iter().zip(shape).fold(0, |position, (&i, &extent)| position * extent + i) as i32
 }
 
-fn longs(values: &[usize]) -> lumina_runtime::proto::Attr {
+fn longs(values: &[usize]) -> crate::proto::Attr {
     ints(&values.iter().map(|&value| value as i64).collect::<Vec<_>>())
 }
 

@@ -6,6 +6,7 @@ use lumina_runtime::{DType, Fact, Options, Session, Tensor, View};
 use proptest::prelude::*;
 
 use crate::build::*;
+use crate::proto::Attr;
 
 /// out = tanh(x · w + b), x f32[batch,3], w f32[3,4].
 fn layer() -> File {
@@ -77,7 +78,7 @@ fn inputs_that_do_not_fit() {
 }
 
 /// A graph whose only work is to bind: the inputs have these shapes, the output is `2*n*m`.
-fn binder(shapes: &[&[lumina_runtime::proto::Dim]]) -> File {
+fn binder(shapes: &[&[crate::proto::Dim]]) -> File {
     let mut file = File::new();
     file.graph.symbols = vec!["n".into(), "m".into()];
     for (index, dims) in shapes.iter().enumerate() {
@@ -199,16 +200,18 @@ fn tensors_check_their_length() {
     assert!(Tensor::new(&[usize::MAX, usize::MAX], &[0f32; 1]).is_err());
 }
 
-/// A random graph of elementwise nodes; all values, or only the last, are outputs.
+/// A random graph of elementwise nodes and views; all values, or only the last, are outputs.
 fn random_graph(choices: &[(u8, [usize; 2])], all: bool) -> File {
     let mut file = File::new();
     let mut ids = vec![file.input("x", DType::F32, &fixed(&[33]))];
     for (op, reads) in choices {
         let [a, b] = reads.map(|read| ids[read % ids.len()]);
-        let id = match op % 3 {
+        let id = match op % 5 {
             0 => file.node("add", &[a, b], &[]),
             1 => file.node("sub", &[a, b], &[]),
-            _ => file.node("tanh", &[a], &[]),
+            2 => file.node("tanh", &[a], &[]),
+            3 => file.node("rev", &[a], &[("dimensions", ints(&[0]))]),
+            _ => file.node("reshape", &[a], &[("new_sizes", ints(&[33]))]),
         };
         ids.push(id);
     }
@@ -233,6 +236,139 @@ proptest! {
         let got = shared.run(&[x.view()]).unwrap();
         same("shared", &got[0], expected.last().unwrap());
     }
+}
+
+/// The attributes of a view of a tensor of this shape, and the shape of the view.
+fn view_of(choice: u8, shape: &[usize]) -> (&'static str, Vec<(&'static str, Attr)>, Vec<usize>) {
+    let rank = shape.len();
+    let ints = |values: &[usize]| ints(&values.iter().map(|&v| v as i64).collect::<Vec<_>>());
+    match choice % 5 {
+        0 => {
+            let permutation: Vec<usize> = (0..rank).rev().collect();
+            let result = shape.iter().rev().copied().collect();
+            ("transpose", vec![("permutation", ints(&permutation))], result)
+        }
+        1 => ("rev", vec![("dimensions", ints(&[rank - 1]))], shape.to_vec()),
+        2 => {
+            let (mut starts, mut steps) = (vec![0; rank], vec![1; rank]);
+            (starts[0], steps[0]) = (usize::from(shape[0] > 1), 2);
+            let attrs = vec![
+                ("start_indices", ints(&starts)),
+                ("limit_indices", ints(shape)),
+                ("strides", ints(&steps)),
+            ];
+            let mut result = shape.to_vec();
+            result[0] = (shape[0] - starts[0]).div_ceil(2);
+            ("slice", attrs, result)
+        }
+        3 => {
+            let count = shape.iter().product();
+            ("reshape", vec![("new_sizes", ints(&[count, 1]))], vec![count, 1])
+        }
+        _ => {
+            let result = [&[2], &shape[..rank.min(3)]].concat();
+            let dimensions: Vec<usize> = (1..result.len()).collect();
+            let attrs = vec![("shape", ints(&result)), ("broadcast_dimensions", ints(&dimensions))];
+            ("broadcast_in_dim", if rank > 3 { return view_of(1, shape) } else { attrs }, result)
+        }
+    }
+}
+
+proptest! {
+    /// Views of views, read by ops that take any layout and by one that does not, against each op
+    /// on its own.
+    #[test]
+    fn views_of_views_are_what_copies_of_copies_are(
+        choices in proptest::collection::vec(any::<u8>(), 1..8),
+    ) {
+        let mut shape = vec![3, 4, 2];
+        let numbers: Vec<f32> = (0..24).map(|n| n as f32).collect();
+        let mut expected = f32s(&shape, &numbers);
+        let mut file = File::new();
+        let x = file.input("x", DType::F32, &fixed(&shape));
+        let mut id = x;
+        for choice in choices {
+            let (op, attrs, result) = view_of(choice, &shape);
+            expected = run(op, &attrs, &[&expected], &[Fact::new(DType::F32, &result[..])])
+                .remove(0);
+            id = file.node(op, &[id], &attrs);
+            shape = result;
+        }
+        let cumsum = [("axis", int(0)), ("reverse", flag(false))];
+        let negated = file.node("neg", &[id], &[]);
+        let difference = file.node("sub", &[negated, id], &[]);
+        let sums = file.node("cumsum", &[id], &cumsum);
+        for (name, id) in [("view", id), ("difference", difference), ("sums", sums)] {
+            file.output(id, name, DType::F32, &fixed(&shape));
+        }
+        let mut session = session(&file, 1);
+        let x = f32s(&[3, 4, 2], &numbers);
+        let got = session.run(&[x.view()]).unwrap();
+        same("view", &got[0], &expected.view());
+        let fact = [expected.view().fact()];
+        let negated = run("neg", &[], &[&expected], &fact).remove(0);
+        let difference = run("sub", &[], &[&negated, &expected], &fact).remove(0);
+        same("difference", &got[1], &difference.view());
+        let sums = run("cumsum", &cumsum, &[&expected], &fact).remove(0);
+        same("sums", &got[2], &sums.view());
+    }
+}
+
+/// Bytes of the buffers that a file of fixed shapes needs.
+fn needed(file: &File, inputs: &[&Tensor]) -> u64 {
+    let options = Options { threads: 1, memory_limit: 0 };
+    let mut session = Session::new(Arc::new(file.load().unwrap()), options).unwrap();
+    let views: Vec<View<'_>> = inputs.iter().map(|tensor| tensor.view()).collect();
+    match session.run(&views) {
+        Ok(_) => 0,
+        Err(error) => error.to_string().split(' ').nth(4).unwrap().parse().unwrap(),
+    }
+}
+
+#[test]
+fn views_take_no_memory() {
+    let mut file = File::new();
+    let x = file.input("x", DType::F32, &fixed(&[10, 20]));
+    let w = file.tensor("w", &f32s(&[20], &[1.0; 20]));
+    let turned = file.node("transpose", &[x], &[("permutation", ints(&[1, 0]))]);
+    let attrs = [("shape", ints(&[20, 10])), ("broadcast_dimensions", ints(&[0]))];
+    let wide = file.node("broadcast_in_dim", &[w], &attrs);
+    let sum = file.node("add", &[turned, wide], &[]);
+    file.output(sum, "sum", DType::F32, &fixed(&[20, 10]));
+    assert_eq!(needed(&file, &[&f32s(&[10, 20], &[0.0; 200])]), 800);
+    // An output is row-major, so it is a copy here, but for parts that lie together.
+    file.output(turned, "turned", DType::F32, &fixed(&[20, 10]));
+    let attrs = [
+        ("start_indices", ints(&[3, 0])),
+        ("limit_indices", ints(&[5, 20])),
+        ("strides", ints(&[1, 1])),
+    ];
+    let rows = file.node("slice", &[x], &attrs);
+    file.output(rows, "rows", DType::F32, &fixed(&[2, 20]));
+    assert_eq!(needed(&file, &[&f32s(&[10, 20], &[0.0; 200])]), 1600);
+}
+
+#[test]
+fn results_are_written_over_operands_that_die() {
+    let mut file = File::new();
+    let x = file.input("x", DType::F32, &fixed(&[100]));
+    let a = file.node("exp", &[x], &[]);
+    let b = file.node("sin", &[a], &[]);
+    let c = file.node("sub", &[x, b], &[]);
+    let d = file.node("mul", &[c, c], &[]);
+    file.output(d, "d", DType::F32, &fixed(&[100]));
+    let numbers: Vec<f32> = (0..100).map(|n| n as f32 / 50.0).collect();
+    let input = f32s(&[100], &numbers);
+    // One for all but the square, which reads its operand twice.
+    assert_eq!(needed(&file, &[&input]), 800);
+    let expected: Vec<f32> = numbers.iter().map(|x| x - x.exp().sin()).map(|c| c * c).collect();
+    let mut session = session(&file, 1);
+    let got = session.run(&[input.view()]).unwrap();
+    assert_eq!(got[0].data::<f32>().unwrap(), expected);
+    // The input is the caller's, and what is an output stays.
+    assert_eq!(input.view().data::<f32>().unwrap(), numbers);
+    file.output(a, "a", DType::F32, &fixed(&[100]));
+    assert_eq!(needed(&file, &[&input]), 1200);
 }
 
 #[test]

@@ -2,7 +2,25 @@
 
 use std::fmt;
 
-use crate::proto::{Dim, Term};
+/// A sum of terms: 3, batch, 2*batch + 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dim {
+    pub(crate) terms: Vec<Term>,
+}
+
+/// An integer times a product of symbol powers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Term {
+    pub(crate) coefficient: i64,
+    pub(crate) factors: Vec<Factor>,
+}
+
+/// A power of a symbol, which is an index into the names of the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Factor {
+    pub(crate) symbol: u32,
+    pub(crate) power: u32,
+}
 
 /// Largest power of a symbol in a term.
 pub(crate) const MAX_POWER: u32 = 8;
@@ -23,6 +41,11 @@ pub(crate) enum Solution {
 }
 
 impl Dim {
+    /// Whether a symbol is in it.
+    pub(crate) fn is_symbolic(&self) -> bool {
+        self.terms.iter().any(|term| !term.factors.is_empty())
+    }
+
     /// The extent, where every symbol in it is known and it is an extent.
     pub(crate) fn eval(&self, symbols: &[Option<usize>]) -> Option<usize> {
         let sum = self.terms.iter().try_fold(0i128, |sum, term| {
@@ -52,7 +75,7 @@ impl Dim {
     /// What it tells about the symbols that this extent is `got`.
     pub(crate) fn solve(&self, got: usize, symbols: &[Option<usize>]) -> Solution {
         let Some(symbol) = self.unknown(symbols) else {
-            let open = |f: &crate::proto::Factor| symbols.get(f.symbol as usize) == Some(&None);
+            let open = |f: &Factor| symbols.get(f.symbol as usize) == Some(&None);
             let open = self.terms.iter().any(|term| term.factors.iter().any(open));
             return if open { Solution::Open } else { Solution::Known };
         };
@@ -85,7 +108,7 @@ impl Dim {
     }
 
     /// The polynomial in words: `2*batch + 1`.
-    pub fn display<'a>(&'a self, symbols: &'a [String]) -> impl fmt::Display + 'a {
+    pub(crate) fn display<'a>(&'a self, symbols: &'a [String]) -> impl fmt::Display + 'a {
         Words { dim: self, symbols }
     }
 }

@@ -58,8 +58,8 @@ pub struct Value {
     /// Path of the argument or result: "x", "args[0]['image']".
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    #[prost(enumeration = "DType", tag = "3")]
-    pub dtype: i32,
+    #[prost(uint32, tag = "3")]
+    pub dtype: u32,
     #[prost(message, repeated, tag = "4")]
     pub shape: ::prost::alloc::vec::Vec<Dim>,
     /// What the value means beyond its type.
@@ -73,8 +73,8 @@ pub struct Tensor {
     /// Path in the parameters: "params['Dense_0']['kernel']"; empty for a folded constant.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    #[prost(enumeration = "DType", tag = "3")]
-    pub dtype: i32,
+    #[prost(uint32, tag = "3")]
+    pub dtype: u32,
     #[prost(uint64, repeated, tag = "4")]
     pub shape: ::prost::alloc::vec::Vec<u64>,
     /// Byte offset within the WEIGHTS section, a multiple of 64.
@@ -121,7 +121,7 @@ pub struct Node {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Attr {
-    #[prost(oneof = "attr::Value", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "attr::Value", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub value: ::core::option::Option<attr::Value>,
 }
 /// Nested message and enum types in `Attr`.
@@ -141,7 +141,27 @@ pub mod attr {
         /// A shape, whose extents may be symbolic; the op sees integers.
         #[prost(message, tag = "6")]
         Shape(super::Shape),
+        /// What the op repeats or chooses. A file with one is of format 1.1.
+        #[prost(message, tag = "7")]
+        Region(super::Region),
     }
+}
+/// Nodes of their own scope. Values have the ids 0, 1, ...: first the captures, then the inputs, then
+/// what the nodes define.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Region {
+    /// Values of the enclosing scope, defined before the node, that this one reads.
+    #[prost(uint32, repeated, tag = "1")]
+    pub captures: ::prost::alloc::vec::Vec<u32>,
+    /// Number of values that the op gives it.
+    #[prost(uint32, tag = "2")]
+    pub inputs: u32,
+    /// In topological order; each reads only ids defined before it.
+    #[prost(message, repeated, tag = "3")]
+    pub nodes: ::prost::alloc::vec::Vec<Node>,
+    /// What the op gets from it.
+    #[prost(uint32, repeated, tag = "4")]
+    pub outputs: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Integers {
@@ -168,8 +188,8 @@ pub struct TestVector {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TestTensor {
-    #[prost(enumeration = "DType", tag = "1")]
-    pub dtype: i32,
+    #[prost(uint32, tag = "1")]
+    pub dtype: u32,
     #[prost(uint64, repeated, tag = "2")]
     pub shape: ::prost::alloc::vec::Vec<u64>,
     /// Byte offset within the META section, a multiple of 64.
@@ -200,6 +220,7 @@ pub struct Crosstalk {
     #[prost(double, tag = "5")]
     pub reference_temperature_k: f64,
 }
+/// Numbers of the element types in `dtype` fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum DType {

@@ -10,31 +10,35 @@ const MAX_BYTES: usize = 64 << 20;
 /// Messages of a graph, itself included: some 100,000 nodes.
 const MAX_MESSAGES: usize = 1 << 20;
 
+/// Regions in regions, at most.
+const MAX_DEPTH: usize = 8;
+
 /// A message of the schema, by the fields of it that are messages.
 struct Message {
     children: &'static [(u32, &'static Message)],
 }
 
-const LEAF: &Message = &Message { children: &[] };
-const TERM: &Message = &Message { children: &[(2, LEAF)] };
-const DIM: &Message = &Message { children: &[(1, TERM)] };
-const VALUE: &Message = &Message { children: &[(4, DIM)] };
-const TENSOR: &Message = &Message { children: &[(6, LEAF)] };
-const SHAPE: &Message = &Message { children: &[(1, DIM)] };
-const ATTR: &Message = &Message { children: &[(5, LEAF), (6, SHAPE)] };
-const ATTR_ENTRY: &Message = &Message { children: &[(2, ATTR)] };
-const NODE: &Message = &Message { children: &[(4, ATTR_ENTRY)] };
-const TEST: &Message = &Message { children: &[(1, LEAF), (2, LEAF)] };
-const GRAPH: &Message = &Message {
+static LEAF: Message = Message { children: &[] };
+static TERM: Message = Message { children: &[(2, &LEAF)] };
+static DIM: Message = Message { children: &[(1, &TERM)] };
+static VALUE: Message = Message { children: &[(4, &DIM)] };
+static TENSOR: Message = Message { children: &[(6, &LEAF)] };
+static SHAPE: Message = Message { children: &[(1, &DIM)] };
+static REGION: Message = Message { children: &[(3, &NODE)] };
+static ATTR: Message = Message { children: &[(5, &LEAF), (6, &SHAPE), (7, &REGION)] };
+static ATTR_ENTRY: Message = Message { children: &[(2, &ATTR)] };
+static NODE: Message = Message { children: &[(4, &ATTR_ENTRY)] };
+static TEST: Message = Message { children: &[(1, &LEAF), (2, &LEAF)] };
+static GRAPH: Message = Message {
     children: &[
-        (3, LEAF),
-        (4, VALUE),
-        (5, TENSOR),
-        (6, NODE),
-        (7, VALUE),
-        (8, TEST),
-        (9, LEAF),
-        (10, LEAF),
+        (3, &LEAF),
+        (4, &VALUE),
+        (5, &TENSOR),
+        (6, &NODE),
+        (7, &VALUE),
+        (8, &TEST),
+        (9, &LEAF),
+        (10, &LEAF),
     ],
 };
 
@@ -45,21 +49,36 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), Error> {
         return Err(Error::Decode(message));
     }
     let mut left = MAX_MESSAGES;
-    if count(bytes, GRAPH, &mut left) == Err(TooMany) {
-        return Err(Error::Decode(format!("more than {MAX_MESSAGES} messages")));
+    match count(bytes, &GRAPH, &mut left, MAX_DEPTH) {
+        Ok(()) => Ok(()),
+        Err(Excess::Messages) => Err(Error::Decode(format!("more than {MAX_MESSAGES} messages"))),
+        Err(Excess::Depth) => {
+            Err(Error::Decode(format!("regions are nested more than {MAX_DEPTH} deep")))
+        }
     }
-    Ok(())
 }
 
-#[derive(PartialEq, Eq)]
-struct TooMany;
+enum Excess {
+    Messages,
+    Depth,
+}
 
-fn count(mut bytes: &[u8], message: &Message, left: &mut usize) -> Result<(), TooMany> {
-    *left = left.checked_sub(1).ok_or(TooMany)?;
+fn count(
+    mut bytes: &[u8],
+    message: &'static Message,
+    left: &mut usize,
+    depth: usize,
+) -> Result<(), Excess> {
+    *left = left.checked_sub(1).ok_or(Excess::Messages)?;
+    let depth = if std::ptr::eq(message, &REGION) {
+        depth.checked_sub(1).ok_or(Excess::Depth)?
+    } else {
+        depth
+    };
     while let Some((field, payload)) = next_field(&mut bytes) {
         let child = message.children.iter().find(|(number, _)| *number == field);
         if let (Some((_, child)), Some(payload)) = (child, payload) {
-            count(payload, child, left)?;
+            count(payload, child, left, depth)?;
         }
     }
     Ok(())
@@ -106,7 +125,19 @@ mod tests {
         let schema = include_str!("proto.rs");
         let fields =
             schema.matches("prost(message,").count() + schema.matches("prost(btree_map").count();
-        let messages = [TERM, DIM, VALUE, TENSOR, SHAPE, ATTR, ATTR_ENTRY, NODE, TEST, GRAPH];
+        let messages = [
+            &TERM,
+            &DIM,
+            &VALUE,
+            &TENSOR,
+            &SHAPE,
+            &REGION,
+            &ATTR,
+            &ATTR_ENTRY,
+            &NODE,
+            &TEST,
+            &GRAPH,
+        ];
         let counted: usize = messages.iter().map(|message| message.children.len()).sum();
         // Beside them count the value of a map entry and the strings of `symbols`.
         assert_eq!(counted, fields + 2);

@@ -1,0 +1,170 @@
+//! Runs the steps of a plan.
+
+use lumina_kernels::{Fact, RayonPool, View, ViewMut};
+
+use crate::Error;
+use crate::bytes::AlignedBytes;
+use crate::control::Regions;
+use crate::ir::{Node, Region, in_region};
+use crate::ops::copy;
+use crate::plan::{Block, Place, Root, Step, Work};
+use crate::tensor::{byte_size, view_mut};
+
+/// What every block of a run has in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Machine<'a> {
+    pub(crate) weights: &'a [u8],
+    pub(crate) pool: &'a RayonPool,
+}
+
+impl<'a> Machine<'a> {
+    /// Runs the steps of `block`, whose nodes these are, on the values that it is given.
+    pub(crate) fn execute(
+        &self,
+        block: &Block,
+        nodes: &[Node],
+        given: &[View<'_>],
+        buffers: &mut [AlignedBytes],
+    ) -> Result<(), Error> {
+        for step in &block.steps {
+            self.step(block, step, &nodes[step.node], given, buffers)?;
+        }
+        Ok(())
+    }
+
+    /// The value at `place`.
+    pub(crate) fn locate<'b>(
+        &self,
+        place: &'b Place,
+        given: &[View<'b>],
+        buffers: &'b [AlignedBytes],
+    ) -> Result<View<'b>, Error>
+    where
+        'a: 'b,
+    {
+        let size = byte_size(&place.stored).unwrap_or(0);
+        Ok(match place.root {
+            Root::Given(index) => place.view(given[index].bytes()?)?,
+            Root::Weights(_) => place.constant(self.weights)?,
+            Root::Buffer(buffer) => place.view(&buffers[buffer][..size])?,
+        })
+    }
+
+    fn step(
+        &self,
+        block: &Block,
+        step: &Step,
+        node: &Node,
+        given: &[View<'_>],
+        buffers: &mut [AlignedBytes],
+    ) -> Result<(), Error> {
+        let facts: Vec<Fact> = step.outputs.iter().map(|&id| block.places[id].fact()).collect();
+        let mut written: Vec<usize> = Vec::with_capacity(step.outputs.len());
+        written.extend(step.outputs.iter().filter_map(|&id| block.places[id].buffer()));
+        if let Work::Control(_, plan) = &step.work {
+            written.extend(plan.scratch.iter().map(|&(_, buffer)| buffer));
+            written.extend(plan.buffers.iter().flatten());
+        }
+        take(buffers, &written, |written, rest| {
+            let (outputs, written) = written.split_at_mut(facts.len());
+            let mut outputs = views_mut(&facts, outputs)?;
+            let locate = |&id: &usize| self.locate(&block.places[id], given, rest);
+            let refused = |source| Error::Op { place: node.place(step.node), source };
+            let mut inputs = Vec::with_capacity(step.inputs.len());
+            for (index, id) in step.inputs.iter().enumerate() {
+                if !matches!(step.work, Work::InPlace(_, operand) if operand == index) {
+                    inputs.push(locate(id)?);
+                }
+            }
+            match &step.work {
+                Work::Op(op) => op.run(&inputs, &mut outputs, self.pool).map_err(refused),
+                Work::InPlace(op, operand) => {
+                    op.run_in_place(*operand, &inputs, &mut outputs[0], self.pool).map_err(refused)
+                }
+                Work::Copy => Ok(copy(&inputs[0], &mut outputs[0], self.pool)?),
+                Work::Control(op, plan) => {
+                    let (scratch, mut written) = written.split_at_mut(plan.scratch.len());
+                    let scratch_facts: Vec<Fact> =
+                        plan.scratch.iter().map(|(fact, _)| fact.clone()).collect();
+                    let mut scratch = views_mut(&scratch_facts, scratch)?;
+                    let mut regions = Vec::with_capacity(plan.regions.len());
+                    for ((captures, block), (name, region)) in
+                        plan.regions.iter().zip(node.regions())
+                    {
+                        let (buffers, rest) =
+                            std::mem::take(&mut written).split_at_mut(block.buffers.len());
+                        written = rest;
+                        let captures = captures.iter().map(locate).collect::<Result<_, _>>()?;
+                        regions.push(Scope { name, region, block, captures, buffers });
+                    }
+                    let mut regions = Running { machine: *self, node, index: step.node, regions };
+                    op.run(&inputs, &mut outputs, &mut scratch, &mut regions)
+                }
+            }
+        })
+    }
+}
+
+/// The regions of a node that runs.
+struct Running<'a> {
+    machine: Machine<'a>,
+    node: &'a Node,
+    /// Of the node in its scope.
+    index: usize,
+    regions: Vec<Scope<'a>>,
+}
+
+/// One region, what it captured, and its buffers.
+struct Scope<'a> {
+    name: &'a str,
+    region: &'a Region,
+    block: &'a Block,
+    captures: Vec<View<'a>>,
+    buffers: &'a mut [AlignedBytes],
+}
+
+impl Regions for Running<'_> {
+    fn run(
+        &mut self,
+        index: usize,
+        inputs: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+    ) -> Result<(), Error> {
+        let Scope { name, region, block, captures, buffers } = &mut self.regions[index];
+        let given: Vec<View<'_>> = captures.iter().chain(inputs).copied().collect();
+        self.machine
+            .execute(block, &region.nodes, &given, buffers)
+            .map_err(|error| in_region(self.node, self.index, name, error))?;
+        for (&id, output) in block.outputs.iter().zip(outputs) {
+            let result = self.machine.locate(&block.places[id], &given, buffers)?;
+            copy(&result, output, self.machine.pool)?;
+        }
+        Ok(())
+    }
+}
+
+/// Calls `task` with the buffers of these numbers, and with all others in their places.
+fn take<T>(
+    buffers: &mut [AlignedBytes],
+    numbers: &[usize],
+    task: impl FnOnce(&mut [AlignedBytes], &[AlignedBytes]) -> T,
+) -> T {
+    let mut taken: Vec<AlignedBytes> =
+        numbers.iter().map(|&number| std::mem::take(&mut buffers[number])).collect();
+    let result = task(&mut taken, buffers);
+    for (&number, bytes) in numbers.iter().zip(taken) {
+        buffers[number] = bytes;
+    }
+    result
+}
+
+/// Views of these facts, at the start of a buffer each.
+fn views_mut<'a>(
+    facts: &'a [Fact],
+    buffers: &'a mut [AlignedBytes],
+) -> Result<Vec<ViewMut<'a>>, Error> {
+    let view = |(fact, bytes): (&'a Fact, &'a mut AlignedBytes)| {
+        Ok(view_mut(fact, &mut bytes[..byte_size(fact).unwrap_or(0)])?)
+    };
+    facts.iter().zip(buffers).map(view).collect()
+}

@@ -1,0 +1,221 @@
+//! What is in a file, for programs and for people.
+
+use std::fmt::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+use crate::Model;
+use crate::container::Section;
+use crate::ir::{Attribute, Dim, Graph, Node, Port, Region, Role};
+
+impl Model {
+    /// What is in the file, as JSON.
+    ///
+    /// Extents are numbers, or text where they are symbolic: `["batch", 64]`.
+    pub fn to_json(&self) -> String {
+        format!("{:#}", as_json(self))
+    }
+
+    /// What is in the file, as lines of text.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = write_text(&mut text, self);
+        text
+    }
+}
+
+/// The text with its control characters escaped: names in a file can hold anything, and a terminal
+/// should not obey them.
+pub fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+fn as_json(model: &Model) -> Value {
+    let graph = model.graph();
+    let (major, minor) = model.version();
+    let port = |port: &Port| {
+        json!({
+            "id": port.id,
+            "name": port.name,
+            "dtype": port.dtype.name(),
+            "shape": dims(&port.shape, graph),
+            "role": if port.role == Role::NoiseSeed { "noise_seed" } else { "plain" },
+        })
+    };
+    let sections = model.sections().iter().map(|section| {
+        json!({
+            "kind": kind(section),
+            "offset": section.range.start,
+            "length": section.range.len(),
+            "align": section.align,
+            "crc32c": section.crc32c,
+        })
+    });
+    let tensors = graph.tensors.iter().map(|tensor| {
+        json!({
+            "id": tensor.id,
+            "name": tensor.name,
+            "dtype": tensor.stored.fact.dtype.name(),
+            "shape": tensor.stored.fact.shape,
+            "offset": tensor.stored.offset,
+            "bits": tensor.quantization.as_ref().map(|quantization| quantization.bits),
+        })
+    });
+    json!({
+        "format": format!("{major}.{minor}"),
+        "opset": graph.opset,
+        "producer": graph.producer,
+        "bytes": model.file_len(),
+        "symbols": graph.symbols,
+        "sections": sections.collect::<Vec<_>>(),
+        "inputs": graph.inputs.iter().map(port).collect::<Vec<_>>(),
+        "outputs": graph.outputs.iter().map(port).collect::<Vec<_>>(),
+        "tensors": tensors.collect::<Vec<_>>(),
+        "nodes": nodes_json(&graph.nodes, graph),
+        "test_vectors": graph.tests.len(),
+    })
+}
+
+fn nodes_json(nodes: &[Node], graph: &Graph) -> Vec<Value> {
+    let node = |node: &Node| {
+        let attributes: Map<String, Value> = node
+            .attributes
+            .iter()
+            .map(|(name, attribute)| (name.clone(), attribute_json(attribute, graph)))
+            .collect();
+        json!({
+            "op": node.op,
+            "inputs": node.inputs,
+            "outputs": node.outputs,
+            "attrs": attributes,
+            "source": node.source,
+        })
+    };
+    nodes.iter().map(node).collect()
+}
+
+fn attribute_json(attribute: &Attribute, graph: &Graph) -> Value {
+    match attribute {
+        Attribute::Bool(value) => json!(value),
+        Attribute::Int(value) => json!(value),
+        Attribute::Float(value) => json!(value),
+        Attribute::Str(value) => json!(value),
+        Attribute::Ints(value) => json!(value),
+        Attribute::Shape(shape) => json!(dims(shape, graph)),
+        Attribute::Region(region) => json!({
+            "captures": region.captures,
+            "inputs": region.inputs,
+            "nodes": nodes_json(&region.nodes, graph),
+            "outputs": region.outputs,
+        }),
+    }
+}
+
+/// Extents as numbers, or as text where they are symbolic.
+fn dims(dims: &[Dim], graph: &Graph) -> Vec<Value> {
+    let extent = |dim: &Dim| {
+        let words = dim.display(&graph.symbols).to_string();
+        words.parse::<u64>().map_or_else(|_| json!(words), |number| json!(number))
+    };
+    dims.iter().map(extent).collect()
+}
+
+fn write_text(out: &mut String, model: &Model) -> fmt::Result {
+    let graph = model.graph();
+    let (major, minor) = model.version();
+    writeln!(
+        out,
+        "{} in format {major}.{minor}, op set {}, written by {}",
+        size(model.file_len() as u64),
+        graph.opset,
+        printable(&graph.producer)
+    )?;
+    writeln!(out, "\nsections")?;
+    for section in model.sections() {
+        let (offset, length) = (section.range.start, size(section.range.len() as u64));
+        let crc = section.crc32c;
+        writeln!(out, "  {:<8} {length:>10} at {offset}, crc32c {crc:08x}", kind(section))?;
+    }
+    for (title, ports) in [("inputs", &graph.inputs), ("outputs", &graph.outputs)] {
+        writeln!(out, "\n{title}")?;
+        for port in ports {
+            let seed = if port.role == Role::NoiseSeed { "  (noise seed)" } else { "" };
+            let (name, words) = (printable(&port.name), port.describe(&graph.symbols));
+            writeln!(out, "  %{:<4} {name}: {words}{seed}", port.id)?;
+        }
+    }
+    writeln!(out, "\ntensors")?;
+    for tensor in &graph.tensors {
+        let (name, fact) = (printable(&tensor.name), &tensor.stored.fact);
+        let bits = tensor.quantization.as_ref().map(|q| format!("  {} bits", q.bits));
+        writeln!(out, "  %{:<4} {name}: {fact}{}", tensor.id, bits.unwrap_or_default())?;
+    }
+    writeln!(out, "\nnodes")?;
+    write_nodes(out, &graph.nodes, graph, 1)?;
+    let tests = graph.tests.len();
+    writeln!(out, "\n{tests} test vector{}", if tests == 1 { "" } else { "s" })
+}
+
+/// The nodes of a scope, `depth` steps to the right.
+fn write_nodes(out: &mut String, nodes: &[Node], graph: &Graph, depth: usize) -> fmt::Result {
+    for node in nodes {
+        let (results, operands) = (ids(&node.outputs), ids(&node.inputs));
+        write!(out, "{:1$}{results} = {2}({operands})", "", 2 * depth, node.op)?;
+        for (name, attribute) in &node.attributes {
+            let name = printable(name);
+            if !matches!(attribute, Attribute::Region(_)) {
+                write!(out, " {name}={}", attribute_json(attribute, graph))?;
+            }
+        }
+        match node.source.as_str() {
+            "" => writeln!(out)?,
+            source => writeln!(out, "  # {}", printable(source))?,
+        }
+        for (name, region) in node.regions() {
+            write_region(out, name, region, graph, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_region(
+    out: &mut String,
+    name: &str,
+    region: &Region,
+    graph: &Graph,
+    depth: usize,
+) -> fmt::Result {
+    let given = region.captures.len() as u32;
+    let inputs: Vec<u32> = (given..given + region.inputs as u32).collect();
+    let (name, captures) = (printable(name), ids(&region.captures));
+    writeln!(out, "{:1$}{name}({2}) captures ({captures})", "", 2 * depth, ids(&inputs))?;
+    write_nodes(out, &region.nodes, graph, depth + 1)?;
+    writeln!(out, "{:1$}-> {2}", "", 2 * depth + 2, ids(&region.outputs))
+}
+
+fn ids(ids: &[u32]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| format!("%{id}")).collect();
+    ids.join(", ")
+}
+
+fn kind(section: &Section) -> String {
+    section.kind.map_or("unknown".into(), |kind| kind.to_string())
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..0x10_0000 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}

@@ -1,0 +1,205 @@
+//! The graph as everything after decoding sees it.
+
+pub(crate) mod dim;
+
+use std::collections::BTreeMap;
+
+use lumina_kernels::{DType, Fact};
+
+pub(crate) use dim::Dim;
+
+use crate::Error;
+use dim::describe_shape;
+
+/// A graph: what goes in and out, constants, and nodes in topological order.
+#[derive(Clone, Debug)]
+pub(crate) struct Graph {
+    pub(crate) producer: String,
+    /// Version of the op set that the file was written for.
+    pub(crate) opset: u32,
+    /// Names of the symbolic dimensions.
+    pub(crate) symbols: Vec<String>,
+    pub(crate) inputs: Vec<Port>,
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) outputs: Vec<Port>,
+    pub(crate) tests: Vec<TestVector>,
+    pub(crate) wdm: Option<Wdm>,
+    pub(crate) crosstalk: Option<Crosstalk>,
+}
+
+/// An input or an output of the graph.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Path of the argument or result: "x", "args\[0\]\['image'\]".
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// What the value means beyond its type.
+    pub role: Role,
+    pub(crate) id: u32,
+    pub(crate) shape: Vec<Dim>,
+}
+
+/// What an input means beyond its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing.
+    Plain,
+    /// u32\[2\], high word first: the seed of the analog noise.
+    NoiseSeed,
+}
+
+/// A constant, whose bytes lie in the WEIGHTS section.
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    pub(crate) id: u32,
+    /// Path in the parameters; empty for a folded constant.
+    pub(crate) name: String,
+    pub(crate) stored: Stored,
+    pub(crate) quantization: Option<Quantization>,
+}
+
+/// A tensor in a section of the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) fact: Fact,
+    /// Byte offset within the section.
+    pub(crate) offset: u64,
+}
+
+/// value = scale\[channel\] * (code - zero_point\[channel\]), or lut\[code\].
+#[derive(Clone, Debug)]
+pub(crate) struct Quantization {
+    pub(crate) bits: u32,
+    /// Channel axis; None: one scale for the whole tensor.
+    pub(crate) axis: Option<u32>,
+    pub(crate) scales: Vec<f32>,
+    pub(crate) zero_points: Vec<f32>,
+    /// Byte offset and number of f32 entries of a table in the LUTS section.
+    pub(crate) lut: Option<(u64, u32)>,
+}
+
+/// One op applied to values defined before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) op: String,
+    pub(crate) inputs: Vec<u32>,
+    pub(crate) outputs: Vec<u32>,
+    pub(crate) attributes: BTreeMap<String, Attribute>,
+    /// Where the node comes from: "model.py:12 (Dense_0)".
+    pub(crate) source: String,
+}
+
+/// An attribute of a node.
+#[derive(Clone, Debug)]
+pub(crate) enum Attribute {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(String),
+    Ints(Vec<i64>),
+    /// A shape, whose extents may be symbolic; the op sees integers.
+    Shape(Vec<Dim>),
+    Region(Region),
+}
+
+/// Nodes of their own scope, which an op repeats or chooses. Its values have the ids 0, 1, ...:
+/// first the captures, then the inputs, then what the nodes define. It reads nothing else of the
+/// scope around it.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    /// Values of the enclosing scope that this one reads.
+    pub(crate) captures: Vec<u32>,
+    /// Number of values that the op gives it.
+    pub(crate) inputs: usize,
+    pub(crate) nodes: Vec<Node>,
+    /// What the op gets from it.
+    pub(crate) outputs: Vec<u32>,
+}
+
+/// Inputs and the outputs that training computed for them, in the META section.
+#[derive(Clone, Debug)]
+pub(crate) struct TestVector {
+    pub(crate) inputs: Vec<Stored>,
+    pub(crate) outputs: Vec<Stored>,
+    pub(crate) absolute_tolerance: f64,
+    pub(crate) relative_tolerance: f64,
+}
+
+/// stream -> wavelength
+#[derive(Clone, Debug)]
+pub(crate) struct Wdm {
+    pub(crate) wavelengths_nm: Vec<f64>,
+    /// Index of the wavelength of each stream.
+    pub(crate) slot_of_stream: Vec<u32>,
+}
+
+/// Crosstalk of the hardware that the model was compiled for.
+#[derive(Clone, Debug)]
+pub(crate) struct Crosstalk {
+    pub(crate) size: u32,
+    /// size x size, row-major.
+    pub(crate) matrix: Vec<f32>,
+    pub(crate) compensation: String,
+}
+
+impl Port {
+    /// In words: `f32[batch,64]`.
+    pub(crate) fn describe(&self, symbols: &[String]) -> String {
+        format!("{}{}", self.dtype, describe_shape(&self.shape, symbols))
+    }
+
+    /// The fact where `symbols` have these values, and the shape is one.
+    pub(crate) fn fact(&self, symbols: &[Option<usize>]) -> Option<Fact> {
+        let shape: Option<Vec<usize>> = self.shape.iter().map(|dim| dim.eval(symbols)).collect();
+        Some(Fact::new(self.dtype, shape?))
+    }
+}
+
+impl Tensor {
+    /// Where a fault is: "tensor 3 `w`".
+    pub(crate) fn place(&self) -> String {
+        format!("tensor {} `{}`", self.id, self.name)
+    }
+}
+
+impl Node {
+    /// Where a fault is, for node number `index` of its scope: "node 3 (`add`, model.py:12)".
+    pub(crate) fn place(&self, index: usize) -> String {
+        match self.source.as_str() {
+            "" => format!("node {index} (`{}`)", self.op),
+            source => format!("node {index} (`{}`, {source})", self.op),
+        }
+    }
+
+    /// The regions by name.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = (&str, &Region)> {
+        self.attributes.iter().filter_map(|(name, attribute)| match attribute {
+            Attribute::Region(region) => Some((name.as_str(), region)),
+            _ => None,
+        })
+    }
+}
+
+impl Attribute {
+    /// Whether it depends on the shapes of the inputs.
+    pub(crate) fn is_symbolic(&self) -> bool {
+        match self {
+            Self::Shape(dims) => dims.iter().any(Dim::is_symbolic),
+            _ => false,
+        }
+    }
+}
+
+impl Region {
+    /// Number of values that are not results of its nodes.
+    pub(crate) fn given(&self) -> usize {
+        self.captures.len() + self.inputs
+    }
+}
+
+/// Puts the node around a region in front of the place of a fault in it.
+pub(crate) fn in_region(node: &Node, index: usize, name: &str, error: Error) -> Error {
+    error.within(&format!("{}, region `{name}`", node.place(index)))
+}
