@@ -5,5 +5,6 @@ from . import optical_matmul_grad as optical_matmul_grad
 from . import optical_noise as optical_noise
 from . import quantize as quantize
 from ._op import OPS as OPS
+from ._op import Factors as Factors
 from ._op import Matmul as Matmul
 from ._op import OpDef as OpDef

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import optical_noise, quantize
 from ._attributes import Attributes
-from ._op import Matmul
+from ._op import Factors
 from ._partition import Axes
 from ._signature import Tensor, tensor
 
@@ -81,10 +81,9 @@ def operand_types(attrs: ChainAttrs, *, draws: bool) -> Operands[Tensor]:
     )
 
 
-def matmuls(attrs: ChainAttrs, shapes: Operands[tuple[int, ...]]) -> tuple[Matmul, ...]:
+def factors(attrs: ChainAttrs, operands: Operands[jax.Array]) -> tuple[Factors, ...]:
     """The one product of the chain."""
-    (rows, depth), columns = shapes.x, shapes.w[0 if attrs.transpose_weight else 1]
-    return (Matmul(batch=1, rows=rows, depth=depth, columns=columns),)
+    return (Factors(operands.x, operands.w.T if attrs.transpose_weight else operands.w),)
 
 
 class Signal(NamedTuple):

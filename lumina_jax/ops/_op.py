@@ -9,6 +9,7 @@ everywhere else the reference. Semantics, shapes and gradients do not depend on 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -38,8 +39,17 @@ O = TypeVar("O", bound=tuple)  # noqa: E741, a NamedTuple
 Results = Sequence[jax.Array]
 
 
+class Factors(NamedTuple):
+    """The factors of one product on a photonic processor."""
+
+    x: Any
+    """The signal: [..., rows, depth]."""
+    w: Any
+    """The weights: [..., depth, columns] with the same leading dimensions, or with none."""
+
+
 class Matmul(NamedTuple):
-    """One product x[batch, rows, depth] · w[batch, depth, columns] of a photonic processor.
+    """The sizes of one such product, x[batch, rows, depth] · w[batch, depth, columns].
 
     Extents are ints, or symbolic dimensions. A `batch` of 1 shares its weights among all rows.
     """
@@ -64,7 +74,7 @@ class OpDef(Generic[A, O]):
     reference: Callable[[A, O], Results]
     """The same computation in plain jnp: the oracle, and the lowering for GPU and TPU."""
     primitive: Primitive
-    _matmuls: Callable[[A, O], tuple[Matmul, ...]]
+    _factors: Callable[[A, O], tuple[Factors, ...]]
 
     def __call__(self, attrs: A, operands: O) -> list[jax.Array]:
         """Bind the primitive: all results, as a list."""
@@ -74,16 +84,33 @@ class OpDef(Generic[A, O]):
         """The results for NumPy arrays, without JAX."""
         return _lumina.call(self.name, vars(attrs), operands)
 
+    def factors(self, attrs: Mapping[str, Any], operands: Sequence[Any]) -> tuple[Factors, ...]:
+        """The factors of the products that the op runs on the processor; empty if it runs none.
+
+        `attrs` are those of an equation of a jaxpr or of a node of a graph, `operands` the arrays
+        that it takes, in order.
+        """
+        known = {name: attrs[name] for name in field_types(self.attrs)}
+        return self._factors(self.attrs(**known), self.operands(*operands))
+
     def matmuls(
         self, attrs: Mapping[str, Any], shapes: Sequence[Sequence[Any]]
     ) -> tuple[Matmul, ...]:
-        """The products that the op runs on the processor; empty where it runs none.
-
-        `attrs` are those of an equation of a jaxpr or of a node of a graph, `shapes` those of its
-        operands in order.
-        """
+        """The sizes of these products, where the operands have the `shapes`."""
         known = {name: attrs[name] for name in field_types(self.attrs)}
-        return self._matmuls(self.attrs(**known), self.operands(*shapes))
+        types = self.signature(self.attrs(**known)).operands
+        pairs = zip(shapes, types, strict=True)
+        structs = [jax.ShapeDtypeStruct(tuple(shape), t.dtype) for shape, t in pairs]
+        products = jax.eval_shape(lambda *operands: self.factors(attrs, operands), *structs)
+        return tuple(
+            Matmul(
+                batch=math.prod(w.shape[:-2]),
+                rows=x.shape[-2] if w.ndim > 2 else math.prod(x.shape[:-1]),
+                depth=x.shape[-1],
+                columns=w.shape[-1],
+            )
+            for x, w in products
+        )
 
 
 OPS: dict[str, OpDef[Any, Any]] = {}
@@ -98,7 +125,7 @@ def define(
     signature: Callable[[A], Signature],
     reference: Callable[[A, O], Results],
     local: Callable[[Axes, A, O], Results] | None = None,
-    matmuls: Callable[[A, O], tuple[Matmul, ...]] = lambda attrs, shapes: (),
+    factors: Callable[[A, O], tuple[Factors, ...]] = lambda attrs, operands: (),
 ) -> OpDef[A, O]:
     """Make a primitive and register it in `OPS`.
 
@@ -111,13 +138,14 @@ def define(
         local: what one shard computes, `local(axes, attrs, operands) -> results`; `axes` has the
             mesh axes of each sharded dimension by name. By default the op itself, which is right
             where no sharded dimension is summed over.
-        matmuls: the products that run on the processor, `matmuls(attrs, shapes)`. By default none;
-            the gradient of an op runs none, as its products are digital.
+        factors: those of the products that run on the processor, in jnp,
+            `factors(attrs, operands)`. By default there are none; the gradient of an op has none,
+            as its products are digital.
     """
     field_types(attrs)
     primitive = Primitive(name)
     primitive.multiple_results = True
-    op = OpDef(name, attrs, operands, signature, reference, primitive, matmuls)
+    op = OpDef(name, attrs, operands, signature, reference, primitive, factors)
     OPS[name] = op
     on_shard = local or (lambda axes, attrs, operands: op(attrs, operands))
 

@@ -29,7 +29,7 @@ from ._chain import (
     ChainAttrs,
     Operands,
     Signal,
-    matmuls,
+    factors,
     operand_types,
     signal,
     signal_of_shards,
@@ -164,5 +164,5 @@ op = define(
     signature=_signature,
     reference=_reference,
     local=_local,
-    matmuls=matmuls,
+    factors=factors,
 )

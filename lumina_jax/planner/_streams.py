@@ -4,10 +4,12 @@
 
 the mean square that channel k puts on the N detectors of a layer, averaged over them and over the
 calibration batches. In a graph nothing is measured, and inputs of unit mean square are assumed.
+Which products a model runs, each op says itself.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,9 +22,9 @@ from jax.typing import ArrayLike
 from .._arguments import Floats
 from .._jaxpr import Interpreter, Site, evaluate
 from .._siblings import graph_of
+from ..ops import OPS, Factors
 
 _OP = "optimize_allocation"
-_NAME = "optical_matmul"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,22 +59,43 @@ def of_model(model: Any, batches: Iterable[ArrayLike] | None) -> list[Layer]:
 
 def _of_graph(graph: Any) -> Iterator[Layer]:
     constants = {tensor.value.id: tensor.data for tensor in graph.tensors}
+    symbols = dict.fromkeys(graph.symbols(), 1)
+
+    def operand(value: Any) -> np.ndarray:
+        if value.id in constants:
+            return constants[value.id]
+        # NaN marks what is not known: weights that are computed from it have some, too.
+        unknown = np.nan if value.dtype.numpy.kind == "f" else 0
+        return np.full(value.shape.evaluate(symbols), unknown, value.dtype.numpy)
+
     nodes = {}
     for node in graph.nodes:
-        if node.op == _NAME:
+        if node.op in OPS:
             # A layer that is not calibrated yet multiplies a second time, to find its range.
-            nodes[node.inputs[0].id, node.inputs[1].id] = node
-    for index, node in enumerate(nodes.values()):
-        name = _scope(node.source) or f"layer {index}"
-        weights = constants.get(node.inputs[1].id)
-        if weights is None:
-            raise ValueError(
-                f"{_OP}: the weights of {name!r} in `model_graph` are computed from its inputs, "
-                "expected constants"
-            )
-        if node.attrs["transpose_weight"]:
-            weights = weights.T
-        yield Layer(name, np.mean(np.square(weights, dtype=np.float64), axis=1))
+            nodes[tuple(value.id for value in node.inputs[:2])] = node
+    found = 0
+    for node in nodes.values():
+        factors = OPS[node.op].factors(node.attrs, [operand(value) for value in node.inputs])
+        for name, (_, w) in _named(_scope(node.source), factors):
+            name, found = name or f"layer {found}", found + 1
+            gain = _gain(w)
+            if np.isnan(gain).any():
+                raise ValueError(
+                    f"{_OP}: the weights of {name!r} in `model_graph` are computed from its "
+                    "inputs, expected constants"
+                )
+            yield Layer(name, gain.reshape(-1, gain.shape[-1]).mean(0))
+
+
+def _named(scope: str, factors: Sequence[Factors]) -> Iterator[tuple[str, Factors]]:
+    """The products of an op with their names; several of one op are numbered."""
+    for index, product in enumerate(factors):
+        yield (f"{scope}[{index}]" if scope and len(factors) > 1 else scope), product
+
+
+def _gain(w: Any) -> Floats:
+    """(1/N)·Σ_n w_kn² for w[..., k, n]."""
+    return np.mean(np.square(np.asarray(w, np.float64)), axis=-1)
 
 
 def _scope(source: str) -> str:
@@ -107,47 +130,43 @@ def _function(model: Any) -> Callable[[jax.Array], Any]:
 
 
 def _measured(function: Callable[[jax.Array], Any], batches: Iterable[ArrayLike]) -> list[Layer]:
-    squares: list[Floats] = []
+    powers: list[Floats] = []
     counts: list[int] = []
-    gains: list[Floats] = []
     names: list[str] = []
     for batch in batches:
         array = jax.numpy.asarray(batch)
         run = _Measured()
         run.run(jax.make_jaxpr(function)(array), [array])
-        seen = run.seen
         if not names:
-            names = [name or f"layer {index}" for index, (name, _, _) in enumerate(seen)]
-            squares = [np.zeros(x.shape[1]) for _, x, _ in seen]
-            counts = [0] * len(seen)
-            gains = [np.mean(np.square(np.asarray(w, np.float64)), axis=1) for _, _, w in seen]
-        for index, (_, x, _) in enumerate(seen):
-            squares[index] += np.sum(np.square(np.asarray(x, np.float64)), axis=0)
-            counts[index] += len(x)
-    for name, total in zip(names, squares, strict=True):
+            names = [name or f"layer {index}" for index, (name, _) in enumerate(run.seen)]
+            powers = [np.zeros(x.shape[-1]) for _, (x, _) in run.seen]
+            counts = [0] * len(run.seen)
+        for index, (_, (x, w)) in enumerate(run.seen):
+            squares = np.sum(np.square(np.asarray(x, np.float64)), axis=-2) * _gain(w)
+            powers[index] += squares.reshape(-1, squares.shape[-1]).sum(0)
+            counts[index] += math.prod(x.shape[:-1])
+    for name, total in zip(names, powers, strict=True):
         if not np.isfinite(total).all():
             raise ValueError(f"{_OP}: the inputs of {name!r} have NaN or infinite values")
     return [
-        Layer(name, square / count * gain)
-        for name, square, count, gain in zip(names, squares, counts, gains, strict=True)
+        Layer(name, total / count) for name, total, count in zip(names, powers, counts, strict=True)
     ]
 
 
 class _Measured(Interpreter[Any]):
-    """Evaluates a jaxpr and notes name, x and w of each optical matmul.
+    """Evaluates a jaxpr and notes name and factors of each product on the processor.
 
     Branches are not entered: a layer whose ranges are not calibrated yet finds them in one, with a
     matmul of its own.
     """
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, Any, Any]] = []
+        self.seen: list[tuple[str, Factors]] = []
 
     def constant(self, array: Any) -> Any:
         return array
 
     def equation(self, site: Site, operands: list[Any]) -> Sequence[Any]:
-        if site.name == _NAME:
-            w = operands[1].T if site.params["transpose_weight"] else operands[1]
-            self.seen.append((site.scope, operands[0], w))
+        if site.name in OPS:
+            self.seen += _named(site.scope, OPS[site.name].factors(site.params, operands))
         return evaluate(site.eqn, operands)
