@@ -129,7 +129,7 @@ impl Layout {
             if left.0 == 1 {
                 left = merged.pop()?;
             }
-            if left.0 % extent != 0 {
+            if !left.0.is_multiple_of(extent) {
                 return None;
             }
             strides[axis] = left.1;
