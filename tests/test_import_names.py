@@ -1,21 +1,26 @@
 """`lumina_jax.export` and `.layers`, whatever else is called `exporter` or `flax_layers`."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from lumina_jax import _siblings
+
 ROOT = Path(__file__).parent.parent
 
 
-def python(script: str, folder: Path, home: Path = ROOT) -> str:
+def python(script: str, folder: Path) -> str:
     """The last line that `script` prints to stdout or stderr as the main program of `folder`."""
     (folder / "train.py").write_text(script)
     run = subprocess.run(
         [sys.executable, "train.py"],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(home)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -44,35 +49,39 @@ def test_a_project_may_have_modules_of_these_names(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text("mine = True")
     script = """
 import exporter, pickle, sys
-from lumina_jax import export, layers
+from lumina_jax import _siblings, export, layers
 import flax_layers, jax.numpy as jnp, lumina_jax.layers.nnx
 assert exporter.mine and flax_layers.mine
 assert sys.modules["exporter"] is exporter and not hasattr(exporter, "_graph")
 assert layers.nnx.OpticalDense is not layers.OpticalDense
 model = export.export(jnp.tanh, jnp.ones(3))
 assert type(pickle.loads(pickle.dumps(model))) is export.Model
+assert _siblings.graph_of(model) is _siblings.graph_of(model.graph) is model.graph
 print(export.Model.__module__)
 """
     assert python(script, tmp_path) == "lumina_jax.export._model"
 
 
-def test_a_package_installed_over_ours_is_told(tmp_path: Path) -> None:
-    home = tmp_path / "site-packages"
-    home.mkdir()
-    (home / "lumina_jax").symlink_to(ROOT / "lumina_jax")
-    ours = shutil.copytree(ROOT / "exporter", home / "exporter")
-    (ours / "__init__.py").write_text("raise RuntimeError('foreign code ran')")
-    script = "from lumina_jax import export; print(export.__file__)"
-    said = python(script, tmp_path, home)
-    assert said.startswith(
-        "ImportError: `lumina_jax.export` is the package `exporter` of lumina-jax, but another "
-        f"distribution has put its own `exporter` into {ours}"
+def test_a_package_installed_over_ours_is_told(tmp_path: Path, monkeypatch) -> None:
+    ours = shutil.copytree(ROOT / "exporter", tmp_path / "exporter")
+    monkeypatch.setattr(_siblings, "_HOME", tmp_path)
+    expected = (
+        "`lumina_jax.other` is the package `exporter` of lumina-jax, but another distribution has "
+        f"put its own `exporter` into {ours}, or taken it away from there. Uninstall that "
+        "distribution, then install lumina-jax again with `pip install --force-reinstall --no-deps`"
     )
-    assert "install lumina-jax again with `pip install --force-reinstall --no-deps`" in said
+    (ours / "__init__.py").write_text("raise RuntimeError('foreign code ran')")
+    with pytest.raises(ImportError, match=re.escape(expected)):
+        _siblings.adopt("lumina_jax.other", "exporter")
     (ours / "__init__.py").unlink()
-    assert python(script, tmp_path, home) == said
+    with pytest.raises(ImportError, match=re.escape(expected)):
+        _siblings.adopt("lumina_jax.other", "exporter")
     shutil.copy(ROOT / "exporter" / "__init__.py", ours)
-    assert python(script, tmp_path, home) == str(ours / "__init__.py")
+    known = set(sys.modules)
+    _siblings.adopt("lumina_jax.other", "exporter")
+    assert sys.modules["lumina_jax.other"].__file__ == str(ours / "__init__.py")
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
 
 
 def test_layers_without_flax_say_what_to_install(tmp_path: Path) -> None:
