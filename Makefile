@@ -12,8 +12,11 @@ unexport PYTHONHOME PYTHONPATH
 
 VENV_PYTHON := .venv/bin/python
 RUST := Cargo.toml Cargo.lock $(shell find ffi_rs runtime -name '*.rs' -o -name Cargo.toml)
-# An editable install points to the checkout, so one that has moved is installed again.
+# An editable install points to the checkout, so one that has moved is installed again; so is one of
+# another profile. Tests and lint take the profile of the Rust tests, dev: checked as a debug build
+# is, and compiled in a fraction of the time of release.
 STAMP := .venv/ready-$(shell pwd | cksum | tr ' ' -)
+LUMINA := $(CURDIR)/target/debug/lumina
 
 GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/src/decode/proto.rs
 define GENERATE
@@ -31,36 +34,45 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: $(STAMP)-examples runtime ## train on real digits, export, run in pure Rust; see build/demo
+demo: $(STAMP)-release-examples runtime ## train on real digits, export, run in pure Rust; see build/demo
 	$(VENV_PYTHON) examples/digits_nat.py
 
 .PHONY: bench
-bench: $(STAMP)-benchmarks ## speed and memory beside JAX, PyTorch and others; see docs/performance.md
+bench: $(STAMP)-release-benchmarks ## speed and memory beside JAX, PyTorch and others; see docs/performance.md
 	mkdir -p build
 	$(VENV_PYTHON) -m benchmarks --json build/benchmarks.json --plot build/roofline.png
 
+# Each cargo command names the whole workspace: the features of the crates, and with them what is
+# built, are then always the same.
 .PHONY: test
-test: $(STAMP)-test runtime ## all Rust and Python tests
+test: $(STAMP)-dev-test lumina ## all Rust and Python tests
 	@echo '==> Rust tests'
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  cargo nextest run --workspace --locked --no-fail-fast && cargo test --workspace --locked --doc; \
+	  cargo nextest run --workspace --locked --no-fail-fast; \
 	else \
-	  cargo test --workspace --locked --no-fail-fast; \
+	  cargo test --workspace --locked --no-fail-fast --lib --bins --tests; \
 	fi
+	cargo test --workspace --locked --doc
 	@echo '==> Kernel tests on lesser CPUs'
-	@for level in baseline avx2 avx2vnni avx512 avx512vnni; do \
-	  LUMINA_MAX_SIMD=$$level cargo test --quiet --locked -p lumina-kernels || exit 1; \
+	@for isa in $$(sh tools/isas.sh); do \
+	  echo "LUMINA_MAX_SIMD=$$isa"; \
+	  LUMINA_MAX_SIMD=$$isa cargo test --quiet --workspace --locked \
+	    --lib --test chain --test gradient -- $(PORTABLE:%=--skip %::) || exit 1; \
 	done
 	@echo '==> Python tests'
-	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4
+	LUMINA_BIN=$(LUMINA) \
+	  $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# Modules of the kernels whose code is the same for every instruction set.
+PORTABLE := cpu disjoint machine par scratch
 
 .PHONY: test-jax
-test-jax: $(STAMP)-test runtime ## the Python tests on another jax: JAX=0.8.0 PYTHON=python3.11 ARGS=-x
-	@$(PYTHON) tools/test_jax.py $(JAX) $(ARGS)
+test-jax: $(STAMP)-dev-test lumina ## the Python tests on another jax: JAX=0.8.0 PYTHON=python3.11 ARGS=-x
+	@LUMINA_BIN=$(LUMINA) $(PYTHON) tools/test_jax.py $(JAX) $(ARGS)
 
 .PHONY: smoke
-smoke: $(STAMP)-test runtime ## a few Python tests on the oldest jax and on the newest
-	@$(PYTHON) tools/test_jax.py smoke
+smoke: $(STAMP)-dev-test lumina ## a few Python tests on the oldest jax and on the newest
+	@LUMINA_BIN=$(LUMINA) $(PYTHON) tools/test_jax.py smoke
 
 .PHONY: neon
 neon: requirements ## the kernel tests as AArch64 programs, where QEMU can be had
@@ -68,7 +80,7 @@ neon: requirements ## the kernel tests as AArch64 programs, where QEMU can be ha
 	@sh tools/neon.sh
 
 .PHONY: lint
-lint: $(STAMP)-lint ## formatting, lints, types, freshness of generated files
+lint: $(STAMP)-dev-lint ## formatting, lints, types, freshness of generated files
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m pyright
@@ -78,17 +90,17 @@ lint: $(STAMP)-lint ## formatting, lints, types, freshness of generated files
 	git diff --exit-code -- $(GENERATED)
 
 .PHONY: generate
-generate: $(STAMP)-lint ## the code made from runtime/proto/lmn.proto
+generate: $(STAMP)-dev-lint ## the code made from runtime/proto/lmn.proto
 	$(GENERATE)
 
 .PHONY: fmt
-fmt: $(STAMP)-lint ## format Python and Rust
+fmt: $(STAMP)-dev-lint ## format Python and Rust
 	$(VENV_PYTHON) -m ruff check --fix --exit-zero .
 	$(VENV_PYTHON) -m ruff format .
 	cargo fmt --all
 
 .PHONY: dist
-dist: $(STAMP)-examples ## sdist and wheel in dist/
+dist: $(STAMP)-release-examples ## sdist and wheel in dist/
 	$(VENV_PYTHON) -m maturin build --release --sdist --out dist
 
 .PHONY: clean
@@ -98,20 +110,34 @@ clean: ## remove everything that make made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: build
-build: $(STAMP)-examples runtime ## the Python package in .venv and target/release/lumina
+build: $(STAMP)-release-examples runtime ## the Python package in .venv and target/release/lumina
 
 .PHONY: runtime
 runtime: requirements
 	@echo '==> Building the lumina binary'
 	cargo build --release --locked -p lumina-runtime
 
-# maturin comes from .venv instead of an isolated environment: a rebuild needs no network.
-$(STAMP)-%: pyproject.toml $(RUST) | runtime
+# The binary that the tests run.
+.PHONY: lumina
+lumina: requirements
+	@cargo build --workspace --locked --bin lumina
+
+# What each extra installs besides itself.
+lint_HAS := test benchmarks examples
+test_HAS := benchmarks examples
+
+# The stem is the profile and the extra. maturin comes from .venv instead of an isolated
+# environment: a rebuild needs no network.
+$(STAMP)-%: profile = $(word 1,$(subst -, ,$*))
+$(STAMP)-%: extra = $(word 2,$(subst -, ,$*))
+$(STAMP)-%: pyproject.toml $(RUST) | requirements
 	@$(VENV_PYTHON) -c '' 2>/dev/null || { echo '==> Creating .venv'; $(PYTHON) -m venv --clear .venv; }
-	@echo '==> Installing the Python packages and building the kernels (about a minute the first time)'
+	@echo '==> Installing the Python packages and building the kernels (minutes the first time)'
 	$(VENV_PYTHON) -m pip install 'maturin>=1.10,<2'
-	$(VENV_PYTHON) -m pip install --no-build-isolation -e '.[$*]'
-	@touch $@
+	MATURIN_PEP517_ARGS='--profile $(profile)' \
+	  $(VENV_PYTHON) -m pip install --no-build-isolation -e '.[$(extra)]'
+	@rm -f .venv/ready-*
+	@touch $(foreach name,$(extra) $($(extra)_HAS),$(STAMP)-$(profile)-$(name))
 
 .PHONY: requirements
 requirements:
