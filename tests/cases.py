@@ -134,7 +134,10 @@ class _Chain:
             operands=operands,
             attrs={**self.attrs, "residual": self.residual, "with_peak": self.peak},
             tolerance=0.0 if exact else ROUNDING,
-            gradient=None if self.transpose else self._gradient,
+            # Who differentiates the public function asks for no residual: it follows of the noise.
+            gradient=None
+            if self.transpose or self.peak or self.residual == "signs"
+            else self._gradient,
         )
 
     def backward(self) -> Case:
@@ -238,7 +241,13 @@ _CHAINS = [
     _Chain(label="integer", bits=Bits(dac=8, weight=8, adc=8)),
     _Chain(label="integer, noisy", bits=Bits(dac=4, weight=6, adc=6), noise="all"),
     _Chain(label="float", bits=Bits(dac=12, weight=9, adc=10), transpose=True),
-    _Chain(label="float, noisy", bits=Bits(dac=12, weight=0, adc=7), noise="all", transpose=True),
+    _Chain(
+        label="float, noisy",
+        bits=Bits(dac=12, weight=0, adc=7),
+        noise="all",
+        transpose=True,
+        shape=(5, 9, 300),
+    ),
     _Chain(label="one bit", bits=Bits(dac=1, weight=1, adc=1)),
     _Chain(label="scalars", bits=Bits(dac=6, weight=6, adc=6), noise="thermal", compact=True),
     _Chain(label="one column", bits=Bits(dac=8, weight=8), shape=(4, 1, 1), noise="relative"),
@@ -338,3 +347,27 @@ CASES: list[Case] = [
     *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES, *_SIGNS)],
 ]
 """Every case of every op."""
+
+_REPRESENTATIVES = """
+quantize-per channel
+quantize-per row
+optical_noise-across blocks
+optical_noise-seed per row
+optical_matmul-ideal, noisy
+optical_matmul-scalars
+optical_matmul-slope, float, noisy
+optical_matmul-peak, slope, integer, noisy
+optical_matmul-signs, no rows
+optical_matmul_grad-integer, noisy
+optical_matmul_grad-bfloat16, codes of x
+optical_matmul_grad-int8, integer, noisy
+optical_matmul_grad-slope, float32, float
+optical_matmul_grad-signs, int8, noisy
+optical_matmul_grad-float32, relative noise, dw alone
+"""
+
+REPRESENTATIVES: list[Case] = [
+    next(case for case in CASES if str(case) == label)
+    for label in _REPRESENTATIVES.strip().splitlines()
+]
+"""A few of each op, for laws that hang on its kind and not on its numbers."""

@@ -37,21 +37,13 @@ def losses(*arguments: str, devices: int) -> list[float]:
     return report["loss"]
 
 
-@pytest.fixture(scope="module")
-def two_processes() -> list[float]:
-    return losses("--processes", "2", devices=1)
-
-
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_two_devices(two_processes: list[float]) -> None:
+def test_two_processes_train_as_one() -> None:
+    two_processes = losses("--processes", "2", devices=1)
     # The same halves of each batch; a sum of two does not depend on which comes first.
     assert two_processes == losses(devices=2)
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one_with_one_device(two_processes: list[float]) -> None:
-    # Here one sum over the batch faces two half sums and their sum: roundings differ, noise and
-    # images do not.
+    # On one device one sum over the batch faces two half sums and their sum: roundings differ,
+    # noise and images do not.
     alone = losses(devices=1)
     np.testing.assert_allclose(two_processes, alone, rtol=1e-5)
     assert alone[1] < alone[0]

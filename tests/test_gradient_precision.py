@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -22,14 +21,11 @@ from operands import (
     SEED,
     backward,
     call,
-    call_reference,
     poisoned,
     random_operands,
     ranges_and_noise,
 )
 from oracle import Bits, Operands
-
-Run = Callable[..., list[np.ndarray]]
 
 ROUNDED = ["bfloat16", "int8"]
 PRECISIONS = ["float32", *ROUNDED]
@@ -43,16 +39,12 @@ CHAINS = [
 SIZES = [0, 1, 2, 17, 65, 255, 256, 257]
 
 precisions = pytest.mark.parametrize("precision", ROUNDED)
-by_kernel_and_reference = pytest.mark.parametrize(
-    "run", [call, call_reference], ids=["kernel", "reference"]
-)
 
 
 def check(
     op: Operands,
     bits: Bits,
     precision: str,
-    run: Run,
     *,
     noisy: bool,
     transpose: bool = False,
@@ -63,7 +55,7 @@ def check(
     g = g.astype(np.float32)
     forward = oracle.optical_matmul(op, bits, noisy=noisy)
     got = backward(
-        g, forward.linear, op, bits, noisy=noisy, transpose=transpose, precision=precision, run=run
+        g, forward.linear, op, bits, noisy=noisy, transpose=transpose, precision=precision
     )
     expected = grad_oracle.optical_matmul_grad(
         g, op, forward, bits, noisy=noisy, precision=precision, seed=SEED
@@ -79,38 +71,33 @@ def check(
 # --- the definition -----------------------------------------------------------------------------
 
 
-@by_kernel_and_reference
 @precisions
 @pytest.mark.parametrize("bits", CHAINS, ids=str)
-def test_every_chain(bits: Bits, precision: str, run: Run) -> None:
+def test_every_chain(bits: Bits, precision: str) -> None:
     rng = np.random.default_rng(0)
-    # The reference is compiled for each.
-    noises = (None, *NOISES) if run is call else (None, "all")
-    for noise, transpose in itertools.product(noises, (False, True)[: len(noises) - 1]):
+    for noise, transpose in itertools.product((None, *NOISES), (False, True)):
         op = random_operands(rng, (9, 17, 33), bits, noise=noise)
-        check(op, bits, precision, run, noisy=noise is not None, transpose=transpose)
+        check(op, bits, precision, noisy=noise is not None, transpose=transpose)
 
 
-@by_kernel_and_reference
 @precisions
 @pytest.mark.parametrize("axis", ["m", "k", "n"])
-def test_every_size(axis: str, precision: str, run: Run) -> None:
+def test_every_size(axis: str, precision: str) -> None:
     rng = np.random.default_rng(1)
-    for extent, bits in itertools.product(SIZES if run is call else (0, 1, 257), CHAINS[:2]):
+    for extent, bits in itertools.product(SIZES, CHAINS[:2]):
         shape = {"m": (extent, 3, 5), "k": (4, extent, 6), "n": (5, 6, extent)}[axis]
-        check(random_operands(rng, shape, bits), bits, precision, run, noisy=False)
+        check(random_operands(rng, shape, bits), bits, precision, noisy=False)
 
 
-@by_kernel_and_reference
 @precisions
 @pytest.mark.parametrize("noisy", [False, True], ids=["quiet", "noisy"])
-def test_rows_in_blocks(precision: str, noisy: bool, run: Run) -> None:
+def test_rows_in_blocks(precision: str, noisy: bool) -> None:
     # More than two blocks of rows, and of the columns that the random words come in.
     for bits in (Bits(dac=8, weight=8, adc=8), Bits(dac=12, weight=0)):
         op = random_operands(
             np.random.default_rng(2), (600, 7, 530), bits, noise="all" if noisy else None
         )
-        check(op, bits, precision, run, noisy=noisy)
+        check(op, bits, precision, noisy=noisy)
 
 
 @given(
@@ -125,7 +112,7 @@ def test_any_chain(
 ) -> None:
     op = random_operands(np.random.default_rng(seed), shape, bits, noise=noise)
     transpose = bool(seed % 2)
-    check(op, bits, precision, call, noisy=noise is not None, transpose=transpose, seed=seed)
+    check(op, bits, precision, noisy=noise is not None, transpose=transpose, seed=seed)
 
 
 @given(
@@ -167,10 +154,9 @@ def integers(rng: np.random.Generator, rows: int, exponent: int) -> np.ndarray:
     return g * np.float32(2.0**exponent)
 
 
-@by_kernel_and_reference
 @precisions
 @pytest.mark.parametrize("bits", [Bits(), Bits(dac=8, weight=8), Bits(weight=8)], ids=str)
-def test_what_fits_is_exact(bits: Bits, precision: str, run: Run) -> None:
+def test_what_fits_is_exact(bits: Bits, precision: str) -> None:
     rng = np.random.default_rng(3)
     op = random_operands(rng, (300, 6, 20), Bits())
     # Steps of a power of two, and values on the levels.
@@ -184,20 +170,19 @@ def test_what_fits_is_exact(bits: Bits, precision: str, run: Run) -> None:
     linear = oracle.optical_matmul(op, bits, noisy=False).linear
     for exponent in (-30, 0, 20):
         g = integers(rng, 300, exponent)
-        got = backward(g, linear, op, bits, noisy=False, precision=precision, run=run)
-        expected = backward(g, linear, op, bits, noisy=False, run=run)
+        got = backward(g, linear, op, bits, noisy=False, precision=precision)
+        expected = backward(g, linear, op, bits, noisy=False)
         for value, in_float32 in zip(got, expected, strict=True):
             np.testing.assert_array_equal(value, in_float32)
 
 
-@by_kernel_and_reference
 @pytest.mark.parametrize("bits", CHAINS[:3], ids=str)
-def test_bfloat16_keeps_eight_bits_of_each_factor(bits: Bits, run: Run) -> None:
+def test_bfloat16_keeps_eight_bits_of_each_factor(bits: Bits) -> None:
     op = random_operands(np.random.default_rng(4), (20, 30, 40), bits)
     forward = oracle.optical_matmul(op, bits, noisy=False)
     g = np.random.default_rng(5).standard_normal((20, 40)).astype(np.float32)
-    got = backward(g, forward.linear, op, bits, noisy=False, precision="bfloat16", run=run)
-    expected = backward(g, forward.linear, op, bits, noisy=False, run=run)
+    got = backward(g, forward.linear, op, bits, noisy=False, precision="bfloat16")
+    expected = backward(g, forward.linear, op, bits, noisy=False)
     x_q, w_q = np.abs(forward.xq.value), np.abs(forward.wq.value)
     # Two factors within 2⁻⁹ of their value, and what float32 rounds on the way.
     allowed = 2.0**-8 + 2.0**-16
@@ -210,13 +195,12 @@ def test_bfloat16_keeps_eight_bits_of_each_factor(bits: Bits, run: Run) -> None:
 SEEDS = 400
 
 
-@by_kernel_and_reference
 @pytest.mark.parametrize("bits", [Bits(), Bits(dac=8, weight=8, adc=8)], ids=str)
-def test_int8_has_no_bias(bits: Bits, run: Run) -> None:
+def test_int8_has_no_bias(bits: Bits) -> None:
     op = random_operands(np.random.default_rng(6), (300, 5, 24), bits)
     forward = oracle.optical_matmul(op, bits, noisy=False)
     g = np.random.default_rng(7).standard_normal((300, 24)).astype(np.float32)
-    exact = backward(g, forward.linear, op, bits, noisy=False, run=run)
+    exact = backward(g, forward.linear, op, bits, noisy=False)
     *others, _, rows, columns = ranges_and_noise(op, noisy=False, draws=True)
     attrs = {
         **bits.attrs(),
@@ -230,7 +214,7 @@ def test_int8_has_no_bias(bits: Bits, run: Run) -> None:
     def draw(key: int) -> list[np.ndarray]:
         seed = np.array([[key, 2 * key + 1]], np.uint32)
         inputs = (g, forward.linear, op.x, op.w, *others, seed, rows, columns)
-        return run("optical_matmul_grad", *inputs, **attrs)[:2]
+        return call("optical_matmul_grad", *inputs, **attrs)[:2]
 
     draws = [np.stack(v).astype(np.float64) for v in zip(*map(draw, range(SEEDS)), strict=True)]
 
@@ -267,8 +251,7 @@ def variance_of_rounding(t: np.ndarray, axis: int) -> np.ndarray:
     return scale**2 * fraction * (1 - fraction)
 
 
-@by_kernel_and_reference
-def test_rows_round_by_their_ids(run: Run) -> None:
+def test_rows_round_by_their_ids() -> None:
     bits = Bits(dac=8, weight=8)
     op = random_operands(np.random.default_rng(8), (12, 5, 40), bits)
     g = np.random.default_rng(9).standard_normal((12, 40)).astype(np.float32)
@@ -285,7 +268,7 @@ def test_rows_round_by_their_ids(run: Run) -> None:
     }
 
     def dx(part: slice, ids: np.ndarray) -> np.ndarray:
-        return run(
+        return call(
             "optical_matmul_grad", g[part], linear[part], op.x[part], op.w, x_range[part], *others,
             ids, columns, **attrs,
         )[0]  # fmt: skip
@@ -298,15 +281,14 @@ def test_rows_round_by_their_ids(run: Run) -> None:
 # --- what is zero, and what is not a number -----------------------------------------------------
 
 
-@by_kernel_and_reference
 @precisions
 @pytest.mark.parametrize("bits", CHAINS[:3], ids=str)
-def test_rows_and_columns_of_zeros(bits: Bits, precision: str, run: Run) -> None:
+def test_rows_and_columns_of_zeros(bits: Bits, precision: str) -> None:
     op = random_operands(np.random.default_rng(10), (300, 6, 9), bits)
     forward = oracle.optical_matmul(op, bits, noisy=False)
     g = np.random.default_rng(11).standard_normal((300, 9)).astype(np.float32)
     g[7], g[:, 4], g[256:, 2] = 0, 0, 0
-    dx, dw, *_ = backward(g, forward.linear, op, bits, noisy=False, precision=precision, run=run)
+    dx, dw, *_ = backward(g, forward.linear, op, bits, noisy=False, precision=precision)
     assert not dx[7].any()
     assert not dw[:, 4].any()
     assert dw[:, 2].any()
@@ -314,31 +296,29 @@ def test_rows_and_columns_of_zeros(bits: Bits, precision: str, run: Run) -> None
     assert np.isfinite(dw).all()
 
 
-@by_kernel_and_reference
 @precisions
-def test_the_smallest_numbers(precision: str, run: Run) -> None:
+def test_the_smallest_numbers(precision: str) -> None:
     # Scales that float32 rounds to zero, and steps whose inverse it cannot hold.
     op = random_operands(np.random.default_rng(12), (6, 5, 4), Bits())
     for size in (1e-30, 1e-36, 1e-37, 1.2e-38, 0.0):
         g = np.full((6, 4), size, np.float32)
-        dx, dw, *_ = backward(g, op.x @ op.w, op, Bits(), noisy=False, precision=precision, run=run)
+        dx, dw, *_ = backward(g, op.x @ op.w, op, Bits(), noisy=False, precision=precision)
         # Not more than a step of the smallest scale is lost of each term.
         allowed = 2.0**-8 * size + 1.5e-38 * 127
         assert (np.abs(dx - g @ op.w.T) <= allowed * np.abs(op.w).sum(1)).all()
         assert (np.abs(dw - op.x.T @ g) <= allowed * np.abs(op.x).sum(0)[:, None]).all()
 
 
-@by_kernel_and_reference
 @precisions
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("bits", CHAINS[:3], ids=str)
-def test_a_bad_cotangent_surfaces(bits: Bits, precision: str, bad: float, run: Run) -> None:
+def test_a_bad_cotangent_surfaces(bits: Bits, precision: str, bad: float) -> None:
     op = random_operands(np.random.default_rng(13), (300, 6, 9), replace(bits, adc=0))
     bits = replace(bits, adc=0)
     forward = oracle.optical_matmul(op, bits, noisy=False)
     g = np.ones((300, 9), np.float32)
     g[270, 4] = bad
-    dx, dw, *_ = backward(g, forward.linear, op, bits, noisy=False, precision=precision, run=run)
+    dx, dw, *_ = backward(g, forward.linear, op, bits, noisy=False, precision=precision)
     if precision == "int8" or np.isnan(bad):
         assert np.isnan(dx[270]).all()
         assert np.isnan(dw[:, 4]).all()
@@ -349,18 +329,15 @@ def test_a_bad_cotangent_surfaces(bits: Bits, precision: str, bad: float, run: R
     assert np.isfinite(np.delete(dw, 4, 1)).all()
 
 
-@by_kernel_and_reference
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("noisy", [False, True], ids=["quiet", "noisy"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("bits", CHAINS[:3], ids=str)
-def test_bad_operands_surface(
-    bits: Bits, noisy: bool, precision: str, bad: float, run: Run
-) -> None:
+def test_bad_operands_surface(bits: Bits, noisy: bool, precision: str, bad: float) -> None:
     clean = random_operands(np.random.default_rng(14), (5, 6, 7), bits, noise="all")
     for where, index in {"x": (3, 2), "w": (2, 4), "bias": (4,)}.items():
         op = poisoned(clean, where, index, bad)
-        dx, dw, *_ = check(op, bits, precision, run, noisy=noisy)
+        dx, dw, *_ = check(op, bits, precision, noisy=noisy)
         if where == "x":
             np.testing.assert_array_equal(np.isnan(dx).all(1), np.arange(5) == 3)
             assert np.isnan(dw).all()

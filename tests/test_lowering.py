@@ -13,85 +13,10 @@ import pytest
 
 import lumina_jax
 from lumina_jax import NoiseModel, OpticalSpec
-from lumina_jax.ops import OPS
-from operands import EVERY_GRADIENT, bind, reference, types_of
 
 M, K, N = 6, 5, 300
 SPEC = OpticalSpec(dac_bits=8, weight_bits=8, adc_bits=8)
 NOISE = NoiseModel(relative=0.1, shot=0.1, thermal=0.05, weight=0.02)
-
-CHAIN = {"dac_bits": 6, "weight_bits": 6, "adc_bits": 6}
-CASES: list[tuple[str, dict[str, Any]]] = [
-    *(("optical_matmul",
-       {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": residual, "with_peak": peak})
-      for t in (False, True) for noisy in (False, True)
-      for residual in ("none", "pre_noise", "slope", "signs") for peak in (False, True)),
-    *(("optical_matmul_grad",
-       {**CHAIN, "transpose_weight": t, "noisy": noisy, "residual": "pre_noise",
-        "grad_precision": precision, **EVERY_GRADIENT})
-      for t in (False, True) for noisy in (False, True) for precision in ("float32", "int8")),
-    *(("optical_matmul_grad",
-       {**CHAIN, "adc_bits": 0, "transpose_weight": t, "noisy": noisy, "residual": residual,
-        "grad_precision": precision, "with_inputs": True, "with_ranges": False})
-      for t in (False, True) for precision in ("float32", "int8")
-      for residual, noisy in (("slope", False), ("signs", False), ("signs", True))),
-    ("optical_noise", {}),
-    ("quantize", {"bits": 6}),
-]  # fmt: skip
-
-cases = pytest.mark.parametrize(("op", "attrs"), CASES)
-
-
-def operands_of(op: str, attrs: dict[str, Any]) -> list[jax.Array]:
-    rng = np.random.default_rng(0)
-    made = []
-    for name, tensor in types_of(op, **attrs).operands._asdict().items():
-        shape = tensor.shape({"m": M, "k": K, "n": N})
-        if name in ("rows", "columns"):
-            value = np.arange(shape[0], dtype=np.uint32) + np.uint32(2**31 - 20)
-        elif tensor.dtype == np.uint32:
-            value = rng.integers(0, 2**32, shape, dtype=np.uint32)
-        elif tensor.dtype == np.int8:
-            value = rng.choice(np.int8([-1, 0, 1, 2]), shape)
-        elif name == "noise":
-            value = rng.uniform(0.05, 0.2, shape).astype(np.float32)
-        else:
-            value = rng.uniform(-1, 1, shape).astype(np.float32)
-            value = np.abs(value) + np.float32(1) if name.endswith("full_scale") else value
-        made.append(jnp.asarray(value))
-    return made
-
-
-def test_every_op_has_a_case() -> None:
-    assert {op for op, _ in CASES} == set(OPS)
-
-
-@cases
-def test_signature_is_that_of_the_reference(op: str, attrs: dict[str, Any]) -> None:
-    operands = operands_of(op, attrs)
-    declared = jax.eval_shape(lambda *a: bind(op, *a, **attrs), *operands)
-    of_reference = jax.eval_shape(lambda *a: reference(op, *a, **attrs), *operands)
-    assert [(v.shape, v.dtype) for v in declared] == [(v.shape, v.dtype) for v in of_reference]
-
-
-@cases
-def test_kernel_is_the_reference(op: str, attrs: dict[str, Any]) -> None:
-    # Without the converter behind the noise, whose codes hang on the last bit of ε.
-    attrs = {**attrs, "adc_bits": 0} if "adc_bits" in attrs else attrs
-    operands = operands_of(op, attrs)
-    got = bind(op, *operands, **attrs)
-    expected = jax.jit(lambda *a: reference(op, *a, **attrs))(*operands)
-    for g, e in zip(got, expected, strict=True):
-        # Sums over up to 300 terms in another order, and ε to 5e-7.
-        atol = 2e-6 * max(1.0, float(np.abs(e).max()))
-        np.testing.assert_allclose(g, e, rtol=0, atol=atol)
-
-
-@cases
-@pytest.mark.parametrize("platform", ["tpu", "cuda", "rocm"])
-def test_no_custom_call_elsewhere(op: str, attrs: dict[str, Any], platform: str) -> None:
-    traced = jax.jit(lambda *a: bind(op, *a, **attrs)).trace(*operands_of(op, attrs))
-    assert "custom_call" not in traced.lower(lowering_platforms=(platform,)).as_text()
 
 
 def layer(w: jax.Array, noise: NoiseModel, x: jax.Array, key: jax.Array) -> jax.Array:
@@ -104,9 +29,8 @@ def arguments() -> tuple[jax.Array, NoiseModel, jax.Array, jax.Array]:
     return w, jax.tree.map(jnp.float32, NOISE), x, jax.random.key(2)
 
 
-@pytest.mark.parametrize("platform", ["tpu", "cuda", "rocm"])
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
-def test_training_has_no_custom_call_elsewhere(platform: str, impl: str) -> None:
+def test_training_has_no_custom_call_elsewhere(impl: str) -> None:
     def step(w: jax.Array, noise: NoiseModel, x: jax.Array, key: jax.Array) -> Any:
         mapped = jax.vmap(layer, in_axes=(None, None, 0, None))(w, noise, x, key)
         shown = lumina_jax.quantize(mapped, bits=4) + lumina_jax.optical_noise(key, mapped.shape)
@@ -115,7 +39,7 @@ def test_training_has_no_custom_call_elsewhere(platform: str, impl: str) -> None
     w, noise, x, _ = arguments()
     key = jax.random.key(0, impl=impl)
     traced = jax.jit(jax.grad(step, argnums=(0, 1))).trace(w, noise, x, key)
-    assert "custom_call" not in traced.lower(lowering_platforms=(platform,)).as_text()
+    assert "custom_call" not in traced.lower(lowering_platforms=("cuda", "rocm", "tpu")).as_text()
 
 
 def targets(f: Callable[..., Any], *a: Any) -> list[str]:

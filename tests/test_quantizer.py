@@ -125,16 +125,13 @@ def test_codes_and_back(method: Any, axis: int | None) -> None:
     channels = () if axis is None else (W.shape[axis],)
     assert params.scale.shape == params.zero_point.shape == channels
     # Slowly: the nearest of all levels.
-    every = jnp.arange(params.codes[0], params.codes[1] + 1)
+    every = np.arange(params.codes[0], params.codes[1] + 1, dtype=np.float32)
+    scale, zero_point, lut = map(np.asarray, (params.scale, params.zero_point, params.lut))
+    restored = np.asarray(restored)
     for index in np.ndindex(W.shape[0], W.shape[1]):
         channel = () if axis is None else (index[axis],)
-        if params.lut is not None:
-            levels = np.asarray(params.lut[channel])
-        else:
-            levels = np.asarray(
-                (every.astype(jnp.float32) - params.zero_point[channel]) * params.scale[channel]
-            )
-        least = np.min(np.abs(levels - W[index]))
+        uniform = (every - zero_point[channel]) * scale[channel]
+        least = np.min(np.abs((uniform if params.lut is None else lut[channel]) - W[index]))
         np.testing.assert_allclose(abs(restored[index] - W[index]), least, rtol=1e-4, atol=1e-6)
 
 

@@ -77,29 +77,31 @@ MAPPED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mapped", MAPPED, ids=lambda m: "+".join(sorted(m)))
-def test_forward(mapped: set[str]) -> None:
-    a, axes = arguments(mapped)
-    got = jax.jit(jax.vmap(matmul, in_axes=(axes,)))(a)
-    one = jax.jit(matmul)
-    for index in range(BATCH):
-        np.testing.assert_array_equal(got[index], one(example(a, mapped, index)))
+def output_and_gradient(a: Arguments) -> tuple[jax.Array, Arguments]:
+    key = a["key"]
+    rest = {name: value for name, value in a.items() if name != "key"}
+
+    def loss(rest: Arguments) -> tuple[jax.Array, jax.Array]:
+        y = matmul({**rest, "key": key})
+        return (y**2).sum(), y
+
+    gradient, y = jax.grad(loss, has_aux=True)(rest)
+    return y, gradient
+
+
+of_one = jax.jit(output_and_gradient)
 
 
 @pytest.mark.parametrize("mapped", MAPPED, ids=lambda m: "+".join(sorted(m)))
-def test_gradient_per_example(mapped: set[str]) -> None:
+def test_output_and_gradient_per_example(mapped: set[str]) -> None:
     a, axes = arguments(mapped)
-
-    def gradient(a: Arguments) -> Arguments:
-        key = a["key"]
-        rest = {name: value for name, value in a.items() if name != "key"}
-        return jax.grad(lambda r: (matmul({**r, "key": key}) ** 2).sum())(rest)
-
-    got = jax.jit(jax.vmap(gradient, in_axes=(axes,)))(a)
-    one = jax.jit(gradient)
+    got, gradients = jax.device_get(jax.jit(jax.vmap(output_and_gradient, in_axes=(axes,)))(a))
+    a = jax.device_get({**a, "key": jax.random.key_data(a["key"])})
     for index in range(BATCH):
-        expected = one(example(a, mapped, index))
-        for g, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        one = example(a, mapped, index)
+        y, gradient = of_one({**one, "key": jax.random.wrap_key_data(one["key"])})
+        np.testing.assert_array_equal(got[index], y)
+        for g, e in zip(jax.tree.leaves(gradients), jax.tree.leaves(gradient), strict=True):
             # Outside the op XLA squares, and sums over rows, in an order of its own.
             np.testing.assert_allclose(
                 g[index], e, rtol=1e-5, atol=1e-5 * float(np.abs(e).max(initial=1))
@@ -146,15 +148,17 @@ def test_nested(shape: tuple[int, int]) -> None:
     x, w = normal(0, *shape, M, K), normal(1, shape[1], K, N)
     keys = jax.random.split(jax.random.key(0), shape[0])
 
+    @jax.jit
     def f(x: jax.Array, w: jax.Array, key: jax.Array) -> jax.Array:
         return lumina_jax.optical_matmul(
             x, w, spec=SPEC, y_full_scale=4.0, noise=NoiseModel(relative=0.3), key=key
         )
 
-    got = jax.vmap(jax.vmap(f, in_axes=(0, 0, None)), in_axes=(0, None, 0))(x, w, keys)
-    for i in range(shape[0]):
+    got = jax.jit(jax.vmap(jax.vmap(f, in_axes=(0, 0, None)), in_axes=(0, None, 0)))(x, w, keys)
+    x, w = np.asarray(x), np.asarray(w)
+    for i, key in enumerate(keys):
         for j in range(shape[1]):
-            np.testing.assert_array_equal(got[i, j], f(x[i, j], w[j], keys[i]))
+            np.testing.assert_array_equal(got[i, j], f(x[i, j], w[j], key))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 6])
