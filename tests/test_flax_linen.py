@@ -464,3 +464,9 @@ def test_flax_serialization_round_trip() -> None:
     variables = trained()
     fresh = Net().init(jax.random.key(5), X)
     equal(serialization.from_bytes(fresh, serialization.to_bytes(variables)), variables)
+
+
+def test_another_width_of_input_is_refused() -> None:
+    variables = OpticalDense(4).init(jax.random.key(0), X)
+    with pytest.raises(flax.errors.ScopeParamShapeError, match="kernel"):
+        OpticalDense(4).apply(variables, X[:, :3], deterministic=True)

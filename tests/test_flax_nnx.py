@@ -268,35 +268,8 @@ def test_a_noise_schedule_does_not_retrace() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"in_features": 0}, ValueError, "`in_features` is 0, expected a positive int"),
-        ({"out_features": -1}, ValueError, "`out_features` is -1, expected a positive int"),
-        ({"profile": 3}, TypeError, "`profile` is of type int, expected a HardwareProfile"),
-        ({"ranges": "guess"}, ValueError, "`ranges` is 'guess', expected 'calibrate' or 'learn'"),
-        ({"momentum": -0.1}, ValueError, "`momentum` is -0.1, expected 0 <= momentum < 1"),
-    ],
-)
-def test_arguments_are_checked(arguments: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=f"OpticalDense: {message}"):
-        OpticalDense(**{"in_features": 5, "out_features": 4, **arguments}, rngs=nnx.Rngs(0))
-
-
-def test_unknown_preset_lists_those_that_exist() -> None:
-    with pytest.raises(ValueError, match=r"lumina_pico.*lumina_micro_v1, lumina_nano_v1"):
-        OpticalDense(5, 4, profile="lumina_pico", rngs=nnx.Rngs(0))
-
-
-@pytest.mark.parametrize(
-    ("x", "error", "message"),
-    [
-        (jnp.float32(1.0), ValueError, r"`x` is a scalar, expected shape \[..., in_features\]"),
-        (jnp.ones((2, 3)), ValueError, r"`x` has shape \(2, 3\), expected \[..., in_features=5\]"),
-        (jnp.ones((2, 5), jnp.int32), TypeError, "`x` is int32, expected float32, bfloat16"),
-    ],
-)
-def test_inputs_are_checked(x: jax.Array, error: type[Exception], message: str) -> None:
+def test_another_width_of_input_is_refused() -> None:
     layer = OpticalDense(5, 4, rngs=nnx.Rngs(0))
-    with pytest.raises(error, match=f"OpticalDense: {message}"):
-        layer(x)
+    message = r"OpticalDense: `x` has shape \(2, 3\), expected \[..., in_features=5\]"
+    with pytest.raises(ValueError, match=message):
+        layer(jnp.ones((2, 3)))

@@ -10,8 +10,10 @@ from flax.typing import Dtype, Initializer
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
-from ._device import RangeMode, check_input, check_options, check_size, device, to_f32
-from .ranges import AxisName, Ranges, calibrated_matmul
+from .._context import RangeMode, check_input, check_options, check_size
+from .._device import device
+from ..ranges import AxisName, calibrated_matmul
+from ._layer import run
 
 
 class OpticalDense(nn.Module):
@@ -85,52 +87,26 @@ class OpticalDense(nn.Module):
         Returns:
             f32[..., features].
         """
-        check_size("features", self.features)
-        check_options(self.ranges, self.momentum)
-        x = check_input(inputs)
-        hardware = device(self.profile, self.spec, self.noise if noise is None else noise)
-        if deterministic is None:
-            deterministic = self.deterministic
-
+        name = type(self).__name__
+        check_size(name, "features", self.features)
+        check_options(name, self.ranges, self.momentum)
+        x = check_input(name, inputs)
+        hardware = device(name, self.profile, self.spec, self.noise if noise is None else noise)
         kernel = self.param(
             "kernel", self.kernel_init, (x.shape[-1], self.features), self.param_dtype
         )
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
-
-        full_scales = {
-            name: self.variable("ranges", f"{name}_full_scale", jnp.zeros, (), jnp.float32)
-            for name in hardware.converters
-        }
-        gains = {
-            name: self.param(f"{name}_log_gain", nn.initializers.zeros_init(), (), jnp.float32)
-            for name in hardware.converters
-            if self.ranges == "learn"
-        }
-
-        observe = (
-            not deterministic
-            and self.is_mutable_collection("ranges")
-            and not self.is_initializing()
-        )
-        noisy = hardware.noise is not None and not deterministic
-        rounds = hardware.rounds_gradient and not deterministic and self.has_rng("noise")
-        y, updated = calibrated_matmul(
+        return run(
+            self,
+            calibrated_matmul,
             x,
-            to_f32("kernel", kernel),
-            None if bias is None else to_f32("bias", bias),
-            Ranges(**{name: variable.value for name, variable in full_scales.items()}),
-            spec=hardware.spec,
-            noise=hardware.noise if noisy else None,
-            key=self.make_rng("noise") if noisy or rounds else None,
-            attenuation=hardware.attenuation,
-            crosstalk=hardware.crosstalk,
-            gain=Ranges(**gains),
-            momentum=self.momentum if observe else None,
+            kernel,
+            bias,
+            device=hardware,
+            deterministic=self.deterministic if deterministic is None else deterministic,
+            ranges=self.ranges,
+            momentum=self.momentum,
             axis_name=self.axis_name,
         )
-        if observe:
-            for name, variable in full_scales.items():
-                variable.value = getattr(updated, name)
-        return y

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,20 +10,12 @@ from flax.typing import Dtype, Initializer
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
-from ._device import RangeMode, check_input, check_options, check_size, device, to_f32
-from .ranges import AxisName, Ranges, calibrated_matmul
-
-__all__ = ["FullScale", "OpticalDense"]
-
-
-_V = TypeVar("_V", bound=nnx.Variable)
+from .._context import RangeMode, check_input, check_size
+from ..ranges import AxisName, calibrated_matmul
+from ._layer import OpticalLayer
 
 
-class FullScale(nnx.Variable[jax.Array]):
-    """Running full scale of a converter, f32[]; 0 until calibrated."""
-
-
-class OpticalDense(nnx.Module):
+class OpticalDense(OpticalLayer):
     """`flax.nnx.Linear` on a photonic device: DAC, analog matmul with noise, ADC.
 
     State:
@@ -85,34 +75,28 @@ class OpticalDense(nnx.Module):
         axis_name: AxisName | None = None,
         rngs: nnx.Rngs,
     ) -> None:
-        check_size("in_features", in_features)
-        check_size("out_features", out_features)
-        check_options(ranges, momentum)
-        hardware = device(profile, spec, noise)
-        learn = ranges == "learn"
-
+        name = type(self).__name__
+        check_size(name, "in_features", in_features)
+        check_size(name, "out_features", out_features)
         self.kernel = nnx.Param(
             kernel_init(rngs.params(), (in_features, out_features), param_dtype)
         )
         self.bias = nnx.data(
             nnx.Param(bias_init(rngs.params(), (out_features,), param_dtype)) if use_bias else None
         )
-        dac_on, adc_on = "x" in hardware.converters, "y" in hardware.converters
-        self.x_full_scale = nnx.data(_scalar(FullScale) if dac_on else None)
-        self.y_full_scale = nnx.data(_scalar(FullScale) if adc_on else None)
-        self.x_log_gain = nnx.data(_scalar(nnx.Param) if dac_on and learn else None)
-        self.y_log_gain = nnx.data(_scalar(nnx.Param) if adc_on and learn else None)
-        has_noise_stream = "noise" in rngs or "default" in rngs
-        self.rngs = nnx.data(rngs.noise.fork() if has_noise_stream else None)
-
         self.in_features = in_features
         self.out_features = out_features
-        self.hardware = hardware
-        self.ranges = ranges
-        self.momentum = momentum
-        self.deterministic = deterministic
-        self.use_running_average = use_running_average
-        self.axis_name = axis_name
+        super().__init__(
+            profile=profile,
+            spec=spec,
+            noise=noise,
+            ranges=ranges,
+            momentum=momentum,
+            deterministic=deterministic,
+            use_running_average=use_running_average,
+            axis_name=axis_name,
+            rngs=rngs,
+        )
 
     def __call__(
         self,
@@ -135,71 +119,13 @@ class OpticalDense(nnx.Module):
         Returns:
             f32[..., out_features].
         """
-        x = check_input(inputs, self.in_features)
-        if deterministic is None:
-            deterministic = self.deterministic
-        if use_running_average is None:
-            use_running_average = self.use_running_average
-        if noise is None:
-            noise = self.hardware.noise
-        noisy = noise is not None and not deterministic
-        has_stream = rngs is not None or self.rngs is not None
-        rounds = self.hardware.rounds_gradient and not deterministic and has_stream
-
-        y, updated = calibrated_matmul(
-            x,
-            to_f32("kernel", self.kernel[...]),
-            None if self.bias is None else to_f32("bias", self.bias[...]),
-            Ranges(x=_value(self.x_full_scale), y=_value(self.y_full_scale)),
-            spec=self.hardware.spec,
-            noise=noise if noisy else None,
-            key=self._key(rngs) if noisy or rounds else None,
-            attenuation=self.hardware.attenuation,
-            crosstalk=self.hardware.crosstalk,
-            gain=Ranges(x=_value(self.x_log_gain), y=_value(self.y_log_gain)),
-            momentum=None if use_running_average else self.momentum,
-            axis_name=self.axis_name,
+        return self._run(
+            calibrated_matmul,
+            check_input(type(self).__name__, inputs, self.in_features),
+            self.kernel[...],
+            None if self.bias is None else self.bias[...],
+            deterministic=deterministic,
+            use_running_average=use_running_average,
+            noise=noise,
+            rngs=rngs,
         )
-        if not use_running_average:
-            for variable, value in (
-                (self.x_full_scale, updated.x),
-                (self.y_full_scale, updated.y),
-            ):
-                if variable is not None:
-                    variable[...] = value
-        return y
-
-    def _key(self, rngs: nnx.Rngs | nnx.RngStream | jax.Array | None) -> jax.Array:
-        if rngs is None:
-            rngs = self.rngs
-        if isinstance(rngs, nnx.Rngs):
-            rngs = rngs.noise
-        if rngs is None:
-            raise ValueError(
-                "OpticalDense: noise is to be drawn and there is no stream `noise`, expected "
-                "rngs=nnx.Rngs(..., noise=seed) in the constructor or `rngs` in the call; "
-                "deterministic=True draws none"
-            )
-        return rngs() if isinstance(rngs, nnx.RngStream) else rngs
-
-    def set_view(
-        self, deterministic: bool | None = None, use_running_average: bool | None = None
-    ) -> None:
-        """Called by `nnx.view`.
-
-        Args:
-            deterministic: no noise.
-            use_running_average: full scales stay as they are.
-        """
-        if deterministic is not None:
-            self.deterministic = deterministic
-        if use_running_average is not None:
-            self.use_running_average = use_running_average
-
-
-def _scalar(kind: type[_V]) -> _V:
-    return kind(jnp.zeros((), jnp.float32))
-
-
-def _value(variable: nnx.Variable[jax.Array] | None) -> jax.Array | None:
-    return None if variable is None else variable[...]

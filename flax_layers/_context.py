@@ -1,0 +1,110 @@
+"""What all layers of both families share: checks of their arguments, and how a call runs its op.
+
+A layer owns its parameters and nothing else. A call checks them, puts a `Context` together from
+what its family keeps (ranges, random streams, modes), and has it run the op of the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from ._device import Device
+from .ranges import AxisName, Ranges
+
+RangeMode: TypeAlias = Literal["calibrate", "learn"]
+
+Calibrated: TypeAlias = Callable[
+    Concatenate[jax.Array, jax.Array, jax.Array | None, Ranges, ...], tuple[jax.Array, Ranges]
+]
+"""An op at running ranges, `calibrated_matmul` or another with its keyword arguments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What one call of a layer runs with."""
+
+    layer: str
+    """Name of the layer, for errors."""
+    device: Device
+    """The hardware; its noise is that of this call."""
+    deterministic: bool
+    """Nothing is drawn."""
+    has_stream: bool
+    """Whether there is a stream to draw from; noise asks for one in any case."""
+    draw: Callable[[], jax.Array]
+    """The key of this call, from that stream."""
+    running: Ranges
+    """Full scales of the converters."""
+    gain: Ranges
+    """Logarithms of learned factors on them."""
+    momentum: float | None
+    """Share of the old range in the new one; None where this call does not observe."""
+    axis_name: AxisName | None
+    """Mapped axes that hold parts of one batch."""
+
+    def run(self, op: Calibrated, x: jax.Array, kernel: Any, bias: Any) -> tuple[jax.Array, Ranges]:
+        """The output of the op, and the ranges for the next batch."""
+        noise = None if self.deterministic else self.device.noise
+        rounds = self.device.rounds_gradient and not self.deterministic and self.has_stream
+        return op(
+            x,
+            to_f32(self.layer, "kernel", kernel),
+            None if bias is None else to_f32(self.layer, "bias", bias),
+            self.running,
+            spec=self.device.spec,
+            noise=noise,
+            key=self.draw() if noise is not None or rounds else None,
+            attenuation=self.device.attenuation,
+            crosstalk=self.device.crosstalk,
+            gain=self.gain,
+            momentum=self.momentum,
+            axis_name=self.axis_name,
+        )
+
+
+def check_size(layer: str, name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a positive int."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{layer}: `{name}` is {value!r}, expected a positive int")
+
+
+def check_options(layer: str, ranges: RangeMode, momentum: float) -> None:
+    """Raises ValueError for an unknown way of keeping ranges, or a momentum outside [0, 1)."""
+    if ranges not in ("calibrate", "learn"):
+        raise ValueError(f"{layer}: `ranges` is {ranges!r}, expected 'calibrate' or 'learn'")
+    if not 0.0 <= momentum < 1.0:
+        raise ValueError(f"{layer}: `momentum` is {momentum!r}, expected 0 <= momentum < 1")
+
+
+def to_f32(layer: str, name: str, value: Any) -> jax.Array:
+    """`value` in float32, which is what the device computes in.
+
+    Raises:
+        TypeError: `value` is neither float32 nor a narrower real float.
+    """
+    dtype = jnp.result_type(value)
+    if dtype not in (jnp.float32, jnp.bfloat16, jnp.float16):
+        raise TypeError(f"{layer}: `{name}` is {dtype}, expected float32, bfloat16 or float16")
+    return jnp.asarray(value, jnp.float32)
+
+
+def check_input(layer: str, value: Any, in_features: int | None = None) -> jax.Array:
+    """The input of a layer in float32: f32[..., in_features].
+
+    Raises:
+        ValueError: it is a scalar, or its last axis is not `in_features` long.
+        TypeError: as in `to_f32`.
+    """
+    x = to_f32(layer, "x", value)
+    if x.ndim == 0:
+        raise ValueError(f"{layer}: `x` is a scalar, expected shape [..., in_features]")
+    if in_features is not None and x.shape[-1] != in_features:
+        raise ValueError(
+            f"{layer}: `x` has shape {x.shape}, expected [..., in_features={in_features}]"
+        )
+    return x

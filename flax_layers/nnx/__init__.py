@@ -1,0 +1,8 @@
+"""The layers for Flax NNX."""
+
+from __future__ import annotations
+
+from ._layer import FullScale
+from .dense import OpticalDense
+
+__all__ = ["FullScale", "OpticalDense"]

@@ -1,0 +1,138 @@
+"""What NNX layers share: ranges, gains, modes, and where the key of a call comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
+
+from .._context import Calibrated, Context, RangeMode, check_options
+from .._device import device
+from ..ranges import AxisName, Ranges
+
+_V = TypeVar("_V", bound=nnx.Variable)
+
+
+class FullScale(nnx.Variable[jax.Array]):
+    """Running full scale of a converter, f32[]; 0 until calibrated."""
+
+
+class OpticalLayer(nnx.Module):
+    """Base of the layers, for their state but for their parameters.
+
+    State:
+        x_full_scale, y_full_scale f32[]: `FullScale` of DAC and ADC, None where that is off.
+        x_log_gain, y_log_gain f32[]: `nnx.Param`, only with `ranges="learn"`.
+        rngs: the stream "noise", forked; None where `rngs` has none.
+    """
+
+    def __init__(
+        self,
+        *,
+        profile: HardwareProfile | str | None,
+        spec: OpticalSpec | None,
+        noise: NoiseModel | None,
+        ranges: RangeMode,
+        momentum: float,
+        deterministic: bool,
+        use_running_average: bool,
+        axis_name: AxisName | None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        layer = type(self).__name__
+        check_options(layer, ranges, momentum)
+        self.hardware = device(layer, profile, spec, noise)
+        learn = ranges == "learn"
+        dac_on, adc_on = "x" in self.hardware.converters, "y" in self.hardware.converters
+        self.x_full_scale = nnx.data(_scalar(FullScale) if dac_on else None)
+        self.y_full_scale = nnx.data(_scalar(FullScale) if adc_on else None)
+        self.x_log_gain = nnx.data(_scalar(nnx.Param) if dac_on and learn else None)
+        self.y_log_gain = nnx.data(_scalar(nnx.Param) if adc_on and learn else None)
+        has_noise_stream = "noise" in rngs or "default" in rngs
+        self.rngs = nnx.data(rngs.noise.fork() if has_noise_stream else None)
+        self.ranges = ranges
+        self.momentum = momentum
+        self.deterministic = deterministic
+        self.use_running_average = use_running_average
+        self.axis_name = axis_name
+
+    def _run(
+        self,
+        op: Calibrated,
+        x: jax.Array,
+        kernel: Any,
+        bias: Any,
+        *,
+        deterministic: bool | None,
+        use_running_average: bool | None,
+        noise: NoiseModel | None,
+        rngs: nnx.Rngs | nnx.RngStream | jax.Array | None,
+    ) -> jax.Array:
+        """The output of the op; the ranges follow. Arguments take precedence over attributes."""
+        if deterministic is None:
+            deterministic = self.deterministic
+        if use_running_average is None:
+            use_running_average = self.use_running_average
+        hardware = self.hardware
+        if noise is not None:
+            hardware = dataclasses.replace(hardware, noise=noise)
+        context = Context(
+            layer=type(self).__name__,
+            device=hardware,
+            deterministic=deterministic,
+            has_stream=rngs is not None or self.rngs is not None,
+            draw=lambda: self._key(rngs),
+            running=Ranges(x=_value(self.x_full_scale), y=_value(self.y_full_scale)),
+            gain=Ranges(x=_value(self.x_log_gain), y=_value(self.y_log_gain)),
+            momentum=None if use_running_average else self.momentum,
+            axis_name=self.axis_name,
+        )
+        y, updated = context.run(op, x, kernel, bias)
+        if not use_running_average:
+            for variable, value in (
+                (self.x_full_scale, updated.x),
+                (self.y_full_scale, updated.y),
+            ):
+                if variable is not None:
+                    variable[...] = value
+        return y
+
+    def _key(self, rngs: nnx.Rngs | nnx.RngStream | jax.Array | None) -> jax.Array:
+        if rngs is None:
+            rngs = self.rngs
+        if isinstance(rngs, nnx.Rngs):
+            rngs = rngs.noise
+        if rngs is None:
+            raise ValueError(
+                f"{type(self).__name__}: noise is to be drawn and there is no stream `noise`, "
+                "expected rngs=nnx.Rngs(..., noise=seed) in the constructor or `rngs` in the call; "
+                "deterministic=True draws none"
+            )
+        return rngs() if isinstance(rngs, nnx.RngStream) else rngs
+
+    def set_view(
+        self, deterministic: bool | None = None, use_running_average: bool | None = None
+    ) -> None:
+        """Called by `nnx.view`.
+
+        Args:
+            deterministic: no noise.
+            use_running_average: full scales stay as they are.
+        """
+        if deterministic is not None:
+            self.deterministic = deterministic
+        if use_running_average is not None:
+            self.use_running_average = use_running_average
+
+
+def _scalar(kind: type[_V]) -> _V:
+    return kind(jnp.zeros((), jnp.float32))
+
+
+def _value(variable: nnx.Variable[jax.Array] | None) -> jax.Array | None:
+    return None if variable is None else variable[...]

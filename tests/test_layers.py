@@ -1,0 +1,210 @@
+"""Laws that the layers of both families share; a new layer is an entry of `LAYERS` for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx as flax_nnx
+
+import lumina_jax
+from flax_layers import linen, nnx
+
+SPEC = lumina_jax.OpticalSpec(dac_bits=4, weight_bits=4, adc_bits=6)
+NOISE = lumina_jax.NoiseModel(relative=0.2)
+KEY = jax.random.key(3)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer class."""
+
+    kind: Any
+    """The class."""
+    sizes: dict[str, int]
+    """Arguments that say how large it is."""
+    x: jax.Array = field(default_factory=lambda: jax.random.normal(jax.random.key(7), (6, 5)))
+    """An input."""
+
+    def __str__(self) -> str:
+        return f"{self.kind.__module__}.{self.kind.__name__}"
+
+    def new(self, **options: Any) -> LinenModel | NnxModel:
+        model = LinenModel if issubclass(self.kind, nn.Module) else NnxModel
+        return model(self.kind, self.x, {**self.sizes, **options})
+
+
+class LinenModel:
+    """A layer with its variables."""
+
+    def __init__(self, kind: Any, x: jax.Array, options: dict[str, Any]) -> None:
+        self.layer = kind(**options)
+        self.variables = self.layer.init(jax.random.key(0), x)
+
+    def __call__(self, x: jax.Array, *, key: Any = None, observe: bool = False) -> jax.Array:
+        rngs = {} if key is None else {"noise": key}
+        if not observe:
+            return self.layer.apply(self.variables, x, rngs=rngs, deterministic=key is None)
+        y, updates = self.layer.apply(self.variables, x, rngs=rngs, mutable=["ranges"])
+        self.variables = {**self.variables, **updates}
+        return y
+
+    @property
+    def ranges(self) -> Any:
+        return self.variables["ranges"]
+
+
+class NnxModel:
+    """A layer."""
+
+    def __init__(self, kind: Any, x: jax.Array, options: dict[str, Any]) -> None:
+        self.layer = kind(**options, rngs=flax_nnx.Rngs(params=0))
+
+    def __call__(self, x: jax.Array, *, key: Any = None, observe: bool = False) -> jax.Array:
+        return self.layer(x, rngs=key, deterministic=key is None, use_running_average=not observe)
+
+    @property
+    def ranges(self) -> Any:
+        return flax_nnx.to_pure_dict(flax_nnx.state(self.layer, nnx.FullScale))
+
+
+LAYERS = [
+    Layer(linen.OpticalDense, {"features": 4}),
+    Layer(nnx.OpticalDense, {"in_features": 5, "out_features": 4}),
+]
+every_layer = pytest.mark.parametrize("layer", LAYERS, ids=str)
+
+
+def test_every_layer_has_its_entry() -> None:
+    public = {getattr(family, name) for family in (linen, nnx) for name in family.__all__}
+    assert public - {nnx.FullScale} == {layer.kind for layer in LAYERS}
+
+
+@every_layer
+@pytest.mark.parametrize("wrong", [0, -1, 2.0, True])
+def test_sizes_are_positive_ints(layer: Layer, wrong: Any) -> None:
+    for name in layer.sizes:
+        message = f"^{layer.kind.__name__}: `{name}` is {wrong}, expected a positive int$"
+        with pytest.raises(ValueError, match=message):
+            layer.new(**{name: wrong})
+
+
+@every_layer
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"profile": 3},
+            TypeError,
+            "`profile` is of type int, expected a HardwareProfile, the name of a preset, or None",
+        ),
+        ({"ranges": "guess"}, ValueError, "`ranges` is 'guess', expected 'calibrate' or 'learn'"),
+        ({"momentum": 1.0}, ValueError, "`momentum` is 1.0, expected 0 <= momentum < 1"),
+        ({"momentum": -0.1}, ValueError, "`momentum` is -0.1, expected 0 <= momentum < 1"),
+    ],
+)
+def test_options_are_checked(
+    layer: Layer, options: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{layer.kind.__name__}: {message}$"):
+        layer.new(**options)
+
+
+@every_layer
+def test_parameters_are_real_floats(layer: Layer) -> None:
+    message = f"^{layer.kind.__name__}: `kernel` is int32, expected float32, bfloat16 or float16$"
+    with pytest.raises(TypeError, match=message):
+        layer.new(param_dtype=jnp.int32, kernel_init=nn.initializers.zeros)(layer.x)
+
+
+@every_layer
+def test_an_unknown_preset_lists_those_that_exist(layer: Layer) -> None:
+    with pytest.raises(ValueError, match=r"lumina_pico.*lumina_micro_v1, lumina_nano_v1"):
+        layer.new(profile="lumina_pico")
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64])
+def test_inputs_are_real_floats(layer: Layer, dtype: Any) -> None:
+    name = jnp.dtype(dtype).name
+    message = f"`x` is {name}, expected float32, bfloat16 or float16"
+    with pytest.raises(TypeError, match=f"^{layer.kind.__name__}: {message}$"):
+        layer.new()(layer.x.astype(dtype))
+
+
+@every_layer
+def test_inputs_are_no_scalars(layer: Layer) -> None:
+    message = r"`x` is a scalar, expected shape \[\.\.\., in_features\]"
+    with pytest.raises(ValueError, match=f"^{layer.kind.__name__}: {message}$"):
+        layer.new()(jnp.float32(1.0))
+
+
+@every_layer
+def test_errors_name_the_class_that_is_called(layer: Layer) -> None:
+    own = type("Mine", (layer.kind,), {})
+    with pytest.raises(TypeError, match=r"^Mine: `x` is int32"):
+        Layer(own, layer.sizes).new()(layer.x.astype(jnp.int32))
+
+
+@every_layer
+def test_a_missing_stream_is_named(layer: Layer) -> None:
+    model = layer.new()
+    with pytest.raises(Exception, match=f"{layer.kind.__name__}.*noise"):
+        model.layer(layer.x) if isinstance(model, NnxModel) else model.layer.apply(
+            model.variables, layer.x
+        )
+
+
+@every_layer
+def test_the_key_alone_decides_the_noise(layer: Layer) -> None:
+    model = layer.new(spec=SPEC, noise=NOISE)
+    quiet, loud = model(layer.x), model(layer.x, key=KEY)
+    np.testing.assert_array_equal(quiet, model(layer.x))
+    np.testing.assert_array_equal(loud, model(layer.x, key=KEY))
+    assert jnp.any(loud != quiet)
+    assert jnp.any(loud != model(layer.x, key=jax.random.key(4)))
+
+
+@every_layer
+def test_ranges_follow_only_where_a_call_observes(layer: Layer) -> None:
+    model = layer.new(spec=SPEC, momentum=0.5)
+    zeros = {"x_full_scale": np.float32(0), "y_full_scale": np.float32(0)}
+    model(layer.x)
+    model(layer.x, key=KEY)
+    jax.tree.map(np.testing.assert_array_equal, model.ranges, zeros)
+    largest = jnp.max(jnp.abs(layer.x))
+    model(layer.x, key=KEY, observe=True)
+    np.testing.assert_array_equal(model.ranges["x_full_scale"], largest)
+    model(3 * layer.x, key=KEY, observe=True)
+    np.testing.assert_allclose(model.ranges["x_full_scale"], 2 * largest, rtol=1e-6)
+    before = model.ranges
+    model(layer.x * jnp.nan, key=KEY, observe=True)
+    jax.tree.map(np.testing.assert_array_equal, model.ranges, before)
+
+
+@every_layer
+def test_only_converters_that_are_on_keep_a_range(layer: Layer) -> None:
+    model = layer.new(profile=None, spec=lumina_jax.OpticalSpec(adc_bits=8))
+    assert set(model.ranges) == {"y_full_scale"}
+
+
+@every_layer
+def test_jit_changes_no_bit(layer: Layer) -> None:
+    model = layer.new(spec=SPEC, noise=NOISE)
+    np.testing.assert_array_equal(
+        jax.jit(lambda x: model(x, key=KEY))(layer.x), model(layer.x, key=KEY)
+    )
+
+
+@every_layer
+def test_a_layer_does_no_arithmetic(layer: Layer) -> None:
+    """With a device that does nothing, all that is left is the op and the conversion of shapes."""
+    model = layer.new(profile=None)
+    equations = jax.make_jaxpr(lambda x: model(x))(layer.x).jaxpr.eqns
+    left = {e.primitive.name for e in equations} - {"jit", "pjit", "custom_vjp_call"}
+    assert left <= {"reshape", "broadcast_in_dim", "squeeze", "iota", "copy_p", "copy"}, left
