@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -115,6 +116,9 @@ def test_any_chain(
     check(op, bits, precision, noisy=noise is not None, transpose=transpose, seed=seed)
 
 
+drawn_words = jax.jit(optical_noise.words)
+
+
 @given(
     seed=st.integers(0, 2**64 - 1),
     row=st.integers(0, 2**32 - 1),
@@ -125,7 +129,7 @@ def test_words_are_those_of_the_generator(seed: int, row: int, column: int) -> N
     group, half, j = column % 256 // 32, column % 32 // 16, column % 16
     outputs = noise_oracle.raw_block(seed, row, column // 256)
     u = outputs[8 * (j // 8 + 2 * group) + j % 8]
-    words = optical_noise.words(
+    words = drawn_words(
         jnp.array([[seed >> 32, seed & 0xFFFFFFFF]], jnp.uint32),
         jnp.array([row], jnp.uint32),
         jnp.array([column], jnp.uint32),
@@ -134,7 +138,7 @@ def test_words_are_those_of_the_generator(seed: int, row: int, column: int) -> N
 
 
 def test_the_oracle_draws_those_words() -> None:
-    words = optical_noise.words(
+    words = drawn_words(
         jnp.array([[(SEED ^ 0xD1B54A32D192ED03) >> 32, (SEED ^ 0xD1B54A32D192ED03) & 0xFFFFFFFF]],
                   jnp.uint32),
         jnp.arange(3, dtype=jnp.uint32),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -133,8 +134,9 @@ def test_relative_noise_alone_gives_the_same_but_for_rounding() -> None:
 # --- transforms ---------------------------------------------------------------------------------
 
 
-def by_w(precision: str = "float32") -> Callable[[Parameters], jax.Array]:
-    return lambda p: gradient(loss_of(precision), {"w"}, p)["w"]
+@functools.cache
+def by_w(precision: str) -> Callable[[Parameters], jax.Array]:
+    return jax.jit(lambda p: gradient(loss_of(precision), {"w"}, p)["w"])
 
 
 @precisions
@@ -142,11 +144,11 @@ def test_jit_and_remat(precision: str) -> None:
     p = parameters()
     kept = jax.checkpoint(loss_of(precision))
     functions = {
-        "jit": jax.jit(by_w(precision)),
+        "jit": by_w(precision),
         "remat": lambda p: gradient(kept, {"w"}, p)["w"],
         "jit in grad": lambda p: gradient(jax.jit(loss_of(precision)), {"w"}, p)["w"],
     }
-    expected = by_w(precision)(p)
+    expected = gradient(loss_of(precision), {"w"}, p)["w"]
     for label, function in functions.items():
         assert flags(function, p) == [(False, False)], label
         np.testing.assert_array_equal(function(p), expected)
