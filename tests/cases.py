@@ -1,4 +1,4 @@
-"""The one table of the ops: what `test_ops.py` puts every op through.
+"""The one table of the ops: what `laws/test_ops.py` puts every op through.
 
 An op needs at least one case. A case gives operands and attributes; where the op has a
 differentiable public function, `gradient` gives that function, and the same function in plain jnp

@@ -1,7 +1,7 @@
 """The fused product against the oracle, bit for bit unless a test says why not.
 
-Most tests call the kernel through its NumPy entry, which `test_ops.py` shows to be XLA's bit for
-bit; the last part is about the public function.
+Most tests call the kernel through its NumPy entry, which `laws/test_ops.py` shows to be XLA's bit
+for bit; the last part is about the public function.
 """
 
 from __future__ import annotations

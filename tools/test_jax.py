@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # file that runs: what a release of JAX or Flax breaks first.
 SMOKE = (
     "tests/test_optical_matmul.py",
-    "tests/test_shard_map.py",
+    "tests/laws/test_shard_map.py",
     "tests/test_exporter_rules.py",
     "tests/test_readme.py",
 )
