@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -153,7 +152,7 @@ class Evaluation:
         """
         from ._plot import draw
 
-        figure = draw(self, x)
+        figure = draw(self, _axis(self, x))
         if path is not None:
             figure.savefig(os.fspath(path), dpi=150)
         return figure
@@ -170,6 +169,19 @@ class Evaluation:
 def is_traced(values: tuple[Value, ...]) -> bool:
     """Whether an axis is traced: its values are floats."""
     return isinstance(values[0], float)
+
+
+def _axis(result: Evaluation, x: str | None) -> str:
+    """The axis along a figure."""
+    if not result.axes:
+        raise ValueError("Evaluation.plot: the grid has no axis, expected at least one")
+    if x is None:
+        traced = [name for name, values in result.axes.items() if is_traced(values)]
+        return (traced or list(result.axes))[0]
+    if x not in result.axes:
+        known = ", ".join(map(repr, result.axes))
+        raise ValueError(f"Evaluation.plot: there is no axis {x!r}, expected one of {known}")
+    return x
 
 
 def save(path: Path, result: Evaluation, rows: _Rows) -> Path:
@@ -244,20 +256,3 @@ def _number_out(value: float) -> float | str | None:
 
 def _number_in(value: Any) -> float:
     return math.nan if value is None else float(value)
-
-
-def lines(result: Evaluation, x: str) -> list[tuple[str, Callable[[NDArray], NDArray]]]:
-    """A label for each point of the other axes, and what takes its line from an array."""
-    others = [name for name in result.axes if name != x]
-    place = list(result.axes).index(x)
-
-    def taker(chosen: tuple[int, ...]) -> Callable[[NDArray], NDArray]:
-        return lambda array: np.moveaxis(array, place, -1)[chosen]
-
-    found = []
-    for chosen in itertools.product(*(range(len(result.axes[name])) for name in others)):
-        label = ", ".join(
-            f"{name} = {result.axes[name][i]}" for name, i in zip(others, chosen, strict=True)
-        )
-        found.append((label, taker(chosen)))
-    return found

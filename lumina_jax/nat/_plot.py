@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from ._evaluation import Evaluation, is_traced, lines
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from ._evaluation import Evaluation
 
 # More lines than this cannot be told apart.
 _LINES = 12
 _MARKERS = "osD^vP"
 
 
-def draw(result: Evaluation, x: str | None) -> Figure:
-    """Mean with a band of one standard deviation, of the only metric."""
+def draw(result: Evaluation, axis: str) -> Figure:
+    """Mean along an axis with a band of one standard deviation, of the only metric."""
     try:
         from matplotlib import colormaps
         from matplotlib.figure import Figure
@@ -25,8 +28,7 @@ def draw(result: Evaluation, x: str | None) -> Figure:
         raise ImportError(
             "Evaluation.plot needs matplotlib: pip install 'lumina-jax[examples]'"
         ) from None
-    axis = _axis(result, x)
-    shown = lines(result, axis)
+    shown = _lines(result, axis)
     if len(shown) > _LINES:
         raise ValueError(
             f"Evaluation.plot: {len(shown)} lines, expected at most {_LINES}; "
@@ -58,13 +60,18 @@ def draw(result: Evaluation, x: str | None) -> Figure:
     return figure
 
 
-def _axis(result: Evaluation, x: str | None) -> str:
-    if not result.axes:
-        raise ValueError("Evaluation.plot: the grid has no axis, expected at least one")
-    if x is None:
-        traced = [name for name, values in result.axes.items() if is_traced(values)]
-        return (traced or list(result.axes))[0]
-    if x not in result.axes:
-        known = ", ".join(map(repr, result.axes))
-        raise ValueError(f"Evaluation.plot: there is no axis {x!r}, expected one of {known}")
-    return x
+def _lines(result: Evaluation, x: str) -> list[tuple[str, Callable[[NDArray], NDArray]]]:
+    """A label for each point of the other axes, and what takes its line from an array."""
+    others = [name for name in result.axes if name != x]
+    place = list(result.axes).index(x)
+
+    def taker(chosen: tuple[int, ...]) -> Callable[[NDArray], NDArray]:
+        return lambda array: np.moveaxis(array, place, -1)[chosen]
+
+    found = []
+    for chosen in itertools.product(*(range(len(result.axes[name])) for name in others)):
+        label = ", ".join(
+            f"{name} = {result.axes[name][i]}" for name, i in zip(others, chosen, strict=True)
+        )
+        found.append((label, taker(chosen)))
+    return found

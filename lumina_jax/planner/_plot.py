@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._plan import Bus, Plan
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ._plan import Bus, Plan
 
 # Labels of more slots than this would run into each other.
 _LABELS = 24
