@@ -55,6 +55,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// From a seed of two words, the high one first.
+    #[inline(always)]
+    pub(crate) fn new([high, low]: [u32; 2], row: u32) -> Self {
+        Self { seed: u64::from(high) << 32 | u64::from(low), row }
+    }
+
     /// What the words that round are drawn from: they are independent of ε.
     pub(crate) fn rounding(self) -> Self {
         Self { seed: self.seed ^ 0xD1B5_4A32_D192_ED03, ..self }

@@ -1,5 +1,6 @@
 //! Parallel loops over chunks, whichever thread pool runs them.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cpu::Cpu;
@@ -109,6 +110,47 @@ pub(crate) fn parallel_if(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor 
 /// wake up.
 pub const WAKING: usize = 60_000;
 
+/// Stages of chunks that run in one parallel loop, one stage after the other: a chunk starts when
+/// all chunks of the stages before it are done, and sees what they wrote.
+///
+/// A loop for each stage would wake the other threads anew, which takes longer than a short stage.
+#[derive(Default)]
+pub(crate) struct Schedule<'a> {
+    stages: Vec<Stage<'a>>,
+}
+
+struct Stage<'a> {
+    name: &'static str,
+    chunks: usize,
+    task: Box<dyn Fn(usize) + Sync + 'a>,
+}
+
+impl<'a> Schedule<'a> {
+    /// Adds a stage, which calls `task(chunk)` once for each `chunk < chunks`.
+    pub(crate) fn stage(
+        &mut self,
+        name: &'static str,
+        chunks: usize,
+        task: impl Fn(usize) + Sync + 'a,
+    ) {
+        if chunks > 0 {
+            self.stages.push(Stage { name, chunks, task: Box::new(task) });
+        }
+    }
+
+    /// Runs all stages on `pool`.
+    pub(crate) fn run(&self, pool: &dyn ParFor) {
+        let counts: Vec<usize> = self.stages.iter().map(|stage| stage.chunks).collect();
+        run_stages(pool, &counts, &|stage, chunk, _| (self.stages[stage].task)(chunk));
+    }
+}
+
+impl fmt::Debug for Schedule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.stages.iter().map(|stage| (stage.name, stage.chunks))).finish()
+    }
+}
+
 /// Runs stages of chunks in one parallel loop: `task(stage, chunk, worker)` for each of the
 /// `stages[stage]` chunks starts when all chunks of the stages before are done. Each stage hands out
 /// its chunks from [`BothEnds`].
@@ -212,6 +254,26 @@ mod tests {
             });
             assert_eq!(done.map(AtomicUsize::into_inner), STAGES);
         }
+    }
+
+    #[test]
+    fn a_schedule_runs_the_chunks_of_each_stage_once_and_in_order() {
+        let done = [(); 3].map(|()| AtomicUsize::new(0));
+        let mut schedule = Schedule::default();
+        for (stage, (name, chunks)) in
+            [("pack", 5), ("none", 0), ("multiply", 9)].into_iter().enumerate()
+        {
+            let done = &done;
+            schedule.stage(name, chunks, move |chunk| {
+                assert!(chunk < chunks);
+                assert!(stage == 0 || done[0].load(Ordering::Relaxed) == 5);
+                done[stage].fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        assert_eq!(format!("{schedule:?}"), r#"{"pack": 5, "multiply": 9}"#);
+        schedule.run(&RayonPool::new(3).unwrap());
+        drop(schedule);
+        assert_eq!(done.map(AtomicUsize::into_inner), [5, 0, 9]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod micro_kernel;
 mod tile;
 
-use crate::disjoint::DisjointMut;
+use crate::disjoint::TileMut;
 use crate::isa::Isa;
 use crate::packing::Arithmetic;
 use crate::scratch::Scratch;
@@ -32,15 +32,6 @@ pub(crate) struct Rhs<'a> {
     pub(crate) stride: usize,
 }
 
-/// The product: element (row, column) at `start + row · stride + column` of `data`.
-pub(crate) struct Product<'a, 'd> {
-    pub(crate) data: &'a DisjointMut<'d, f32>,
-    pub(crate) start: usize,
-    pub(crate) stride: usize,
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-}
-
 /// What the sums start from, and what becomes of them.
 #[derive(Clone, Copy)]
 pub(crate) enum Accumulate<'a> {
@@ -56,28 +47,25 @@ pub(crate) enum Accumulate<'a> {
 }
 
 /// Multiplies numbers of `arithmetic`, over `depth` words.
-///
-/// # Safety
-///
-/// Nothing else reads or writes the elements of the product meanwhile.
-pub(crate) unsafe fn multiply(
+pub(crate) fn multiply(
     isa: Isa,
     arithmetic: Arithmetic,
-    c: &Product<'_, '_>,
+    c: &mut TileMut<'_, f32>,
     a: Lhs<'_>,
     b: Rhs<'_>,
     depth: usize,
     accumulate: Accumulate<'_>,
 ) {
-    if c.rows == 0 || c.columns == 0 {
+    if c.row_count() == 0 || c.column_count() == 0 {
         return;
     }
     run(isa, arithmetic, Multiply { c, a, b, depth, accumulate });
 }
 
-/// What [`multiply`] is asked for, whose caller owns the product.
+/// What [`multiply`] is asked for.
 struct Multiply<'a, 'd> {
-    c: &'a Product<'a, 'd>,
+    /// Written through pointers: no two micro-kernels of a call have an element in common.
+    c: &'a mut TileMut<'d, f32>,
     a: Lhs<'a>,
     b: Rhs<'a>,
     depth: usize,
@@ -94,14 +82,18 @@ impl MicroKernel for Multiply<'_, '_> {
         let registers = LINE / D::LEN;
         let can_slice = D::CAN_ACCUMULATE && !matches!(accumulate, Accumulate::Scale { .. });
         let far_apart = b.stride * registers >= FAR_APART;
-        let copies = can_slice && far_apart && c.rows * registers >= WORTH_A_COPY;
+        let copies = can_slice && far_apart && c.row_count() * registers >= WORTH_A_COPY;
         let deep = if copies { SLICE } else { depth.max(1) };
         let mut copy = Scratch::new(if copies { deep.min(depth) * COPY_STRIDE } else { 0 });
         let mut a_room = Scratch::default();
-        let a = if c.columns < PACK_A_COLUMNS { a } else { a.pack_a(c.rows, depth, &mut a_room) };
+        let a = if c.column_count() < PACK_A_COLUMNS {
+            a
+        } else {
+            a.pack_a(c.row_count(), depth, &mut a_room)
+        };
         let mut columns = 0..0;
-        while columns.end < c.columns {
-            let left = c.columns - columns.end;
+        while columns.end < c.column_count() {
+            let left = c.column_count() - columns.end;
             let now = if copies && left > MOST_COPIED { COPIED } else { left };
             columns = columns.end..columns.end + now;
             for start in (0..depth.max(1)).step_by(deep) {
@@ -199,13 +191,12 @@ mod tests {
                 let before = numbers(rows * columns);
                 for onto in [false, true] {
                     let mut got = before.clone();
-                    let data = DisjointMut::new(&mut got);
-                    let c = Product { data: &data, start: 0, stride: columns, rows, columns };
                     let left = Lhs { packed: bytemuck::cast_slice(&a), row_stride, depth_stride };
                     let right = Rhs { packed: bytemuck::cast_slice(&b), stride: b_stride };
                     let sum = if onto { Accumulate::Add } else { Accumulate::Overwrite };
-                    // SAFETY: nothing else uses the product.
-                    unsafe { multiply(isa, Arithmetic::F32, &c, left, right, depth, sum) };
+                    let mut c = TileMut::new(&mut got, columns);
+                    multiply(isa, Arithmetic::F32, &mut c, left, right, depth, sum);
+                    drop(c);
                     for (index, (got, before)) in got.iter().zip(&before).enumerate() {
                         let (row, column) = (index / columns, index % columns);
                         let want = (0..depth).fold(if onto { *before } else { 0.0 }, |sum, d| {

@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::ops::Range;
 
-use super::{Accumulate, Lhs, Product, Rhs};
+use super::{Accumulate, Lhs, Rhs};
+use crate::disjoint::TileMut;
 use crate::isa::prefetch;
 use crate::vector::DotIsa;
 
@@ -12,7 +13,7 @@ pub(crate) const LINE: usize = 16;
 
 /// A part of a call, as every tile sees it.
 pub(super) struct Part<'a, 'd> {
-    pub(super) c: &'a Product<'a, 'd>,
+    pub(super) c: &'a TileMut<'d, f32>,
     pub(super) a: Lhs<'a>,
     pub(super) b: Rhs<'a>,
     /// The columns of the product that `b` has.
@@ -28,7 +29,7 @@ pub(super) struct Part<'a, 'd> {
 /// As [`multiply`](super::multiply), on a CPU that has the instruction set of `D`.
 #[inline(always)]
 pub(super) unsafe fn rows<D: DotIsa, const ROWS: usize, const COLUMNS: usize>(part: &Part<'_, '_>) {
-    let rows = part.c.rows;
+    let rows = part.c.row_count();
     // What whole tiles leave goes to tiles of four rows, and the rest to one of its own. Where tiles of
     // six leave two rows, one tile less makes eight.
     let (fours, rest) = match rows % ROWS {
@@ -133,10 +134,10 @@ unsafe fn tile<D: DotIsa, const R: usize, const N: usize>(
     let right_column = column - columns.start;
     let width = (N * D::LEN).min(columns.end - column);
     let whole = width == N * D::LEN;
-    let first = c.data.pointer(c.start + row * c.stride + column, (R - 1) * c.stride + width);
+    let first = c.pointer(row, column, R, width);
     let rows = |first: *mut f32| -> [*mut f32; R] {
         // SAFETY: all rows are within what the pointer was asked for.
-        std::array::from_fn(|r| unsafe { first.add(r * c.stride) })
+        std::array::from_fn(|r| unsafe { first.add(r * c.stride()) })
     };
     if *depth > SHALLOW {
         for row in rows(first) {

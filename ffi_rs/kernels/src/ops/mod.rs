@@ -1,21 +1,17 @@
-//! One file per op.
+//! One file per op, and what they share.
 
-mod epilogue;
-mod grad_panels;
-mod grad_partial_sums;
-mod grad_products;
-mod grad_rows;
-mod grad_steps;
-pub(crate) mod operands;
+mod backward;
+mod chain;
+mod forward;
 mod optical_matmul;
+mod optical_matmul_fwd;
 mod optical_matmul_grad;
 mod optical_noise;
-mod packed_weights;
-mod prepare;
 mod quantize;
-mod rounding;
+mod sizes;
 
 pub use optical_matmul::OpticalMatmul;
+pub use optical_matmul_fwd::OpticalMatmulFwd;
 pub use optical_matmul_grad::OpticalMatmulGrad;
 pub use optical_noise::OpticalNoise;
 pub use quantize::Quantize;

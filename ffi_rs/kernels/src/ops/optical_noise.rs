@@ -1,6 +1,6 @@
 //! The noise alone, as the signal chain draws it.
 
-use super::operands::{Broadcast, extents};
+use super::chain::{Broadcast, extents};
 use crate::disjoint::DisjointMut;
 use crate::isa::Isa;
 use crate::noise::{self, SEEDED, Source};
@@ -53,11 +53,10 @@ impl Op for OpticalNoise {
             let mut sources = [Source::default(); ROWS];
             let rows = &rows[start..rows.len().min(start + ROWS)];
             for (index, (source, row)) in sources.iter_mut().zip(rows).enumerate() {
-                *source = Source { seed: seed_of(seed.row(start + index)), row: *row };
+                *source = Source::new(seed.row(start + index), *row);
             }
-            // SAFETY: each row is written by one chunk.
-            let out = unsafe { out.slice(start * columns.len(), rows.len() * columns.len()) };
-            noise::fill(isa, out, &sources[..rows.len()], first);
+            let mut out = out.write(start * columns.len()..(start + rows.len()) * columns.len());
+            noise::fill(isa, &mut out, &sources[..rows.len()], first);
         });
         Ok(())
     }
@@ -65,9 +64,3 @@ impl Op for OpticalNoise {
 
 /// Rows that one chunk draws.
 const ROWS: usize = 2 * SEEDED;
-
-/// The seed of two words, the high one first.
-#[inline(always)]
-pub(crate) fn seed_of([high, low]: [u32; 2]) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
-}

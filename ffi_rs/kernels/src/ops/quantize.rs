@@ -1,6 +1,6 @@
 //! The quantizer alone.
 
-use super::operands::{Broadcast, extents, matrix};
+use super::chain::{Broadcast, extents, matrix};
 use crate::disjoint::DisjointMut;
 use crate::isa::Isa;
 use crate::quantizer::{Bits, Converter, Quantizers, convert};
@@ -55,8 +55,7 @@ impl Op for Quantize {
         let out = DisjointMut::new(out);
         pool.run(rows.div_ceil(ROWS), &|chunk, _| {
             for row in chunk * ROWS..rows.min((chunk + 1) * ROWS) {
-                // SAFETY: each row is written by one chunk.
-                let out = unsafe { out.slice(row * columns, columns) };
+                let out = &mut *out.write(row * columns..(row + 1) * columns);
                 let v = &v[row * columns..][..columns];
                 if scales == 1 {
                     convert(isa, out, v, &Converter::one(self.bits, by_row.get(row)), &mut false);

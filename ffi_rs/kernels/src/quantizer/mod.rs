@@ -241,9 +241,9 @@ impl Quantizers {
         self.scales[0][column]
     }
 
-    /// The steps of the first `count` columns.
-    pub(crate) fn steps(&self, count: usize) -> &[f32] {
-        &self.scales[1][..count]
+    /// The steps of some columns.
+    pub(crate) fn steps(&self, columns: std::ops::Range<usize>) -> &[f32] {
+        &self.scales[1][columns]
     }
 
     /// The quantizers of `count` columns, `first …`.

@@ -1,6 +1,7 @@
 //! What the outputs of the forward op go through after the product, a piece of a row at a time.
 
-use super::operands::{Coefficients, NO_SIGN, NO_SLOPE, Saved, sign};
+use super::noise::{RowNoise, sign};
+use super::residual::{NO_SIGN, NO_SLOPE, Saved};
 use crate::isa::{Aligned, for_each_isa};
 use crate::quantizer::{
     Columns, Converter, PIECE, code_and_distance, code_of_bits, convert_body, mask, mask_invalid,
@@ -9,40 +10,24 @@ use crate::quantizer::{
 
 /// What some outputs of a row go through, and where they are.
 #[derive(Default)]
-pub(super) struct Row<'a> {
+pub(crate) struct Row<'a> {
     /// The product, which the results replace.
-    pub(super) out: &'a mut [f32],
-    pub(super) saved: Option<Saved<&'a mut [f32], &'a mut [i8]>>,
+    pub(crate) out: &'a mut [f32],
+    pub(crate) saved: Option<Saved<&'a mut [f32], &'a mut [i8]>>,
     /// What a unit of the products stands for, before the step of the column.
-    pub(super) x_step: f32,
-    pub(super) noise: Option<Noise>,
+    pub(crate) x_step: f32,
+    pub(crate) noise: Option<RowNoise>,
     /// The largest finite magnitude of y, once it is known and if it is wanted.
-    pub(super) peak: f32,
+    pub(crate) peak: f32,
 }
 
 /// What all rows have in common.
-pub(super) struct Common<'a> {
+pub(crate) struct Common<'a> {
     /// What a unit of the products stands for, by column.
-    pub(super) steps: Option<&'a [f32]>,
-    pub(super) bias: &'a [f32],
-    pub(super) adc: Option<Columns<'a>>,
-    pub(super) with_peak: bool,
-}
-
-/// The noise of a row.
-#[derive(Clone, Copy)]
-pub(super) struct Noise {
-    pub(super) coefficients: Coefficients,
-    /// ‖x_q‖² of the row
-    pub(super) x_norm_sq: f32,
-}
-
-impl Noise {
-    /// `y + σ(y)·ε`
-    #[inline(always)]
-    pub(super) fn add(&self, y: f32, epsilon: f32) -> f32 {
-        y + self.coefficients.sigma(y, self.x_norm_sq) * epsilon
-    }
+    pub(crate) steps: Option<&'a [f32]>,
+    pub(crate) bias: &'a [f32],
+    pub(crate) adc: Option<Columns<'a>>,
+    pub(crate) with_peak: bool,
 }
 
 #[inline(always)]
@@ -74,7 +59,7 @@ fn finish_body(rows: &mut [Row<'_>], room: &mut [f32], common: &Common<'_>) {
 for_each_isa! {
     /// Replaces products of rows by `ADC(y + σ·ε)` with `y = product · x_step · step + bias`, and
     /// saves y or ∂out/∂y; `room` holds ε of all rows, one after the other, where there is noise.
-    pub(super) fn finish(
+    pub(crate) fn finish(
         rows: &mut [Row<'_>],
         room: &mut [f32],
         common: &Common<'_>,
@@ -139,15 +124,14 @@ fn convert_row(
     out: &mut [f32],
     room: &mut [f32],
     slope: &mut [f32],
-    noise: Option<Noise>,
+    noise: Option<RowNoise>,
     adc: &Option<Columns<'_>>,
 ) -> bool {
     let count = out.len();
     let with_slope = !slope.is_empty();
     let codes = if let Some(noise) = noise {
-        let Noise { coefficients, x_norm_sq } = noise;
         let slope = &mut slope[..if with_slope { count } else { 0 }];
-        match (coefficients.only_relative(), with_slope) {
+        match (noise.coefficients.only_relative(), with_slope) {
             // σ = √(relative²·y²): terms that are zero change nothing.
             (Some(relative), false) => {
                 see(out, room, adc, |y, e, _| y + (relative * relative * (y * y)).sqrt() * e)
@@ -158,8 +142,8 @@ fn convert_row(
             }),
             (None, false) => see(out, room, adc, |y, epsilon, _| noise.add(y, epsilon)),
             (None, true) => see(out, room, adc, |y, epsilon, index| {
-                let sigma = coefficients.sigma(y, x_norm_sq);
-                slope[index] = coefficients.slope(y, epsilon, sigma);
+                let sigma = noise.sigma(y);
+                slope[index] = noise.slope(y, epsilon, sigma);
                 y + sigma * epsilon
             }),
         }

@@ -1,29 +1,15 @@
 //! The steps of the backward op, each over one row or a piece of it.
 
-use super::epilogue::Noise;
-use super::operands::{NO_SIGN, NO_SLOPE};
 use crate::isa::{Aligned, for_each_isa, lane_sum, prefetch_all};
+use crate::ops::chain::{NO_SIGN, NO_SLOPE, NoiseSums, RowNoise};
 use crate::quantizer::{Converter, PIECE, mask, mask_invalid, through};
-
-/// Sums over the columns of one row, of the noise cotangent h·ε/σ.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct RowSums {
-    /// Σ h·ε/σ
-    pub(crate) noise_cotangent: f32,
-    /// Σ h·ε/σ·|y|
-    pub(crate) magnitude: f32,
-    /// Σ h·ε/σ·y²
-    pub(crate) square: f32,
-    /// ‖x_q‖² of the row
-    pub(crate) x_norm_sq: f32,
-}
 
 /// At most [`PIECE`] elements of one row: what comes from above, and what it went through.
 pub(super) struct Upstream<'a> {
     pub(super) g: &'a [f32],
     pub(super) y: &'a [f32],
     pub(super) adc: Option<Converter<'a>>,
-    pub(super) noise: Option<Noise>,
+    pub(super) noise: Option<RowNoise>,
     pub(super) epsilon: &'a [f32],
 }
 
@@ -33,7 +19,7 @@ const LANES: usize = 16;
 fn upstream_body(
     dz: &mut [f32],
     upstream: &Upstream<'_>,
-    sums: Option<&mut RowSums>,
+    sums: Option<&mut NoiseSums>,
     dy_full_scale: Option<&mut [f32]>,
 ) {
     let count = dz.len();
@@ -65,15 +51,14 @@ fn upstream_body(
 fn through_noise(
     dz: &mut [f32],
     y: &[f32],
-    noise: &Noise,
+    noise: &RowNoise,
     epsilon: &[f32],
-    sums: Option<&mut RowSums>,
+    sums: Option<&mut NoiseSums>,
 ) {
-    let Noise { coefficients, x_norm_sq } = noise;
     let step = |h: f32, y: f32, epsilon: f32| {
-        let sigma = coefficients.sigma(y, *x_norm_sq);
+        let sigma = noise.sigma(y);
         let cotangent = if sigma == 0.0 { 0.0 } else { h * epsilon / sigma };
-        (h + cotangent * coefficients.sigma_by_y(y), cotangent)
+        (h + cotangent * noise.coefficients.sigma_by_y(y), cotangent)
     };
     let mut lanes = [[0.0; LANES]; 3];
     let (chunks, rest) = dz.as_chunks_mut::<LANES>();
@@ -98,7 +83,7 @@ fn through_noise(
         lanes[2][lane] += cotangent * (y * y);
     }
     if let Some(sums) = sums {
-        sums.noise_cotangent += lanes[0].iter().sum::<f32>();
+        sums.cotangent += lanes[0].iter().sum::<f32>();
         sums.magnitude += lanes[1].iter().sum::<f32>();
         sums.square += lanes[2].iter().sum::<f32>();
     }
@@ -109,7 +94,7 @@ for_each_isa! {
     pub(super) fn upstream(
         dz: &mut [f32],
         upstream: &Upstream<'_>,
-        sums: Option<&mut RowSums>,
+        sums: Option<&mut NoiseSums>,
         dy_full_scale: Option<&mut [f32]>,
     ) = upstream_body
 }

@@ -1,0 +1,151 @@
+//! w through its DAC, packed as the rhs of a product.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::format::{OperandFormat, pack_line, step_of, zero_point_correction};
+use super::weight_codes::code_columns;
+use super::weights::{Columns, MOST_COLUMNS, Weights};
+use crate::disjoint::{Chunk, StageBuffer};
+use crate::gemm::Rhs;
+use crate::isa::Isa;
+use crate::pack::TRANSPOSED;
+use crate::packing::Packing;
+use crate::quantizer::{Converted, Converter, convert};
+use crate::scratch::Scratch;
+
+/// Weights that are converted and packed, in chunks of columns.
+pub(crate) struct PackedWeights {
+    isa: Isa,
+    packing: Packing,
+    depth: usize,
+    columns: usize,
+    /// Columns of a chunk.
+    width: usize,
+    /// Chunk by chunk: words\[words of depth, columns of the chunk\].
+    packed: StageBuffer<u32>,
+    /// Codes only: where the sum of each column starts.
+    corrections: StageBuffer<i32>,
+    /// Codes only: what one unit of each column stands for; NaN if a weight is not finite.
+    steps: StageBuffer<f32>,
+}
+
+impl fmt::Debug for PackedWeights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { packing, depth, columns, .. } = self;
+        write!(f, "{packing:?} words of {depth} x {columns} weights")
+    }
+}
+
+impl PackedWeights {
+    /// Room for `weights`, which [`pack`](Self::pack) fills, in chunks enough for `workers`.
+    pub(crate) fn new(isa: Isa, weights: &Weights<'_>, workers: usize) -> Self {
+        let Weights { depth, columns, plan, .. } = *weights;
+        let packing = plan.packing(isa);
+        let codes = if plan.format == OperandFormat::Code { columns } else { 0 };
+        // What lies together is read at once, as far as there is a part for everyone.
+        let width = columns.div_ceil(workers.max(2)).next_multiple_of(128).min(MOST_COLUMNS);
+        Self {
+            isa,
+            packing,
+            depth,
+            columns,
+            width,
+            packed: StageBuffer::scratch(packing.packed_len(depth) * columns),
+            corrections: StageBuffer::scratch(codes),
+            steps: StageBuffer::scratch(codes),
+        }
+    }
+
+    /// How many chunks there are to pack.
+    pub(crate) fn chunks(&self) -> usize {
+        self.columns.div_ceil(self.width.max(1))
+    }
+
+    /// The columns of a chunk.
+    pub(crate) fn columns_of(&self, chunk: usize) -> Range<usize> {
+        chunk * self.width..self.columns.min((chunk + 1) * self.width)
+    }
+
+    /// Converts and packs the columns of a chunk.
+    pub(crate) fn pack(&self, weights: &Weights<'_>, chunk: usize) {
+        let range = self.columns_of(chunk);
+        let codes = if self.steps.is_empty() { 0..0 } else { range.clone() };
+        let mut packed = self.packed.write(self.place_of(&range));
+        let mut corrections = self.corrections.write(codes.clone());
+        let mut steps = self.steps.write(codes.clone());
+        steps.copy_from_slice(weights.dacs.steps(codes));
+        // Without depth no line is packed, and the sums start from zero.
+        corrections.fill(0);
+        let (packed, corrections, steps) = (&mut *packed, &mut *corrections, &mut *steps);
+        let mut into = Columns { packed, range, corrections, steps };
+        if weights.transposed {
+            self.pack_lines(&mut into, weights);
+        } else if weights.plan.format == OperandFormat::Code {
+            code_columns(self.isa, into, weights, self.packing);
+        } else {
+            convert_columns(self.isa, into, weights);
+        }
+    }
+
+    /// Calls `part(columns, rhs, corrections)` for the parts of some columns that lie together; codes
+    /// only have corrections, where the sum of each column starts.
+    pub(crate) fn for_each_part(
+        &self,
+        columns: &Range<usize>,
+        part: impl Fn(Range<usize>, Rhs<'_>, &[i32]),
+    ) {
+        for chunk in columns.start / self.width..columns.end.div_ceil(self.width) {
+            let of_chunk = self.columns_of(chunk);
+            let range = columns.start.max(of_chunk.start)..columns.end.min(of_chunk.end);
+            let packed = self.packed.read(self.place_of(&of_chunk));
+            let packed = packed.get(range.start - of_chunk.start..).unwrap_or(&[]);
+            let codes = if self.corrections.is_empty() { 0..0 } else { range.clone() };
+            let rhs = Rhs { packed, stride: of_chunk.len() };
+            part(range, rhs, &self.corrections.read(codes));
+        }
+    }
+
+    /// What one unit of each of some columns stands for; None where they are no codes.
+    pub(crate) fn steps(&self, columns: &Range<usize>) -> Option<Chunk<'_, f32>> {
+        (!self.steps.is_empty()).then(|| self.steps.read(columns.clone()))
+    }
+
+    /// Where the words of a chunk with these columns are.
+    fn place_of(&self, columns: &Range<usize>) -> Range<usize> {
+        let depth = self.packing.packed_len(self.depth);
+        columns.start * depth..columns.end * depth
+    }
+
+    /// Packs weights whose rows are along the depth.
+    fn pack_lines(&self, into: &mut Columns<'_>, weights: &Weights<'_>) {
+        let packed_len = self.packing.packed_len(self.depth);
+        let mut lines = Scratch::new(TRANSPOSED * packed_len);
+        for first in into.range.clone().step_by(TRANSPOSED) {
+            let columns = first..into.range.end.min(first + TRANSPOSED);
+            for (line, column) in lines.chunks_exact_mut(packed_len.max(1)).zip(columns.clone()) {
+                let values = &weights.data[column * self.depth..][..self.depth];
+                let dac = Converter::one(weights.dac, weights.dacs.full_scale(column));
+                let Converted { sum, clipped } =
+                    pack_line(self.isa, line, values, &dac, weights.plan);
+                let index = column - into.range.start;
+                if let Some(step) = into.steps.get_mut(index) {
+                    into.corrections[index] = zero_point_correction(self.packing, sum);
+                    *step = step_of(self.isa, *step, values, clipped);
+                }
+            }
+            into.transpose(self.isa, columns, &lines, packed_len);
+        }
+    }
+}
+
+/// Floats, from weights whose rows are along the columns.
+fn convert_columns(isa: Isa, into: Columns<'_>, weights: &Weights<'_>) {
+    let Columns { packed, range, .. } = into;
+    let dacs = Converter::Each(weights.dacs.columns(range.start, range.len()));
+    let rows = weights.data.chunks_exact(weights.columns);
+    for (out, row) in packed.chunks_exact_mut(range.len()).zip(rows) {
+        let out = bytemuck::cast_slice_mut(out);
+        convert(isa, out, &row[range.clone()], &dacs, &mut false);
+    }
+}

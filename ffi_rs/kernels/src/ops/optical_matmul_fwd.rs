@@ -1,0 +1,92 @@
+//! The signal chain as training runs it: with what the backward pass needs.
+//!
+//! Computed as [`optical_matmul`](super::optical_matmul) is. In addition, for each output:
+//!
+//! ```text
+//! for m in rows, n in columns:
+//!     slope[m, n] = [|y + σ·ε| ≤ y_full_scale] · (1 + ε · (shot²·sign(y)/2 + relative²·y)/σ)
+//!     peak[m]     = max(peak[m], |y|)        where y is finite
+//! ```
+//!
+//! What is done otherwise: tiles of one row raise its peak atomically, as a maximum takes its
+//! numbers in any order.
+
+use super::chain::{Residual, Saved};
+use super::forward::{self, Outputs, Request};
+use super::sizes::Sizes;
+use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
+
+/// [`OpticalMatmul`](super::OpticalMatmul), and on request what its gradient and a calibration of
+/// ranges need.
+///
+/// Inputs: those of [`OpticalMatmul`](super::OpticalMatmul).
+/// Outputs: out f32\[M,N\] and, with `residual` "pre_noise" or "slope", y or slope f32\[M,N\], or
+/// with "signs" i8\[M,N\], and, `with_peak`, peak f32\[M\], 0 where no y of a row is finite.
+///
+/// `signs` tell the slope where no noise but the relative one depends on y: they are 0 where the ADC
+/// clips, -128 where the slope is NaN, and else sign(y), with 2 for y = 0.
+#[derive(Debug)]
+pub struct OpticalMatmulFwd {
+    request: Request,
+    residual: Option<Residual>,
+    with_peak: bool,
+}
+
+impl OpticalMatmulFwd {
+    /// The same with packed weights, where they are constant.
+    pub(super) fn prepared(&self, constants: &[Option<View<'_>>]) -> Result<Option<Self>, Error> {
+        let request = self.request.prepared(constants)?;
+        Ok(request.map(|request| Self { request, ..*self }))
+    }
+
+    /// The op under another name.
+    pub(super) fn named(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
+        let request = Request::from_attrs(op, attrs)?;
+        // The first files have a bool in place of the two attributes.
+        if attrs.get("with_linear").is_some() {
+            let residual = attrs.bool(op, "with_linear")?.then_some(Residual::PreNoise);
+            return Ok(Self { request, residual, with_peak: false });
+        }
+        let residual = Residual::from_attrs(op, attrs)?;
+        Ok(Self { request, residual, with_peak: attrs.bool(op, "with_peak")? })
+    }
+}
+
+impl Op for OpticalMatmulFwd {
+    const NAME: &'static str = "optical_matmul_fwd";
+
+    fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
+        Self::named(Self::NAME, attrs)
+    }
+
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
+        let Sizes { rows, columns, .. } = self.request.sizes(inputs)?;
+        let out = Fact::new(DType::F32, [rows, columns]);
+        let residual = self.residual.map(|kind| Fact::new(kind.dtype(), [rows, columns]));
+        let peak = self.with_peak.then(|| Fact::new(DType::F32, [rows]));
+        Ok([Some(out), residual, peak].into_iter().flatten().collect())
+    }
+
+    fn run(
+        &self,
+        inputs: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        let (out, others) = outputs.split_first_mut().expect("one output to three");
+        let (residual, peak) = others.split_at_mut(usize::from(self.residual.is_some()));
+        let saved = match (self.residual, residual.first_mut()) {
+            (Some(Residual::PreNoise), Some(y)) => Some(Saved::PreNoise(y.data_mut()?)),
+            (Some(Residual::Slope), Some(slope)) => Some(Saved::Slope(slope.data_mut()?)),
+            (Some(Residual::Signs), Some(signs)) => Some(Saved::Signs(signs.data_mut()?)),
+            _ => None,
+        };
+        let peak = peak.first_mut().map(ViewMut::data_mut).transpose()?;
+        let outputs = Outputs { out: out.data_mut()?, saved, peak };
+        forward::run(&self.request, inputs, outputs, pool)
+    }
+
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        self.request.work(inputs, &self.output_shapes(inputs)?)
+    }
+}

@@ -1,0 +1,46 @@
+//! The sizes of a product of two matrices.
+
+use super::chain::matrix;
+use crate::{Error, Fact};
+
+/// x is (rows, depth), w (depth, columns), and their product (rows, columns).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) rows: usize,
+    pub(crate) depth: usize,
+    pub(crate) columns: usize,
+}
+
+impl Sizes {
+    /// Those of `x` and `w`, which is (columns, depth) if `transposed`.
+    pub(crate) fn of(
+        op: &'static str,
+        x: &Fact,
+        w: &Fact,
+        transposed: bool,
+    ) -> Result<Self, Error> {
+        let &[rows, depth] = matrix(op, "x", x)?;
+        let &[first, second] = matrix(op, "w", w)?;
+        let (w_depth, columns) = if transposed { (second, first) } else { (first, second) };
+        if w_depth != depth {
+            let message = format!(
+                "`w` must have {depth} elements along the contracted axis as `x` has, got {w_depth}"
+            );
+            return Err(Error::invalid(op, message));
+        }
+        Ok(Self { rows, depth, columns })
+    }
+
+    /// Rows, depth and columns.
+    pub(crate) fn extents(&self) -> [usize; 3] {
+        [self.rows, self.depth, self.columns]
+    }
+
+    /// About what one thread takes for so many products, where it does 100 products of numbers in a
+    /// nanosecond, and packs `packed` weights in one.
+    pub(crate) fn nanoseconds(&self, products: usize, packed: usize) -> usize {
+        let numbers = self.depth * self.columns;
+        let product = (self.rows * numbers / 100).max(numbers / packed);
+        products * (product + self.rows * self.columns)
+    }
+}
