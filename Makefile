@@ -57,7 +57,7 @@ test: $(STAMP)-dev-test lumina ## all Rust and Python tests
 	@for isa in $$(sh tools/isas.sh); do \
 	  echo "LUMINA_MAX_SIMD=$$isa"; \
 	  LUMINA_MAX_SIMD=$$isa cargo test --quiet --workspace --locked \
-	    --lib --test chain --test gradient -- $(PORTABLE:%=--skip %::) || exit 1; \
+	    --lib --test simd -- $(PORTABLE:%=--skip %::) || exit 1; \
 	done
 	@echo '==> Python tests'
 	LUMINA_BIN=$(LUMINA) \

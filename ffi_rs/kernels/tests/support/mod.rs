@@ -5,7 +5,9 @@ pub mod oracle;
 
 use std::collections::HashMap;
 
-use lumina_kernels::{Attr, Attrs, DType, Data, DataMut, Error, Fact, OPS, ParFor, View, ViewMut};
+use lumina_kernels::{
+    Attr, Attrs, DType, Data, DataMut, DynOp, Error, Fact, OPS, ParFor, Serial, View, ViewMut,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tensor {
@@ -101,8 +103,31 @@ pub fn run(
     inputs: &[Tensor],
     pool: &dyn ParFor,
 ) -> Result<Vec<Tensor>, Error> {
+    run_op(&*make(name, attrs)?, inputs, pool)
+}
+
+/// The same after the op is prepared for these inputs, if it has anything to prepare.
+pub fn run_prepared(
+    name: &str,
+    attrs: &[(&'static str, Attr<'static>)],
+    inputs: &[Tensor],
+    constants: &[usize],
+) -> Option<Vec<Tensor>> {
+    let views: Vec<Option<View<'_>>> = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| constants.contains(&index).then(|| input.view()))
+        .collect();
+    let prepared = make(name, attrs).unwrap().prepare(&views).unwrap()?;
+    Some(run_op(&*prepared, inputs, &Serial).unwrap())
+}
+
+fn make(name: &str, attrs: &[(&'static str, Attr<'static>)]) -> Result<Box<dyn DynOp>, Error> {
     let entry = OPS.iter().find(|entry| entry.name == name).expect("a known op");
-    let op = (entry.make)(&Map(attrs.iter().copied().collect()))?;
+    (entry.make)(&Map(attrs.iter().copied().collect()))
+}
+
+fn run_op(op: &dyn DynOp, inputs: &[Tensor], pool: &dyn ParFor) -> Result<Vec<Tensor>, Error> {
     let facts: Vec<Fact> = inputs.iter().map(Tensor::fact).collect();
     let mut results: Vec<Tensor> =
         op.output_shapes(&facts)?.into_iter().map(Tensor::unwritten).collect();
@@ -110,7 +135,7 @@ pub fn run(
     let views: Vec<View<'_>> = inputs.iter().map(Tensor::view).collect();
     op.run(&views, &mut outputs, pool)?;
     drop(outputs);
-    assert!(results.iter().all(Tensor::is_written), "{name} left a result unwritten");
+    assert!(results.iter().all(Tensor::is_written), "a result is left unwritten");
     Ok(results)
 }
 
@@ -201,13 +226,67 @@ pub fn quantize(v: f32, bits: i64, full_scale: f32) -> f32 {
     code * step
 }
 
-/// Operands of `optical_matmul_grad` for those of `optical_matmul`, whose `linear` this is.
-pub fn grad_operands(forward: &[Tensor], linear: Tensor) -> Vec<Tensor> {
-    let shape = linear.shape().to_vec();
+/// Operands of `optical_matmul_grad` for those of `optical_matmul`, whose `pre_noise` this is.
+pub fn grad_operands(forward: &[Tensor], pre_noise: Tensor) -> Vec<Tensor> {
+    let shape = pre_noise.shape().to_vec();
     let g = Tensor::F32(shape.clone(), numbers(shape.iter().product(), 9));
-    let mut inputs = vec![g, linear];
+    let mut inputs = vec![g, pre_noise];
     inputs.extend(
         forward.iter().enumerate().filter(|(index, _)| *index != 2).map(|(_, t)| t.clone()),
     );
     inputs
+}
+
+/// The op that gives the output, and on request what its gradient needs.
+pub const FORWARD: &str = "optical_matmul";
+/// The op of its gradient.
+pub const GRADIENT: &str = "optical_matmul_grad";
+pub const PRECISIONS: [&str; 3] = ["float32", "bfloat16", "int8"];
+/// Coefficients of no noise.
+pub const QUIET: [f32; 4] = [0.0; 4];
+
+pub type Attributes = Vec<(&'static str, Attr<'static>)>;
+
+/// `attrs` with other values for some of them.
+pub fn with(mut attrs: Attributes, changes: &[(&'static str, Attr<'static>)]) -> Attributes {
+    for (name, value) in changes {
+        attrs.retain(|(other, _)| other != name);
+        attrs.push((name, *value));
+    }
+    attrs
+}
+
+pub fn precise(attrs: Attributes, precision: &'static str) -> Attributes {
+    with(attrs, &[("grad_precision", Attr::Str(precision))])
+}
+
+/// Operands of the gradient op, at the outputs of the forward op.
+pub fn gradient_operands(
+    size: [usize; 3],
+    bits: [i64; 3],
+    transposed: bool,
+    noise: [f32; 4],
+) -> (Attributes, Vec<Tensor>) {
+    let attrs = attrs(bits, transposed, noise != QUIET, "pre_noise");
+    let inputs = operands(size, transposed, noise);
+    let pre_noise = run(FORWARD, &attrs, &inputs, &Serial).unwrap().remove(1);
+    (attrs, grad_operands(&inputs, pre_noise))
+}
+
+/// `attrs` that ask for dx or not, and for the gradients of full scales and noise or not.
+pub fn asking(attrs: Attributes, [inputs, ranges]: [bool; 2]) -> Attributes {
+    with(attrs, &[("with_inputs", Attr::Bool(inputs)), ("with_ranges", Attr::Bool(ranges))])
+}
+
+pub const DX: usize = 0;
+pub const DW: usize = 1;
+pub const DBIAS: usize = 2;
+
+pub fn with_peak(mut attrs: Attributes) -> Attributes {
+    attrs.push(("with_peak", Attr::Bool(true)));
+    attrs
+}
+
+pub fn bits_of(results: &[Tensor]) -> Vec<Vec<u32>> {
+    results.iter().map(Tensor::bits).collect()
 }

@@ -1,82 +1,11 @@
-//! The gradient of the chain against its definition, and what must not change its bits.
-#![allow(missing_docs)]
-
-mod support;
+//! Which gradients there are, from which residual, and what is refused.
 
 use lumina_kernels::{Attr, ParFor, RayonPool, Serial};
-use proptest::prelude::*;
-use support::oracle::gradient;
-use support::{NOISE, SIZES, Tensor, attrs, grad_operands, operands, run};
 
-const OP: &str = "optical_matmul_grad";
-const PRECISIONS: [&str; 3] = ["float32", "bfloat16", "int8"];
-const QUIET: [f32; 4] = [0.0; 4];
-
-type Attributes = Vec<(&'static str, Attr<'static>)>;
-
-/// `attrs` with other values for some of them.
-fn with(mut attrs: Attributes, changes: &[(&'static str, Attr<'static>)]) -> Attributes {
-    for (name, value) in changes {
-        attrs.retain(|(other, _)| other != name);
-        attrs.push((name, *value));
-    }
-    attrs
-}
-
-fn precise(attrs: Attributes, precision: &'static str) -> Attributes {
-    with(attrs, &[("grad_precision", Attr::Str(precision))])
-}
-
-/// Operands of the gradient op, at the outputs of the forward op.
-fn gradient_operands(
-    size: [usize; 3],
-    bits: [i64; 3],
-    transposed: bool,
-    noise: [f32; 4],
-) -> (Attributes, Vec<Tensor>) {
-    let attrs = attrs(bits, transposed, noise != QUIET, "pre_noise");
-    let inputs = operands(size, transposed, noise);
-    let linear = run("optical_matmul", &attrs, &inputs, &Serial).unwrap().remove(1);
-    (attrs, grad_operands(&inputs, linear))
-}
-
-#[test]
-fn follows_the_definition() {
-    // More than one block of rows; more weights than are laid out at once; rows so long that
-    // they are copied; a long sum over columns.
-    let sizes = SIZES.into_iter().chain([
-        [300, 9, 35],
-        [515, 3, 50],
-        [1100, 5, 70],
-        [2, 300, 257],
-        [9, 70, 2100],
-        [2, 3, 3000],
-    ]);
-    for size in sizes {
-        for bits in [[0, 0, 0], [8, 8, 8], [4, 12, 0], [12, 6, 0], [1, 1, 0], [8, 0, 4]] {
-            for transposed in [false, true] {
-                let (attrs, inputs) = gradient_operands(size, bits, transposed, QUIET);
-                for precision in PRECISIONS {
-                    let attrs = precise(attrs.clone(), precision);
-                    let got = run(OP, &attrs, &inputs, &Serial).unwrap();
-                    let want = gradient(&inputs, bits, transposed, precision);
-                    for (name, got, want) in [("dx", &got[0], &want[0]), ("dw", &got[1], &want[1])]
-                    {
-                        for (index, (got, want)) in got.f32().iter().zip(want).enumerate() {
-                            assert!(
-                                (f64::from(*got) - want.value).abs() <= want.slack,
-                                "{precision} {name}[{index}] {size:?} {bits:?} {transposed}: {got} \
-                                 instead of {} ± {}",
-                                want.value,
-                                want.slack,
-                            );
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
+use crate::support::{
+    Attributes, DBIAS, DW, DX, FORWARD, GRADIENT, NOISE, PRECISIONS, QUIET, SIZES, Tensor, asking,
+    attrs, grad_operands, gradient_operands, operands, precise, run, with,
+};
 
 #[test]
 fn the_ideal_gradient_is_that_of_a_matrix_product() {
@@ -86,7 +15,7 @@ fn the_ideal_gradient_is_that_of_a_matrix_product() {
             let linear = Tensor::F32(vec![rows, columns], vec![0.5; rows * columns]);
             let inputs = grad_operands(&forward, linear);
             let attrs = attrs([0; 3], transposed, false, "pre_noise");
-            let got = run(OP, &attrs, &inputs, &Serial).unwrap();
+            let got = run(GRADIENT, &attrs, &inputs, &Serial).unwrap();
             let (g, x, w) = (inputs[0].f32(), inputs[2].f32(), inputs[3].f32());
             let at = |k, n| if transposed { n * depth + k } else { k * columns + n };
             // f32 sums of that many products of at most 1.
@@ -112,42 +41,6 @@ fn the_ideal_gradient_is_that_of_a_matrix_product() {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn threads_give_the_same_bits(
-        rows in prop_oneof![3 => 1..400usize, 1 => 1000..1300usize],
-        depth in 1..120usize,
-        columns in 1..300usize,
-        bits in prop::sample::select(vec![[0, 0, 8], [8, 8, 8], [4, 4, 4], [12, 0, 0], [0, 8, 0]]),
-        transposed: bool,
-        noise in prop::sample::select(vec![QUIET, NOISE, [0.0, 0.0, 0.2, 0.0]]),
-        precision in prop::sample::select(PRECISIONS.to_vec()),
-        flags: [bool; 2],
-    ) {
-        let (attrs, inputs) = gradient_operands([rows, depth, columns], bits, transposed, noise);
-        let attrs = asking(precise(attrs, precision), flags);
-        let alone = run(OP, &attrs, &inputs, &Serial).unwrap();
-        for threads in [1, 2, 7] {
-            let pool = RayonPool::new(threads).unwrap();
-            let again = run(OP, &attrs, &inputs, &pool).unwrap();
-            for (index, (one, other)) in alone.iter().zip(&again).enumerate() {
-                prop_assert_eq!(one.bits(), other.bits(), "result {} of {} threads", index, threads);
-            }
-        }
-    }
-}
-
-/// `attrs` that ask for dx or not, and for the gradients of full scales and noise or not.
-fn asking(attrs: Attributes, [inputs, ranges]: [bool; 2]) -> Attributes {
-    with(attrs, &[("with_inputs", Attr::Bool(inputs)), ("with_ranges", Attr::Bool(ranges))])
-}
-
-const DX: usize = 0;
-const DW: usize = 1;
-const DBIAS: usize = 2;
-
 #[test]
 fn what_is_not_asked_for_is_zero_and_changes_nothing_else() {
     for size in
@@ -158,10 +51,10 @@ fn what_is_not_asked_for_is_zero_and_changes_nothing_else() {
                 for precision in PRECISIONS {
                     let (attrs, inputs) = gradient_operands(size, bits, false, noise);
                     let attrs = precise(attrs, precision);
-                    let every = run(OP, &attrs, &inputs, &Serial).unwrap();
+                    let every = run(GRADIENT, &attrs, &inputs, &Serial).unwrap();
                     for flags in [[false, true], [true, false], [false, false]] {
                         let attrs = asking(attrs.clone(), flags);
-                        let some = run(OP, &attrs, &inputs, &Serial).unwrap();
+                        let some = run(GRADIENT, &attrs, &inputs, &Serial).unwrap();
                         for (index, (every, some)) in every.iter().zip(&some).enumerate() {
                             let label = format!("{index} {size:?} {bits:?} {noise:?} {precision}");
                             let asked = match index {
@@ -189,12 +82,12 @@ fn the_slope_is_all_that_the_products_need() {
         for bits in [[0, 0, 0], [0, 0, 8], [8, 8, 8], [12, 4, 6]] {
             let (attrs, mut inputs) = gradient_operands([300, 9, 35], bits, false, noise);
             let attrs = asking(attrs, [true, false]);
-            let expected = run(OP, &attrs, &inputs, &Serial).unwrap();
+            let expected = run(GRADIENT, &attrs, &inputs, &Serial).unwrap();
             let slope = with(attrs, &[("residual", Attr::Str("slope"))]);
             let forward = operands([300, 9, 35], false, noise);
-            inputs[1] = run("optical_matmul", &slope, &forward, &Serial).unwrap().remove(1);
+            inputs[1] = run(FORWARD, &slope, &forward, &Serial).unwrap().remove(1);
             let slope = with(slope, &[("noisy", Attr::Bool(false)), ("adc_bits", Attr::Int(0))]);
-            let got = run(OP, &slope, &inputs, &Serial).unwrap();
+            let got = run(GRADIENT, &slope, &inputs, &Serial).unwrap();
             for index in [DX, DW, DBIAS] {
                 let (expected, got) = (expected[index].f32(), got[index].f32());
                 let largest = expected.iter().fold(0.0f32, |most, v| most.max(v.abs()));
@@ -232,9 +125,9 @@ fn signs_and_relative_noise_are_the_slope_to_the_bit() {
                 let attrs = precise(attrs.clone(), precision);
                 let mut gradient = |residual: &'static str, noisy: bool, pool: &dyn ParFor| {
                     let attrs = with(attrs.clone(), &[("residual", Attr::Str(residual))]);
-                    inputs[1] = run("optical_matmul", &attrs, &forward, pool).unwrap().remove(1);
+                    inputs[1] = run(FORWARD, &attrs, &forward, pool).unwrap().remove(1);
                     let changes = [("noisy", Attr::Bool(noisy)), ("adc_bits", Attr::Int(0))];
-                    let results = run(OP, &with(attrs, &changes), &inputs, pool).unwrap();
+                    let results = run(GRADIENT, &with(attrs, &changes), &inputs, pool).unwrap();
                     results.iter().map(Tensor::bits).collect::<Vec<_>>()
                 };
                 let expected = gradient("slope", false, &Serial);
@@ -249,49 +142,10 @@ fn signs_and_relative_noise_are_the_slope_to_the_bit() {
 }
 
 #[test]
-fn an_upstream_gradient_that_is_not_finite_shows_in_its_rows_and_columns_only() {
-    for bits in [[0, 0, 0], [8, 8, 8], [8, 0, 0], [0, 8, 0]] {
-        for bad in [f32::NAN, -f32::NAN, f32::INFINITY] {
-            let (attrs, mut inputs) = gradient_operands([270, 6, 5], bits, false, QUIET);
-            inputs[2] = Tensor::F32(vec![270, 6], vec![0.5; 270 * 6]);
-            inputs[3] = Tensor::F32(vec![6, 5], vec![0.5; 6 * 5]);
-            let Tensor::F32(_, g) = &mut inputs[0] else { unreachable!() };
-            // Several rows, so that sums of integers meet several codes of no meaning.
-            (0..16).for_each(|row| g[row * 5 + 2] = bad);
-            for precision in PRECISIONS {
-                let got = run(OP, &precise(attrs.clone(), precision), &inputs, &Serial).unwrap();
-                for (index, dx) in got[DX].f32().iter().enumerate() {
-                    assert_eq!(!dx.is_finite(), index / 6 < 16, "{precision} {bits:?} {index}");
-                }
-                for (index, dw) in got[DW].f32().iter().enumerate() {
-                    assert_eq!(!dw.is_finite(), index % 5 == 2, "{precision} {bits:?} {index}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn tiny_upstream_gradients_are_rounded_to_zero_or_to_a_code() {
-    for bits in [[0, 0, 0], [8, 8, 0], [8, 0, 0], [0, 8, 0]] {
-        for tiny in [1e-35, 1.6e-36, 1.4e-36, 1e-37, 1.2e-38, 1e-39] {
-            let (attrs, mut inputs) = gradient_operands([16, 6, 5], bits, false, QUIET);
-            let Tensor::F32(_, g) = &mut inputs[0] else { unreachable!() };
-            g.iter_mut().enumerate().for_each(|(i, g)| *g = if i % 3 == 0 { 0.0 } else { tiny });
-            let got = run(OP, &precise(attrs, "int8"), &inputs, &Serial).unwrap();
-            for v in [DX, DW].into_iter().flat_map(|index| got[index].f32()) {
-                // At most 16 products with numbers of at most 1.
-                assert!(v.abs() <= 16.0 * tiny, "{tiny} {bits:?}: {v}");
-            }
-        }
-    }
-}
-
-#[test]
 fn refuses_what_it_does_not_accept() {
     let (attrs, inputs) = gradient_operands([4, 6, 5], [8, 8, 8], false, QUIET);
     let refusal = |attrs: &[(&'static str, Attr<'static>)], inputs: &[Tensor]| {
-        run(OP, attrs, inputs, &Serial).unwrap_err().to_string()
+        run(GRADIENT, attrs, inputs, &Serial).unwrap_err().to_string()
     };
     assert_eq!(
         refusal(&precise(attrs.clone(), "float16"), &inputs),
@@ -337,7 +191,7 @@ fn refuses_what_it_does_not_accept() {
         inputs
     };
     let one_id = |index| with_input(index, Tensor::U32(vec![1], vec![0]));
-    assert!(run(OP, &attrs, &one_id(9), &Serial).is_ok());
+    assert!(run(GRADIENT, &attrs, &one_id(9), &Serial).is_ok());
     let int8 = precise(attrs.clone(), "int8");
     assert_eq!(
         refusal(&int8, &one_id(9)),

@@ -1,11 +1,11 @@
 //! The chain against its definition, and what must not change its bits.
-#![allow(missing_docs)]
 
-mod support;
-
-use lumina_kernels::{Attr, RayonPool, Serial};
+use lumina_kernels::{RayonPool, Serial};
 use proptest::prelude::*;
-use support::{NOISE, SIZES, Tensor, attrs, operands, quantize, run};
+
+use crate::support::{
+    FORWARD, NOISE, SIZES, Tensor, attrs, bits_of, operands, quantize, run, with_peak,
+};
 
 /// `linear` of the definition in f64, from levels in f32.
 fn oracle(inputs: &[Tensor], bits: [i64; 3], transposed: bool) -> Vec<f64> {
@@ -36,7 +36,7 @@ fn follows_the_definition() {
             for transposed in [false, true] {
                 let inputs = operands(size, transposed, NOISE);
                 let attrs = attrs(bits, transposed, false, "pre_noise");
-                let got = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+                let got = run(FORWARD, &attrs, &inputs, &Serial).unwrap();
                 let want = oracle(&inputs, bits, transposed);
                 for (index, (linear, want)) in got[1].f32().iter().zip(want).enumerate() {
                     // f32 sums of K products of at most 2.5 each, K times rounded.
@@ -66,7 +66,7 @@ fn integer_sums_are_exact() {
     inputs[2] = Tensor::F32(vec![1], vec![0.0]);
     inputs[3] = Tensor::F32(vec![1], vec![127.0]);
     inputs[4] = Tensor::F32(vec![1], vec![127.0]);
-    let got = run("optical_matmul", &attrs([8, 8, 0], false, false, "none"), &inputs, &Serial);
+    let got = run(FORWARD, &attrs([8, 8, 0], false, false, "none"), &inputs, &Serial);
     let half = 127 * depth as i64 / 2;
     assert_eq!(got.unwrap()[0].f32(), [(half * 253) as f32; 6]);
 }
@@ -81,7 +81,7 @@ fn a_value_that_is_not_finite_shows_in_its_row_and_column_only() {
             let Tensor::F32(_, w) = &mut inputs[1] else { unreachable!() };
             w[3 * 5 + 4] = bad;
             let attrs = attrs(bits, false, true, "none");
-            let got = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+            let got = run(FORWARD, &attrs, &inputs, &Serial).unwrap();
             for (index, value) in got[0].f32().iter().enumerate() {
                 assert_eq!(value.is_nan(), index / 5 == 1 || index % 5 == 4, "{bits:?} {index}");
             }
@@ -104,10 +104,10 @@ proptest! {
     ) {
         let inputs = operands([rows, depth, columns], transposed, NOISE);
         let attrs = with_peak(attrs(bits, transposed, true, residual));
-        let whole = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+        let whole = run(FORWARD, &attrs, &inputs, &Serial).unwrap();
         for threads in [1, 2, 7] {
             let pool = RayonPool::new(threads).unwrap();
-            let again = run("optical_matmul", &attrs, &inputs, &pool).unwrap();
+            let again = run(FORWARD, &attrs, &inputs, &pool).unwrap();
             prop_assert_eq!(bits_of(&whole), bits_of(&again));
         }
         let cut = cut % rows;
@@ -119,110 +119,11 @@ proptest! {
             inputs[3] = Tensor::F32(vec![range.len()], inputs[3].f32()[range.clone()].to_vec());
             let ids = range.clone().map(|row| row as u32).collect();
             inputs[8] = Tensor::U32(vec![range.len()], ids);
-            let part = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+            let part = run(FORWARD, &attrs, &inputs, &Serial).unwrap();
             parts.iter_mut().zip(part).for_each(|(all, part)| all.extend(part.bits()));
         }
         prop_assert_eq!(parts, bits_of(&whole));
     }
-}
-
-fn with_peak(mut attrs: Vec<(&'static str, Attr<'static>)>) -> Vec<(&'static str, Attr<'static>)> {
-    attrs.push(("with_peak", Attr::Bool(true)));
-    attrs
-}
-
-fn bits_of(results: &[Tensor]) -> Vec<Vec<u32>> {
-    results.iter().map(Tensor::bits).collect()
-}
-
-#[test]
-fn the_peak_is_the_largest_finite_y_of_the_row() {
-    // Of 700 columns, several threads make several tiles.
-    for size in SIZES.into_iter().chain([[3, 5, 700]]) {
-        let [rows, depth, columns] = size;
-        for bits in [[0, 0, 8], [8, 8, 8], [12, 0, 0]] {
-            for bad in [None, Some(f32::NAN), Some(f32::INFINITY), Some(f32::MAX)] {
-                let mut inputs = operands(size, false, NOISE);
-                if let (Some(bad), 2.., 1..) = (bad, rows, depth) {
-                    let Tensor::F32(_, x) = &mut inputs[0] else { unreachable!() };
-                    x[depth..2 * depth].fill(bad);
-                    let Tensor::F32(_, bias) = &mut inputs[2] else { unreachable!() };
-                    bias.iter_mut().step_by(4).for_each(|bias| *bias = bad);
-                }
-                let of_y =
-                    run("optical_matmul", &attrs(bits, false, true, "pre_noise"), &inputs, &Serial);
-                let of_y = of_y.unwrap();
-                let y = of_y[1].f32();
-                let expected: Vec<f32> = (0..rows)
-                    .map(|row| y[row * columns..][..columns].iter().map(|v| v.abs()))
-                    .map(|row| row.filter(|v| v.is_finite()).fold(0.0, f32::max))
-                    .collect();
-                for residual in ["none", "pre_noise", "slope", "signs"] {
-                    let alone = attrs(bits, false, true, residual);
-                    let mut want = run("optical_matmul", &alone, &inputs, &Serial).unwrap();
-                    want.push(Tensor::F32(vec![rows], expected.clone()));
-                    for threads in [1, 2, 7] {
-                        let pool = RayonPool::new(threads).unwrap();
-                        let attrs = with_peak(alone.clone());
-                        let got = run("optical_matmul", &attrs, &inputs, &pool).unwrap();
-                        assert_eq!(got.last().unwrap().shape(), [rows]);
-                        assert_eq!(
-                            bits_of(&got),
-                            bits_of(&want),
-                            "{size:?} {bits:?} {bad:?} {threads}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn refuses_what_it_does_not_accept() {
-    let good = operands([4, 6, 5], false, NOISE);
-    let noisy = attrs([8, 8, 8], false, true, "none");
-    let refuse = |index: usize, tensor: Tensor, expected: &str| {
-        let mut inputs = good.clone();
-        inputs[index] = tensor;
-        let error = run("optical_matmul", &noisy, &inputs, &Serial).unwrap_err();
-        assert_eq!(error.to_string(), expected);
-    };
-    let f32s = |shape: &[usize]| Tensor::F32(shape.to_vec(), vec![1.0; shape.iter().product()]);
-    refuse(0, f32s(&[4]), "optical_matmul: `x` must be an f32 matrix, got f32[4]");
-    refuse(
-        1,
-        f32s(&[7, 5]),
-        "optical_matmul: `w` must have 6 elements along the contracted axis as `x` has, got 7",
-    );
-    refuse(2, f32s(&[4]), "optical_matmul: `bias` must be f32[1|5], got f32[4]");
-    refuse(3, f32s(&[5]), "optical_matmul: `x_full_scale` must be f32[1|4], got f32[5]");
-    refuse(6, f32s(&[1, 3]), "optical_matmul: `noise` must be f32[1|4,4], got f32[1,3]");
-    refuse(7, f32s(&[1, 2]), "optical_matmul: `seed` must be u32[1|4,2], got f32[1,2]");
-    refuse(8, Tensor::U32(vec![1], vec![0]), "optical_matmul: `rows` must be u32[4], got u32[1]");
-    let error = run("optical_matmul", &noisy, &good[..3], &Serial).unwrap_err();
-    assert_eq!(error.to_string(), "optical_matmul: expected 7 range and noise operands, got 0");
-    let error = run("optical_matmul", &noisy[1..], &good, &Serial).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "optical_matmul: attribute `dac_bits` is missing, expected an integer"
-    );
-    for (name, kind) in [("residual", "a string"), ("with_peak", "a bool")] {
-        let missing: Vec<_> = noisy.iter().filter(|(other, _)| *other != name).copied().collect();
-        let error = run("optical_matmul", &missing, &good, &Serial).unwrap_err();
-        let expected = format!("optical_matmul: attribute `{name}` is missing, expected {kind}");
-        assert_eq!(error.to_string(), expected);
-    }
-    let error = run("optical_matmul", &attrs([33, 0, 0], false, false, "none"), &good, &Serial);
-    assert_eq!(
-        error.unwrap_err().to_string(),
-        "optical_matmul: `dac_bits` must be in 0..=32, got 33"
-    );
-    let error = run("optical_matmul", &attrs([0; 3], false, false, "both"), &good, &Serial);
-    assert_eq!(
-        error.unwrap_err().to_string(),
-        "optical_matmul: `residual` must be none, pre_noise, slope or signs, got both"
-    );
 }
 
 #[test]
@@ -232,14 +133,14 @@ fn many_rows_over_wide_weights_are_those_of_few() {
     for bits in [[0, 0, 0], [8, 8, 0]] {
         let mut inputs = operands([rows, depth, columns], false, NOISE);
         let attrs = attrs(bits, false, false, "none");
-        let whole = run("optical_matmul", &attrs, &inputs, &Serial).unwrap();
+        let whole = run(FORWARD, &attrs, &inputs, &Serial).unwrap();
         let (x, scales) = (inputs[0].f32().to_vec(), inputs[3].f32().to_vec());
         let mut parts = Vec::new();
         for row in (0..rows).step_by(8) {
             inputs[0] = Tensor::F32(vec![8, depth], x[row * depth..(row + 8) * depth].to_vec());
             inputs[3] = Tensor::F32(vec![8], scales[row..row + 8].to_vec());
             inputs[8] = Tensor::U32(vec![8], (row as u32..row as u32 + 8).collect());
-            parts.extend(run("optical_matmul", &attrs, &inputs, &Serial).unwrap()[0].bits());
+            parts.extend(run(FORWARD, &attrs, &inputs, &Serial).unwrap()[0].bits());
         }
         assert_eq!(whole[0].bits(), parts, "{bits:?}");
     }

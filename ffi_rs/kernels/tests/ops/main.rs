@@ -1,0 +1,7 @@
+//! What is the same whatever the instruction set: which results there are, which zeros, which refusals.
+#![allow(missing_docs)]
+
+mod forward;
+mod gradient;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,8 @@
+//! What depends on the instruction set: the numbers. `LUMINA_MAX_SIMD` names the best one to use, so
+//! that one machine runs these tests at each level.
+#![allow(missing_docs)]
+
+mod forward;
+mod gradient;
+#[path = "../support/mod.rs"]
+mod support;
