@@ -63,8 +63,8 @@ test: $(STAMP)-dev-test lumina ## all Rust and Python tests
 	LUMINA_BIN=$(LUMINA) \
 	  $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-# Modules of the kernels whose code is the same for every instruction set.
-PORTABLE := cpu disjoint machine par scratch
+# Modules whose code is the same for every instruction set.
+PORTABLE := cpu disjoint dtype layout machine par scratch tensor xla
 
 .PHONY: test-jax
 test-jax: $(STAMP)-dev-test lumina ## the Python tests on another jax: JAX=0.8.0 PYTHON=python3.11 ARGS=-x
