@@ -13,7 +13,9 @@ from ._dim import Dim, Shape
 from ._errors import SaveError
 from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, TestVector
 
-OPSET = 1
+OPSET = 2
+"""The newest op set."""
+
 GRAPH_LIMIT = 64 << 20
 
 ROLES = {Role.PLAIN: pb.PLAIN, Role.NOISE_SEED: pb.NOISE_SEED}
@@ -28,7 +30,7 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
     symbols = graph.symbols()
     message = pb.Graph(
         producer=producer,
-        opset=OPSET,
+        opset=_opset(graph),
         symbols=symbols,
         inputs=[_port(port, symbols) for port in graph.inputs],
         tensors=[_tensor(tensor, sections[WEIGHTS]) for tensor in graph.tensors],
@@ -45,6 +47,17 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
         )
     sections[GRAPH].add(data)
     return sections
+
+
+def _opset(graph: Graph) -> int:
+    """The oldest op set that says what `graph` does, so that older runtimes read what they can."""
+    old = {"residual", "with_linear"}
+    two_ops = any(
+        node.op == "optical_matmul_fwd"
+        or (node.op == "optical_matmul" and not old & set(node.attrs))
+        for node in graph.nodes
+    )
+    return 2 if two_ops else 1
 
 
 def _port(port: Port, symbols: Sequence[str]) -> pb.Value:

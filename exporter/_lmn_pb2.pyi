@@ -10,27 +10,10 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class DType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    DTYPE_UNSPECIFIED: _ClassVar[DType]
-    F32: _ClassVar[DType]
-    C64: _ClassVar[DType]
-    U32: _ClassVar[DType]
-    I32: _ClassVar[DType]
-    I8: _ClassVar[DType]
-    BOOL: _ClassVar[DType]
-
 class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PLAIN: _ClassVar[Role]
     NOISE_SEED: _ClassVar[Role]
-DTYPE_UNSPECIFIED: DType
-F32: DType
-C64: DType
-U32: DType
-I32: DType
-I8: DType
-BOOL: DType
 PLAIN: Role
 NOISE_SEED: Role
 

@@ -16,6 +16,9 @@ import exporter
 from exporter import SaveError, _container, _encode
 from exporter import _lmn_pb2 as pb
 
+# Numbers of element types in files.
+F32, U32, I32, BOOL = 1, 3, 4, 6
+
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 W = np.arange(20, dtype=np.float32).reshape(4, 5)
 
@@ -59,7 +62,7 @@ class File:
         self.graph = pb.Graph.FromString(self.sections[1])
 
     def array(self, section: int, tensor) -> np.ndarray:
-        dtype = {pb.F32: "<f4", pb.U32: "<u4", pb.I32: "<i4", pb.BOOL: "?"}[tensor.dtype]
+        dtype = {F32: "<f4", U32: "<u4", I32: "<i4", BOOL: "?"}[tensor.dtype]
         assert tensor.offset % 64 == 0
         data = self.sections[section][tensor.offset :]
         count = int(np.prod(tensor.shape))
@@ -83,15 +86,15 @@ def test_layout_and_graph() -> None:
     assert graph.producer.startswith("lumina-jax")
     assert list(graph.symbols) == ["batch"]
     assert [(v.name, v.dtype, v.role) for v in graph.inputs] == [
-        ("x", pb.F32, pb.PLAIN),
-        ("key", pb.U32, pb.NOISE_SEED),
+        ("x", F32, pb.PLAIN),
+        ("key", U32, pb.NOISE_SEED),
     ]
     assert [text(d, graph.symbols) for d in graph.inputs[0].shape] == ["1*batch^1", "4"]
     assert [(v.name, v.dtype) for v in graph.outputs] == [
-        ("output['twice']", pb.F32),
-        ("output['words']", pb.U32),
-        ("output['y']", pb.F32),
-        ("output['yes']", pb.BOOL),
+        ("output['twice']", F32),
+        ("output['words']", U32),
+        ("output['y']", F32),
+        ("output['yes']", BOOL),
     ]
     assert [text(d, graph.symbols) for d in graph.outputs[0].shape] == ["5*batch^1"]
     assert [node.op for node in graph.nodes] == [

@@ -35,13 +35,16 @@ pub(crate) trait Regions {
     ) -> Result<(), crate::Error>;
 }
 
+/// Makes such an op from its attributes.
+pub(crate) type Make = fn(&dyn Attrs) -> Result<Box<dyn Control>, Error>;
+
 /// How to make one such op.
 pub(crate) struct ControlEntry {
     /// The name in a graph.
     pub(crate) name: &'static str,
     /// The attributes that are its regions, sorted; a node has all of them.
     pub(crate) regions: &'static [&'static str],
-    pub(crate) make: fn(&dyn Attrs) -> Result<Box<dyn Control>, Error>,
+    pub(crate) make: Make,
 }
 
 /// The one list of these ops.

@@ -79,10 +79,16 @@ pub(crate) struct ControlPlan {
     pub(crate) scratch: Vec<(Fact, usize)>,
 }
 
-/// Ops prepared for their constant operands, by the path of node numbers to them, with where these
-/// constants lie. Plans share them.
+/// Ops prepared for their constant operands, by the path of node numbers to them. Plans share them.
 #[derive(Default)]
-pub(crate) struct PreparedOps(BTreeMap<Vec<usize>, (Vec<Option<Place>>, Option<Arc<dyn DynOp>>)>);
+pub(crate) struct PreparedOps(BTreeMap<Vec<usize>, Prepared>);
+
+/// What came of an op whose constant operands lie there.
+struct Prepared {
+    constants: Vec<Option<Place>>,
+    /// None where it is of no use.
+    op: Option<Arc<dyn DynOp>>,
+}
 
 impl Plan {
     /// A plan for inputs of these facts, whose buffers take no more than `limit` bytes.
@@ -309,10 +315,10 @@ impl Planner<'_> {
         }
         let is_fixed = !node.attributes.values().any(Attribute::is_symbolic);
         if is_fixed
-            && let Some((known, prepared)) = self.prepared.0.get(&self.path)
-            && known.iter().eq(&constants)
+            && let Some(known) = self.prepared.0.get(&self.path)
+            && known.constants == constants
         {
-            return Ok(prepared.clone().unwrap_or_else(|| op.into()));
+            return Ok(known.op.clone().unwrap_or_else(|| op.into()));
         }
         let views = constants
             .iter()
@@ -320,7 +326,8 @@ impl Planner<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let prepared: Option<Arc<dyn DynOp>> = op.prepare(&views)?.map(Arc::from);
         if is_fixed {
-            self.prepared.0.insert(self.path.clone(), (constants, prepared.clone()));
+            let known = Prepared { constants, op: prepared.clone() };
+            self.prepared.0.insert(self.path.clone(), known);
         }
         Ok(prepared.unwrap_or_else(|| op.into()))
     }

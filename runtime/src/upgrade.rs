@@ -58,3 +58,47 @@ fn rename_linear(node: &mut Node) {
         *residual = PRE_NOISE.into();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The op and the attributes that say what it returns, after the upgrade.
+    fn upgraded(op: &str, attributes: &[(&str, Attribute)]) -> (String, String) {
+        let attributes =
+            attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+        let (inputs, outputs) = (vec![], vec![]);
+        let mut node = Node { op: op.into(), inputs, outputs, attributes, source: String::new() };
+        from_opset_1(&mut node);
+        (node.op, format!("{:?}", node.attributes))
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        let text = |value: &str| ("residual", Attribute::Str(value.into()));
+        let peak = |value| ("with_peak", Attribute::Bool(value));
+        let linear = |value| ("with_linear", Attribute::Bool(value));
+        let deployed = ("optical_matmul".to_string(), "{}".to_string());
+        let training = |residual: &str, peak: bool| {
+            let attributes =
+                format!(r#"{{"residual": Str("{residual}"), "with_peak": Bool({peak})}}"#);
+            ("optical_matmul_fwd".to_string(), attributes)
+        };
+        let op = "optical_matmul";
+        assert_eq!(upgraded(op, &[linear(false)]), deployed);
+        assert_eq!(upgraded(op, &[linear(true)]), training("pre_noise", false));
+        assert_eq!(upgraded(op, &[text("none"), peak(false)]), deployed);
+        assert_eq!(upgraded(op, &[text("none"), peak(true)]), training("none", true));
+        for (old, new) in [("linear", "pre_noise"), ("slope", "slope"), ("signs", "signs")] {
+            assert_eq!(upgraded(op, &[text(old), peak(false)]), training(new, false));
+            assert_eq!(upgraded(op, &[text(old), peak(true)]), training(new, true));
+        }
+        let (op, attributes) = upgraded("optical_matmul_grad", &[text("linear")]);
+        assert_eq!(
+            (&*op, &*attributes),
+            ("optical_matmul_grad", r#"{"residual": Str("pre_noise")}"#)
+        );
+        // What no writer has written is left to the op, which refuses it.
+        assert_eq!(upgraded("optical_matmul", &[]), deployed);
+    }
+}

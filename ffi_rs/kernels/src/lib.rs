@@ -27,6 +27,7 @@ pub use cpu::Cpu;
 pub use dtype::{Bool, Complex32, Complex64, DType, Data, DataMut, Element, bf16, f16};
 pub use error::Error;
 pub use float::FlushDenormals;
+pub use gemm::{Columns, Matrix, matmul};
 pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
 pub use par::{ParFor, RayonPool, Serial, WAKING, spin_until, take};

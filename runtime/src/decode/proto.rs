@@ -58,6 +58,7 @@ pub struct Value {
     /// Path of the argument or result: "x", "args[0]['image']".
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
+    /// Number of the element type; ffi_rs/kernels/src/dtype.rs has the table. 0 is none.
     #[prost(uint32, tag = "3")]
     pub dtype: u32,
     #[prost(message, repeated, tag = "4")]
@@ -219,48 +220,6 @@ pub struct Crosstalk {
     pub condition_number: f64,
     #[prost(double, tag = "5")]
     pub reference_temperature_k: f64,
-}
-/// Numbers of the element types in `dtype` fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum DType {
-    DtypeUnspecified = 0,
-    F32 = 1,
-    C64 = 2,
-    U32 = 3,
-    I32 = 4,
-    I8 = 5,
-    Bool = 6,
-}
-impl DType {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::DtypeUnspecified => "DTYPE_UNSPECIFIED",
-            Self::F32 => "F32",
-            Self::C64 => "C64",
-            Self::U32 => "U32",
-            Self::I32 => "I32",
-            Self::I8 => "I8",
-            Self::Bool => "BOOL",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "DTYPE_UNSPECIFIED" => Some(Self::DtypeUnspecified),
-            "F32" => Some(Self::F32),
-            "C64" => Some(Self::C64),
-            "U32" => Some(Self::U32),
-            "I32" => Some(Self::I32),
-            "I8" => Some(Self::I8),
-            "BOOL" => Some(Self::Bool),
-            _ => None,
-        }
-    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -1,7 +1,8 @@
 //! Sums of products.
 
 use lumina_kernels::{
-    Attrs, Complex32, DType, Element, Entry, Error, Fact, Op, ParFor, Strided, View, ViewMut,
+    Attrs, Columns, Complex32, DType, Element, Entry, Error, Fact, Matrix, Op, ParFor, Serial,
+    Strided, View, ViewMut, matmul,
 };
 
 use super::common::{check_axes, chunked, naturals, operands, unsupported};
@@ -103,7 +104,7 @@ impl Op for DotGeneral {
     ) -> Result<(), Error> {
         let out = &mut outputs[0];
         match inputs[0].dtype() {
-            DType::F32 => self.multiply::<f32>(inputs, out, pool, 0.0, |sum, a, b| sum + a * b),
+            DType::F32 => self.multiply_f32(inputs, out, pool),
             DType::I32 => self.multiply::<i32>(inputs, out, pool, 0, |sum, a, b| {
                 sum.wrapping_add(a.wrapping_mul(b))
             }),
@@ -115,18 +116,16 @@ impl Op for DotGeneral {
     }
 }
 
-/// The loops of one product: what of the result, of lhs and of rhs belongs together.
+/// The loops of one product, over what of the result, of lhs and of rhs belongs together.
 struct Loops {
-    /// Over batches and rows of the result: where its factors start in lhs and in rhs.
-    rows: Walk<2>,
-    /// Over columns of the result, in rhs.
+    /// In lhs and in rhs.
+    batch: Walk<2>,
+    /// In lhs.
+    rows: Walk<1>,
+    /// In rhs.
     columns: Walk<1>,
-    /// Over products, in lhs and in rhs.
+    /// In lhs and in rhs, in the order of the sums.
     depth: Walk<2>,
-    /// Columns and products.
-    extents: [usize; 2],
-    /// Whether columns lie together in rhs.
-    contiguous: bool,
 }
 
 impl DotGeneral {
@@ -136,18 +135,82 @@ impl DotGeneral {
         let both = |(&(extent, left), &(_, right)): (&(usize, isize), &(usize, isize))| {
             (extent, [left, right])
         };
-        let batch = lhs_batch.iter().zip(&rhs_batch).map(both);
-        let extent = |axes: &[(usize, isize)]| axes.iter().map(|&(extent, _)| extent).product();
+        let one = |&(extent, stride): &(usize, isize)| (extent, [stride]);
         Loops {
-            rows: Walk::new(
-                [lhs.start, rhs.start],
-                batch.chain(rows.iter().map(|&(extent, left)| (extent, [left, 0]))),
-            ),
-            columns: Walk::new([0], columns.iter().map(|&(extent, right)| (extent, [right]))),
+            batch: Walk::new([lhs.start, rhs.start], lhs_batch.iter().zip(&rhs_batch).map(both)),
+            rows: Walk::new([0], rows.iter().map(one)),
+            columns: Walk::new([0], columns.iter().map(one)),
             depth: Walk::new([0, 0], lhs_depth.iter().zip(&rhs_depth).map(both)),
-            extents: [extent(&columns), extent(&lhs_depth)],
-            contiguous: columns.last().is_none_or(|&(_, stride)| stride == 1),
         }
+    }
+
+    /// As matrix products of the innermost rows, columns and products, whose sums go over the
+    /// products in order, with fused multiply-adds where the CPU has them.
+    fn multiply_f32(
+        &self,
+        inputs: &[View<'_>],
+        out: &mut ViewMut<'_>,
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        let (lhs, rhs) = (inputs[0].strided_data::<f32>()?, inputs[1].strided_data::<f32>()?);
+        if lhs.strides.iter().chain(&rhs.strides).any(|&stride| stride < 0) {
+            return self.multiply::<f32>(inputs, out, pool, 0.0, |sum, a, b| sum + a * b);
+        }
+        let Loops { batch, rows, columns, depth } = self.loops(&lhs, &rhs);
+        let (width, area) = (columns.count(), rows.count() * columns.count());
+        let out = out.data_mut::<f32>()?;
+        if depth.count() == 0 {
+            out.fill(0.0);
+            return Ok(());
+        }
+        let work = area.saturating_mul(depth.count()).max(1);
+        let (rows, row_count, [row_step]) = rows.split();
+        let (columns, column_count, [column_step]) = columns.split();
+        let (depth, depth_count, depth_steps) = depth.split();
+        let strides = |steps: [isize; 2]| steps.map(isize::unsigned_abs);
+        let product = |[left, right]: [usize; 2], out: &mut [f32], pool: &dyn ParFor| {
+            rows.for_each(|row, [from]| {
+                let left = left + from;
+                columns.for_each(|column, [from]| {
+                    let right = right + from;
+                    depth.for_each(|slice, from| {
+                        let out = Columns {
+                            data: &mut out[row * row_count * width..],
+                            stride: width,
+                            first: column * column_count,
+                        };
+                        let a = Matrix {
+                            data: &lhs.data[left + from[0]..],
+                            strides: strides([row_step, depth_steps[0]]),
+                        };
+                        let b = Matrix {
+                            data: &rhs.data[right + from[1]..],
+                            strides: strides([depth_steps[1], column_step]),
+                        };
+                        let extents = [row_count, depth_count, column_count];
+                        matmul(pool, out, extents, a, b, slice > 0);
+                    });
+                });
+            });
+        };
+        if batch.count() < pool.width() {
+            batch.for_each(|index, from| product(from, &mut out[index * area..], pool));
+        } else {
+            // Whole products to each worker.
+            let batches = (WORK / work).max(1);
+            chunked(pool, out, batches * area, |start, out| {
+                let first = start / area;
+                batch.runs(first, out.len() / area, |done, from, steps, count| {
+                    for index in 0..count {
+                        let from = [0, 1].map(|side| {
+                            from[side].wrapping_add_signed(steps[side] * index as isize)
+                        });
+                        product(from, &mut out[(done + index) * area..][..area], &Serial);
+                    }
+                });
+            });
+        }
+        Ok(())
     }
 
     /// Every element of the result is one sum from zero, its products in order.
@@ -160,8 +223,9 @@ impl DotGeneral {
         add_product: impl Fn(T, T, T) -> T + Sync,
     ) -> Result<(), Error> {
         let (lhs, rhs) = (inputs[0].strided_data::<T>()?, inputs[1].strided_data::<T>()?);
-        let Loops { rows, columns, depth, extents: [width, length], contiguous } =
-            self.loops(&lhs, &rhs);
+        let Loops { batch, rows, columns, depth } = self.loops(&lhs, &rhs);
+        let (height, width, length) = (rows.count(), columns.count(), depth.count());
+        let contiguous = columns.is_contiguous();
         // Of a reversed axis, the offset is before the start.
         let at = |start: usize, offset: usize, step: isize, index: usize| {
             start.wrapping_add(offset).wrapping_add_signed(step * index as isize)
@@ -201,18 +265,15 @@ impl DotGeneral {
         };
         let rows_per_chunk = (WORK / (width * length).max(1)).max(1);
         chunked(pool, out.data_mut::<T>()?, rows_per_chunk * width, |start, out| {
-            let count = out.len() / width;
-            rows.runs(start / width, count, |done, from, steps, count| {
-                for index in 0..count {
-                    let out = &mut out[(done + index) * width..][..width];
-                    let left = at(from[0], 0, steps[0], index);
-                    let right = at(from[1], 0, steps[1], index);
-                    match contiguous {
-                        true => by_row(left, right, out),
-                        false => by_element(left, right, out),
-                    }
+            for (row, out) in (start / width..).zip(out.chunks_mut(width)) {
+                let [left, right] = batch.position(row / height);
+                let [from] = rows.position(row % height);
+                let left = left.wrapping_add(from);
+                match contiguous {
+                    true => by_row(left, right, out),
+                    false => by_element(left, right, out),
                 }
-            });
+            }
         });
         Ok(())
     }

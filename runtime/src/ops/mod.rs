@@ -38,6 +38,8 @@ static FAMILIES: &[&[Entry]] = &[
     source::OPS,
     threefry::OPS,
     unary::OPS,
+    #[cfg(test)]
+    crate::tests::prepared::OPS,
 ];
 
 /// The ops of this crate; those of the kernels are beside them in a graph.

@@ -59,7 +59,7 @@ fn reduce<T: Element>(
                 *out = initial;
                 continue;
             }
-            let base = parts.kept.position(index);
+            let [base] = parts.kept.position(index);
             let mut result = initial;
             parts.reduced.runs(0, parts.reduced_count, |_, [from], [step], count| {
                 let from = base + from;

@@ -100,16 +100,46 @@ fn advance<const N: usize>(positions: &mut [isize; N], steps: [isize; N], count:
     }
 }
 
-impl Walk<1> {
-    /// The `index`-th position.
+impl<const N: usize> Walk<N> {
+    /// Number of positions.
+    pub(super) fn count(&self) -> usize {
+        self.axes.iter().map(|&(extent, _)| extent).product()
+    }
+
+    /// The walk without its innermost axis, and that axis.
+    pub(super) fn split(mut self) -> (Self, usize, [isize; N]) {
+        let (extent, steps) = self.axes.pop().unwrap_or((1, [0; N]));
+        if self.axes.is_empty() {
+            self.axes.push((1, [0; N]));
+        }
+        (self, extent, steps)
+    }
+
+    /// Calls `visit(index, position in each buffer)` for every position.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(usize, [usize; N])) {
+        self.runs(0, self.count(), |done, from, steps, count| {
+            let mut position = from.map(|position| position as isize);
+            for index in 0..count {
+                visit(done + index, position.map(|position| position as usize));
+                advance(&mut position, steps, 1);
+            }
+        });
+    }
+
+    /// The `index`-th position in each buffer.
     #[inline]
-    pub(super) fn position(&self, index: usize) -> usize {
-        let (mut rest, mut position) = (index, self.starts[0]);
-        for &(extent, [step]) in self.axes.iter().rev() {
-            position += (rest % extent) as isize * step;
+    pub(super) fn position(&self, index: usize) -> [usize; N] {
+        let (mut rest, mut positions) = (index, self.starts);
+        for &(extent, steps) in self.axes.iter().rev() {
+            advance(&mut positions, steps, (rest % extent) as isize);
             rest /= extent;
         }
-        position as usize
+        positions.map(|position| position as usize)
+    }
+
+    /// Whether innermost positions lie together in every buffer.
+    pub(super) fn is_contiguous(&self) -> bool {
+        self.axes.last().is_none_or(|&(extent, steps)| extent == 1 || steps == [1; N])
     }
 }
 

@@ -1,8 +1,10 @@
-//! Regions, by a loop that only these tests have.
+//! What no op of the product does yet, by ops that only these tests have: regions, and constants that
+//! are prepared.
 
 #[path = "../../tests/it/build.rs"]
 #[allow(dead_code, unused_imports)]
 mod build;
+pub(crate) mod prepared;
 #[path = "../decode/proto.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all)]
 #[rustfmt::skip]

@@ -4,6 +4,7 @@
 //! sums over the depth, in order, whatever tile it falls in: results do not depend on how rows and
 //! columns are split.
 
+mod matmul;
 mod micro_kernel;
 mod tile;
 
@@ -13,6 +14,7 @@ use crate::packing::Arithmetic;
 use crate::scratch::Scratch;
 use crate::vector::DotIsa;
 
+pub use matmul::{Columns, Matrix, matmul};
 pub(crate) use micro_kernel::{MicroKernel, run};
 pub(crate) use tile::{LINE, step};
 use tile::{Part, rows};

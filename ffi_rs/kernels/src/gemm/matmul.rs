@@ -1,0 +1,189 @@
+//! Products of f32 matrices of any layout, for those who have no op of their own.
+
+use super::{Accumulate, COPIED, COPY_STRIDE, Lhs, Rhs, SLICE, multiply};
+use crate::ParFor;
+use crate::disjoint::DisjointMut;
+use crate::isa::Isa;
+use crate::packing::Arithmetic;
+use crate::par::parallel_if;
+use crate::scratch::Scratch;
+
+/// A matrix: element (i, j) is `data[i·strides[0] + j·strides[1]]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// The elements, from (0, 0) on.
+    pub data: &'a [f32],
+    /// Elements from row to row, and from column to column.
+    pub strides: [usize; 2],
+}
+
+/// Columns of a row-major matrix, from `first` on, to write; its rows are `stride` apart.
+#[derive(Debug)]
+pub struct Columns<'a> {
+    /// The elements of the rows.
+    pub data: &'a mut [f32],
+    /// Elements from row to row.
+    pub stride: usize,
+    /// The first column that is written.
+    pub first: usize,
+}
+
+impl Matrix<'_> {
+    /// Panics unless all elements of so many rows and columns are there.
+    fn check(&self, name: &str, rows: usize, columns: usize) {
+        let [down, across] = self.strides;
+        let last = (rows.saturating_sub(1))
+            .checked_mul(down)
+            .zip(columns.saturating_sub(1).checked_mul(across));
+        let last = last.and_then(|(down, across)| down.checked_add(across));
+        let is_there = last.is_some_and(|last| last < self.data.len());
+        assert!(is_there || rows == 0 || columns == 0, "{name} is too short");
+    }
+}
+
+/// `C ← A·B`, or with `add` `C ← C + A·B`, for so many rows, products (depth) and columns.
+///
+/// ```text
+/// sum = add ? C[i, j] : 0;   for d in 0..depth { sum = A[i, d]·B[d, j] + sum };   C[i, j] = sum
+/// ```
+///
+/// is what every element is, in this order, rounded once a step where the CPU has fused
+/// multiply-adds: neither layouts nor threads change a bit.
+///
+/// Panics where a matrix is shorter than its extents and strides say.
+pub fn matmul(
+    pool: &dyn ParFor,
+    c: Columns<'_>,
+    [rows, depth, columns]: [usize; 3],
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    add: bool,
+) {
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    a.check("the lhs", rows, depth);
+    b.check("the rhs", depth, columns);
+    let isa = Isa::detect();
+    let pool = parallel_if(pool, (rows * depth).saturating_mul(columns) / PER_NANOSECOND);
+    let tasks = if pool.width() > 1 { TASKS * pool.width() } else { 1 };
+    let packs = b.strides[1] != 1;
+    let widest = if packs { COPIED } else { columns };
+    let width = columns.div_ceil(tasks).next_multiple_of(LINE_OF_TILES).min(widest.max(1));
+    let groups = columns.div_ceil(width);
+    let height = rows.div_ceil(tasks.div_ceil(groups)).next_multiple_of(ROWS_OF_TILES);
+    let (stride, first) = (c.stride, c.first);
+    let c = DisjointMut::new(c.data);
+    pool.run(rows.div_ceil(height) * groups, &|task, _| {
+        let (row, column) = (task / groups * height, task % groups * width);
+        let (end, columns) = (rows.min(row + height), width.min(columns - column));
+        let mut product = c.tile(stride, row..end, first + column..first + column + columns);
+        let lhs = |depth: usize| Lhs {
+            packed: bytemuck::cast_slice(
+                a.data.get(row * a.strides[0] + depth * a.strides[1]..).unwrap_or(&[]),
+            ),
+            row_stride: a.strides[0],
+            depth_stride: a.strides[1],
+        };
+        let mut multiply = |rhs: Rhs<'_>, from: usize, depth: usize| {
+            let accumulate = if add || from > 0 { Accumulate::Add } else { Accumulate::Overwrite };
+            multiply(isa, Arithmetic::F32, &mut product, lhs(from), rhs, depth, accumulate);
+        };
+        if !packs || depth == 0 {
+            let packed = bytemuck::cast_slice(b.data.get(column..).unwrap_or(&[]));
+            return multiply(Rhs { packed, stride: b.strides[0] }, 0, depth);
+        }
+        let mut panel = Scratch::new(SLICE.min(depth) * COPY_STRIDE);
+        for from in (0..depth).step_by(SLICE) {
+            let slice = SLICE.min(depth - from);
+            let corner = &b.data[from * b.strides[0] + column * b.strides[1]..];
+            pack(&mut panel, corner, b.strides, slice, columns);
+            multiply(Rhs { packed: &panel, stride: COPY_STRIDE }, from, slice);
+        }
+    });
+}
+
+/// Products in a nanosecond, about, of one thread.
+const PER_NANOSECOND: usize = 30;
+/// Tasks for each worker, so that a slow one leaves some to the others.
+const TASKS: usize = 2;
+/// Whole tiles of every instruction set: columns, and rows.
+const LINE_OF_TILES: usize = COPIED / 3;
+const ROWS_OF_TILES: usize = 24;
+
+/// Copies `depth` rows of B, of which so many columns, to a row each of the panel.
+fn pack(panel: &mut [u32], b: &[f32], strides: [usize; 2], depth: usize, columns: usize) {
+    // A block of rows at a time, so that what is read of a column lies in one cache line.
+    const ROWS: usize = 16;
+    for from in (0..depth).step_by(ROWS) {
+        let rows = ROWS.min(depth - from);
+        for column in 0..columns {
+            let start = from * strides[0] + column * strides[1];
+            for row in 0..rows {
+                panel[(from + row) * COPY_STRIDE + column] = b[start + row * strides[0]].to_bits();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RayonPool, Serial};
+
+    #[test]
+    fn every_layout_and_split_gives_the_same_chain_of_sums() {
+        let fused = Isa::detect() != Isa::Baseline || cfg!(target_arch = "aarch64");
+        let step = |sum: f32, a: f32, b: f32| if fused { a.mul_add(b, sum) } else { a * b + sum };
+        let numbers = |count: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * 7919) % 1013) as f32 / 500.0 - 1.0).collect()
+        };
+        let pool = RayonPool::new(3).unwrap();
+        for [rows, depth, columns] in
+            [[1, 300, 1], [5, 7, 3], [70, 300, 200], [200, 33, 10], [3, 0, 9], [0, 4, 4]]
+        {
+            let (a, b) = (numbers(rows * depth + 1), numbers(depth * columns + 1));
+            for a_strides in [[depth, 1], [1, rows]] {
+                for b_strides in [[columns, 1], [1, depth]] {
+                    for add in [false, true] {
+                        let stride = columns + 2;
+                        let before = numbers(rows * stride);
+                        let run = |pool: &dyn ParFor| {
+                            let mut c = before.clone();
+                            let lhs = Matrix { data: &a, strides: a_strides };
+                            let rhs = Matrix { data: &b, strides: b_strides };
+                            let product = Columns { data: &mut c, stride, first: 1 };
+                            matmul(pool, product, [rows, depth, columns], lhs, rhs, add);
+                            c
+                        };
+                        let got = run(&Serial);
+                        assert_eq!(got, pool.install(|| run(&pool)));
+                        for (index, (&got, &before)) in got.iter().zip(&before).enumerate() {
+                            // One column before, and one behind the product.
+                            let (i, j) = (index / stride, (index % stride).wrapping_sub(1));
+                            let product = |sum: f32, d: usize| {
+                                let a = a[i * a_strides[0] + d * a_strides[1]];
+                                step(sum, a, b[d * b_strides[0] + j * b_strides[1]])
+                            };
+                            let want = match j < columns {
+                                true => (0..depth).fold(if add { before } else { 0.0 }, product),
+                                false => before,
+                            };
+                            assert_eq!(got.to_bits(), want.to_bits(), "{rows} {depth} {columns}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the rhs is too short")]
+    fn a_short_matrix_is_refused() {
+        let (a, b) = ([1.0; 6], [1.0; 5]);
+        let lhs = Matrix { data: &a, strides: [3, 1] };
+        let rhs = Matrix { data: &b, strides: [2, 1] };
+        let product = Columns { data: &mut [0.0; 4], stride: 2, first: 0 };
+        matmul(&Serial, product, [2, 3, 2], lhs, rhs, false);
+    }
+}
