@@ -185,6 +185,14 @@ def real(
     return array
 
 
+def scalar(op: str, name: str, value: Any, **limits: float) -> jax.Array:
+    """As `real`, of shape ()."""
+    array = real(op, name, value, **limits)
+    if array.shape != ():
+        raise ValueError(f"{op}: `{name}` has shape {array.shape}, expected a scalar")
+    return array
+
+
 def complex_matrix(op: str, name: str, value: Any) -> jax.Array:
     """A JAX array of finite numbers, real or complex."""
     array = numeric(op, name, value, "a matrix of numbers")

@@ -30,6 +30,7 @@ from lumina_jax._arguments import (
     positive,
     real,
     reals,
+    scalar,
 )
 
 RAGGED = [[1.0], [1.0, 2.0]]
@@ -88,6 +89,7 @@ ERRORS = [
     (real, [1.0, 0.0], {"above": 0}, ValueError, "must be above 0, got [1. 0.]"),
     (real, 2, {"at_most": 1}, ValueError, "must be at most 1, got 2"),
     (real, np.arange(9.0), {"below": 8}, ValueError, "must be below 8, got values from 0.0 to 8.0"),
+    (scalar, [1.0, 2.0], {"above": 0}, ValueError, "has shape (2,), expected a scalar"),
     (complex_matrix, [True], {}, TypeError, "must be a matrix of numbers, got bool"),
     (complex_matrix, [np.nan], {}, ValueError, "must be finite, got NaN or infinity"),
     (

@@ -19,7 +19,7 @@ from ..ops._chain import ChainAttrs, Operands
 from ..ops._op import vary_together
 from ..ops.quantize import absmax
 from ..spec import OpticalSpec, op_bits
-from ._arguments import gradient_of, ids, seed_words
+from ._operands import gradient_of, ids, seed_words
 
 
 def optical_matmul(

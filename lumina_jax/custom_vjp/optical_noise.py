@@ -8,7 +8,7 @@ import jax
 
 from ..ops._attributes import Attributes
 from ..ops.optical_noise import Operands, op
-from ._arguments import ids, seed_words
+from ._operands import ids, seed_words
 
 _NAME = "optical_noise"
 

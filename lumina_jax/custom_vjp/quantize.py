@@ -12,7 +12,7 @@ from .._arguments import float32, magnitude
 from ..ops._op import vary_together
 from ..ops.quantize import Attrs, Operands, absmax, op, slopes
 from ..spec import check_bits, op_bits
-from ._arguments import gradient_of
+from ._operands import gradient_of
 
 _NAME = "quantize"
 

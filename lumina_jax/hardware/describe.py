@@ -41,14 +41,14 @@ def explain(profile: HardwareProfile) -> str:
     instance("explain", "profile", profile, HardwareProfile, "a HardwareProfile")
     bits = profile.precision
     lsb = _lsb(bits)
-    dac = _Stage(
-        name="DAC x", what=f"{bits} bits, range of x", lsb=lsb, snr_db=_converter_snr_db(lsb)
-    )
-    weights = _Stage(
-        name="DAC w", what=f"{bits} bits, range of w", lsb=lsb, snr_db=_converter_snr_db(lsb)
-    )
-    adc = _Stage(
-        name="ADC y", what=f"{bits} bits, range of y", lsb=lsb, snr_db=_converter_snr_db(lsb)
+    dac, weights, adc = (
+        _Stage(
+            name=f"{converter} {signal}",
+            what=f"{bits} bits, range of {signal}",
+            lsb=lsb,
+            snr_db=_converter_snr_db(lsb),
+        )
+        for converter, signal in (("DAC", "x"), ("DAC", "w"), ("ADC", "y"))
     )
     level = math.hypot(profile.noise_level, profile.shot_noise, profile.thermal_noise)
     relative = level == profile.noise_level

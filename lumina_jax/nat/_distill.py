@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._arguments import real
+from .._arguments import scalar
 
 _OP = "distillation_loss"
 # Largest |log p/q| for which the series of the divergence is used; its terms end at 2^-10/10!.
@@ -60,11 +60,8 @@ def distillation_loss(
         raise TypeError(f"{_OP}: `labels` must be integers, got {index.dtype}")
     if index.shape != student.shape[:-1]:
         raise ValueError(f"{_OP}: `labels` has shape {index.shape}, expected {student.shape[:-1]}")
-    t = real(_OP, "temperature", temperature, above=0).astype(student.dtype)
-    share = real(_OP, "weight", weight, at_least=0, at_most=1).astype(student.dtype)
-    for name, value in (("temperature", t), ("weight", share)):
-        if value.shape != ():
-            raise ValueError(f"{_OP}: `{name}` has shape {value.shape}, expected a scalar")
+    t = scalar(_OP, "temperature", temperature, above=0).astype(student.dtype)
+    share = scalar(_OP, "weight", weight, at_least=0, at_most=1).astype(student.dtype)
     teacher = jax.lax.stop_gradient(teacher).astype(student.dtype)
     own = jax.nn.log_softmax(student)
     cross = -jnp.mean(jnp.take_along_axis(own, index[..., None], axis=-1))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._arguments import integer, real
+from .._arguments import integer, scalar
 from ..hardware.noise import NoiseModel, times
 
 Schedule: TypeAlias = Callable[[ArrayLike], jax.Array]
@@ -36,9 +36,7 @@ def scale_noise(noise: NoiseModel, factor: ArrayLike) -> NoiseModel:
     """
     if not isinstance(noise, NoiseModel):
         raise TypeError(f"scale_noise: `noise` must be a NoiseModel, got {type(noise).__name__}")
-    factor = real("scale_noise", "factor", factor, at_least=0)
-    if factor.shape != ():
-        raise ValueError(f"scale_noise: `factor` has shape {factor.shape}, expected a scalar")
+    factor = scalar("scale_noise", "factor", factor, at_least=0)
     return jax.tree.map(lambda std: times(std, factor), noise)
 
 
@@ -141,10 +139,7 @@ def _between(
 
 
 def _level(name: str, argument: str, value: float) -> float:
-    number = real(name, argument, value, at_least=0)
-    if number.shape != ():
-        raise ValueError(f"{name}: `{argument}` has shape {number.shape}, expected a scalar")
-    return float(number)
+    return float(scalar(name, argument, value, at_least=0))
 
 
 def _step(name: str, step: ArrayLike) -> jax.Array:

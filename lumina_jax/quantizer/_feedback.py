@@ -54,11 +54,7 @@ def error_feedback(
         raise ValueError(f"{_OP}: `weights` has shape {w.shape}, expected [K, N]")
     if x.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"{_OP}: `activations` has shape {x.shape}, expected [..., {w.shape[0]}]")
-    if params.axis is not None and w.shape[params.axis] != params.scale.shape[0]:
-        raise ValueError(
-            f"{_OP}: `weights` has shape {w.shape}, expected {params.scale.shape[0]} channels "
-            f"on axis {params.axis}"
-        )
+    _params.check_channels(_OP, "weights", w.shape, params)
     x = x.reshape(-1, w.shape[0]).astype(np.float64)
     gram = x.T @ x
     nearest = np.asarray(_params.quantize(w, params))

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from .._arguments import instance
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +61,18 @@ class QuantizerParams:
         if self.codes[0] >= 0:
             return jnp.uint8
         return jnp.int8 if self.bits <= 8 else jnp.int16
+
+
+def check_channels(op: str, name: str, shape: tuple[int, ...], params: QuantizerParams) -> None:
+    """Raises where `params` are none, or an array of that shape has not their channels."""
+    instance(op, "params", params, QuantizerParams, "a QuantizerParams")
+    if params.axis is None:
+        return
+    channels = params.scale.shape[0]
+    if params.axis >= len(shape) or shape[params.axis] != channels:
+        raise ValueError(
+            f"{op}: `{name}` has shape {shape}, expected {channels} channels on axis {params.axis}"
+        )
 
 
 def quantize(weights: ArrayLike, params: QuantizerParams) -> jax.Array:

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from .. import _arguments
-from .._arguments import choice, concrete, instance, integer, positive
+from .._arguments import choice, concrete, integer, positive
 from . import _params
 from ._feedback import error_feedback
 from ._kmeans import kmeans_1d
@@ -162,7 +162,7 @@ class WeightQuantizer:
         op = "WeightQuantizer.quantize"
         if not isinstance(weights, Tracer):
             weights = concrete(op, "weights", weights)
-        _check_channels(op, "weights", np.shape(weights), params)
+        _params.check_channels(op, "weights", np.shape(weights), params)
         return _params.quantize(weights, params)
 
     def dequantize(self, codes: ArrayLike, params: QuantizerParams) -> jax.Array:
@@ -170,7 +170,7 @@ class WeightQuantizer:
         op = "WeightQuantizer.dequantize"
         if not jnp.issubdtype(jnp.result_type(codes), jnp.integer):
             raise TypeError(f"{op}: `codes` is {jnp.result_type(codes)}, expected integers")
-        _check_channels(op, "codes", np.shape(codes), params)
+        _params.check_channels(op, "codes", np.shape(codes), params)
         return _params.dequantize(codes, params)
 
     def _bits(self, state: Mapping[str, float], seen: DynamicRangeEstimator) -> int:
@@ -232,17 +232,6 @@ def _squared_error(row: NDArray[np.float32], uniform: Uniform) -> float:
     code = np.clip(np.rint(row / scale + offset), uniform.lowest, uniform.highest)
     error = (row - (code - offset) * scale).astype(np.float64)
     return float(np.sum(error * error))
-
-
-def _check_channels(op: str, name: str, shape: tuple[int, ...], params: QuantizerParams) -> None:
-    instance(op, "params", params, QuantizerParams, "a QuantizerParams")
-    if params.axis is None:
-        return
-    channels = params.scale.shape[0]
-    if params.axis >= len(shape) or shape[params.axis] != channels:
-        raise ValueError(
-            f"{op}: `{name}` has shape {shape}, expected {channels} channels on axis {params.axis}"
-        )
 
 
 def _shaped(
