@@ -110,6 +110,14 @@ class Shape(tuple[Dim, ...]):
         known = [extent for extent in extents if extent is not None]
         return tuple(known) if len(known) == len(extents) else None
 
+    def with_axis(self, axis: int, extent: int | Dim) -> Shape:
+        """This shape, but for the extent of one axis."""
+        return Shape.of((*self[:axis], extent, *self[axis + 1 :]))
+
+    def appended(self, extent: int | Dim) -> Shape:
+        """This shape with one more axis, the last."""
+        return Shape.of((*self, extent))
+
     def evaluate(self, values: Mapping[str, int]) -> tuple[int, ...]:
         """The integer extents where every symbol has the value in `values`."""
         return tuple(dim.evaluate(values) for dim in self)

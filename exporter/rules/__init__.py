@@ -4,7 +4,16 @@ A rule takes a `Context` and returns one graph value per result of the equation.
 `Unsupported` for what it cannot express, and the walker reports all of these together.
 """
 
-from . import contraction, elementwise, layout, random, reduction
+from . import contraction, elementwise, indexing, layout, random, reduction
 from ._registry import primitives, rule_of
 
-__all__ = ["contraction", "elementwise", "layout", "primitives", "random", "reduction", "rule_of"]
+__all__ = [
+    "contraction",
+    "elementwise",
+    "indexing",
+    "layout",
+    "primitives",
+    "random",
+    "reduction",
+    "rule_of",
+]
