@@ -39,6 +39,7 @@ macro_rules! for_each_op {
     ($callback:ident) => {
         $callback! {
             $crate::ops::OpticalMatmul,
+            $crate::ops::OpticalMatmulFwd,
             $crate::ops::OpticalMatmulGrad,
             $crate::ops::OpticalNoise,
             $crate::ops::Quantize,

@@ -29,8 +29,9 @@
 //!
 //! [`forward`](super::forward) says who computes what when; docs/kernels.md explains the whole.
 
-use super::optical_matmul_fwd::OpticalMatmulFwd;
-use crate::{Attrs, DynOp, Error, Fact, Op, ParFor, View, ViewMut, Work};
+use super::forward::{self, Outputs, Request};
+use super::sizes::Sizes;
+use crate::{Attrs, DType, DynOp, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
 /// `out = ADC(x_q · w_q + bias + σ·ε)`
 ///
@@ -38,20 +39,20 @@ use crate::{Attrs, DynOp, Error, Fact, Op, ParFor, View, ViewMut, Work};
 /// x_full_scale f32\[1|M\], w_full_scale f32\[1|N\], y_full_scale f32\[1|N\],
 /// noise f32\[1|M,4\] (thermal, shot, relative, weight), seed u32\[1|M,2\] (high word first),
 /// rows u32\[1|M\], columns u32\[1|N\] (global ids, consecutive from the first).
-/// Outputs: those of [`OpticalMatmulFwd`], of which the last ones are left out with `residual` "none"
-/// and without `with_peak`.
+/// Output: out f32\[M,N\].
 #[derive(Debug)]
-pub struct OpticalMatmul(OpticalMatmulFwd);
+pub struct OpticalMatmul(Request);
 
 impl Op for OpticalMatmul {
     const NAME: &'static str = "optical_matmul";
 
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
-        OpticalMatmulFwd::named(Self::NAME, attrs).map(Self)
+        Request::from_attrs(Self::NAME, attrs).map(Self)
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
-        Op::output_shapes(&self.0, inputs)
+        let Sizes { rows, columns, .. } = self.0.sizes(inputs)?;
+        Ok(vec![Fact::new(DType::F32, [rows, columns])])
     }
 
     fn run(
@@ -60,15 +61,16 @@ impl Op for OpticalMatmul {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        Op::run(&self.0, inputs, outputs, pool)
+        let out = outputs[0].data_mut()?;
+        forward::run(&self.0, inputs, Outputs { out, saved: None, peak: None }, pool)
     }
 
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
         let prepared = self.0.prepared(constants)?;
-        Ok(prepared.map(|op| Box::new(Self(op)) as Box<dyn DynOp>))
+        Ok(prepared.map(|request| Box::new(Self(request)) as Box<dyn DynOp>))
     }
 
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
-        Op::work(&self.0, inputs)
+        self.0.work(inputs, &self.output_shapes(inputs)?)
     }
 }

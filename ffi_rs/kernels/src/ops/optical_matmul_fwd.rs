@@ -32,31 +32,15 @@ pub struct OpticalMatmulFwd {
     with_peak: bool,
 }
 
-impl OpticalMatmulFwd {
-    /// The same with packed weights, where they are constant.
-    pub(super) fn prepared(&self, constants: &[Option<View<'_>>]) -> Result<Option<Self>, Error> {
-        let request = self.request.prepared(constants)?;
-        Ok(request.map(|request| Self { request, ..*self }))
-    }
-
-    /// The op under another name.
-    pub(super) fn named(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
-        let request = Request::from_attrs(op, attrs)?;
-        // The first files have a bool in place of the two attributes.
-        if attrs.get("with_linear").is_some() {
-            let residual = attrs.bool(op, "with_linear")?.then_some(Residual::PreNoise);
-            return Ok(Self { request, residual, with_peak: false });
-        }
-        let residual = Residual::from_attrs(op, attrs)?;
-        Ok(Self { request, residual, with_peak: attrs.bool(op, "with_peak")? })
-    }
-}
-
 impl Op for OpticalMatmulFwd {
     const NAME: &'static str = "optical_matmul_fwd";
 
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
-        Self::named(Self::NAME, attrs)
+        Ok(Self {
+            request: Request::from_attrs(Self::NAME, attrs)?,
+            residual: Residual::from_attrs(Self::NAME, attrs)?,
+            with_peak: attrs.bool(Self::NAME, "with_peak")?,
+        })
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {

@@ -3,7 +3,7 @@
 use lumina_kernels::{RayonPool, Serial};
 
 use crate::support::{
-    FORWARD, NOISE, SIZES, Tensor, attrs, bits_of, operands, run, run_prepared, with_peak,
+    DEPLOYED, FORWARD, NOISE, SIZES, Tensor, attrs, bits_of, operands, run, run_prepared, with_peak,
 };
 
 #[test]
@@ -59,39 +59,44 @@ fn refuses_what_it_does_not_accept() {
         assert_eq!(error.to_string(), expected);
     };
     let f32s = |shape: &[usize]| Tensor::F32(shape.to_vec(), vec![1.0; shape.iter().product()]);
-    refuse(0, f32s(&[4]), "optical_matmul: `x` must be an f32 matrix, got f32[4]");
+    refuse(0, f32s(&[4]), "optical_matmul_fwd: `x` must be an f32 matrix, got f32[4]");
     refuse(
         1,
         f32s(&[7, 5]),
-        "optical_matmul: `w` must have 6 elements along the contracted axis as `x` has, got 7",
+        "optical_matmul_fwd: `w` must have 6 elements along the contracted axis as `x` has, got 7",
     );
-    refuse(2, f32s(&[4]), "optical_matmul: `bias` must be f32[1|5], got f32[4]");
-    refuse(3, f32s(&[5]), "optical_matmul: `x_full_scale` must be f32[1|4], got f32[5]");
-    refuse(6, f32s(&[1, 3]), "optical_matmul: `noise` must be f32[1|4,4], got f32[1,3]");
-    refuse(7, f32s(&[1, 2]), "optical_matmul: `seed` must be u32[1|4,2], got f32[1,2]");
-    refuse(8, Tensor::U32(vec![1], vec![0]), "optical_matmul: `rows` must be u32[4], got u32[1]");
+    refuse(2, f32s(&[4]), "optical_matmul_fwd: `bias` must be f32[1|5], got f32[4]");
+    refuse(3, f32s(&[5]), "optical_matmul_fwd: `x_full_scale` must be f32[1|4], got f32[5]");
+    refuse(6, f32s(&[1, 3]), "optical_matmul_fwd: `noise` must be f32[1|4,4], got f32[1,3]");
+    refuse(7, f32s(&[1, 2]), "optical_matmul_fwd: `seed` must be u32[1|4,2], got f32[1,2]");
+    refuse(
+        8,
+        Tensor::U32(vec![1], vec![0]),
+        "optical_matmul_fwd: `rows` must be u32[4], got u32[1]",
+    );
     let error = run(FORWARD, &noisy, &good[..3], &Serial).unwrap_err();
-    assert_eq!(error.to_string(), "optical_matmul: expected 7 range and noise operands, got 0");
+    assert_eq!(error.to_string(), "optical_matmul_fwd: expected 7 range and noise operands, got 0");
     let error = run(FORWARD, &noisy[1..], &good, &Serial).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "optical_matmul: attribute `dac_bits` is missing, expected an integer"
+        "optical_matmul_fwd: attribute `dac_bits` is missing, expected an integer"
     );
     for (name, kind) in [("residual", "a string"), ("with_peak", "a bool")] {
         let missing: Vec<_> = noisy.iter().filter(|(other, _)| *other != name).copied().collect();
         let error = run(FORWARD, &missing, &good, &Serial).unwrap_err();
-        let expected = format!("optical_matmul: attribute `{name}` is missing, expected {kind}");
+        let expected =
+            format!("optical_matmul_fwd: attribute `{name}` is missing, expected {kind}");
         assert_eq!(error.to_string(), expected);
     }
     let error = run(FORWARD, &attrs([33, 0, 0], false, false, "none"), &good, &Serial);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "optical_matmul: `dac_bits` must be in 0..=32, got 33"
+        "optical_matmul_fwd: `dac_bits` must be in 0..=32, got 33"
     );
     let error = run(FORWARD, &attrs([0; 3], false, false, "both"), &good, &Serial);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "optical_matmul: `residual` must be none, pre_noise, slope or signs, got both"
+        "optical_matmul_fwd: `residual` must be none, pre_noise, slope or signs, got both"
     );
 }
 
@@ -105,7 +110,9 @@ fn weights_that_are_packed_once_give_the_same_bits() {
                 let inputs = operands(size, transposed, NOISE);
                 let attrs = attrs(bits, transposed, true, "none");
                 let want = run(FORWARD, &attrs, &inputs, &Serial).unwrap();
-                let got = run_prepared(FORWARD, &attrs, &inputs, &[W, W_FULL_SCALE]);
+                let got = run(DEPLOYED, &attrs, &inputs, &Serial).unwrap();
+                assert_eq!(bits_of(&got), bits_of(&want));
+                let got = run_prepared(DEPLOYED, &attrs, &inputs, &[W, W_FULL_SCALE]);
                 let label = format!("{size:?} {bits:?} {transposed}");
                 // Weights without a converter are multiplied where they lie.
                 let packs = size[2] > 0 && (bits[1] > 0 || transposed);
@@ -113,7 +120,7 @@ fn weights_that_are_packed_once_give_the_same_bits() {
                 if let Some(got) = got {
                     assert_eq!(bits_of(&got), bits_of(&want), "{label}");
                 }
-                assert!(run_prepared(FORWARD, &attrs, &inputs, &[W]).is_none());
+                assert!(run_prepared(DEPLOYED, &attrs, &inputs, &[W]).is_none());
             }
         }
     }

@@ -238,7 +238,9 @@ pub fn grad_operands(forward: &[Tensor], pre_noise: Tensor) -> Vec<Tensor> {
 }
 
 /// The op that gives the output, and on request what its gradient needs.
-pub const FORWARD: &str = "optical_matmul";
+pub const FORWARD: &str = "optical_matmul_fwd";
+/// The op of files: the output alone.
+pub const DEPLOYED: &str = "optical_matmul";
 /// The op of its gradient.
 pub const GRADIENT: &str = "optical_matmul_grad";
 pub const PRECISIONS: [&str; 3] = ["float32", "bfloat16", "int8"];

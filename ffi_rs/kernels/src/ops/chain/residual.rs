@@ -19,8 +19,6 @@ impl Residual {
     /// From attribute `residual`; None is "none".
     pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Option<Self>, Error> {
         let text = attrs.str(op, "residual")?;
-        // Files of format 1.0 call it linear.
-        let text = if text == "linear" { "pre_noise" } else { text };
         let residual = Self::ALL.into_iter().find(|residual| residual.name() == text);
         if residual.is_none() && text != "none" {
             let message = format!("`residual` must be none, pre_noise, slope or signs, got {text}");
