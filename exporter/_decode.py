@@ -19,6 +19,7 @@ from ._dim import Dim, Shape
 from ._encode import GRAPH_LIMIT, OPSET, ROLES
 from ._graph import Attr, DType, Graph, Node, Port, Tensor, TestVector, Value
 from ._ops import infer
+from ._upgrade import upgraded
 
 _MOST_POWER = 8
 _MOST_RANK = 8
@@ -101,8 +102,9 @@ class _Decoder:
             raise ValueError(f"{place} reads value {unknown[0]}, which is not defined")
         inputs = tuple(self.values[id_] for id_ in node.inputs)
         attrs = {name: self.attr(attr, f"{place}: `{name}`") for name, attr in node.attrs.items()}
+        op, attrs = upgraded(self.message.opset, node.op, attrs)
         try:
-            facts = infer(node.op, inputs, attrs)
+            facts = infer(op, inputs, attrs)
         except ValueError as fault:
             raise ValueError(f"{place}: {fault}") from fault
         if len(facts) != len(node.outputs):
@@ -111,7 +113,7 @@ class _Decoder:
             _check_shape(shape, place)
         outputs = tuple(Value(id_, *fact) for id_, fact in zip(node.outputs, facts, strict=True))
         self.define(outputs, place)
-        return Node(node.op, inputs, outputs, attrs, node.source)
+        return Node(op, inputs, outputs, attrs, node.source)
 
     def attr(self, attr: pb.Attr, place: str) -> Attr:
         match attr.WhichOneof("value"):

@@ -103,8 +103,13 @@ def _attr(attr: Attr, symbols: Sequence[str]) -> pb.Attr:
             return pb.Attr(text=attr)
         case Shape():
             return pb.Attr(shape=pb.Shape(dims=_dims(attr, symbols)))
-        case _:
+        case tuple():
             return pb.Attr(integers=pb.Integers(values=attr))
+        case _:
+            raise TypeError(
+                f"an attribute is a {type(attr).__name__}, expected a bool, an int, a float, a "
+                "str, a tuple of ints or a Shape"
+            )
 
 
 def _dims(shape: Shape, symbols: Sequence[str]) -> list[pb.Dim]:

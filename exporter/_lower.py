@@ -59,6 +59,14 @@ class Context:
         """A parameter that is a tuple of integers."""
         return tuple(int(item) for item in self.params[param])
 
+    def is_used(self, index: int) -> bool:
+        """Whether anything reads result number `index`."""
+        return self.outputs[index] in self._builder.used
+
+    def stand_in(self, index: int) -> Value:
+        """A value for result number `index`, which nothing may read."""
+        return self._builder.result(self.outputs[index], self._source)
+
     def is_key(self) -> bool:
         """Whether the first result is a typed PRNG key, which the graph holds as u32[..., 2]."""
         return is_key(self.outputs[0].dtype)
@@ -90,7 +98,7 @@ def lower(
       result_names: path of each program output.
       rule_of: the rule for the name of a primitive; raises Unsupported where there is none.
     """
-    builder = _Builder()
+    builder = _Builder(program)
     inputs = []
     for name, variable in zip(names, program.inputs, strict=True):
         value = builder.result(variable, f"argument `{name}`")
@@ -113,7 +121,9 @@ def _role(variable: Variable) -> Role:
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, program: Program) -> None:
+        read = (operand for equation in program.equations for operand in equation.inputs)
+        self.used = {*read, *program.outputs}
         self.nodes: list[Node] = []
         self.tensors: list[Tensor] = []
         self.faults: list[Fault] = []

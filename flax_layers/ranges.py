@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lumina_jax.custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_peak
+from lumina_jax.custom_vjp.optical_matmul import optical_matmul
 from lumina_jax.hardware.crosstalk import Crosstalk, fold_quantized
 from lumina_jax.hardware.noise import NoiseModel
 from lumina_jax.ops._op import vary_over, varying_axes
@@ -112,7 +112,7 @@ def calibrated_matmul(
     }
     if momentum is None:
         return optical_matmul(x, weight, bias, **chain), running
-    y, peak = optical_matmul_with_peak(x, weight, bias, **chain)
+    y, peak = optical_matmul(x, weight, bias, **chain, return_peak=True)
 
     def follow(old: jax.Array | None, signal: jax.Array) -> jax.Array | None:
         if old is None:

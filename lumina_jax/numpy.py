@@ -146,8 +146,6 @@ def _linear(
         adc_bits=bits if bits < _ADC_OFF else 0,
         transpose_weight=True,
         noisy=noisy,
-        residual="none",
-        with_peak=False,
     )
     off = np.zeros(1, np.float32)
     operands = Operands(

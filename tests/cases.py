@@ -128,15 +128,17 @@ class _Chain:
             return [op.x, w, op.bias[:1] if self.compact else op.bias, *others]
 
         exact = self.bits.integer_path(self.shape[1]) and self.noise is None
+        training = {"residual": self.residual, "with_peak": self.peak}
+        is_plain = self.residual == "none" and not self.peak
         return Case(
-            op="optical_matmul",
+            op="optical_matmul" if is_plain else "optical_matmul_fwd",
             label=self.label,
             operands=operands,
-            attrs={**self.attrs, "residual": self.residual, "with_peak": self.peak},
+            attrs=self.attrs if is_plain else {**self.attrs, **training},
             tolerance=0.0 if exact else ROUNDING,
             # Who differentiates the public function asks for no residual: it follows of the noise.
             gradient=None
-            if self.transpose or self.peak or self.residual == "signs"
+            if self.transpose or self.peak or self.residual in ("pre_noise", "signs")
             else self._gradient,
         )
 
@@ -325,8 +327,9 @@ CASES: list[Case] = [
     _optical_noise("across blocks", 5, 250, 300),
     _optical_noise("seed per row", 6, 17, 33, seeds=6),
     *[
-        replace(chain, residual="none" if i % 2 else "pre_noise").forward()
-        for i, chain in enumerate(_CHAINS)
+        replace(chain, residual=residual).forward()
+        for residual in ("none", "pre_noise")
+        for chain in _CHAINS
     ],
     *[
         replace(
@@ -343,7 +346,7 @@ CASES: list[Case] = [
         for chain in _CHAINS
     ],
     replace(_CHAINS[2], label="peak, integer", residual="none", peak=True).forward(),
-    replace(_CHAINS[5], label="peak, linear, float, noisy", peak=True).forward(),
+    replace(_CHAINS[5], label="peak, pre_noise, float, noisy", peak=True).forward(),
     *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES, *_SIGNS)],
 ]
 """Every case of every op."""
@@ -355,9 +358,9 @@ optical_noise-across blocks
 optical_noise-seed per row
 optical_matmul-ideal, noisy
 optical_matmul-scalars
-optical_matmul-slope, float, noisy
-optical_matmul-peak, slope, integer, noisy
-optical_matmul-signs, no rows
+optical_matmul_fwd-slope, float, noisy
+optical_matmul_fwd-peak, slope, integer, noisy
+optical_matmul_fwd-signs, no rows
 optical_matmul_grad-integer, noisy
 optical_matmul_grad-bfloat16, codes of x
 optical_matmul_grad-int8, integer, noisy

@@ -159,7 +159,7 @@ def forward(
     w = np.ascontiguousarray(op.w.T) if transpose else op.w
     bias = op.bias[:1] if compact and op.w.shape[1] else op.bias
     out, saved = run(
-        "optical_matmul", op.x, w, bias, *ranges_and_noise(op, noisy=noisy, compact=compact),
+        "optical_matmul_fwd", op.x, w, bias, *ranges_and_noise(op, noisy=noisy, compact=compact),
         **bits.attrs(), transpose_weight=transpose, noisy=noisy, residual=residual, with_peak=False,
     )  # fmt: skip
     return out, saved

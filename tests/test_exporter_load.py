@@ -15,6 +15,7 @@ from exported import same
 from exporter import LoadError, _container
 from exporter import _lmn_pb2 as pb
 from exporter._container import GRAPH, META, WEIGHTS, Section
+from lumina_jax.ops import OPS
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 
@@ -184,3 +185,16 @@ def test_any_flipped_bit_is_told(model: exporter.Model, tmp_path: Path) -> None:
     data = model.to_bytes()
     for at in np.random.default_rng(0).choice(len(data), 200, replace=False):
         assert refused(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :], tmp_path)
+
+
+CORPUS = Path(__file__).parents[1] / "runtime" / "tests" / "corpus"
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.lmn")), ids=lambda path: path.stem)
+def test_old_files_are_read_in_terms_of_today(path: Path) -> None:
+    model = exporter.load(path)
+    of_chain = [node for node in model.graph.nodes if node.op.startswith("optical_matmul")]
+    assert of_chain
+    for node in of_chain:
+        assert set(node.attrs) == set(OPS[node.op].attrs.__dataclass_fields__)
+        assert node.attrs.get("residual") != "linear"

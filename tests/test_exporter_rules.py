@@ -12,8 +12,10 @@ import pytest
 from jax import lax
 
 import exporter
+import lumina_jax
 from exported import Program
 from exporter import ExportError, rules
+from lumina_jax import NoiseModel, OpticalSpec
 
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((5, 6)).astype(np.float32)
@@ -120,7 +122,7 @@ def test_every_rule(program: Program) -> None:
     used = set(export(program, FUNCTIONS, batch="batch").ops)
     rewritten = {
         *("gather", "dynamic_slice", "stack", "unstack", "tile", "reduce_precision"),
-        *("log2", "one_minus_square", "polynomial"),
+        *("log2", "one_minus_square", "polynomial", "optical_matmul_fwd"),
     }
     keys = {name for name in rules.primitives() if name.startswith("random_")}
     assert set(rules.primitives()) - used - keys == rewritten
@@ -210,3 +212,32 @@ def test_errors(fn, args, message: str) -> None:
 def test_a_fixed_index_into_the_batch_is_refused() -> None:
     with pytest.raises(ExportError, match="a fixed index into a symbolic extent"):
         exporter.export(lambda x: x[3], X, batch="batch")
+
+
+def test_training_is_exported_as_inference(program: Program) -> None:
+    spec = OpticalSpec(dac_bits=6, weight_bits=6, adc_bits=5)
+
+    def fn(x: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
+        return lumina_jax.optical_matmul(
+            x, X.T, spec=spec, y_full_scale=4.0, noise=NoiseModel(relative=0.1), key=key,
+            return_pre_noise=True, return_peak=True,
+        )  # fmt: skip
+
+    key = jax.random.key(3)
+    exact = {"batch": "batch", "rtol": 0.0, "atol": 0.0}
+    model = program.export(fn, X, key, **exact)
+    assert model.ops["optical_matmul"] == 2
+    assert "optical_matmul_fwd" not in model.ops
+    # What nobody reads is not there.
+    for which, expected in ((0, 1), (1, 1), (2, 1)):
+        model = program.export(lambda *a, i=which: fn(*a)[i], X, key, **exact)
+        assert model.ops["optical_matmul"] == expected, which
+
+
+def test_what_only_a_gradient_needs_is_refused() -> None:
+    def loss(x: jax.Array) -> jax.Array:
+        spec = OpticalSpec(adc_bits=5)
+        return lumina_jax.optical_matmul(x, X.T, spec=spec, y_full_scale=4.0).sum()
+
+    with pytest.raises(ExportError, match='its residual "signs" is for the gradient alone'):
+        exporter.export(jax.grad(loss), X)

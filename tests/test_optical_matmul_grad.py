@@ -358,7 +358,7 @@ def test_detached_linear_output_has_no_gradient() -> None:
     x, w = jnp.ones((2, 3), jnp.float32), jnp.ones((3, 4), jnp.float32)
 
     def loss(x: jax.Array) -> jax.Array:
-        _, linear = lumina_jax.optical_matmul_with_linear(x, w, spec=OpticalSpec())
+        _, linear = lumina_jax.optical_matmul(x, w, spec=OpticalSpec(), return_pre_noise=True)
         return linear.sum()
 
     np.testing.assert_array_equal(jax.grad(loss)(x), np.zeros((2, 3)))

@@ -17,7 +17,6 @@ from flax_layers.nnx import OpticalDense as NnxOpticalDense
 from flax_layers.ranges import seen
 from jaxprs import equations
 from lumina_jax import NoiseModel, OpticalSpec
-from lumina_jax.custom_vjp.optical_matmul import optical_matmul_with_peak
 from operands import call, poisoned, random_operands, ranges_and_noise
 from oracle import Bits
 
@@ -37,12 +36,14 @@ def test_peak_is_that_of_y(
         op = poisoned(op, "w", (1, 3), bad)
     operands = [op.x, op.w, op.bias, *ranges_and_noise(op, noisy=True)]
     attrs = {**bits.attrs(), "transpose_weight": False, "noisy": True}
-    *others, peak = call("optical_matmul", *operands, **attrs, residual=residual, with_peak=True)
-    alone = call("optical_matmul", *operands, **attrs, residual=residual, with_peak=False)
+    *others, peak = call(
+        "optical_matmul_fwd", *operands, **attrs, residual=residual, with_peak=True
+    )
+    alone = call("optical_matmul_fwd", *operands, **attrs, residual=residual, with_peak=False)
     for got, expected in zip(others, alone, strict=True):
         np.testing.assert_array_equal(got, expected)
 
-    _, y = call("optical_matmul", *operands, **attrs, residual="pre_noise", with_peak=False)
+    _, y = call("optical_matmul_fwd", *operands, **attrs, residual="pre_noise", with_peak=False)
     assert spoiled == (not np.isfinite(y).all())
     finite = np.where(np.isfinite(y), np.abs(y), np.float32(0))
     np.testing.assert_array_equal(peak, finite.max(axis=1, initial=0), strict=True)
@@ -68,8 +69,8 @@ CHAIN: dict[str, Any] = {
 @pytest.mark.parametrize("shape", [(9,), (6, 9), (2, 3, 9)])
 def test_one_peak_for_each_row(shape: tuple[int, ...]) -> None:
     x = jnp.resize(X, shape)
-    out, peak = optical_matmul_with_peak(x, W, **CHAIN)
-    expected, y = lumina_jax.optical_matmul_with_linear(x, W, **CHAIN)
+    out, peak = lumina_jax.optical_matmul(x, W, **CHAIN, return_peak=True)
+    expected, y = lumina_jax.optical_matmul(x, W, **CHAIN, return_pre_noise=True)
     np.testing.assert_array_equal(out, expected)
     np.testing.assert_array_equal(peak, jnp.abs(y).max(-1), strict=True)
 
@@ -88,7 +89,7 @@ def test_gradient_is_that_without_the_peak(residual: str, chain: dict[str, Any])
         return (lumina_jax.optical_matmul(x, w, **{**CHAIN, **chain}) ** 2).sum()
 
     def with_peak(x: jax.Array, w: jax.Array) -> jax.Array:
-        out, peak = optical_matmul_with_peak(x, w, **{**CHAIN, **chain})
+        out, peak = lumina_jax.optical_matmul(x, w, **{**CHAIN, **chain}, return_peak=True)
         return (out**2).sum() + peak.sum()
 
     grad = jax.jit(jax.grad(with_peak, argnums=(0, 1)))
@@ -98,14 +99,16 @@ def test_gradient_is_that_without_the_peak(residual: str, chain: dict[str, Any])
 
 
 def test_peak_is_not_differentiated() -> None:
-    grad = jax.grad(lambda w: optical_matmul_with_peak(X, w, **CHAIN)[1].sum())
+    grad = jax.grad(lambda w: lumina_jax.optical_matmul(X, w, **CHAIN, return_peak=True)[1].sum())
     np.testing.assert_array_equal(grad(W), jnp.zeros_like(W))
 
 
 def forward_attrs(function: Callable[..., Any], *arguments: Any) -> list[tuple[str, bool]]:
     """`residual` and `with_peak` of each forward op of the traced function."""
     traced = equations(jax.make_jaxpr(function)(*arguments).jaxpr)
-    return [(p["residual"], p["with_peak"]) for name, p, _ in traced if name == "optical_matmul"]
+    plain = {"optical_matmul": {"residual": "none", "with_peak": False}, "optical_matmul_fwd": {}}
+    attrs = [{**plain[name], **params} for name, params, _ in traced if name in plain]
+    return [(of_op["residual"], of_op["with_peak"]) for of_op in attrs]
 
 
 # --- layers -------------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ def batches() -> list[jax.Array]:
 
 def ranges_from_y(x: jax.Array, kernel: jax.Array) -> dict[str, jax.Array]:
     """What the ranges become without momentum, from y in full."""
-    _, y = lumina_jax.optical_matmul_with_linear(x, kernel, spec=SPEC, **OLD)
+    _, y = lumina_jax.optical_matmul(x, kernel, spec=SPEC, **OLD, return_pre_noise=True)
     of_batch = {"x_full_scale": seen(x), "y_full_scale": seen(y)}
     return {name: v if v > 0 else OLD[name] for name, v in of_batch.items()}
 

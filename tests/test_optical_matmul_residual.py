@@ -148,7 +148,8 @@ WITHOUT_ADC = OpticalSpec(dac_bits=6, weight_bits=6)
 def saved(function: Callable[..., Any], *arguments: Any) -> list[str]:
     """`residual` of each matmul op of the traced function."""
     traced = equations(jax.make_jaxpr(function)(*arguments).jaxpr)
-    return [params["residual"] for name, params, _ in traced if name.startswith("optical_matmul")]
+    matmuls = [params for name, params, _ in traced if name.startswith("optical_matmul")]
+    return [params.get("residual", "none") for params in matmuls]
 
 
 def loss(arguments: dict[str, Any], **chain: Any) -> jax.Array:
@@ -242,11 +243,13 @@ def test_known_zeros_stay_numbers() -> None:
 
 
 def test_y_that_is_asked_for_is_what_is_saved() -> None:
-    def with_linear(w: jax.Array) -> jax.Array:
-        out, _ = lumina_jax.optical_matmul_with_linear(**{**CHAIN, "w": w}, noise=RELATIVE)
+    def with_pre_noise(w: jax.Array) -> jax.Array:
+        out, _ = lumina_jax.optical_matmul(
+            **{**CHAIN, "w": w}, noise=RELATIVE, return_pre_noise=True
+        )
         return (out**2).sum()
 
-    assert saved(jax.grad(with_linear), W) == ["pre_noise"] * 2
+    assert saved(jax.grad(with_pre_noise), W) == ["pre_noise"] * 2
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
@@ -307,8 +310,8 @@ BACKWARD: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("op", "attrs", "message"),
     [
-        ("optical_matmul", {**FORWARD, "residual": "y", "with_peak": False},
-         "optical_matmul: `residual` must be none, pre_noise, slope or signs, got y"),
+        ("optical_matmul_fwd", {**FORWARD, "residual": "y", "with_peak": False},
+         "optical_matmul_fwd: `residual` must be none, pre_noise, slope or signs, got y"),
         ("optical_matmul_grad", {**BACKWARD, "residual": "none"},
          "optical_matmul_grad: `residual` must be pre_noise, slope or signs, got none"),
         ("optical_matmul_grad", {**BACKWARD, "residual": "signs", "adc_bits": 8},
@@ -335,5 +338,7 @@ def test_signs_are_int8() -> None:
 def call_with(op: str, attrs: dict[str, Any]) -> None:
     one, seed = jnp.ones(1), jnp.zeros((1, 2), jnp.uint32)
     ids = jnp.zeros(1, jnp.uint32)
-    first = [X, W, one] if op == "optical_matmul" else [jnp.ones((6, 5)), jnp.ones((6, 5)), X, W]
+    first = (
+        [X, W, one] if op == "optical_matmul_fwd" else [jnp.ones((6, 5)), jnp.ones((6, 5)), X, W]
+    )
     bind(op, *first, one, one, one, jnp.zeros((1, 4)), seed, ids, ids, **attrs)

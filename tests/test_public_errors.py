@@ -173,5 +173,4 @@ def test_ids_are_complete_where_there_is_noise() -> None:
             "optical_matmul", x, w, one, one, one, one, jnp.ones((1, 4)),
             jnp.zeros((1, 2), jnp.uint32), jnp.zeros(3, jnp.uint32), ids,
             dac_bits=0, weight_bits=0, adc_bits=0, transpose_weight=False, noisy=True,
-            residual="none", with_peak=False,
         )  # fmt: skip

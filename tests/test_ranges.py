@@ -79,11 +79,11 @@ def test_zero_ranges_take_those_of_the_batch() -> None:
     y, after = calibrated_matmul(x, w, b, UNCALIBRATED, spec=SPEC)
     assert after is UNCALIBRATED
     x_scale = jnp.max(jnp.abs(x))
-    linear = lumina_jax.optical_matmul(
+    pre_noise = lumina_jax.optical_matmul(
         x, w, b, spec=lumina_jax.OpticalSpec(dac_bits=4, weight_bits=4), x_full_scale=x_scale
     )
     expected = lumina_jax.optical_matmul(
-        x, w, b, spec=SPEC, x_full_scale=x_scale, y_full_scale=jnp.max(jnp.abs(linear))
+        x, w, b, spec=SPEC, x_full_scale=x_scale, y_full_scale=jnp.max(jnp.abs(pre_noise))
     )
     np.testing.assert_array_equal(y, expected)
 
@@ -104,12 +104,12 @@ def test_the_matmul_runs_at_the_old_ranges_and_reports_the_new() -> None:
     x, w, b = operands()
     running = Ranges(x=jnp.float32(1.0), y=jnp.float32(2.0))
     y, after = calibrated_matmul(x, w, b, running, spec=SPEC, momentum=0.5)
-    expected, linear = lumina_jax.optical_matmul_with_linear(
-        x, w, b, spec=SPEC, x_full_scale=1.0, y_full_scale=2.0
+    expected, pre_noise = lumina_jax.optical_matmul(
+        x, w, b, spec=SPEC, x_full_scale=1.0, y_full_scale=2.0, return_pre_noise=True
     )
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_allclose(after.x, 0.5 + 0.5 * jnp.max(jnp.abs(x)), rtol=1e-6)
-    np.testing.assert_allclose(after.y, 1.0 + 0.5 * jnp.max(jnp.abs(linear)), rtol=1e-6)
+    np.testing.assert_allclose(after.y, 1.0 + 0.5 * jnp.max(jnp.abs(pre_noise)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])

@@ -4,7 +4,7 @@ A rule takes a `Context` and returns one graph value per result of the equation.
 `Unsupported` for what it cannot express, and the walker reports all of these together.
 """
 
-from . import contraction, elementwise, indexing, layout, random, reduction
+from . import contraction, elementwise, indexing, layout, optical, random, reduction
 from ._registry import primitives, rule_of
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "elementwise",
     "indexing",
     "layout",
+    "optical",
     "primitives",
     "random",
     "reduction",

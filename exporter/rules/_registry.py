@@ -41,14 +41,14 @@ def rule(*primitives: str) -> Callable[[Rule], Rule]:
 
 
 def rule_of(primitive: str) -> Rule:
-    """The rule for `primitive`: the one of all our ops, or the one registered for it.
+    """The rule for `primitive`: the one registered for it, or the one of all our ops.
 
     Raises Unsupported where there is none.
     """
-    if primitive in OPS:
-        return _optical
     if primitive in _RULES:
         return _RULES[primitive]
+    if primitive in OPS:
+        return _optical
     reason = _REASONS.get(primitive, "no rule exports it; write this line with other operations")
     raise Unsupported(reason)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,24 @@ from ..spec import OpticalSpec, op_bits
 from ._operands import gradient_of, ids, seed_words
 
 
+@overload
+def optical_matmul(  # pyright: ignore[reportOverlappingOverload], a bool that is not known
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    spec: OpticalSpec,
+    y_full_scale: ArrayLike | None = None,
+    x_full_scale: ArrayLike | None = None,
+    w_full_scale: ArrayLike | None = None,
+    noise: NoiseModel | None = None,
+    key: jax.Array | None = None,
+    return_pre_noise: Literal[False] = False,
+    return_peak: Literal[False] = False,
+) -> jax.Array: ...
+
+
+@overload
 def optical_matmul(
     x: ArrayLike,
     w: ArrayLike,
@@ -33,7 +52,25 @@ def optical_matmul(
     w_full_scale: ArrayLike | None = None,
     noise: NoiseModel | None = None,
     key: jax.Array | None = None,
-) -> jax.Array:
+    return_pre_noise: bool = False,
+    return_peak: bool = False,
+) -> tuple[jax.Array, ...]: ...
+
+
+def optical_matmul(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    *,
+    spec: OpticalSpec,
+    y_full_scale: Any = None,
+    x_full_scale: Any = None,
+    w_full_scale: Any = None,
+    noise: NoiseModel | None = None,
+    key: Any = None,
+    return_pre_noise: bool = False,
+    return_peak: bool = False,
+) -> jax.Array | tuple[jax.Array, ...]:
     """`x @ w + bias` as a photonic processor computes it.
 
         x_q = DAC(x)        w_q = DAC(w)        y = x_q · w_q + bias
@@ -62,9 +99,14 @@ def optical_matmul(
         noise: standard deviations of the noise; None is a quiet device.
         key: random key of any kind; raw uint32 keys are accepted too. Needed with `noise`, and for
             the gradient with `grad_precision="int8"`.
+        return_pre_noise: whether to return y too, the signal before noise and ADC.
+        return_peak: whether to return the largest finite |y| of each row too, 0 where there is
+            none: what a calibration of the range of the ADC looks at.
 
     Returns:
-        f32[..., N]. A row of x that holds NaN or inf is NaN in full.
+        out f32[..., N]; a row of x that holds NaN or inf is NaN in full. Or a tuple of out, of y
+        f32[..., N] where asked for, and of the peaks f32[...] where asked for. Neither y nor the
+        peaks are differentiated.
 
     Raises:
         TypeError: `x`, `w` or `bias` is not float32.
@@ -72,75 +114,6 @@ def optical_matmul(
             full scale or a noise parameter that is negative or NaN. When the gradient is taken:
             `grad_precision="int8"` without `key`.
     """
-    return _apply(
-        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, beside=None
-    )[0]
-
-
-def optical_matmul_with_linear(
-    x: ArrayLike,
-    w: ArrayLike,
-    bias: ArrayLike | None = None,
-    *,
-    spec: OpticalSpec,
-    y_full_scale: ArrayLike | None = None,
-    x_full_scale: ArrayLike | None = None,
-    w_full_scale: ArrayLike | None = None,
-    noise: NoiseModel | None = None,
-    key: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """`optical_matmul`, and the signal before noise and ADC: `(out, y)`, both f32[..., N].
-
-    `y` is what a range calibration of the ADC looks at. It is not differentiated.
-    """
-    out, pre_noise = _apply(
-        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, beside="pre_noise"
-    )
-    return out, jax.lax.stop_gradient(pre_noise)
-
-
-def optical_matmul_with_peak(
-    x: ArrayLike,
-    w: ArrayLike,
-    bias: ArrayLike | None = None,
-    *,
-    spec: OpticalSpec,
-    y_full_scale: ArrayLike | None = None,
-    x_full_scale: ArrayLike | None = None,
-    w_full_scale: ArrayLike | None = None,
-    noise: NoiseModel | None = None,
-    key: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """`optical_matmul`, and the largest finite |y| of each row: `(out f32[..., N], peak f32[...])`.
-
-    `peak` is 0 where there is none. It is not differentiated.
-    """
-    out, peak = _apply(
-        x, w, bias, spec, y_full_scale, x_full_scale, w_full_scale, noise, key, beside="peak"
-    )
-    return out, jax.lax.stop_gradient(peak)
-
-
-_NAME = "optical_matmul"
-_Beside: TypeAlias = Literal["pre_noise", "peak"] | None
-"""What the caller gets beside the output: y, or the largest finite |y| of each row."""
-_MANY_OUTPUTS = 1 << 20
-"""Outputs whose slope no cache of a core holds."""
-
-
-def _apply(
-    x: Any,
-    w: Any,
-    bias: Any,
-    spec: OpticalSpec,
-    y_full_scale: Any,
-    x_full_scale: Any,
-    w_full_scale: Any,
-    noise: NoiseModel | None,
-    key: Any,
-    *,
-    beside: _Beside,
-) -> list[jax.Array]:
     if not isinstance(spec, OpticalSpec):
         raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}")
     x, w = float32(_NAME, "x", x), float32(_NAME, "w", w)
@@ -162,7 +135,8 @@ def _apply(
         attrs=attrs,
         weight_noise=not _is_known_to_lack(noise, "weight"),
         only_relative=_is_known_to_lack(noise, "thermal", "shot", "weight"),
-        beside=beside,
+        return_pre_noise=return_pre_noise,
+        return_peak=return_peak,
         grad_precision=spec.grad_precision,
         has_key=key is not None,
     )
@@ -195,8 +169,27 @@ def _apply(
         y_full_scale=y_range,
         **_noise_operands(call, noise, key, m, n),
     )
-    results = _differentiable(call, vary_together(operands))
-    return [result.reshape(*outer, *result.shape[1:]) for result in results]
+    out, *others = (
+        result.reshape(*outer, *result.shape[1:])
+        for result in _differentiable(call, vary_together(operands))
+    )
+    return (out, *map(jax.lax.stop_gradient, others)) if others else out
+
+
+def optical_matmul_with_linear(*args: Any, **kwargs: Any) -> tuple[jax.Array, ...]:
+    """The former name of `optical_matmul` with `return_pre_noise=True`."""
+    warnings.warn(
+        "optical_matmul_with_linear goes with the next release; use "
+        "optical_matmul(..., return_pre_noise=True)",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return optical_matmul(*args, **kwargs, return_pre_noise=True)
+
+
+_NAME = "optical_matmul"
+_MANY_OUTPUTS = 1 << 20
+"""Outputs whose slope no cache of a core holds."""
 
 
 def _is_known_to_lack(noise: Any, *names: str) -> bool:
@@ -271,13 +264,14 @@ class _Call:
     """False where it is known when tracing that there is none."""
     only_relative: bool
     """Whether it is known when tracing that there is no noise but the relative one."""
-    beside: _Beside
+    return_pre_noise: bool
+    return_peak: bool
     grad_precision: str
     has_key: bool
 
     def residual(self, *, ranges: bool, size: Any) -> str:
         """What the forward op saves of `size` outputs, with or without gradients of `ranges`."""
-        if self.beside == "pre_noise":
+        if self.return_pre_noise:
             return "pre_noise"
         if not (self.attrs.noisy or self.attrs.adc_bits):
             # The output is what the backward pass needs to know of y.
@@ -291,24 +285,27 @@ class _Call:
 
 
 def _primal(call: _Call, operands: Operands[jax.Array]) -> list[jax.Array]:
-    return _forward(call, operands, residual="pre_noise" if call.beside == "pre_noise" else "none")[
-        0
-    ]
+    return _forward(call, operands, "pre_noise" if call.return_pre_noise else "none")[0]
 
 
 def _forward(
-    call: _Call, operands: Operands[jax.Array], *, residual: str
+    call: _Call, operands: Operands[jax.Array], residual: str
 ) -> tuple[list[jax.Array], jax.Array]:
     """What the caller gets, and what the backward pass does: the residual, or the output."""
     if not call.attrs.noisy:
         # A seed that only the gradient draws from is no part of the forward program.
         operands = operands._replace(seed=jnp.zeros_like(operands.seed))
-    with_peak = call.beside == "peak"
-    attrs = ops.optical_matmul.Attrs(**vars(call.attrs), residual=residual, with_peak=with_peak)
-    out, *saved = ops.optical_matmul.op(attrs, operands)
-    peak = [saved.pop()] if with_peak else []
-    pre_noise = saved if call.beside == "pre_noise" else []
-    return [out, *pre_noise, *peak], saved[0] if saved else out
+    if residual == "none" and not call.return_peak:
+        (out,) = ops.optical_matmul.op(call.attrs, operands)
+        return [out], out
+    attrs = ops.optical_matmul_fwd.Attrs(
+        **vars(call.attrs), residual=residual, with_peak=call.return_peak
+    )
+    out, *others = ops.optical_matmul_fwd.op(attrs, operands)
+    saved = out if residual == "none" else others[0]
+    pre_noise = [saved] if call.return_pre_noise else []
+    peak = others[-1:] if call.return_peak else []
+    return [out, *pre_noise, *peak], saved
 
 
 @jax.tree_util.register_static
@@ -336,7 +333,7 @@ def _fwd(call: _Call, primals: Operands[CustomVJPPrimal]) -> tuple[list[jax.Arra
     ranges = any(primal.perturbed for primal in by_ranges)
     size = operands.x.shape[0] * operands.w.shape[1]
     residual = call.residual(ranges=ranges, size=size)
-    results, saved = _forward(call, operands, residual=residual)
+    results, saved = _forward(call, operands, residual)
     return results, (_Wanted(primals.x.perturbed, ranges, residual), saved, operands)
 
 

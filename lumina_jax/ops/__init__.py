@@ -1,6 +1,7 @@
 """The ops of Lumina-JAX as JAX primitives, one file each."""
 
 from . import optical_matmul as optical_matmul
+from . import optical_matmul_fwd as optical_matmul_fwd
 from . import optical_matmul_grad as optical_matmul_grad
 from . import optical_noise as optical_noise
 from . import quantize as quantize

@@ -60,7 +60,7 @@ def field_types(attrs: type[Attributes]) -> Mapping[str, Any]:
 
 
 def _is(kind: Any, value: Any) -> bool:
-    if kind is _INTS:
+    if kind == _INTS:
         return type(value) is tuple and all(type(item) is int for item in value)
     return type(value) is kind
 

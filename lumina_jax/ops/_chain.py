@@ -103,6 +103,10 @@ class Signal(NamedTuple):
             noisy = self.y + self.sigma * self.eps
         return jnp.where(jnp.isfinite(noisy), noisy, np.float32(np.nan))
 
+    def converted(self, adc_bits: int, y_full_scale: jax.Array) -> jax.Array:
+        """The output, `ADC(y + σ·ε)`."""
+        return quantize.quantized(self.before_adc(), y_full_scale[None, :], adc_bits)
+
 
 def signal(attrs: ChainAttrs, operands: Operands[jax.Array]) -> Signal:
     """The signal in plain jnp."""
@@ -144,6 +148,12 @@ def signal_of_shards(
     ids = optical_noise.Operands(operands.seed, operands.rows, operands.columns)
     (eps,) = optical_noise.op(Attributes(), ids)
     return Signal(y, sigma, eps)
+
+
+def converted_shard(attrs: ChainAttrs, operands: Operands[jax.Array], signal: Signal) -> jax.Array:
+    """`ADC(y + σ·ε)` of a shard, by the kernel of the converter."""
+    adc = quantize.Operands(signal.before_adc(), operands.y_full_scale[None, :])
+    return quantize.op(quantize.Attrs(bits=attrs.adc_bits), adc)[0]
 
 
 def variance(y: jax.Array, x_norm_sq: jax.Array, noise: jax.Array) -> jax.Array:

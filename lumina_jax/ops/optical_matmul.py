@@ -1,34 +1,19 @@
 """The whole signal chain: convert, multiply, add bias and noise, convert back.
 
-The formulas stand in `_chain.py`. `residual` says what else there is for the backward pass: "none",
-or "pre_noise": y, or "slope", which is ∂out/∂y, straight through the ADC and through the noise:
-
-    slope = [y'] · (1 + ε·(shot²·sign(y)/2 + relative²·y)/σ)        y' = y + σ·ε
-
-with [y'] the mask of the ADC, 1 within its full scale and 0 beyond it. The term of ε is 0 where
-σ = 0, and the slope is NaN where y' is not finite or its converted value is NaN.
-
-Where relative noise is all there is, the slope is [y'] · (1 + ε·relative·sign(y)). "signs" is what
-of it cannot be drawn again, in a quarter of the memory: i8[m, n], 0 where [y'] is 0, -128 where the
-slope is NaN, and else sign(y), with 2 for y = 0.
-
-`with_peak` asks for the largest finite |y| of each row too, f32[m], 0 where there is none.
+The formulas stand in `_chain.py`. This is the op of inference and of files; training runs
+`optical_matmul_fwd`, whose first result is the same bits.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from . import quantize
+from ._chain import ChainAttrs as Attrs
 from ._chain import (
-    ChainAttrs,
     Operands,
-    Signal,
+    converted_shard,
     factors,
     operand_types,
     signal,
@@ -36,125 +21,26 @@ from ._chain import (
 )
 from ._op import define
 from ._partition import Axes
-from ._signature import Signature, Tensor, tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attrs(ChainAttrs):
-    """Attributes of the op."""
-
-    residual: str
-    with_peak: bool
-
-
-def residual_types(op: str, residual: str) -> tuple[Tensor, ...]:
-    """What the op saves: one tensor, or nothing."""
-    match residual:
-        case "none":
-            return ()
-        case "pre_noise" | "slope":
-            return (tensor("f32", "m", "n"),)
-        case "signs":
-            return (tensor("i8", "m", "n"),)
-        case _:
-            raise ValueError(
-                f"{op}: `residual` must be none, pre_noise, slope or signs, got {residual}"
-            )
-
-
-class Slopes(NamedTuple):
-    """How the output follows what it is made of, all f32[m, n]."""
-
-    y: jax.Array
-    """∂out/∂y; NaN where y' is not finite or its converted value is NaN."""
-    noise: jax.Array
-    """[y'] · ε/σ; 0 where σ = 0 and without noise."""
-    y_full_scale: jax.Array
-    """∂out/∂y_full_scale."""
-
-
-def slopes(signal: Signal, noise: jax.Array, y_full_scale: jax.Array, adc_bits: int) -> Slopes:
-    """The slopes at that signal."""
-    before = signal.before_adc()
-    inside, by_full_scale = quantize.slopes(before, y_full_scale[None, :], adc_bits)
-    inside = jnp.where(jnp.isnan(before), np.float32(np.nan), inside)
-    y, sigma, eps = signal
-    if sigma is None or eps is None:
-        return Slopes(inside, jnp.zeros_like(y), by_full_scale)
-    is_zero = sigma == 0
-    by_noise = inside * jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
-    shot, relative = noise[:, 1:2], noise[:, 2:3]
-    by_y = shot * shot * jnp.sign(y) / 2 + relative * relative * y
-    return Slopes(inside + by_noise * by_y, by_noise, by_full_scale)
-
-
-_NO_SIGN = np.float32(2)
-_NO_SLOPE = np.float32(-128)
-
-
-def slope_of_signs(signs: jax.Array, eps: jax.Array | None, noise: jax.Array) -> jax.Array:
-    """The slope f32[m, n] that signs i8[m, n] tell, of relative noise alone."""
-    values = signs.astype(np.float32)
-    sign = jnp.where(values == _NO_SIGN, np.float32(0), values)
-    by_noise = np.float32(0) if eps is None else eps * jnp.abs(noise[:, 2:3]) * sign
-    slope = jnp.where(values == 0, np.float32(0), 1 + by_noise)
-    return jnp.where(values == _NO_SLOPE, np.float32(np.nan), slope)
+from ._signature import Signature, tensor
 
 
 def _signature(attrs: Attrs) -> Signature:
-    out = tensor("f32", "m", "n")
-    saved = residual_types("optical_matmul", attrs.residual)
-    peak = (tensor("f32", "m"),) if attrs.with_peak else ()
-    return Signature(operand_types(attrs, draws=attrs.noisy), (out, *saved, *peak))
+    return Signature(operand_types(attrs, draws=attrs.noisy), (tensor("f32", "m", "n"),))
 
 
 def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
-    at_adc = signal(attrs, operands)
-    y_range = operands.y_full_scale[None, :]
-    out = quantize.quantized(at_adc.before_adc(), y_range, attrs.adc_bits)
-    return [out, *_saved(attrs, operands, at_adc), *_peak(attrs, at_adc)]
-
-
-def _saved(attrs: Attrs, operands: Operands[jax.Array], at_adc: Signal) -> list[jax.Array]:
-    noise, y_full_scale = operands.noise, operands.y_full_scale
-    match attrs.residual:
-        case "none":
-            return []
-        case "pre_noise":
-            return [at_adc.y]
-        case "slope":
-            return [slopes(at_adc, noise, y_full_scale, attrs.adc_bits).y]
-        case _:
-            before = Signal(at_adc.before_adc())
-            inside = slopes(before, noise, y_full_scale, attrs.adc_bits).y
-            signs = jnp.where(at_adc.y == 0, _NO_SIGN, jnp.sign(at_adc.y)) * inside
-            return [jnp.where(jnp.isnan(signs), _NO_SLOPE, signs).astype(np.int8)]
-
-
-def _peak(attrs: Attrs, at_adc: Signal) -> list[jax.Array]:
-    return [quantize.absmax(at_adc.y, axis=1)] if attrs.with_peak else []
+    return [signal(attrs, operands).converted(attrs.adc_bits, operands.y_full_scale)]
 
 
 def _local(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
-    if "k" in axes:
-        results = _local_along_depth(axes, attrs, operands)
-    else:
-        results = op(attrs, operands)
-    if attrs.with_peak and "n" in axes:
-        # The peak of whole rows, from that of the columns of a shard.
-        results[-1] = jax.lax.pmax(results[-1], axes["n"])
-    return results
+    if "k" not in axes:
+        return op(attrs, operands)
 
-
-def _local_along_depth(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
     def product(operands: Operands[jax.Array]) -> jax.Array:
-        quiet = replace(attrs, adc_bits=0, noisy=False, residual="pre_noise", with_peak=False)
-        return op(quiet, operands)[1]
+        return op(replace(attrs, adc_bits=0, noisy=False), operands)[0]
 
     at_adc = signal_of_shards(axes, attrs, operands, product)
-    converted = quantize.Operands(at_adc.before_adc(), operands.y_full_scale[None, :])
-    (out,) = quantize.op(quantize.Attrs(bits=attrs.adc_bits), converted)
-    return [out, *_saved(attrs, operands, at_adc), *_peak(attrs, at_adc)]
+    return [converted_shard(attrs, operands, at_adc)]
 
 
 op = define(

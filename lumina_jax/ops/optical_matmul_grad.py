@@ -66,7 +66,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _gradient_products, optical_matmul, optical_noise, quantize
+from . import _gradient_products, optical_matmul_fwd, optical_noise, quantize
 from ._chain import ChainAttrs, Signal, operand_types, variance
 from ._op import define
 from ._partition import Axes
@@ -126,7 +126,7 @@ def _signature(attrs: Attrs) -> Signature:
     name, residual = "optical_matmul_grad", attrs.residual
     if residual == "none":
         raise ValueError(f"{name}: `residual` must be pre_noise, slope or signs, got none")
-    (saved,) = optical_matmul.residual_types(name, residual)
+    (saved,) = optical_matmul_fwd.residual_types(name, residual)
     if residual != "pre_noise":
         for argument, got, expected in (
             ("noisy", attrs.noisy and residual == "slope", False),
@@ -219,13 +219,13 @@ def _at_output(attrs: Attrs, operands: Operands[jax.Array], x_q: jax.Array) -> _
     if attrs.residual == "slope":
         return _AtOutput(saved, *nothing)
     if attrs.residual == "signs":
-        return _AtOutput(optical_matmul.slope_of_signs(saved, eps, noise), *nothing)
+        return _AtOutput(optical_matmul_fwd.slope_of_signs(saved, eps, noise), *nothing)
     y, sigma = saved, None
     x_norm_sq = jnp.sum(x_q * x_q, axis=1, keepdims=True)
     if attrs.noisy:
         sigma = jnp.sqrt(variance(y, x_norm_sq, noise))
     at_adc = Signal(y, sigma, eps)
-    slopes = optical_matmul.slopes(at_adc, noise, operands.y_full_scale, attrs.adc_bits)
+    slopes = optical_matmul_fwd.slopes(at_adc, noise, operands.y_full_scale, attrs.adc_bits)
     if not attrs.noisy:
         return _AtOutput(slopes.y, slopes.y_full_scale, *nothing[1:])
     thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))

@@ -54,7 +54,7 @@ def test_cpu_calls_the_kernels() -> None:
     # Only a backward pass keeps what it needs of the signal before the noise.
     assert targets(layer, *a) == ["optical_matmul: 1"]
     assert targets(jax.grad(lambda *a: layer(*a).sum()), *a) == [
-        "optical_matmul: 2",
+        "optical_matmul_fwd: 2",
         "optical_matmul_grad: 7",
     ]
 

@@ -142,6 +142,13 @@ def test_gradient_is_the_models(case: Case) -> None:
             np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * scale)
 
 
+def exported(case: Case, *operands: jax.Array) -> list[jax.Array]:
+    """Results but for what training saves for its gradient alone, which is not for files."""
+    out, *others = run(case, *operands)
+    saves = case.op == "optical_matmul_fwd" and case.attrs["residual"] in ("slope", "signs")
+    return [out, *others[saves:]]
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_export_round_trip(op: str, tmp_path: Path, lumina: Path) -> None:
     cases = [case for case in CASES if case.op == op]
@@ -150,11 +157,12 @@ def test_export_round_trip(op: str, tmp_path: Path, lumina: Path) -> None:
 
     def program(*flat: jax.Array) -> list[object]:
         bounds = zip([0, *sizes], [*sizes, len(flat)], strict=True)
-        return [run(case, *flat[a:b]) for case, (a, b) in zip(cases, bounds, strict=True)]
+        return [exported(case, *flat[a:b]) for case, (a, b) in zip(cases, bounds, strict=True)]
 
     flat = [jnp.asarray(operand) for one in operands for operand in one]
     model = exporter.export(program, *flat, rtol=0.0, atol=0.0)
-    assert op in model.ops
+    assert op.removesuffix("_fwd") in model.ops
+    assert "optical_matmul_fwd" not in model.ops
     path = model.save(tmp_path / "op.lmn")
     # The file holds the operands and what JAX computed; a tolerance of 0 asks for the same bits.
     done = subprocess.run([lumina, "verify", path], capture_output=True, text=True, check=False)

@@ -128,7 +128,7 @@ def run(calls: Sequence[Call], split: Split) -> list[list[jax.Array]]:
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
 def test_the_chain_and_its_gradient(split: Split) -> None:
     calls = [
-        *(Call("optical_matmul", attrs) for attrs in FORWARD),
+        *(Call("optical_matmul_fwd", attrs) for attrs in FORWARD),
         *(Call("optical_matmul_grad", attrs) for attrs in GRADIENT),
     ]
     for one, results in zip(calls, run(calls, split), strict=True):
@@ -138,7 +138,7 @@ def test_the_chain_and_its_gradient(split: Split) -> None:
 @pytest.mark.parametrize("split", [s for s in SPLITS if "k" not in s], ids=name_of)
 def test_ops_by_element_and_codes(split: Split) -> None:
     calls = [
-        Call("optical_noise", {}), Call("quantize", {"bits": 4}), Call("optical_matmul", ADC)
+        Call("optical_noise", {}), Call("quantize", {"bits": 4}), Call("optical_matmul_fwd", ADC)
     ]  # fmt: skip
     for one, results in zip(calls, run(calls, split), strict=True):
         one.check(results, split)
@@ -146,7 +146,7 @@ def test_ops_by_element_and_codes(split: Split) -> None:
 
 @pytest.mark.parametrize("split", [s for s in SPLITS if "k" in s], ids=name_of)
 def test_codes_of_a_split_depth(split: Split) -> None:
-    matmul = Call("optical_matmul", ADC)
+    matmul = Call("optical_matmul_fwd", ADC)
     step = matmul.operands()[5] / np.float32(31)
     ((got, slope),) = run([matmul], split)
     expected, expected_slope = call(matmul.op, *matmul.operands(), **ADC)
@@ -160,10 +160,10 @@ def test_codes_of_a_split_depth(split: Split) -> None:
 
 @pytest.mark.parametrize("split", [s for s in SPLITS if "n" in s], ids=name_of)
 def test_peak_is_that_of_whole_rows(split: Split) -> None:
-    matmul, mesh = Call("optical_matmul", FORWARD[3]), mesh_of()
+    matmul, mesh = Call("optical_matmul_fwd", FORWARD[3]), mesh_of()
     operands = matmul.operands()
     operands[0][5] = np.nan
-    of_op = jax.jit(lambda *a: bind("optical_matmul", *a, **matmul.attrs))
+    of_op = jax.jit(lambda *a: bind(matmul.op, *a, **matmul.attrs))
     _, y, peak = of_op(*matmul.put(mesh, operands, split))
     expected = np.abs(y).max(axis=1)
     expected[5] = 0
@@ -171,13 +171,13 @@ def test_peak_is_that_of_whole_rows(split: Split) -> None:
 
 
 def test_extents_of_one_are_not_split() -> None:
-    matmul, mesh = Call("optical_matmul", FORWARD[3]), mesh_of()
+    matmul, mesh = Call("optical_matmul_fwd", FORWARD[3]), mesh_of()
     operands = matmul.operands()
     # Broadcast everything that may be: full scales, noise, seed.
     operands[2:8] = [operand[:1] for operand in operands[2:8]]
-    of_op = jax.jit(lambda *a: bind("optical_matmul", *a, **matmul.attrs))
+    of_op = jax.jit(lambda *a: bind(matmul.op, *a, **matmul.attrs))
     sharded = [put(mesh, operands[0], "a"), put(mesh, operands[1], "b"), *operands[2:]]
-    expected = call("optical_matmul", *operands, **matmul.attrs)
+    expected = call(matmul.op, *operands, **matmul.attrs)
     for got, want in zip(of_op(*sharded), expected, strict=True):
         np.testing.assert_array_equal(got, want)
 

@@ -1,0 +1,31 @@
+"""Nodes of old op sets as the present one says them: one function for each old op set.
+
+The runtime does the same in `runtime/src/upgrade.rs`.
+"""
+
+from __future__ import annotations
+
+from ._graph import Attr
+
+
+def upgraded(opset: int, op: str, attrs: dict[str, Attr]) -> tuple[str, dict[str, Attr]]:
+    """Name and attributes of a node of that op set, which need not be right."""
+    return _from_1(op, dict(attrs)) if opset < 2 else (op, attrs)
+
+
+def _from_1(op: str, attrs: dict[str, Attr]) -> tuple[str, dict[str, Attr]]:
+    """Op set 1 had the results of training beside the output of `optical_matmul`.
+
+    It called the signal before noise and ADC "linear"; its first files had a bool for it.
+    """
+    if op == "optical_matmul":
+        if "with_linear" in attrs:
+            with_linear = attrs.pop("with_linear")
+            attrs |= {"residual": "linear" if with_linear else "none", "with_peak": False}
+        if attrs.get("residual") == "none" and attrs.get("with_peak") is False:
+            del attrs["residual"], attrs["with_peak"]
+        elif "residual" in attrs:
+            op = "optical_matmul_fwd"
+    if op.startswith("optical_matmul") and attrs.get("residual") == "linear":
+        attrs["residual"] = "pre_noise"
+    return op, attrs

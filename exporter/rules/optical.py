@@ -1,0 +1,41 @@
+"""The optical ops whose nodes in a file are not themselves; all others are copied as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._errors import Unsupported
+from .._graph import Value
+from .._lower import Context
+from .._program import Constant
+from ._registry import rule
+
+
+@rule("optical_matmul_fwd")
+def _optical_matmul_fwd(ctx: Context) -> list[Value]:
+    """The chain as training runs it: that of files, and for y the same without noise and ADC.
+
+    These are the bits of y; only where y is infinite, the output of a chain is NaN.
+    """
+    params = dict(ctx.params)
+    residual, with_peak = params.pop("residual"), params.pop("with_peak")
+    (out,) = ctx.node("optical_matmul", **params)
+    (y,) = ctx.node("optical_matmul", **{**params, "noisy": False, "adc_bits": 0})
+    results = [out]
+    if residual == "pre_noise":
+        results.append(y)
+    elif residual != "none":
+        if ctx.is_used(1):
+            raise Unsupported(
+                f'its residual "{residual}" is for the gradient alone; export the function without '
+                "its gradient, or take the gradient of the ranges and the noise, too"
+            )
+        results.append(ctx.stand_in(1))
+    if with_peak:
+        (magnitude,) = ctx.node("abs", [y])
+        (finite,) = ctx.node("is_finite", [y])
+        zero = ctx.value(Constant(np.float32(0)))
+        zeros = ctx.node("broadcast_in_dim", [zero], shape=y.shape, broadcast_dimensions=())
+        known = ctx.node("select_n", [finite, *zeros, magnitude])
+        results += ctx.node("reduce_max", known, axes=(1,))
+    return results
