@@ -71,6 +71,6 @@ impl Op for OpticalMatmul {
     }
 
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
-        self.0.work(inputs, &self.output_shapes(inputs)?)
+        self.0.work(inputs, &Op::output_shapes(self, inputs)?)
     }
 }
