@@ -38,8 +38,8 @@ impl lumina_kernels::Attrs for Constants {
         Some(match name {
             "dac_bits" | "weight_bits" | "adc_bits" => Attr::Int(8),
             "noisy" => Attr::Bool(true),
-            "residual" => Attr::Str("none"),
-            _ => Attr::Bool(false),
+            "transpose_weight" => Attr::Bool(false),
+            _ => return None,
         })
     }
 }
@@ -62,8 +62,6 @@ fn a_node_is_the_kernel_bit_for_bit() {
         ("adc_bits", int(8)),
         ("transpose_weight", flag(false)),
         ("noisy", flag(true)),
-        ("residual", text("none")),
-        ("with_peak", flag(false)),
     ];
     let operands: Vec<&Tensor> = operands.iter().collect();
     check("optical_matmul", &attrs, &operands, &f32s(&shape, &expected));
