@@ -201,36 +201,79 @@ impl<'a, T> TileMut<'a, T> {
     }
 }
 
-/// A result of which each chunk of a parallel loop writes its own part.
-pub(crate) struct DisjointMut<'a, T> {
+/// Memory whose elements are lent.
+struct Lender<T> {
     start: *mut T,
     len: usize,
     loans: Loans,
+}
+
+// SAFETY: it is the only way to the elements, which are sent with it.
+unsafe impl<T: Send> Send for Lender<T> {}
+// SAFETY: what it lends at the same time does not overlap, or is only read, and may go wherever
+// `&mut [T]` and `&[T]` may.
+unsafe impl<T: Send + Sync> Sync for Lender<T> {}
+
+impl<T> Lender<T> {
+    /// Of the values at `start`, which live as long as what holds this.
+    fn new(start: *mut T, len: usize) -> Self {
+        Self { start, len, loans: Loans::default() }
+    }
+
+    #[inline]
+    fn write(&self, range: Range<usize>) -> ChunkMut<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.len, "outside of the buffer");
+        let loan = self.loans.lend(Area::of(&range), true);
+        let start = self.start.wrapping_add(range.start);
+        // SAFETY: the elements are within the memory and hold values; the loan keeps them apart
+        // from all others that are lent.
+        let elements = unsafe { std::slice::from_raw_parts_mut(start, range.len()) };
+        ChunkMut { elements, _loan: loan }
+    }
+
+    #[inline]
+    fn read(&self, range: Range<usize>) -> Chunk<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.len, "outside of the buffer");
+        let loan = self.loans.lend(Area::of(&range), false);
+        let start = self.start.wrapping_add(range.start);
+        // SAFETY: the elements are within the memory and hold values; the loan keeps them apart
+        // from all that are lent to be written.
+        let elements = unsafe { std::slice::from_raw_parts(start, range.len()) };
+        Chunk { elements, _loan: loan }
+    }
+
+    #[inline]
+    fn tile(&self, stride: usize, rows: Range<usize>, columns: Range<usize>) -> TileMut<'_, T> {
+        assert!(columns.start <= columns.end && columns.end <= stride, "outside of the row");
+        let (at, count, width) = (rows.start * stride + columns.start, rows.len(), columns.len());
+        // The last row of a matrix may end with its last column.
+        let end = if count == 0 || width == 0 { 0 } else { at + (count - 1) * stride + width };
+        assert!(rows.start <= rows.end && end <= self.len, "outside of the buffer");
+        let loan = self.loans.lend(Area { start: at, rows: count, width, stride }, true);
+        let start = self.start.wrapping_add(at);
+        let owner = PhantomData;
+        TileMut { start, stride, rows: count, columns: width, owner, _loan: Some(loan) }
+    }
+}
+
+/// A result of which each chunk of a parallel loop writes its own part.
+pub(crate) struct DisjointMut<'a, T> {
+    elements: Lender<T>,
     owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it hands out parts that do not overlap, which may go wherever `&mut [T]` may.
-unsafe impl<T: Send> Sync for DisjointMut<'_, T> {}
-
 impl<'a, T> DisjointMut<'a, T> {
     pub(crate) fn new(data: &'a mut [T]) -> Self {
-        let start = data.as_mut_ptr();
-        Self { start, len: data.len(), loans: Loans::default(), owner: PhantomData }
+        Self { elements: Lender::new(data.as_mut_ptr(), data.len()), owner: PhantomData }
     }
 
     /// The elements of `range`.
     #[inline]
     pub(crate) fn write(&self, range: Range<usize>) -> ChunkMut<'_, T> {
-        assert!(range.start <= range.end && range.end <= self.len, "outside of the buffer");
-        let loan = self.loans.lend(Area::of(&range), true);
-        // SAFETY: the elements are within the buffer, which is borrowed for 'a, and the loan keeps
-        // them apart from all others.
-        let elements =
-            unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) };
-        ChunkMut { elements, _loan: loan }
+        self.elements.write(range)
     }
 
-    /// Rows and columns of the matrix that these elements are if its rows have `stride` of them.
+    /// Rows and columns of the matrix that the elements are if its rows have `stride` of them.
     #[inline]
     pub(crate) fn tile(
         &self,
@@ -238,13 +281,53 @@ impl<'a, T> DisjointMut<'a, T> {
         rows: Range<usize>,
         columns: Range<usize>,
     ) -> TileMut<'_, T> {
-        assert!(rows.start <= rows.end && rows.end * stride <= self.len, "outside of the buffer");
-        assert!(columns.start <= columns.end && columns.end <= stride, "outside of the row");
-        let (at, count, width) = (rows.start * stride + columns.start, rows.len(), columns.len());
-        let loan = self.loans.lend(Area { start: at, rows: count, width, stride }, true);
-        let start = self.start.wrapping_add(at);
-        let owner = PhantomData;
-        TileMut { start, stride, rows: count, columns: width, owner, _loan: Some(loan) }
+        self.elements.tile(stride, rows, columns)
+    }
+}
+
+/// Memory of which chunks of one stage write their own parts, and those of later stages read.
+pub(crate) struct StageBuffer<T> {
+    elements: Lender<T>,
+    /// Where the elements are.
+    _memory: Scratch<T>,
+}
+
+impl<T: Pod> StageBuffer<T> {
+    /// `len` numbers, which hold anything until they are written.
+    pub(crate) fn scratch(len: usize) -> Self {
+        let mut memory = Scratch::new(len);
+        Self { elements: Lender::new(memory.as_mut_ptr(), len), _memory: memory }
+    }
+}
+
+impl<T: Copy> StageBuffer<T> {
+    /// `len` times `value`.
+    pub(crate) fn new(value: T, len: usize) -> Self {
+        let mut memory = Scratch::new(len);
+        let start: *mut T = memory.as_mut_ptr();
+        for index in 0..len {
+            // SAFETY: the memory has room for `len` values.
+            unsafe { start.add(index).write(value) };
+        }
+        Self { elements: Lender::new(start, len), _memory: memory }
+    }
+}
+
+impl<T> StageBuffer<T> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.elements.len == 0
+    }
+
+    /// The elements of `range`, to write.
+    #[inline]
+    pub(crate) fn write(&self, range: Range<usize>) -> ChunkMut<'_, T> {
+        self.elements.write(range)
+    }
+
+    /// The elements of `range`, to read.
+    #[inline]
+    pub(crate) fn read(&self, range: Range<usize>) -> Chunk<'_, T> {
+        self.elements.read(range)
     }
 }
 
@@ -266,71 +349,6 @@ impl<'a> AtomicMax<'a> {
     pub(crate) fn raise(&self, index: usize, value: f32) {
         // The bits of such numbers are in the order of the numbers.
         self.0[index].fetch_max(value.to_bits(), Ordering::Relaxed);
-    }
-}
-
-/// Memory of which chunks of one stage write their own parts, and those of later stages read.
-pub(crate) struct StageBuffer<T> {
-    start: *mut T,
-    len: usize,
-    loans: Loans,
-    /// What `start` points into.
-    _memory: Scratch<T>,
-}
-
-// SAFETY: the memory is its own, as that of a vector is.
-unsafe impl<T: Send> Send for StageBuffer<T> {}
-// SAFETY: values go from thread to thread as by `&[T]` and `&mut [T]`, which do not overlap.
-unsafe impl<T: Send + Sync> Sync for StageBuffer<T> {}
-
-impl<T: Pod> StageBuffer<T> {
-    /// `len` numbers, which hold anything until they are written.
-    pub(crate) fn scratch(len: usize) -> Self {
-        let mut memory = Scratch::new(len);
-        Self { start: memory.as_mut_ptr(), len, loans: Loans::default(), _memory: memory }
-    }
-}
-
-impl<T: Copy> StageBuffer<T> {
-    /// `len` times `value`.
-    pub(crate) fn new(value: T, len: usize) -> Self {
-        let mut memory = Scratch::new(len);
-        let start: *mut T = memory.as_mut_ptr();
-        for index in 0..len {
-            // SAFETY: the memory has room for `len` values.
-            unsafe { start.add(index).write(value) };
-        }
-        Self { start, len, loans: Loans::default(), _memory: memory }
-    }
-}
-
-impl<T> StageBuffer<T> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The elements of `range`, to write.
-    #[inline]
-    pub(crate) fn write(&self, range: Range<usize>) -> ChunkMut<'_, T> {
-        assert!(range.start <= range.end && range.end <= self.len, "outside of the buffer");
-        let loan = self.loans.lend(Area::of(&range), true);
-        // SAFETY: the elements are in the memory and hold values of T; the loan keeps them apart
-        // from all others.
-        let elements =
-            unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) };
-        ChunkMut { elements, _loan: loan }
-    }
-
-    /// The elements of `range`, to read.
-    #[inline]
-    pub(crate) fn read(&self, range: Range<usize>) -> Chunk<'_, T> {
-        assert!(range.start <= range.end && range.end <= self.len, "outside of the buffer");
-        let loan = self.loans.lend(Area::of(&range), false);
-        // SAFETY: the elements are in the memory and hold values of T; the loan keeps them apart
-        // from what is written.
-        let elements =
-            unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) };
-        Chunk { elements, _loan: loan }
     }
 }
 

@@ -21,6 +21,7 @@ mod par;
 mod quantizer;
 mod scratch;
 mod tensor;
+mod tuning;
 mod vector;
 
 pub use cpu::Cpu;
@@ -30,8 +31,9 @@ pub use float::FlushDenormals;
 pub use gemm::{Columns, Matrix, matmul};
 pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
-pub use par::{ParFor, RayonPool, Serial, WAKING, spin_until, take};
+pub use par::{ParFor, RayonPool, Serial, spin_until, take};
 pub use tensor::{Fact, Strided, View, ViewMut, row_major_strides};
+pub use tuning::WAKING;
 
 /// Calls `$callback!` with the type of every op: the one list of ops.
 #[macro_export]

@@ -231,9 +231,8 @@ impl Drawn for u32 {
 /// Writes the upper halves of the outputs, shifted by so many bits, and the lower ones.
 #[inline(always)]
 fn draw_words<const SHIFT: u32>(isa: Isa, groups: &mut [Group<u32>], lanes: &mut Lanes) {
-    if matches!(isa, Isa::Avx2 | Isa::Avx2Vnni) {
-        // SAFETY: these values exist only where `detect` saw AVX2.
-        return unsafe { vector::xoshiro_8(&mut lanes.state, groups, SHIFT) };
+    if vector::xoshiro_8(isa, &mut lanes.state, groups, SHIFT) {
+        return;
     }
     for [high, low] in groups {
         for (high, low) in high.chunks_exact_mut(LANES).zip(low.chunks_exact_mut(LANES)) {

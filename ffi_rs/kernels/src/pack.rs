@@ -1,11 +1,12 @@
 //! Words of neighbors along the depth: how the factors of [`gemm`](crate::gemm) are laid out.
 
-use crate::isa::{Isa, for_each_isa};
+use crate::isa::for_each_isa;
 use crate::packing::{OFFSET, Packing};
 use crate::quantizer::{
     Codes, Converted, Converter, PIECE, Target, code_of_bits, convert_rows_to, convert_to, integer,
 };
-use crate::vector;
+
+pub(crate) use crate::vector::{TRANSPOSED, transpose};
 
 /// Which operand of the product is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,50 +252,10 @@ for_each_isa! {
     ) = pack_rows_body
 }
 
-/// Rows that [`transpose`] takes at a time.
-pub(crate) const TRANSPOSED: usize = 16;
-
-/// Writes word `d` of row `r` of `rows` to `out[d · stride + r]`, for `d < depth`.
-pub(crate) fn transpose(isa: Isa, out: &mut [u32], stride: usize, rows: &[&[u32]], depth: usize) {
-    assert!(rows.len() <= TRANSPOSED && rows.iter().all(|row| row.len() >= depth));
-    assert!(depth == 0 || (depth - 1) * stride + rows.len() <= out.len());
-    let mut done = 0;
-    if let (true, Ok(rows)) = (isa >= Isa::Avx512, <&[&[u32]; 16]>::try_from(rows)) {
-        done = depth - depth % 16;
-        for d in (0..done).step_by(16) {
-            // SAFETY: every row has as many words from `d`, and `out` as many rows of as many from
-            // there; this instruction set has AVX-512.
-            unsafe {
-                let to = out.as_mut_ptr().add(d * stride);
-                vector::transpose_16(rows.map(|row| row.as_ptr().add(d)), to, stride);
-            }
-        }
-    }
-    for (part, rows) in rows.chunks(8).enumerate() {
-        let mut done = done;
-        if let (true, Ok(rows)) = (isa >= Isa::Avx2, <&[&[u32]; 8]>::try_from(rows)) {
-            let end = depth - depth % 8;
-            for d in (done..end).step_by(8) {
-                // SAFETY: every row has as many words from `d`, and `out` as many rows of as many
-                // from there; this instruction set has AVX2.
-                unsafe {
-                    let to = out.as_mut_ptr().add(d * stride + part * 8);
-                    vector::transpose_8(rows.map(|row| row.as_ptr().add(d)), to, stride);
-                }
-            }
-            done = end;
-        }
-        for (r, row) in rows.iter().enumerate() {
-            for d in done..depth {
-                out[d * stride + part * 8 + r] = row[d];
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Isa;
 
     #[test]
     fn bfloat16_is_the_nearest_one() {

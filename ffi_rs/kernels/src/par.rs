@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cpu::Cpu;
 use crate::float::FlushDenormals;
+use crate::tuning::{SPINS, WAKING};
 
 /// Runs independent chunks of work, on as many threads as it has.
 ///
@@ -105,10 +106,6 @@ pub fn take(next: &AtomicUsize, chunks: usize) -> Option<usize> {
 pub(crate) fn parallel_if(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor {
     if nanoseconds < pool.delay() { &Serial } else { pool }
 }
-
-/// The same where that thread sleeps: on a virtual machine it takes some tens of microseconds to
-/// wake up.
-pub const WAKING: usize = 60_000;
 
 /// Stages of chunks that run in one parallel loop, one stage after the other: a chunk starts when
 /// all chunks of the stages before it are done, and sees what they wrote.
@@ -221,8 +218,6 @@ impl Drop for Finish<'_> {
 /// Waits awake for what another thread is about to do, about as long as a thread takes to wake up,
 /// and returns whether it is done.
 pub fn spin_until(mut done: impl FnMut() -> bool) -> bool {
-    /// Some tens of microseconds.
-    const SPINS: usize = 1000;
     for _ in 0..SPINS {
         if done() {
             return true;

@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::tuning::{KEPT_LARGE_LINES, KEPT_SMALL_LINES};
+
 /// A cache line: a vector that lies across two of them takes two loads.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -22,12 +24,8 @@ unsafe impl Pod for Line {}
 /// What no call uses.
 static SPARE: Mutex<Spare> =
     Mutex::new(Spare { small: [const { Vec::new() }; CLASSES], large: Vec::new() });
-/// Lines of large pieces that are kept at most: 26 MiB.
-const KEPT: usize = (26 << 20) / size_of::<Line>();
 /// Sizes of small pieces, of which a call needs many: 1, 2, 4 … 1024 lines.
 const CLASSES: usize = 11;
-/// Lines that are kept at most of each of these sizes: less than 6 MiB in all.
-const KEPT_OF_A_CLASS: usize = (512 << 10) / size_of::<Line>();
 
 struct Spare {
     small: [Vec<Vec<Line>>; CLASSES],
@@ -49,16 +47,16 @@ impl Spare {
     /// Keeps `lines` for later calls, in place of older ones if they are too many.
     fn give(&mut self, lines: Vec<Line>) {
         if let Some(class) = self.small.get_mut(class_of(lines.len())) {
-            if (class.len() + 1) * lines.len() <= KEPT_OF_A_CLASS {
+            if (class.len() + 1) * lines.len() <= KEPT_SMALL_LINES {
                 class.push(lines);
             }
             return;
         }
         let mut total = lines.len() + self.large.iter().map(Vec::len).sum::<usize>();
-        while total > KEPT && !self.large.is_empty() {
+        while total > KEPT_LARGE_LINES && !self.large.is_empty() {
             total -= self.large.remove(0).len();
         }
-        if total <= KEPT {
+        if total <= KEPT_LARGE_LINES {
             self.large.push(lines);
         }
     }
@@ -180,7 +178,7 @@ mod tests {
             drop(many);
             drop(Scratch::<u64>::new(1 << 23));
             let spare = SPARE.lock().unwrap();
-            assert!(spare.large.iter().map(Vec::len).sum::<usize>() <= KEPT);
+            assert!(spare.large.iter().map(Vec::len).sum::<usize>() <= KEPT_LARGE_LINES);
         }
         for len in [1, 8, 100, 8 << 10] {
             let many: Vec<Scratch<u64>> = (0..2000).map(|_| Scratch::new(len)).collect();
@@ -189,7 +187,7 @@ mod tests {
         let spare = SPARE.lock().unwrap();
         for (class, pieces) in spare.small.iter().enumerate() {
             assert!(pieces.iter().all(|lines| lines.len() == 1 << class));
-            assert!(pieces.len() << class <= KEPT_OF_A_CLASS);
+            assert!(pieces.len() << class <= KEPT_SMALL_LINES);
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Products of f32 matrices of any layout, for those who have no op of their own.
 
-use super::{Accumulate, COPIED, COPY_STRIDE, Lhs, Rhs, SLICE, multiply};
-use crate::ParFor;
+use super::multiply::multiply;
+use super::operands::{Accumulate, COPY_STRIDE, Lhs, Rhs};
 use crate::disjoint::DisjointMut;
 use crate::isa::Isa;
 use crate::packing::Arithmetic;
-use crate::par::parallel_if;
+use crate::par::{ParFor, parallel_if};
 use crate::scratch::Scratch;
+use crate::tuning::{
+    COPY_B_COLUMNS, COPY_B_DEPTH, MATMUL_PRODUCTS_PER_NANOSECOND, MATMUL_TASKS_PER_WORKER,
+};
 
 /// A matrix: element (i, j) is `data[i·strides[0] + j·strides[1]]`.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +68,11 @@ pub fn matmul(
     a.check("the lhs", rows, depth);
     b.check("the rhs", depth, columns);
     let isa = Isa::detect();
-    let pool = parallel_if(pool, (rows * depth).saturating_mul(columns) / PER_NANOSECOND);
-    let tasks = if pool.width() > 1 { TASKS * pool.width() } else { 1 };
+    let pool =
+        parallel_if(pool, (rows * depth).saturating_mul(columns) / MATMUL_PRODUCTS_PER_NANOSECOND);
+    let tasks = if pool.width() > 1 { MATMUL_TASKS_PER_WORKER * pool.width() } else { 1 };
     let packs = b.strides[1] != 1;
-    let widest = if packs { COPIED } else { columns };
+    let widest = if packs { COPY_B_COLUMNS } else { columns };
     let width = columns.div_ceil(tasks).next_multiple_of(LINE_OF_TILES).min(widest.max(1));
     let groups = columns.div_ceil(width);
     let height = rows.div_ceil(tasks.div_ceil(groups)).next_multiple_of(ROWS_OF_TILES);
@@ -93,9 +97,9 @@ pub fn matmul(
             let packed = bytemuck::cast_slice(b.data.get(column..).unwrap_or(&[]));
             return multiply(Rhs { packed, stride: b.strides[0] }, 0, depth);
         }
-        let mut panel = Scratch::new(SLICE.min(depth) * COPY_STRIDE);
-        for from in (0..depth).step_by(SLICE) {
-            let slice = SLICE.min(depth - from);
+        let mut panel = Scratch::new(COPY_B_DEPTH.min(depth) * COPY_STRIDE);
+        for from in (0..depth).step_by(COPY_B_DEPTH) {
+            let slice = COPY_B_DEPTH.min(depth - from);
             let corner = &b.data[from * b.strides[0] + column * b.strides[1]..];
             pack(&mut panel, corner, b.strides, slice, columns);
             multiply(Rhs { packed: &panel, stride: COPY_STRIDE }, from, slice);
@@ -103,12 +107,8 @@ pub fn matmul(
     });
 }
 
-/// Products in a nanosecond, about, of one thread.
-const PER_NANOSECOND: usize = 30;
-/// Tasks for each worker, so that a slow one leaves some to the others.
-const TASKS: usize = 2;
 /// Whole tiles of every instruction set: columns, and rows.
-const LINE_OF_TILES: usize = COPIED / 3;
+const LINE_OF_TILES: usize = COPY_B_COLUMNS / 3;
 const ROWS_OF_TILES: usize = 24;
 
 /// Copies `depth` rows of B, of which so many columns, to a row each of the panel.

@@ -5,7 +5,7 @@ use crate::packing::{Arithmetic, Packing};
 use crate::vector::{self, DotIsa};
 
 /// A computation on tiles of `ROWS` rows and `COLUMNS` registers of columns.
-pub(crate) trait MicroKernel {
+pub(super) trait MicroKernel {
     /// What it returns.
     type Output;
 
@@ -18,7 +18,7 @@ pub(crate) trait MicroKernel {
 }
 
 /// Runs `task` with the registers and the tiles that `isa` has for numbers of `arithmetic`.
-pub(crate) fn run<T: MicroKernel>(isa: Isa, arithmetic: Arithmetic, task: T) -> T::Output {
+pub(super) fn run<T: MicroKernel>(isa: Isa, arithmetic: Arithmetic, task: T) -> T::Output {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: an `Isa` exists only where `detect` saw its features.
     unsafe {

@@ -3,13 +3,11 @@
 use std::hint::black_box;
 use std::ops::Range;
 
-use super::{Accumulate, Lhs, Rhs};
+use super::operands::{Accumulate, Lhs, Rhs};
 use crate::disjoint::TileMut;
 use crate::isa::prefetch;
+use crate::tuning::PREFETCH_C_DEPTH;
 use crate::vector::DotIsa;
-
-/// Words of a cache line.
-pub(crate) const LINE: usize = 16;
 
 /// A part of a call, as every tile sees it.
 pub(super) struct Part<'a, 'd> {
@@ -26,7 +24,7 @@ pub(super) struct Part<'a, 'd> {
 ///
 /// # Safety
 ///
-/// As [`multiply`](super::multiply), on a CPU that has the instruction set of `D`.
+/// As [`multiply`](super::multiply()), on a CPU that has the instruction set of `D`.
 #[inline(always)]
 pub(super) unsafe fn rows<D: DotIsa, const ROWS: usize, const COLUMNS: usize>(part: &Part<'_, '_>) {
     let rows = part.c.row_count();
@@ -116,9 +114,6 @@ unsafe fn tiles<D: DotIsa, const R: usize, const N: usize>(
     N
 }
 
-/// Words along the depth up to which a tile is done before what it replaces has come to the cache.
-const SHALLOW: usize = 64;
-
 /// Computes the tile whose upper left corner is (`row`, `column`).
 ///
 /// # Safety
@@ -139,7 +134,7 @@ unsafe fn tile<D: DotIsa, const R: usize, const N: usize>(
         // SAFETY: all rows are within what the pointer was asked for.
         std::array::from_fn(|r| unsafe { first.add(r * c.stride()) })
     };
-    if *depth > SHALLOW {
+    if *depth > PREFETCH_C_DEPTH {
         for row in rows(first) {
             for n in 0..N {
                 prefetch(row.wrapping_add(n * D::LEN));
@@ -283,7 +278,7 @@ unsafe fn store<D: DotIsa, const R: usize, const N: usize>(
 ///
 /// The words exist; the CPU has the instruction set of `D`.
 #[inline(always)]
-pub(crate) unsafe fn step<D: DotIsa, const R: usize, const N: usize>(
+pub(super) unsafe fn step<D: DotIsa, const R: usize, const N: usize>(
     sums: &mut [[D::Sums; N]; R],
     rows: [*const u32; R],
     offset: usize,

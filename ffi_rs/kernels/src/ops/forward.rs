@@ -22,14 +22,8 @@ use crate::packing::Arithmetic;
 use crate::par::{Schedule, parallel_if};
 use crate::quantizer::Quantizers;
 use crate::scratch::Scratch;
+use crate::tuning::{FORWARD_CONVERTED_ROWS, FORWARD_MANY_WEIGHTS, FORWARD_ROWS};
 use crate::{Attrs, DType, Error, Fact, ParFor, View, Work};
-
-/// Most rows of a tile, unless there are many weights.
-const MAX_ROWS: usize = 64;
-/// Weights that no cache of a core holds: better few rows of tiles than few columns.
-const MANY_WEIGHTS: usize = 1 << 18;
-/// Rows of x that one chunk converts.
-const CONVERTED: usize = 8;
 
 /// What the op writes.
 pub(super) struct Outputs<'a> {
@@ -210,7 +204,8 @@ impl<'a> Forward<'a> {
         let x_packed = StageBuffer::scratch(shared * packed_len);
         let inputs = StageBuffer::new(InputRow::default(), shared);
         let convert_shared = |chunk: usize| {
-            let rows = chunk * CONVERTED..rows.min((chunk + 1) * CONVERTED);
+            let rows =
+                chunk * FORWARD_CONVERTED_ROWS..rows.min((chunk + 1) * FORWARD_CONVERTED_ROWS);
             let mut packed = x_packed.write(rows.start * packed_len..rows.end * packed_len);
             self.convert(rows.clone(), &mut packed, &mut inputs.write(rows));
         };
@@ -227,7 +222,7 @@ impl<'a> Forward<'a> {
             self.compute(part, &Inputs { packed: &packed, rows: &rows }, outputs);
         };
 
-        let converted = shared.div_ceil(CONVERTED);
+        let converted = shared.div_ceil(FORWARD_CONVERTED_ROWS);
         let Tiling { block, group, .. } = tiling;
         let groups = columns.div_ceil(group);
         let mut schedule = Schedule::default();
@@ -235,8 +230,8 @@ impl<'a> Forward<'a> {
             schedule.stage("convert x", converted, convert_shared);
             schedule.stage("pack w, tiles", chunks, |chunk| {
                 packed.pack(&self.weights, chunk);
-                for row in (0..rows).step_by(MAX_ROWS) {
-                    let rows = row..rows.min(row + MAX_ROWS);
+                for row in (0..rows).step_by(FORWARD_ROWS) {
+                    let rows = row..rows.min(row + FORWARD_ROWS);
                     compute(&Part { rows, columns: packed.columns_of(chunk) });
                 }
             });
@@ -261,10 +256,10 @@ impl<'a> Forward<'a> {
         let Sizes { rows, depth, columns } = self.sizes;
         let chunks = self.unpacked;
         let balanced = chunks.is_multiple_of(workers) || chunks >= 3 * workers;
-        let block = if depth * columns < MANY_WEIGHTS {
-            rows.div_ceil(4 * workers).next_multiple_of(8).min(MAX_ROWS)
+        let block = if depth * columns < FORWARD_MANY_WEIGHTS {
+            rows.div_ceil(4 * workers).next_multiple_of(8).min(FORWARD_ROWS)
         } else {
-            rows.min(4 * MAX_ROWS)
+            rows.min(4 * FORWARD_ROWS)
         };
         let blocks = rows.div_ceil(block);
         let group = if rows < 8 {

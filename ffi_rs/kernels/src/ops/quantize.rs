@@ -4,6 +4,7 @@ use super::chain::{Broadcast, extents, matrix};
 use crate::disjoint::DisjointMut;
 use crate::isa::Isa;
 use crate::quantizer::{Bits, Converter, Quantizers, convert};
+use crate::tuning::QUANTIZED_ROWS;
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 
 /// `Q(v) = clamp(rint(v / s), -Q, Q) · s` with `s = full_scale / Q`, `Q = 2^(bits-1) - 1`.
@@ -38,7 +39,6 @@ impl Op for Quantize {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        const ROWS: usize = 16;
         let isa = Isa::detect();
         let &[rows, columns] = matrix(Self::NAME, "v", &inputs[0].fact())?;
         let v: &[f32] = inputs[0].data()?;
@@ -53,8 +53,8 @@ impl Op for Quantize {
         let shared = (scales > 1 && inputs[1].shape()[0] == 1)
             .then(|| Quantizers::new(isa, self.bits, scales, full_scale));
         let out = DisjointMut::new(out);
-        pool.run(rows.div_ceil(ROWS), &|chunk, _| {
-            for row in chunk * ROWS..rows.min((chunk + 1) * ROWS) {
+        pool.run(rows.div_ceil(QUANTIZED_ROWS), &|chunk, _| {
+            for row in chunk * QUANTIZED_ROWS..rows.min((chunk + 1) * QUANTIZED_ROWS) {
                 let out = &mut *out.write(row * columns..(row + 1) * columns);
                 let v = &v[row * columns..][..columns];
                 if scales == 1 {

@@ -1,6 +1,7 @@
 //! The sizes of a product of two matrices.
 
 use super::chain::matrix;
+use crate::tuning::CHAIN_PRODUCTS_PER_NANOSECOND;
 use crate::{Error, Fact};
 
 /// x is (rows, depth), w (depth, columns), and their product (rows, columns).
@@ -36,11 +37,10 @@ impl Sizes {
         [self.rows, self.depth, self.columns]
     }
 
-    /// About what one thread takes for so many products, where it does 100 products of numbers in a
-    /// nanosecond, and packs `packed` weights in one.
+    /// About what one thread takes for so many products, where it packs `packed` weights in a nanosecond.
     pub(crate) fn nanoseconds(&self, products: usize, packed: usize) -> usize {
         let numbers = self.depth * self.columns;
-        let product = (self.rows * numbers / 100).max(numbers / packed);
+        let product = (self.rows * numbers / CHAIN_PRODUCTS_PER_NANOSECOND).max(numbers / packed);
         products * (product + self.rows * self.columns)
     }
 }

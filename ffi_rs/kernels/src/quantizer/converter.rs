@@ -3,10 +3,11 @@
 //! Codes are those of the division `v / step`. The reciprocal of the step gives the same ones unless
 //! the ratio is near a tie; then a few values are divided.
 
-use super::{
-    Bits, Columns, Quantizer, bits_of_code, code_and_distance, code_of_bits, integer,
-    integer_of_bits_sum, within,
+use super::code::{
+    Bits, Quantizer, bits_of_code, code_and_distance, code_of_bits, integer, integer_of_bits_sum,
+    within,
 };
+use super::columns::Columns;
 use crate::isa::for_each_isa;
 
 /// Values of a row that are on their way through the chain at a time.
@@ -387,5 +388,94 @@ fn through_codes(
         let pass = quantizer.pass(v);
         by_full_scale[index] += gradient[index] * (slope + 0.0 * pass);
         gradient[index] *= pass;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::isa::Isa;
+    use crate::quantizer::Quantizers;
+
+    fn gradient(bits: u32, full_scale: f32, v: f32) -> (f32, f32) {
+        let (mut gradient, mut by_full_scale) = ([1.0], [0.0]);
+        let converter = Converter::one(Bits(bits), full_scale);
+        through(&mut gradient, &mut by_full_scale, &[v], &converter);
+        (gradient[0], by_full_scale[0])
+    }
+
+    proptest! {
+        #[test]
+        fn the_reciprocal_gives_the_codes_of_the_division(
+            bits in 1..23u32,
+            full_scale in prop_oneof![1e-3..10f32, Just(0.0), 1e-38..1e-30f32, 1e30..1e38f32],
+            // Ties and their neighbors, and what lies between.
+            halves in prop::collection::vec((-300..300i32, -2..3i32), 1..400),
+        ) {
+            let quantizer = Bits(bits).quantizer(full_scale);
+            let values: Vec<f32> = halves
+                .iter()
+                .map(|(half, ulps)| {
+                    let tie = *half as f32 / 2.0 * quantizer.step;
+                    f32::from_bits(tie.to_bits().saturating_add_signed(*ulps))
+                })
+                .filter(|value| value.is_finite())
+                .collect();
+            let each = Quantizers::new(Isa::detect(), Bits(bits), values.len(), &[full_scale]);
+            let each = Converter::Each(each.columns(0, values.len()));
+            for converter in [Converter::one(Bits(bits), full_scale), each] {
+                let mut got = vec![0.0; values.len()];
+                convert(Isa::detect(), &mut got, &values, &converter, &mut false);
+                for (got, value) in got.iter().zip(&values) {
+                    prop_assert_eq!(got.to_bits(), quantizer.value(*value).to_bits());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rounds_half_to_even_and_clips() {
+        let quantizer = Bits(3).quantizer(3.0);
+        let values = [0.5, 1.5, 2.5, -0.5, -1.5, 2.49, 3.5, -100.0];
+        let expected = [0.0, 2.0, 2.0, 0.0, -2.0, 2.0, 3.0, -3.0];
+        for (value, expected) in values.into_iter().zip(expected) {
+            assert_eq!(quantizer.value(value), expected, "of {value}");
+        }
+    }
+
+    #[test]
+    fn one_bit_has_two_levels() {
+        let quantizer = Bits(1).quantizer(2.0);
+        assert_eq!([-0.1, 0.0, 5.0].map(|v| quantizer.value(v)), [-2.0, 2.0, 2.0]);
+    }
+
+    #[test]
+    fn degenerate_ranges_are_zero_or_loud() {
+        assert_eq!(Bits(4).quantizer(0.0).value(3.0), 0.0);
+        assert_eq!(Bits(4).quantizer(0.0).value(0.0), 0.0);
+        for (full_scale, v) in [(-1.0, 0.5), (f32::NAN, 0.5), (1.0, f32::NAN), (1.0, f32::INFINITY)]
+        {
+            assert!(Bits(4).quantizer(full_scale).value(v).is_nan());
+            assert!(Bits(1).quantizer(full_scale).value(v).is_nan());
+            assert!(gradient(4, full_scale, v).0.is_nan());
+        }
+    }
+
+    #[test]
+    fn gradient_by_full_scale_is_the_slope() {
+        // Between rounding thresholds the value is code · full_scale / Q, so the slope by the
+        // full scale at a fixed v / full_scale is value / full_scale; the straight-through part
+        // takes v / full_scale off.
+        for bits in [2, 4, 8] {
+            let quantizer = Bits(bits).quantizer(1.5);
+            for v in [-1.4, -0.3, 0.01, 0.7, 1.49] {
+                let expected = quantizer.value(v) / 1.5 - v / 1.5;
+                assert!((gradient(bits, 1.5, v).1 - expected).abs() < 1e-6);
+            }
+            assert_eq!(gradient(bits, 1.5, 9.0), (0.0, 1.0));
+            assert_eq!(gradient(bits, 1.5, -9.0), (0.0, -1.0));
+        }
     }
 }

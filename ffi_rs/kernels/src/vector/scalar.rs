@@ -1,6 +1,6 @@
 //! One word at a time, on every other CPU.
 
-use super::DotIsa;
+use super::dot_isa::{DotIsa, dot_isa};
 
 dot_isa! {
     /// One f32.

@@ -1,4 +1,47 @@
-//! Squares of words, transposed in registers.
+//! Transposes of packed words, in registers where the CPU has wide ones.
+
+use crate::isa::Isa;
+
+/// Rows that [`transpose`] takes at a time.
+pub(crate) const TRANSPOSED: usize = 16;
+
+/// Writes word `d` of row `r` of `rows` to `out[d · stride + r]`, for `d < depth`.
+pub(crate) fn transpose(isa: Isa, out: &mut [u32], stride: usize, rows: &[&[u32]], depth: usize) {
+    assert!(rows.len() <= TRANSPOSED && rows.iter().all(|row| row.len() >= depth));
+    assert!(depth == 0 || (depth - 1) * stride + rows.len() <= out.len());
+    let mut done = 0;
+    if let (true, Ok(rows)) = (isa >= Isa::Avx512, <&[&[u32]; 16]>::try_from(rows)) {
+        done = depth - depth % 16;
+        for d in (0..done).step_by(16) {
+            // SAFETY: every row has as many words from `d`, and `out` as many rows of as many from
+            // there; this instruction set has AVX-512.
+            unsafe {
+                let to = out.as_mut_ptr().add(d * stride);
+                transpose_16(rows.map(|row| row.as_ptr().add(d)), to, stride);
+            }
+        }
+    }
+    for (part, rows) in rows.chunks(8).enumerate() {
+        let mut done = done;
+        if let (true, Ok(rows)) = (isa >= Isa::Avx2, <&[&[u32]; 8]>::try_from(rows)) {
+            let end = depth - depth % 8;
+            for d in (done..end).step_by(8) {
+                // SAFETY: every row has as many words from `d`, and `out` as many rows of as many
+                // from there; this instruction set has AVX2.
+                unsafe {
+                    let to = out.as_mut_ptr().add(d * stride + part * 8);
+                    transpose_8(rows.map(|row| row.as_ptr().add(d)), to, stride);
+                }
+            }
+            done = end;
+        }
+        for (r, row) in rows.iter().enumerate() {
+            for d in done..depth {
+                out[d * stride + part * 8 + r] = row[d];
+            }
+        }
+    }
+}
 
 /// Writes word `d` of row `r` to `to[d · stride + r]`, for eight rows of eight words.
 ///
@@ -7,7 +50,7 @@
 /// The words exist, at both ends; the CPU has AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-pub(crate) unsafe fn transpose_8(rows: [*const u32; 8], to: *mut u32, stride: usize) {
+unsafe fn transpose_8(rows: [*const u32; 8], to: *mut u32, stride: usize) {
     use std::arch::x86_64::*;
 
     // SAFETY: the caller vouches for the words.
@@ -42,7 +85,7 @@ pub(crate) unsafe fn transpose_8(rows: [*const u32; 8], to: *mut u32, stride: us
 /// As [`transpose_8`]; the CPU has AVX-512 F.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-pub(crate) unsafe fn transpose_16(rows: [*const u32; 16], to: *mut u32, stride: usize) {
+unsafe fn transpose_16(rows: [*const u32; 16], to: *mut u32, stride: usize) {
     use std::arch::x86_64::*;
 
     // SAFETY: the caller vouches for the words.
@@ -80,11 +123,11 @@ pub(crate) unsafe fn transpose_16(rows: [*const u32; 16], to: *mut u32, stride: 
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) unsafe fn transpose_8(_: [*const u32; 8], _: *mut u32, _: usize) {
+unsafe fn transpose_8(_: [*const u32; 8], _: *mut u32, _: usize) {
     unreachable!("only instruction sets with AVX2 transpose in registers");
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) unsafe fn transpose_16(_: [*const u32; 16], _: *mut u32, _: usize) {
+unsafe fn transpose_16(_: [*const u32; 16], _: *mut u32, _: usize) {
     unreachable!("only instruction sets with AVX-512 transpose in registers");
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::DotIsa;
+use super::dot_isa::{DotIsa, dot_isa};
 
 dot_isa! {
     /// One f32, SSE2.

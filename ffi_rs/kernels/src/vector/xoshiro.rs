@@ -1,5 +1,24 @@
 //! Xoshiro256++ side by side: of its rotations, compilers make scalar code for AVX2.
 
+use crate::isa::Isa;
+
+/// Draws from eight generators, as [`draw_avx2`] does, and returns true, if `isa` is best served by
+/// it.
+#[inline(always)]
+pub(crate) fn xoshiro_8(
+    isa: Isa,
+    state: &mut [[u64; 8]; 4],
+    out: &mut [[[u32; 16]; 2]],
+    shift: u32,
+) -> bool {
+    let drawn = matches!(isa, Isa::Avx2 | Isa::Avx2Vnni);
+    if drawn {
+        // SAFETY: these values exist only where `detect` saw AVX2.
+        unsafe { draw_avx2(state, out, shift) };
+    }
+    drawn
+}
+
 /// Draws from eight Xoshiro256++ generators, word `w` of whose states is `state[w]`. Each of `out`
 /// takes two outputs of all of them: their upper halves, shifted by so many bits more, then the
 /// lower ones.
@@ -9,7 +28,7 @@
 /// The CPU has AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-pub(crate) unsafe fn xoshiro_8(state: &mut [[u64; 8]; 4], out: &mut [[[u32; 16]; 2]], shift: u32) {
+unsafe fn draw_avx2(state: &mut [[u64; 8]; 4], out: &mut [[[u32; 16]; 2]], shift: u32) {
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx2")]
@@ -59,6 +78,6 @@ pub(crate) unsafe fn xoshiro_8(state: &mut [[u64; 8]; 4], out: &mut [[[u32; 16];
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) unsafe fn xoshiro_8(_: &mut [[u64; 8]; 4], _: &mut [[[u32; 16]; 2]], _: u32) {
+unsafe fn draw_avx2(_: &mut [[u64; 8]; 4], _: &mut [[[u32; 16]; 2]], _: u32) {
     unreachable!("only instruction sets with AVX2 draw in its registers");
 }

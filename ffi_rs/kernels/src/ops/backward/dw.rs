@@ -14,6 +14,7 @@ use crate::pack::{MAX_VALUES_PER_WORD, pack_rows, round_to_bf16};
 use crate::packing::{Arithmetic, Packing};
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
+use crate::tuning::DW_ROWS;
 
 /// Some columns of what is summed over rows.
 pub(super) struct Sums<'a> {
@@ -23,9 +24,6 @@ pub(super) struct Sums<'a> {
     /// Empty where it is not wanted.
     pub(super) y_full_scale: &'a mut [f32],
 }
-
-/// Rows of dw that are computed together.
-const PART: usize = 128;
 
 impl Context<'_> {
     /// Adds what a block gives to some `columns` of dw, or replaces it if the block is the `first`.
@@ -73,8 +71,8 @@ impl Context<'_> {
         } else {
             Accumulate::Add
         };
-        for part in (0..depth).step_by(PART) {
-            let part = part..depth.min(part + PART);
+        for part in (0..depth).step_by(DW_ROWS) {
+            let part = part..depth.min(part + DW_ROWS);
             let x = x.get(part.start..).unwrap_or(&[]);
             let x = Lhs { packed: x, row_stride: 1, depth_stride: depth };
             multiply(isa, plan.arithmetic, &mut dw.rows(part), x, dz, words, accumulate);

@@ -11,9 +11,7 @@ use crate::gemm::{Accumulate, Lhs, Rhs, multiply};
 use crate::ops::chain::InputRow;
 use crate::quantizer::convert;
 use crate::scratch::Scratch;
-
-/// Words along the depth of dx that are packed at a time, where panels are not kept.
-const SLICE: usize = 512;
+use crate::tuning::DX_DEPTH;
 
 /// Some rows of dx in one panel of its columns.
 pub(super) struct Tile {
@@ -85,10 +83,10 @@ impl Context<'_> {
             return multiply(isa, arithmetic, out, lhs(0), rhs, row_stride, accumulate);
         }
         // Only single numbers to a word are not kept.
-        let mut panel = Scratch::new(SLICE * PANEL);
+        let mut panel = Scratch::new(DX_DEPTH * PANEL);
         let mut clipped = false;
-        for first in (0..columns.max(1)).step_by(SLICE) {
-            let slice = first..columns.min(first + SLICE);
+        for first in (0..columns.max(1)).step_by(DX_DEPTH) {
+            let slice = first..columns.min(first + DX_DEPTH);
             let depth = slice.len();
             clipped |= self.pack_panel(&mut panel, &mut [], range.clone(), slice);
             let rhs = Rhs { packed: &panel, stride: PANEL };

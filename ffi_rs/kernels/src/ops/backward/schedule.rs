@@ -24,17 +24,12 @@ use super::transposed_weights::{PANEL, TransposedWeights};
 use crate::disjoint::{DisjointMut, StageBuffer};
 use crate::ops::sizes::Sizes;
 use crate::par::{Schedule, Serial, parallel_if};
+use crate::tuning::{DW_NARROW_COLUMNS, DX_ROWS, FINISHED_COLUMNS};
 use crate::{Error, ParFor, View};
 
 /// Partial sums at most, and from how many on they are of use.
 const MOST_PARTS: usize = 8;
 const FEWEST_PARTS: usize = 4;
-/// Columns that one chunk finishes.
-const WIDTH: usize = 64;
-/// Rows of a tile of dx, where panels are kept.
-const DX_ROWS: usize = 64;
-/// Columns below which tiles of dw are cut unfavorably.
-const NARROW: usize = 64;
 
 /// The results of the op.
 pub(crate) struct Gradients<'a> {
@@ -146,7 +141,7 @@ impl Call<'_, '_> {
         let block = (parts == 1).then(|| Block::new(context, rows.min(BLOCK)));
 
         let ranges = if parts > 1 || !context.request.chain.weight.is_off() {
-            columns.div_ceil(WIDTH)
+            columns.div_ceil(FINISHED_COLUMNS)
         } else {
             0
         };
@@ -168,7 +163,7 @@ impl Call<'_, '_> {
         }
         schedule.stage("finish", ranges + of_x, |chunk| {
             if chunk < ranges {
-                let range = chunk * WIDTH..columns.min((chunk + 1) * WIDTH);
+                let range = chunk * FINISHED_COLUMNS..columns.min((chunk + 1) * FINISHED_COLUMNS);
                 let memory = memory.read(0..parts * size);
                 let parts: Vec<&[f32]> = memory.chunks_exact(size.max(1)).collect();
                 self.finish_dw(sums, &parts, &range);
@@ -191,7 +186,7 @@ impl Call<'_, '_> {
         let context = self.context;
         let Sizes { rows: all, depth, columns } = context.sizes;
         // As many for each worker; twice as many where they stay wide, as one may come late.
-        let chunks = if columns < 2 * workers * NARROW { workers } else { 2 * workers };
+        let chunks = if columns < 2 * workers * DW_NARROW_COLUMNS { workers } else { 2 * workers };
         let width = columns.div_ceil(chunks).next_multiple_of(16);
         let of_dw = columns.div_ceil(width.max(1));
         let panels = if context.needs_inputs() { context.panels() } else { 0 };

@@ -11,11 +11,10 @@ use crate::pack::{TRANSPOSED, transpose};
 use crate::packing::Arithmetic;
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
+use crate::tuning::BACKWARD_FEW_WEIGHTS;
 
 /// Columns of dx, rows of w, that are computed together.
 pub(super) const PANEL: usize = 96;
-/// Weights that are packed once rather than for each block of rows, unless a word holds several.
-const FEW_WEIGHTS: usize = 1 << 16;
 
 /// w as the rhs of dx.
 pub(super) struct TransposedWeights {
@@ -93,7 +92,7 @@ impl Context<'_> {
     /// Whether panels are packed once, if they are needed at all.
     pub(super) fn keeps_panels(&self) -> bool {
         let Sizes { depth, columns, .. } = self.sizes;
-        self.dx.packing(self.isa).values_per_word() > 1 || depth * columns <= FEW_WEIGHTS
+        self.dx.packing(self.isa).values_per_word() > 1 || depth * columns <= BACKWARD_FEW_WEIGHTS
     }
 
     /// Writes `columns` of the weights' rows `rows` as a panel of words, and where sums over them

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::format::{OperandFormat, pack_line, step_of, zero_point_correction};
 use super::weight_codes::code_columns;
-use super::weights::{Columns, MOST_COLUMNS, Weights};
+use super::weights::{Columns, Weights};
 use crate::disjoint::{Chunk, StageBuffer};
 use crate::gemm::Rhs;
 use crate::isa::Isa;
@@ -13,6 +13,7 @@ use crate::pack::TRANSPOSED;
 use crate::packing::Packing;
 use crate::quantizer::{Converted, Converter, convert};
 use crate::scratch::Scratch;
+use crate::tuning::PACKED_COLUMNS;
 
 /// Weights that are converted and packed, in chunks of columns.
 pub(crate) struct PackedWeights {
@@ -44,7 +45,7 @@ impl PackedWeights {
         let packing = plan.packing(isa);
         let codes = if plan.format == OperandFormat::Code { columns } else { 0 };
         // What lies together is read at once, as far as there is a part for everyone.
-        let width = columns.div_ceil(workers.max(2)).next_multiple_of(128).min(MOST_COLUMNS);
+        let width = columns.div_ceil(workers.max(2)).next_multiple_of(128).min(PACKED_COLUMNS);
         Self {
             isa,
             packing,

@@ -4,13 +4,14 @@
 //! reciprocal leaves open, a register is divided.
 
 use super::format::{poisoned, zero_point_correction};
-use super::weights::{Columns, MOST_COLUMNS, Weights};
+use super::weights::{Columns, Weights};
 use crate::isa::{Isa, for_each_isa};
 use crate::pack::join;
 use crate::packing::Packing;
 use crate::quantizer::{
     self, beyond, fixed_code, fixed_integer, fixed_sum, integer, padded, within,
 };
+use crate::tuning::PACKED_COLUMNS;
 
 #[inline(always)]
 fn code_columns_body(isa: Isa, into: Columns<'_>, weights: &Weights<'_>, packing: Packing) {
@@ -42,8 +43,8 @@ fn code_columns_by<const GROUP: usize, const LANES: usize>(
     let Weights { depth, columns, .. } = *weights;
     let (first, count) = (into.range.start, into.range.len());
     let dacs = weights.dacs.columns(first, count);
-    let zeros = [0.0; MOST_COLUMNS];
-    let mut totals = Totals { sums: [0; MOST_COLUMNS], peaks: [0; MOST_COLUMNS] };
+    let zeros = [0.0; PACKED_COLUMNS];
+    let mut totals = Totals { sums: [0; PACKED_COLUMNS], peaks: [0; PACKED_COLUMNS] };
     for (word, out) in into.packed.chunks_exact_mut(count).enumerate() {
         let mut rows: [&[f32]; GROUP] = [&zeros[..count]; GROUP];
         for (values, row) in rows.iter_mut().zip(word * GROUP..depth) {
@@ -63,9 +64,9 @@ fn code_columns_by<const GROUP: usize, const LANES: usize>(
 #[repr(align(64))]
 struct Totals {
     /// The sum of the codes; anything where nothing `counts` them.
-    sums: [u32; MOST_COLUMNS],
+    sums: [u32; PACKED_COLUMNS],
     /// The bits of the largest magnitude, where one is clipped or not finite.
-    peaks: [u32; MOST_COLUMNS],
+    peaks: [u32; PACKED_COLUMNS],
 }
 
 impl Totals {

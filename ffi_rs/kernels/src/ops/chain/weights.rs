@@ -7,9 +7,6 @@ use crate::isa::Isa;
 use crate::pack::{TRANSPOSED, transpose};
 use crate::quantizer::{Bits, PIECE, Quantizers};
 
-/// Columns of a chunk at most.
-pub(super) const MOST_COLUMNS: usize = 256;
-
 /// The weights as an op gets them, and the DACs of their columns.
 pub(crate) struct Weights<'a> {
     pub(crate) data: &'a [f32],

@@ -1,0 +1,75 @@
+//! Thresholds and sizes that only speed depends on, each with what it trades.
+//!
+//! Their values suit x86-64 cores with 1 to 2 MiB of second-level cache. What changes bits stands
+//! with the op that it belongs to: rows of a block, rows of a group, the number of partial sums.
+
+/// Nanoseconds of work from which on a loop is shared with a thread that sleeps. Below, the loop is
+/// over before the thread is awake, which takes some tens of microseconds on a virtual machine;
+/// above, half of the time is lost on two cores.
+pub const WAKING: usize = 60_000;
+/// Times that a thread looks for what another one is about to do before it gives its CPU away: some
+/// tens of microseconds. Fewer, and it is to be woken for the next stage; more, and a thread that
+/// needs its CPU waits for it.
+pub(crate) const SPINS: usize = 1000;
+
+/// Products of two numbers that one thread does in a nanosecond, to guess what a loop takes. Too few
+/// wake threads for nothing, too many leave them asleep.
+pub(crate) const CHAIN_PRODUCTS_PER_NANOSECOND: usize = 100;
+/// The same of a plain f32 product.
+pub(crate) const MATMUL_PRODUCTS_PER_NANOSECOND: usize = 30;
+/// Chunks of a plain product for each worker: a slow one leaves some to the others, and each packs
+/// its columns anew.
+pub(crate) const MATMUL_TASKS_PER_WORKER: usize = 2;
+
+/// Cache lines of scratch memory, in large pieces, that are kept for later calls: 26 MiB. Less maps
+/// and clears pages anew in each call of a large op, more is memory that nobody else gets.
+pub(crate) const KEPT_LARGE_LINES: usize = (26 << 20) / 64;
+/// The same of each size of small pieces: 512 KiB.
+pub(crate) const KEPT_SMALL_LINES: usize = (512 << 10) / 64;
+
+/// Words between two rows of B, times the registers of a cache line, from which on its lines fall
+/// into few sets of a cache, and into many pages: then a copy of some columns pays.
+pub(crate) const COPY_B_STRIDE: usize = 1024;
+/// Rows of C, times the registers of a cache line, from which on the copy is used often enough.
+pub(crate) const COPY_B_ROWS: usize = 64;
+/// Rows of B that are copied at a time, and columns: whole tiles of every instruction set. A copy
+/// fits into the second-level cache beside rows of A; smaller ones load and store sums more often.
+pub(crate) const COPY_B_DEPTH: usize = 256;
+pub(crate) const COPY_B_COLUMNS: usize = 144;
+/// Columns up to which they are copied at once, as a narrow rest would take as long as a wide one.
+pub(crate) const COPY_B_MOST_COLUMNS: usize = 192;
+/// Columns of C from which on A is packed where its words along the depth share a set of the nearest
+/// cache. Fewer columns read each word too seldom.
+pub(crate) const PACK_A_COLUMNS: usize = 64;
+/// Words along the depth from which on a tile of C is prefetched: a shallower tile is done before
+/// its lines have come.
+pub(crate) const PREFETCH_C_DEPTH: usize = 64;
+
+/// Columns of w that one chunk packs at most: wide chunks read long runs of a row, narrow ones give
+/// every thread one.
+pub(crate) const PACKED_COLUMNS: usize = 256;
+/// Rows of a tile of the forward op at most, unless there are many weights: more rows read packed
+/// weights less often, fewer share the work out more evenly.
+pub(crate) const FORWARD_ROWS: usize = 64;
+/// Weights from which on no cache of a core holds them: better tiles of many rows and few columns.
+pub(crate) const FORWARD_MANY_WEIGHTS: usize = 1 << 18;
+/// Rows of x that one chunk converts where several tiles share them.
+pub(crate) const FORWARD_CONVERTED_ROWS: usize = 8;
+/// Rows that one chunk of the quantizer converts.
+pub(crate) const QUANTIZED_ROWS: usize = 16;
+
+/// Weights up to which w is transposed and packed once rather than for each block of rows, unless a
+/// word holds several: packed they take as much memory again.
+pub(crate) const BACKWARD_FEW_WEIGHTS: usize = 1 << 16;
+/// Words along the depth of dx whose weights are packed at a time, where that is not done once: as
+/// many as a cache of a core holds.
+pub(crate) const DX_DEPTH: usize = 512;
+/// Rows of a tile of dx where the weights are packed once: as [`FORWARD_ROWS`].
+pub(crate) const DX_ROWS: usize = 64;
+/// Rows of dw that are computed at a time: what follows finds them in the nearest cache.
+pub(crate) const DW_ROWS: usize = 128;
+/// Columns of dw below which its tiles are cut unfavorably: then each thread has one part, else two,
+/// as one thread may come late.
+pub(crate) const DW_NARROW_COLUMNS: usize = 64;
+/// Columns of dw that one chunk adds up and takes through the converter.
+pub(crate) const FINISHED_COLUMNS: usize = 64;
