@@ -24,9 +24,9 @@ from ._arguments import array_f32, integer, kind_of, number_f32
 from ._native import _lumina
 from .ops.optical_matmul import Attrs, Operands
 from .ops.optical_matmul import op as optical_matmul
+from .spec import op_bits
 
 _F32 = np.finfo(np.float32)
-_ADC_OFF = 24
 
 
 def optical_linear_fused(
@@ -143,7 +143,7 @@ def _linear(
     attrs = Attrs(
         dac_bits=0,
         weight_bits=0,
-        adc_bits=bits if bits < _ADC_OFF else 0,
+        adc_bits=op_bits(bits),
         transpose_weight=True,
         noisy=noisy,
     )
