@@ -128,6 +128,7 @@ def run(calls: Sequence[Call], split: Split) -> list[list[jax.Array]]:
 @pytest.mark.parametrize("split", SPLITS, ids=name_of)
 def test_the_chain_and_its_gradient(split: Split) -> None:
     calls = [
+        *(Call("optical_matmul", chain) for chain in (QUIET, NOISY)),
         *(Call("optical_matmul_fwd", attrs) for attrs in FORWARD),
         *(Call("optical_matmul_grad", attrs) for attrs in GRADIENT),
     ]
