@@ -320,7 +320,12 @@ V, S = np.ones((2, 2), np.float32), np.ones((1, 1), np.float32)
         (TypeError, ("quantize", {"bits": {8}}, [V, S]), r"^attribute `bits` is a set, expected"),
         (ValueError, ("quantize", {"bits": [8]}, [V, S]), r"`bits` must be an integer, got .*8"),
         (TypeError, ("quantize", {"bits": 8}, [V, 1.0]), r"^input 1 is a float, expected a numpy"),
-        (TypeError, ("quantize", {"bits": 8}, [V, S.astype(np.float64)]), r"^input 1 is of type "),
+        (TypeError, ("quantize", {"bits": 8}, [V, S.astype(np.uint16)]), r"^input 1 is of type "),
+        (
+            ValueError,
+            ("quantize", {"bits": 8}, [V, S.astype(np.float64)]),
+            r"^quantize: `full_scale` must be f32\[.*\], got f64",
+        ),
         (ValueError, ("quantize", {"bits": 8}, [V[0], S]), r"^quantize: `v` must be"),
     ],
 )
