@@ -70,7 +70,14 @@ fn a_node_is_the_kernel_bit_for_bit() {
 #[test]
 fn a_kernel_says_which_attribute_is_wrong() {
     let facts: Vec<Fact> = operands().iter().map(|operand| operand.view().fact()).collect();
-    let text = refusal("optical_matmul", &[("dac_bits", text("8"))], &facts);
+    let attrs = [
+        ("dac_bits", text("8")),
+        ("weight_bits", int(8)),
+        ("adc_bits", int(8)),
+        ("transpose_weight", flag(false)),
+        ("noisy", flag(true)),
+    ];
+    let text = refusal("optical_matmul", &attrs, &facts);
     assert_eq!(
         text,
         "node 0 (`optical_matmul`): optical_matmul: attribute `dac_bits` must be an integer, got \
