@@ -253,26 +253,21 @@ impl<'py> Input<'py> {
 
     fn view(&self) -> PyResult<View<'_>> {
         let shape = self.array.shape();
-        let first = first_element(&self.array).cast_const();
-        if self.array.is_c_contiguous() {
-            // SAFETY: NumPy's arrays hold as many elements as their shape says, aligned, as `new`
-            // checked. That nobody writes them meanwhile is the caller's part, as of all functions
-            // of NumPy that release the GIL.
-            let data = unsafe { Data::from_raw_parts(self.dtype, first, self.array.len()) };
-            return View::new(shape, data).map_err(to_python);
-        }
-        // The elements lie between the first and the last in memory.
+        // How far the elements lie before and behind the first one.
         let reach = |sign: isize| -> usize {
             let axes = shape.iter().zip(&self.strides).filter(|(_, stride)| **stride * sign > 0);
             axes.map(|(&extent, stride)| (extent - 1) * stride.unsigned_abs()).sum()
         };
-        let (below, above) = (reach(-1), reach(1));
-        // SAFETY: as above; an array that is not contiguous is not empty, and the element that lies
-        // `below` the first one is part of it.
-        let data = unsafe {
-            let lowest = first.sub(below * self.dtype.size());
-            Data::from_raw_parts(self.dtype, lowest, below + above + 1)
+        let (below, len) = match self.array.len() {
+            0 => (0, 0),
+            _ => (reach(-1), reach(-1) + reach(1) + 1),
         };
+        let first = first_element(&self.array).cast_const();
+        // SAFETY: an array that is not empty holds every element that its strides reach, aligned,
+        // as `new` checked. That nobody writes them meanwhile is the caller's part, as of all
+        // functions of NumPy that release the GIL.
+        let data =
+            unsafe { Data::from_raw_parts(self.dtype, first.sub(below * self.dtype.size()), len) };
         View::strided(shape, &self.strides, below, data).map_err(to_python)
     }
 }
