@@ -398,3 +398,12 @@ def test_bad_inputs_surface_under_dynamic_ranges(bad: float) -> None:
     out = lumina_jax.optical_matmul(x, w, spec=spec, y_full_scale=4.0)
     assert np.isnan(out[:, 3]).all()
     assert np.isfinite(np.delete(out, 3, axis=1)).all()
+
+
+def test_the_former_name_of_return_pre_noise_warns() -> None:
+    x, w = jnp.ones((2, 3)), jnp.ones((3, 4))
+    with pytest.warns(DeprecationWarning, match=r"optical_matmul\(..., return_pre_noise=True\)"):
+        former = lumina_jax.optical_matmul_with_linear(x, w, spec=OpticalSpec())
+    now = lumina_jax.optical_matmul(x, w, spec=OpticalSpec(), return_pre_noise=True)
+    for got, expected in zip(former, now, strict=True):
+        np.testing.assert_array_equal(got, expected)
