@@ -61,7 +61,7 @@ def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
     outputs, k = operands.ids.shape[1], operands.w.shape[0]
     windows = [padded[:, i * attrs.stride : i * attrs.stride + k] for i in range(outputs)]
     y = jnp.stack([(window * operands.w[None]).sum(1) for window in windows], 1)
-    # A scale of -0.0 is no scale of 0.0: 1/y tells them apart.
+    # A scale of -0.0 is no scale of 0.0: signs tell them apart.
     return [y * jnp.float32(attrs.scale)]
 
 

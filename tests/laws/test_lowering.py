@@ -73,7 +73,8 @@ def test_attributes_reach_xla_as_i64_bool_and_string() -> None:
     text = jax.jit(layer).lower(*arguments()).as_text()
     assert "dac_bits = 8 : i64" in text
     assert "noisy = true" in text
-    assert 'residual = "none"' in text
+    gradient = jax.jit(jax.grad(lambda *a: layer(*a).sum())).lower(*arguments()).as_text()
+    assert 'grad_precision = "float32"' in gradient
 
 
 def test_no_new_trace_for_new_numbers() -> None:
