@@ -147,8 +147,10 @@ def test_two_scales_never_share_a_program(convolve: OpDef[Attrs, Any]) -> None:
         eager = [convolve(replace(ATTRS, scale=scale), x)[0] for scale in scales]
         in_one = jax.jit(lambda: [convolve(replace(ATTRS, scale=scale), x)[0] for scale in scales])
         for a, b in zip(eager, in_one(), strict=True):
-            np.testing.assert_array_equal(np.signbit(a), np.signbit(b))
-            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+            np.testing.assert_array_equal(np.signbit(a)[a == 0], np.signbit(b)[a == 0])
+            # XLA may round a product and a sum at once.
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
         return [np.asarray(v) for v in eager]
 
     plus, minus, nan, one = both(0.0, -0.0, NAN, 1.0)
