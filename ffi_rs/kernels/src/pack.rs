@@ -1,12 +1,10 @@
-//! Words of neighbors along the depth: how the factors of [`gemm`](crate::gemm) are laid out.
+//! Words of neighbors along the depth: how the operands of [`gemm`](crate::gemm) are packed.
 
 use crate::isa::for_each_isa;
 use crate::packing::{OFFSET, Packing};
 use crate::quantizer::{
     Codes, Converted, Converter, PIECE, Target, code_of_bits, convert_rows_to, convert_to, integer,
 };
-
-pub(crate) use crate::vector::{TRANSPOSED, transpose};
 
 /// Which operand of the product is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,6 +254,7 @@ for_each_isa! {
 mod tests {
     use super::*;
     use crate::isa::Isa;
+    use crate::vector::transpose;
 
     #[test]
     fn bfloat16_is_the_nearest_one() {

@@ -108,7 +108,8 @@ pub(crate) fn parallel_if(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor 
 }
 
 /// Stages of chunks that run in one parallel loop, one stage after the other: a chunk starts when
-/// all chunks of the stages before it are done, and sees what they wrote.
+/// all chunks of the stages before it are done, and sees what they wrote. Each stage hands out its
+/// chunks from [`BothEnds`].
 ///
 /// A loop for each stage would wake the other threads anew, which takes longer than a short stage.
 #[derive(Default)]
@@ -137,8 +138,27 @@ impl<'a> Schedule<'a> {
 
     /// Runs all stages on `pool`.
     pub(crate) fn run(&self, pool: &dyn ParFor) {
-        let counts: Vec<usize> = self.stages.iter().map(|stage| stage.chunks).collect();
-        run_stages(pool, &counts, &|stage, chunk, _| (self.stages[stage].task)(chunk));
+        let mut starts = Vec::with_capacity(self.stages.len());
+        let mut chunks = 0;
+        for stage in &self.stages {
+            starts.push((chunks, BothEnds::new(stage.chunks)));
+            chunks += stage.chunks;
+        }
+        let finished = AtomicUsize::new(0);
+        pool.run(chunks, &|chunk, worker| {
+            let stage = starts.partition_point(|(start, _)| *start <= chunk) - 1;
+            let (start, order) = &starts[stage];
+            // Those are running, or done: chunks start in order.
+            let is_done = || finished.load(Ordering::Acquire) >= *start;
+            if !spin_until(is_done) {
+                while !is_done() {
+                    // They may wait for this CPU.
+                    std::thread::yield_now();
+                }
+            }
+            let _done = Finish(&finished);
+            (self.stages[stage].task)(order.take(worker));
+        });
     }
 }
 
@@ -146,40 +166,6 @@ impl fmt::Debug for Schedule<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.stages.iter().map(|stage| (stage.name, stage.chunks))).finish()
     }
-}
-
-/// Runs stages of chunks in one parallel loop: `task(stage, chunk, worker)` for each of the
-/// `stages[stage]` chunks starts when all chunks of the stages before are done. Each stage hands out
-/// its chunks from [`BothEnds`].
-///
-/// A loop for each stage would wake the other threads anew, which takes longer than a short stage.
-pub(crate) fn run_stages(
-    pool: &dyn ParFor,
-    stages: &[usize],
-    task: &(dyn Fn(usize, usize, usize) + Sync),
-) {
-    let mut starts = Vec::with_capacity(stages.len());
-    let mut chunks = 0;
-    for count in stages {
-        starts.push((chunks, BothEnds::new(*count)));
-        chunks += count;
-    }
-    let finished = AtomicUsize::new(0);
-    pool.run(chunks, &|chunk, worker| {
-        // Empty stages start where the next one does.
-        let stage = starts.partition_point(|(start, _)| *start <= chunk) - 1;
-        let (start, order) = &starts[stage];
-        // Those are running, or done: chunks start in order.
-        let is_done = || finished.load(Ordering::Acquire) >= *start;
-        if !spin_until(is_done) {
-            while !is_done() {
-                // They may wait for this CPU.
-                std::thread::yield_now();
-            }
-        }
-        let _done = Finish(&finished);
-        task(stage, order.take(worker), worker);
-    });
 }
 
 /// Hands out chunks from both ends: worker 0 gets the first ones, the others the last, so that most
@@ -238,47 +224,42 @@ mod tests {
     #[test]
     fn a_stage_starts_when_those_before_are_done() {
         for threads in [1, 2, 7] {
-            let pool = RayonPool::new(threads).unwrap();
             let done = STAGES.map(|_| AtomicUsize::new(0));
-            run_stages(&pool, &STAGES, &|stage, chunk, worker| {
-                assert!(chunk < STAGES[stage] && worker < threads);
-                for (done, count) in done.iter().zip(STAGES).take(stage) {
-                    assert_eq!(done.load(Ordering::Relaxed), count);
-                }
-                done[stage].fetch_add(1, Ordering::Relaxed);
-            });
+            let mut schedule = Schedule::default();
+            for (stage, chunks) in STAGES.into_iter().enumerate() {
+                let done = &done;
+                schedule.stage("", chunks, move |chunk| {
+                    assert!(chunk < chunks);
+                    for (done, count) in done.iter().zip(STAGES).take(stage) {
+                        assert_eq!(done.load(Ordering::Relaxed), count);
+                    }
+                    done[stage].fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            schedule.run(&RayonPool::new(threads).unwrap());
+            drop(schedule);
             assert_eq!(done.map(AtomicUsize::into_inner), STAGES);
         }
     }
 
     #[test]
-    fn a_schedule_runs_the_chunks_of_each_stage_once_and_in_order() {
-        let done = [(); 3].map(|()| AtomicUsize::new(0));
+    fn a_schedule_shows_its_stages() {
         let mut schedule = Schedule::default();
-        for (stage, (name, chunks)) in
-            [("pack", 5), ("none", 0), ("multiply", 9)].into_iter().enumerate()
-        {
-            let done = &done;
-            schedule.stage(name, chunks, move |chunk| {
-                assert!(chunk < chunks);
-                assert!(stage == 0 || done[0].load(Ordering::Relaxed) == 5);
-                done[stage].fetch_add(1, Ordering::Relaxed);
-            });
+        for (name, chunks) in [("pack", 5), ("none", 0), ("multiply", 9)] {
+            schedule.stage(name, chunks, |_| ());
         }
         assert_eq!(format!("{schedule:?}"), r#"{"pack": 5, "multiply": 9}"#);
-        schedule.run(&RayonPool::new(3).unwrap());
-        drop(schedule);
-        assert_eq!(done.map(AtomicUsize::into_inner), [5, 0, 9]);
     }
 
     #[test]
     fn nobody_waits_for_a_chunk_that_panicked() {
         for threads in [1, 7] {
             let pool = RayonPool::new(threads).unwrap();
-            let run = || {
-                run_stages(&pool, &STAGES, &|stage, chunk, _| assert!((stage, chunk) != (0, 1)));
-            };
-            assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+            let mut schedule = Schedule::default();
+            for (stage, chunks) in STAGES.into_iter().enumerate() {
+                schedule.stage("", chunks, move |chunk| assert!((stage, chunk) != (0, 1)));
+            }
+            assert!(catch_unwind(AssertUnwindSafe(|| schedule.run(&pool))).is_err());
         }
     }
 

@@ -16,9 +16,9 @@ use crate::tuning::{KEPT_LARGE_LINES, KEPT_SMALL_LINES};
 #[repr(C, align(64))]
 struct Line([u64; 8]);
 
-// SAFETY: integers without padding.
+// SAFETY: integers, for which zero is a number.
 unsafe impl Zeroable for Line {}
-// SAFETY: as above.
+// SAFETY: integers without padding, all bits of which are numbers.
 unsafe impl Pod for Line {}
 
 /// What no call uses.

@@ -7,11 +7,11 @@ use super::context::Context;
 use crate::disjoint::{Chunk, StageBuffer};
 use crate::ops::chain::{pack_line, zero_point_correction};
 use crate::ops::sizes::Sizes;
-use crate::pack::{TRANSPOSED, transpose};
 use crate::packing::Arithmetic;
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
 use crate::tuning::BACKWARD_FEW_WEIGHTS;
+use crate::vector::{TRANSPOSED, transpose};
 
 /// Columns of dx, rows of w, that are computed together.
 pub(super) const PANEL: usize = 96;

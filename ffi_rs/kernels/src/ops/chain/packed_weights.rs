@@ -9,11 +9,11 @@ use super::weights::{Columns, Weights};
 use crate::disjoint::{Chunk, StageBuffer};
 use crate::gemm::Rhs;
 use crate::isa::Isa;
-use crate::pack::TRANSPOSED;
 use crate::packing::Packing;
 use crate::quantizer::{Converted, Converter, convert};
 use crate::scratch::Scratch;
 use crate::tuning::PACKED_COLUMNS;
+use crate::vector::TRANSPOSED;
 
 /// Weights that are converted and packed, in chunks of columns.
 pub(crate) struct PackedWeights {

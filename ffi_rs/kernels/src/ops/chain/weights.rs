@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::format::ProductPlan;
 use crate::isa::Isa;
-use crate::pack::{TRANSPOSED, transpose};
 use crate::quantizer::{Bits, PIECE, Quantizers};
+use crate::vector::{TRANSPOSED, transpose};
 
 /// The weights as an op gets them, and the DACs of their columns.
 pub(crate) struct Weights<'a> {
