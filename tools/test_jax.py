@@ -64,6 +64,13 @@ def environment(jax: str) -> Path:
         subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
         (site,) = directory.glob("lib/python*/site-packages")
         (site / "checkout.pth").write_text(f"{ROOT}\n", encoding="utf-8")
+        # Benchmarks and exported files name the version that is installed.
+        metadata = site / f"lumina_jax-{PROJECT['version']}.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(
+            f"Metadata-Version: 2.1\nName: {PROJECT['name']}\nVersion: {PROJECT['version']}\n",
+            encoding="utf-8",
+        )
     upgrade = ["--upgrade"] if jax == "newest" else []
     install = [python, "-m", "pip", "install", "--quiet", *upgrade, *requirements(jax)]
     if subprocess.run(install, check=False).returncode:
