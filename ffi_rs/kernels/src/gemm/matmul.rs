@@ -1,7 +1,7 @@
 //! Products of f32 matrices of any layout, for those who have no op of their own.
 
 use super::multiply::multiply;
-use super::operands::{Accumulate, COPY_STRIDE, Lhs, Rhs};
+use super::operands::{Accumulate, COPY_STRIDE, LINE, Lhs, Rhs};
 use crate::disjoint::DisjointMut;
 use crate::isa::Isa;
 use crate::packing::Arithmetic;
@@ -113,14 +113,23 @@ const ROWS_OF_TILES: usize = 24;
 
 /// Copies `depth` rows of B, of which so many columns, to a row each of the panel.
 fn pack(panel: &mut [u32], b: &[f32], strides: [usize; 2], depth: usize, columns: usize) {
-    // A block of rows at a time, so that what is read of a column lies in one cache line.
-    const ROWS: usize = 16;
-    for from in (0..depth).step_by(ROWS) {
-        let rows = ROWS.min(depth - from);
-        for column in 0..columns {
-            let start = from * strides[0] + column * strides[1];
+    // A square at a time, so that cache lines of both are read and written whole.
+    let mut square = [[0; LINE]; LINE];
+    for from in (0..depth).step_by(LINE) {
+        let rows = LINE.min(depth - from);
+        for left in (0..columns).step_by(LINE) {
+            let width = LINE.min(columns - left);
+            for (column, line) in square[..width].iter_mut().enumerate() {
+                let b = &b[from * strides[0] + (left + column) * strides[1]..];
+                for (row, word) in line[..rows].iter_mut().enumerate() {
+                    *word = b[row * strides[0]].to_bits();
+                }
+            }
             for row in 0..rows {
-                panel[(from + row) * COPY_STRIDE + column] = b[start + row * strides[0]].to_bits();
+                let out = &mut panel[(from + row) * COPY_STRIDE + left..][..width];
+                for (word, line) in out.iter_mut().zip(&square) {
+                    *word = line[row];
+                }
             }
         }
     }
@@ -144,7 +153,7 @@ mod tests {
         {
             let (a, b) = (numbers(rows * depth + 1), numbers(depth * columns + 1));
             for a_strides in [[depth, 1], [1, rows]] {
-                for b_strides in [[columns, 1], [1, depth]] {
+                for b_strides in [[columns, 1], [1, depth], [0, 1], [0, 0]] {
                     for add in [false, true] {
                         let stride = columns + 2;
                         let before = numbers(rows * stride);
