@@ -86,7 +86,9 @@ def test_jit_is_eager_and_vmap_is_stacking(case: Case) -> None:
     operands = case.operands()
     count = len(operands)
     # All of the operands are mapped, the first alone, and all but the first.
-    mapped = [[True] * count, [True] + [False] * (count - 1), [False] + [True] * (count - 1)]
+    mapped = [[True] * count, [True] + [False] * (count - 1)]
+    if count > 1:
+        mapped.append([False] + [True] * (count - 1))
     columns = [np.stack(column) for column in zip(*examples(operands), strict=True)]
 
     def program(operands: Sequence[jax.Array], columns: Sequence[jax.Array]) -> list[object]:
