@@ -1,4 +1,4 @@
-"""The optical ops whose nodes in a file are not themselves; all others are copied as they are."""
+"""The optical ops whose nodes in a file are not themselves; `_registry.py` copies all others."""
 
 from __future__ import annotations
 

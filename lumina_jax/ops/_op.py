@@ -1,6 +1,6 @@
 """`define()` turns a signature and a reference into a JAX primitive.
 
-The only file that touches the semi-public parts of JAX.
+With `_partition.py` and `_jaxpr.py` it is all that touches the semi-public parts of JAX.
 
 Lowerings: on CPU the FFI target `lumina.NAME.v1` of the Rust module, under custom partitioning;
 everywhere else the reference. Semantics, shapes and gradients do not depend on which one runs.

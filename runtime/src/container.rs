@@ -16,7 +16,7 @@ use crate::Error;
 use crate::bytes::{ALIGN, AlignedBytes};
 
 const MAGIC: &[u8] = b"LMN\x1a";
-/// The newest layout and the one before it.
+/// The layouts that are read: the newest and, once there is one, that before it.
 const MAJORS: RangeInclusive<u16> = 1..=1;
 const HEADER: usize = 32;
 const ENTRY: usize = 32;

@@ -1,7 +1,7 @@
 //! The ops of Lumina-JAX, as plain Rust: no Python, no XLA, no protobuf.
 //!
 //! Every front end (the XLA handlers, the NumPy entry, the edge runtime) is generated from
-//! [`for_each_op!`]; nothing else enumerates the ops.
+//! [`for_each_op!`].
 
 mod cpu;
 mod disjoint;

@@ -48,10 +48,10 @@ pub(crate) const PREFETCH_C_DEPTH: usize = 64;
 /// Columns of w that one chunk packs at most: wide chunks read long runs of a row, narrow ones give
 /// every thread one.
 pub(crate) const PACKED_COLUMNS: usize = 256;
-/// Rows of a tile of the forward op at most, unless there are many weights: more rows read packed
+/// Rows of a part of the output that one thread computes at most, unless there are many weights: more rows read packed
 /// weights less often, fewer share the work out more evenly.
 pub(crate) const FORWARD_ROWS: usize = 64;
-/// Weights from which on no cache of a core holds them: better tiles of many rows and few columns.
+/// Weights from which on no cache of a core holds them: better parts of many rows and few columns.
 pub(crate) const FORWARD_MANY_WEIGHTS: usize = 1 << 18;
 /// Rows of x that one chunk converts where several tiles share them.
 pub(crate) const FORWARD_CONVERTED_ROWS: usize = 8;

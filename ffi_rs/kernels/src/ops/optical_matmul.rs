@@ -22,7 +22,8 @@
 //!
 //! - w is converted once, column by column, and packed so that a register holds neighboring columns
 //!   and a word the neighbors along the depth that one instruction multiplies.
-//! - Codes of at most 8 bits are multiplied and summed as integers; their steps scale the sum.
+//! - Codes of at most 8 bits are multiplied and summed as integers, as far as i32 holds the sum; their
+//!   steps scale it.
 //! - A code is found with the reciprocal of the step, and by division only near a tie.
 //! - The output is cut into tiles, each computed by one thread from product to ADC while it is in
 //!   the cache. ε is drawn a block of 256 columns at a time.

@@ -5,7 +5,7 @@
 //! for each block of rows:
 //!     dz        each group of rows
 //!     dx, dw    each tile of dx, and each range of columns of dw: neither needs the other
-//! finish        each range of columns: dw through the DAC; each row: what its tiles give
+//! finish        each range of columns: dw through the DAC; once: what the tiles of dx give
 //! ```
 //!
 //! All workers share each of these stages, where there are few blocks. Where there are many, blocks

@@ -200,7 +200,7 @@ fn see(
         return Codes { unsure: true, clipped: false };
     };
     let [full_scale, inverse, step] = adc.scales().map(|scale| &scale[..count]);
-    // AtomicMax of integers are what compilers vectorize.
+    // Maxima of integers are what compilers vectorize.
     let (mut farthest, mut beyond) = (0, 0);
     for index in 0..count {
         let seen = noisy(out[index], room[index], index);
