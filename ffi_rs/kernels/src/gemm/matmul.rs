@@ -73,7 +73,9 @@ pub fn matmul(
     let tasks = if pool.width() > 1 { MATMUL_TASKS_PER_WORKER * pool.width() } else { 1 };
     let packs = b.strides[1] != 1;
     let widest = if packs { COPY_B_COLUMNS } else { columns };
-    let width = columns.div_ceil(tasks).next_multiple_of(LINE_OF_TILES).min(widest.max(1));
+    // About equal shares, as many for each worker.
+    let shares = columns.div_ceil(widest).next_multiple_of(tasks);
+    let width = columns.div_ceil(shares).next_multiple_of(LINE).min(widest);
     let groups = columns.div_ceil(width);
     let height = rows.div_ceil(tasks.div_ceil(groups)).next_multiple_of(ROWS_OF_TILES);
     let (stride, first) = (c.stride, c.first);
@@ -107,8 +109,7 @@ pub fn matmul(
     });
 }
 
-/// Whole tiles of every instruction set: columns, and rows.
-const LINE_OF_TILES: usize = COPY_B_COLUMNS / 3;
+/// Rows of whole tiles of every instruction set.
 const ROWS_OF_TILES: usize = 24;
 
 /// Copies `depth` rows of B, of which so many columns, to a row each of the panel.
