@@ -51,13 +51,8 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
 
 def _opset(graph: Graph) -> int:
     """The oldest op set that says what `graph` does, so that older runtimes read what they can."""
-    old = {"residual", "with_linear"}
-    two_ops = any(
-        node.op == "optical_matmul_fwd"
-        or (node.op == "optical_matmul" and not old & set(node.attrs))
-        for node in graph.nodes
-    )
-    return 2 if two_ops else 1
+    of_set_2 = {"optical_matmul", "optical_matmul_fwd"}
+    return 2 if any(node.op in of_set_2 for node in graph.nodes) else 1
 
 
 def _port(port: Port, symbols: Sequence[str]) -> pb.Value:

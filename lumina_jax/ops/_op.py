@@ -90,15 +90,13 @@ class OpDef(Generic[A, O]):
         `attrs` are those of an equation of a jaxpr or of a node of a graph, `operands` the arrays
         that it takes, in order.
         """
-        known = {name: attrs[name] for name in field_types(self.attrs)}
-        return self._factors(self.attrs(**known), self.operands(*operands))
+        return self._factors(self._known(attrs), self.operands(*operands))
 
     def matmuls(
         self, attrs: Mapping[str, Any], shapes: Sequence[Sequence[Any]]
     ) -> tuple[Matmul, ...]:
         """The sizes of these products, where the operands have the `shapes`."""
-        known = {name: attrs[name] for name in field_types(self.attrs)}
-        types = self.signature(self.attrs(**known)).operands
+        types = self.signature(self._known(attrs)).operands
         pairs = zip(shapes, types, strict=True)
         structs = [jax.ShapeDtypeStruct(tuple(shape), t.dtype) for shape, t in pairs]
         products = jax.eval_shape(lambda *operands: self.factors(attrs, operands), *structs)
@@ -111,6 +109,9 @@ class OpDef(Generic[A, O]):
             )
             for x, w in products
         )
+
+    def _known(self, attrs: Mapping[str, Any]) -> A:
+        return self.attrs(**{name: attrs[name] for name in field_types(self.attrs)})
 
 
 OPS: dict[str, OpDef[Any, Any]] = {}
