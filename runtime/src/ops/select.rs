@@ -90,7 +90,7 @@ impl Op for Clamp {
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
         let [low, x, high] = operands(Self::NAME, inputs)?;
-        if matches!(x.dtype, DType::C64 | DType::Bool) {
+        if !matches!(x.dtype, DType::F32 | DType::U32 | DType::I32 | DType::I8) {
             return Err(unsupported(Self::NAME, "operand", x.dtype));
         }
         for limit in [low, high] {

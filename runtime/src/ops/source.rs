@@ -19,7 +19,7 @@ impl Op for Iota {
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
         let op = Self::NAME;
         let dtype = dtype(op, "dtype", attrs.str(op, "dtype")?)?;
-        if matches!(dtype, DType::C64 | DType::Bool) {
+        if !matches!(dtype, DType::F32 | DType::U32 | DType::I32 | DType::I8) {
             return Err(unsupported(op, "result", dtype));
         }
         let shape = naturals(op, "shape", attrs.ints(op, "shape")?)?;

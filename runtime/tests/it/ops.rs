@@ -78,6 +78,16 @@ fn operands_that_do_not_fit() {
         refusal("exp", &[], &[f(DType::I32, &[1])]),
         "node 0 (`exp`): exp: `operand` of dtype i32 is not supported"
     );
+    let wide = f(DType::F64, &[2]);
+    let search = [("axes", ints(&[0])), ("index_dtype", text("i32"))];
+    assert_eq!(
+        refusal("argmax", &search, std::slice::from_ref(&wide)),
+        "node 0 (`argmax`): argmax: `operand` of dtype f64 is not supported"
+    );
+    assert_eq!(
+        refusal("clamp", &[], &[wide.clone(), wide.clone(), wide]),
+        "node 0 (`clamp`): clamp: `operand` of dtype f64 is not supported"
+    );
 }
 
 #[test]
