@@ -129,9 +129,10 @@ S = np.ones((1, 1), np.float32)
         ({}, [V, S], [V], "quantize: attribute `bits` is missing, expected an integer"),
         (
             {"bits": 8},
-            [V.astype(np.float16), S],
+            [V.astype(np.uint16), S],
             [V],
-            "quantize: operand 0 is of type f16, expected f32, c64, u32, s32, s8 or pred",
+            "quantize: operand 0 is of type u16, expected one of pred, s8, s16, s32, s64, u8, u32, "
+            "f16, f32, f64, c64, bf16, c128",
         ),
     ],
 )
