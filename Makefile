@@ -64,7 +64,7 @@ test: $(STAMP)-dev-test lumina ## all Rust and Python tests
 	  $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # Modules whose code is the same for every instruction set.
-PORTABLE := cpu disjoint dtype layout machine par scratch tensor xla
+PORTABLE := disjoint dtype layout machine par scratch tensor xla
 
 .PHONY: test-jax
 test-jax: $(STAMP)-dev-test lumina ## the Python tests on another jax: JAX=0.8.0 PYTHON=python3.11 ARGS=-x

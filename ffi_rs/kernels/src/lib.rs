@@ -3,7 +3,6 @@
 //! Every front end (the XLA handlers, the NumPy entry, the edge runtime) is generated from
 //! [`for_each_op!`].
 
-mod cpu;
 mod disjoint;
 mod dtype;
 mod error;
@@ -24,7 +23,6 @@ mod tensor;
 mod tuning;
 mod vector;
 
-pub use cpu::Cpu;
 pub use dtype::{Bool, Complex32, Complex64, DType, Data, DataMut, Element, bf16, f16};
 pub use error::Error;
 pub use float::FlushDenormals;
@@ -33,7 +31,6 @@ pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
 pub use par::{ParFor, RayonPool, Serial, spin_until, take};
 pub use tensor::{Fact, Strided, View, ViewMut, row_major_strides};
-pub use tuning::WAKING;
 
 /// Calls `$callback!` with the type of every op: the one list of ops.
 #[macro_export]

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::cpu::Cpu;
 use crate::float::FlushDenormals;
 use crate::tuning::{SPINS, WAKING};
 
@@ -14,11 +13,6 @@ use crate::tuning::{SPINS, WAKING};
 pub trait ParFor: Sync {
     /// Upper bound of the worker numbers that `run` hands out; at least 1.
     fn width(&self) -> usize;
-
-    /// Nanoseconds of work from which on another thread is in time to do its part.
-    fn delay(&self) -> usize {
-        WAKING
-    }
 
     /// Calls `task(chunk, worker)` once for each `chunk < chunks`, and returns when all are done.
     /// At any time, at most one call runs with a given `worker < width()`. Chunks start in order,
@@ -80,15 +74,8 @@ impl ParFor for RayonPool {
             }
         };
         self.pool.scope(|scope| {
-            // Of the thread that shares out, which may not be the one that called.
-            let cpu = Cpu::here();
             for _ in 1..self.width().min(chunks) {
-                scope.spawn(move |_| {
-                    if next.load(Ordering::Relaxed) < chunks {
-                        cpu.leave();
-                    }
-                    work();
-                });
+                scope.spawn(|_| work());
             }
             work();
         });
@@ -104,7 +91,7 @@ pub fn take(next: &AtomicUsize, chunks: usize) -> Option<usize> {
 /// `pool`, or the calling thread alone where the work is over before another one is awake:
 /// `nanoseconds` is about what one thread takes.
 pub(crate) fn parallel_if(pool: &dyn ParFor, nanoseconds: usize) -> &dyn ParFor {
-    if nanoseconds < pool.delay() { &Serial } else { pool }
+    if nanoseconds < WAKING { &Serial } else { pool }
 }
 
 /// Stages of chunks that run in one parallel loop, one stage after the other: a chunk starts when

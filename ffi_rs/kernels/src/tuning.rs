@@ -6,7 +6,7 @@
 /// Nanoseconds of work from which on a loop is shared with a thread that sleeps. Below, the loop is
 /// over before the thread is awake, which takes some tens of microseconds on a virtual machine;
 /// above, half of the time is lost on two cores.
-pub const WAKING: usize = 60_000;
+pub(crate) const WAKING: usize = 60_000;
 /// Times that a thread looks for what another one is about to do before it gives its CPU away: some
 /// tens of microseconds. Fewer, and it is to be woken for the next stage; more, and a thread that
 /// needs its CPU waits for it.

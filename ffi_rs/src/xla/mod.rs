@@ -3,7 +3,6 @@
 pub mod abi;
 mod frame;
 mod pool;
-mod standby;
 #[cfg(test)]
 mod tests;
 

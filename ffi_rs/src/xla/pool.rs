@@ -14,10 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-use lumina_kernels::{Cpu, FlushDenormals, ParFor, Serial, WAKING, spin_until, take};
+use lumina_kernels::{FlushDenormals, ParFor, Serial, spin_until, take};
 
 use super::abi;
-use super::standby::Standby;
 
 /// XLA's thread pool, for the time of one handler call.
 pub(super) struct XlaPool {
@@ -37,7 +36,6 @@ impl XlaPool {
     pub(super) unsafe fn new(api: *const abi::Api, ctx: *mut abi::ExecutionContext) -> Self {
         // SAFETY: the caller vouches for `api`.
         let width = unsafe { num_threads(api, ctx) }.unwrap_or(1);
-        STANDBY.begin();
         Self { api, ctx, width }
     }
 
@@ -69,19 +67,9 @@ impl XlaPool {
     }
 }
 
-impl Drop for XlaPool {
-    fn drop(&mut self) {
-        STANDBY.end();
-    }
-}
-
 impl ParFor for XlaPool {
     fn width(&self) -> usize {
         self.width
-    }
-
-    fn delay(&self) -> usize {
-        if STANDBY.is_empty() && !STANDBY.is_promising() { WAKING } else { HANDING_OVER }
     }
 
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
@@ -90,7 +78,7 @@ impl ParFor for XlaPool {
             return Serial.run(chunks, task);
         }
         let job = Arc::new(Job::new(chunks, task));
-        for _ in STANDBY.give(&job, helpers)..helpers {
+        for _ in 0..helpers {
             if !self.schedule(&job) {
                 break;
             }
@@ -99,13 +87,6 @@ impl ParFor for XlaPool {
         job.wait();
     }
 }
-
-/// Helpers that wait for the next loop.
-static STANDBY: Standby<Job> = Standby::new();
-
-/// Nanoseconds of work from which on a second thread that stands by is worth its share: what the
-/// first one has written lies in the caches of its core.
-const HANDING_OVER: usize = 5_000;
 
 /// One loop, shared by the caller and its helpers. A helper may find it long after the loop.
 struct Job {
@@ -121,8 +102,6 @@ struct Job {
     /// The first panic of a chunk.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     caller: Thread,
-    /// The CPU of the caller.
-    cpu: Cpu,
 }
 
 // SAFETY: `task` is `Sync`, and is called only while the loop that borrows it waits.
@@ -144,15 +123,12 @@ impl Job {
             task,
             panic: Mutex::new(None),
             caller: thread::current(),
-            cpu: Cpu::here(),
         }
     }
 
     /// Works as a helper.
     fn help(&self) {
         let worker = self.workers.fetch_add(1, Ordering::Relaxed) + 1;
-        // Also if this loop is over: the next one comes from the same CPU.
-        self.cpu.leave();
         self.work(worker);
     }
 
@@ -195,14 +171,9 @@ impl Job {
 /// `data` is a reference to a [`Job`], given away for this one call.
 unsafe extern "C" fn help(data: *mut c_void) {
     // SAFETY: the caller vouches.
-    let first = unsafe { Arc::from_raw(data.cast_const().cast::<Job>()) };
+    let job = unsafe { Arc::from_raw(data.cast_const().cast::<Job>()) };
     let _flush = FlushDenormals::new();
-    let mut next = Some(first);
-    while let Some(job) = next {
-        job.help();
-        drop(job);
-        next = STANDBY.wait();
-    }
+    job.help();
 }
 
 /// # Safety
