@@ -3,8 +3,8 @@
     x_q = DAC(x)        w_q = DAC(w)        y = x_q · w_q + bias
     σ²  = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²        out = ADC(y + σ·ε)
 
-Where both DACs have at most 8 bits and 32 bits hold the sum, the products are summed as integers, and
-so exactly.
+Where both DACs have at most 8 bits and 32 bits hold the sum, the products are summed as integers,
+and so exactly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The whole signal chain: convert, multiply, add bias and noise, convert back.
 
 The formulas stand in `_chain.py`. This is the op of inference and of files. Training runs
-`optical_matmul_fwd`, whose first result is the same bits, where its gradient needs more than the output.
+`optical_matmul_fwd`, whose first result is the same bits, where its gradient needs more than the
+output.
 """
 
 from __future__ import annotations
