@@ -6,7 +6,6 @@
 mod disjoint;
 mod dtype;
 mod error;
-mod float;
 mod gemm;
 mod isa;
 mod layout;
@@ -25,12 +24,12 @@ mod vector;
 
 pub use dtype::{Bool, Complex32, Complex64, DType, Data, DataMut, Element, bf16, f16};
 pub use error::Error;
-pub use float::FlushDenormals;
 pub use gemm::{Columns, Matrix, matmul};
 pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
 pub use par::{ParFor, RayonPool, Serial, spin_until, take};
 pub use tensor::{Fact, Strided, View, ViewMut, row_major_strides};
+pub use vector::FlushDenormals;
 
 /// Calls `$callback!` with the type of every op: the one list of ops.
 #[macro_export]

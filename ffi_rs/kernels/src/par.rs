@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::float::FlushDenormals;
+use crate::vector::FlushDenormals;
 use crate::tuning::{SPINS, WAKING};
 
 /// Runs independent chunks of work, on as many threads as it has.

@@ -5,9 +5,8 @@ use std::ops::Range;
 
 use super::operands::{Accumulate, Lhs, Rhs};
 use crate::disjoint::TileMut;
-use crate::isa::prefetch;
 use crate::tuning::PREFETCH_C_DEPTH;
-use crate::vector::DotIsa;
+use crate::vector::{DotIsa, prefetch};
 
 /// A part of a call, as every tile sees it.
 pub(super) struct Part<'a, 'd> {

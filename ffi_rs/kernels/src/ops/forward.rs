@@ -60,7 +60,25 @@ impl Request {
         let &[first, second] = matrix(self.chain.op, "w", &w.fact())?;
         let (depth, columns) =
             if self.transpose_weight { (second, first) } else { (first, second) };
-        let weights = Weights {
+        let weights = self.weights(isa, w, full_scale, depth, columns)?;
+        if weights.is_in_place() || columns == 0 {
+            return Ok(None);
+        }
+        let packed = PackedWeights::new(isa, &weights, 1);
+        (0..packed.chunks()).for_each(|chunk| packed.pack(&weights, chunk));
+        Ok(Some(Self { packed: Some(Arc::new(packed)), ..self.clone() }))
+    }
+
+    /// The weights that `w` holds, and the DACs that `full_scale` gives them.
+    fn weights<'a>(
+        &self,
+        isa: Isa,
+        w: &View<'a>,
+        full_scale: &View<'_>,
+        depth: usize,
+        columns: usize,
+    ) -> Result<Weights<'a>, Error> {
+        Ok(Weights {
             data: w.data()?,
             depth,
             columns,
@@ -68,13 +86,7 @@ impl Request {
             dac: self.chain.weight,
             dacs: Quantizers::new(isa, self.chain.weight, columns, full_scale.data()?),
             plan: ProductPlan::forward(&self.chain, depth),
-        };
-        if weights.is_in_place() || columns == 0 {
-            return Ok(None);
-        }
-        let packed = PackedWeights::new(isa, &weights, 1);
-        (0..packed.chunks()).for_each(|chunk| packed.pack(&weights, chunk));
-        Ok(Some(Self { packed: Some(Arc::new(packed)), ..self.clone() }))
+        })
     }
 
     /// The sizes that the operands give, all of which are checked: from x to columns.
@@ -106,11 +118,7 @@ pub(super) fn run(
     let forward = Forward::new(request, inputs, pool.width())?;
     let shared = Shared {
         out: DisjointMut::new(outputs.out),
-        saved: outputs.saved.map(|saved| match saved {
-            Saved::PreNoise(y) => Saved::PreNoise(DisjointMut::new(y)),
-            Saved::Slope(slope) => Saved::Slope(DisjointMut::new(slope)),
-            Saved::Signs(signs) => Saved::Signs(DisjointMut::new(signs)),
-        }),
+        saved: outputs.saved.map(|saved| saved.map(DisjointMut::new, DisjointMut::new)),
         peak: outputs.peak.map(AtomicMax::new),
     };
     forward.run(&shared, pool);
@@ -153,17 +161,8 @@ impl<'a> Forward<'a> {
         let Request { chain, transpose_weight, packed } = request;
         let sizes = Sizes::of(chain.op, &inputs[0].fact(), &inputs[1].fact(), *transpose_weight)?;
         let Sizes { rows, depth, columns } = sizes;
-        let plan = ProductPlan::forward(chain, depth);
         let operands = Operands::new(chain, &inputs[3..], rows)?;
-        let weights = Weights {
-            data: inputs[1].data()?,
-            depth,
-            columns,
-            transposed: *transpose_weight,
-            dac: chain.weight,
-            dacs: operands.weight_dacs(isa, columns),
-            plan,
-        };
+        let weights = request.weights(isa, &inputs[1], &inputs[4], depth, columns)?;
         let bias: &[f32] = inputs[2].data()?;
         let (packed, unpacked) = match packed {
             Some(packed) => (Some(Arc::clone(packed)), 0),
@@ -178,7 +177,7 @@ impl<'a> Forward<'a> {
             isa,
             chain,
             sizes,
-            plan,
+            plan: weights.plan,
             x: inputs[0].data()?,
             packed,
             unpacked,
@@ -318,14 +317,11 @@ impl<'a> Forward<'a> {
                     .map(|coefficients| RowNoise { coefficients, x_norm_sq: input.x_norm_sq });
             }
             let (rows, range) = (&rows, &range);
-            let mut saved = outputs.saved.as_ref().map(|saved| match saved {
-                Saved::PreNoise(y) => Saved::PreNoise(y.tile(columns, rows.clone(), range.clone())),
-                Saved::Slope(slope) => {
-                    Saved::Slope(slope.tile(columns, rows.clone(), range.clone()))
-                }
-                Saved::Signs(signs) => {
-                    Saved::Signs(signs.tile(columns, rows.clone(), range.clone()))
-                }
+            let mut saved = outputs.saved.as_ref().map(|saved| {
+                saved.as_ref().map(
+                    |floats| floats.tile(columns, rows.clone(), range.clone()),
+                    |bytes| bytes.tile(columns, rows.clone(), range.clone()),
+                )
             });
             match &mut saved {
                 None => {}

@@ -1,7 +1,9 @@
 //! Registers of numbers, for each instruction set: their products, transposes of squares
-//! of them, and random words. Here are the intrinsics of this crate, but for hints.
+//! of them, and random words. Here are the intrinsics of this crate.
 
+mod denormals;
 mod dot_isa;
+mod prefetch;
 #[cfg(target_arch = "aarch64")]
 #[path = "aarch64.rs"]
 mod registers;
@@ -14,7 +16,9 @@ mod registers;
 mod transpose;
 mod xoshiro;
 
+pub use denormals::FlushDenormals;
 pub(crate) use dot_isa::DotIsa;
+pub(crate) use prefetch::{prefetch, prefetch_all};
 pub(crate) use registers::*;
 pub(crate) use transpose::{TRANSPOSED, transpose};
 pub(crate) use xoshiro::xoshiro_8;

@@ -6,7 +6,6 @@ use super::context::Context;
 use super::rounding::{self, Rounded, round_by_row};
 use super::steps::{Upstream, accumulate, by_signs, by_slope, multiply_each, scale, upstream};
 use crate::disjoint::StageBuffer;
-use crate::isa::prefetch_all;
 use crate::noise::SEEDED;
 use crate::ops::chain::{
     InputRow, NoiseSums, OperandFormat, RowNoise, Saved, code_row, code_rows, convert_row,
@@ -17,6 +16,7 @@ use crate::pack::{pack_floats, pack_rows, round_to_bf16};
 use crate::packing::{Arithmetic, Packing};
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
+use crate::vector::prefetch_all;
 
 /// Rows that one chunk computes, whatever the number of threads: sums over them come first.
 pub(super) const GROUP: usize = 8;

@@ -1,8 +1,9 @@
 //! The steps of the backward op, each over one row or a piece of it.
 
-use crate::isa::{Aligned, for_each_isa, lane_sum, prefetch_all};
+use crate::isa::{Aligned, for_each_isa, lane_sum};
 use crate::ops::chain::{NO_SIGN, NO_SLOPE, NoiseSums, RowNoise};
 use crate::quantizer::{Converter, PIECE, mask, mask_invalid, through};
+use crate::vector::prefetch_all;
 
 /// At most [`PIECE`] elements of one row: what comes from above, and what it went through.
 pub(super) struct Upstream<'a> {

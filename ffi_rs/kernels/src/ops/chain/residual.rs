@@ -51,6 +51,29 @@ pub(crate) enum Saved<Floats, Bytes> {
     Signs(Bytes),
 }
 
+impl<Floats, Bytes> Saved<Floats, Bytes> {
+    pub(crate) fn as_ref(&self) -> Saved<&Floats, &Bytes> {
+        match self {
+            Self::PreNoise(y) => Saved::PreNoise(y),
+            Self::Slope(slope) => Saved::Slope(slope),
+            Self::Signs(signs) => Saved::Signs(signs),
+        }
+    }
+
+    /// The same kind in another place.
+    pub(crate) fn map<F, B>(
+        self,
+        floats: impl FnOnce(Floats) -> F,
+        bytes: impl FnOnce(Bytes) -> B,
+    ) -> Saved<F, B> {
+        match self {
+            Self::PreNoise(y) => Saved::PreNoise(floats(y)),
+            Self::Slope(slope) => Saved::Slope(floats(slope)),
+            Self::Signs(signs) => Saved::Signs(bytes(signs)),
+        }
+    }
+}
+
 /// What stands in a residual of signs for a y that is 0, which has none.
 pub(crate) const NO_SIGN: i8 = 2;
 /// What stands there for an output whose slope is NaN.
