@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lumina_jax._arguments import file_path
+from lumina_jax._files import write
+
 from . import _container
 from ._decode import decode
 from ._encode import encode
-from ._errors import LoadError
+from ._errors import LoadError, SaveError
 from ._graph import Graph, Port, Role, TestVector
-from ._write import write
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,12 +63,22 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the file at `path`, and returns the path.
 
-        A file that is there is replaced only once the new one is complete on disk.
+        A file that is there is replaced only once the new one is complete on disk, and keeps its
+        mode. A symbolic link stays, and its target is written; a device or a pipe is written to.
 
         Raises:
           SaveError: the directory is missing, or the system refuses to write.
+          TypeError, ValueError: `path` is no path, or one that no file can have.
         """
-        return write(self._chunks(), Path(path))
+        target = file_path("Model.save", "path", path)
+        try:
+            write(target, self._chunks())
+        except SaveError:
+            raise
+        except OSError as fault:
+            reason = f"cannot save `{target}`: {fault.strerror}"
+            raise SaveError(fault.errno, reason) from fault
+        return target
 
     def _chunks(self) -> Iterator[bytes | memoryview]:
         return _container.pack(encode(self.graph, self.tests, self.producer))
@@ -100,7 +112,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         names what is wrong.
       OSError: the system cannot read the file.
     """
-    data = Path(path).read_bytes()
+    data = file_path("load", "path", path).read_bytes()
     try:
         return Model(*decode(_container.unpack(data)))
     except ValueError as fault:

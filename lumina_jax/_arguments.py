@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
@@ -79,6 +81,26 @@ def instance(op: str, name: str, value: Any, kinds: Any, expected: str) -> None:
     """An instance of `kinds`, in words `expected`."""
     if not isinstance(value, kinds):
         raise TypeError(f"{op}: `{name}` is of type {type(value).__name__}, expected {expected}")
+
+
+def file_path(op: str, name: str, value: Any) -> Path:
+    """The path of a file, which may have any name that the file system takes."""
+    try:
+        text = os.fsdecode(value)
+    except TypeError:
+        expected = "a str, bytes or an os.PathLike"
+        raise TypeError(f"{op}: `{name}` must be {expected}, got {kind_of(value)}") from None
+    if not text:
+        raise ValueError(f"{op}: `{name}` is empty, expected the name of a file")
+    if "\0" in text:
+        raise ValueError(f"{op}: `{name}` must have no NUL character, got {text!r}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{op}: `{name}` has characters that the file system cannot encode, got {text!r}"
+        ) from None
+    return Path(text)
 
 
 def constant(op: str, name: str, value: Any, *, infinite: bool = False) -> float:

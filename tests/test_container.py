@@ -201,7 +201,9 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_missing_directory(tmp_path: Path) -> None:
-    with pytest.raises(SaveError, match=r"cannot save `m\.lmn`: there is no directory `.*none`"):
+    with pytest.raises(
+        SaveError, match=r"cannot save `.*m\.lmn`: there is no directory `.*none`; make"
+    ):
         build().save(tmp_path / "none" / "m.lmn")
 
 

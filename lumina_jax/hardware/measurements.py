@@ -8,10 +8,11 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+
+from .._arguments import file_path
 
 _NAME = "fit_noise"
 
@@ -81,7 +82,7 @@ def fit_noise(
     if isinstance(full_scale, bool) or not (0 < full_scale < math.inf):
         raise ValueError(f"{_NAME}: `full_scale` must be above 0 and finite, got {full_scale!r}")
     if isinstance(source, str | os.PathLike):
-        with Path(source).open(newline="", encoding="utf-8-sig") as lines:
+        with file_path(_NAME, "source", source).open(newline="", encoding="utf-8-sig") as lines:
             points, skipped = _points(lines, skip_bad_rows)
     else:
         points, skipped = _points(source, skip_bad_rows)

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arguments import integer
+from .._arguments import file_path, integer
+from .._files import is_stream
 from ._evaluation import Evaluation, Value, is_traced, load, save
 
 _OP = "evaluate"
@@ -60,9 +61,10 @@ def evaluate(
             values are f32; any other, of int, bool, str and None, is static and compiles for each
             value. So temperatures are written 300.0, and bits 4.
         seeds: n for the seeds 0 … n-1, or the seeds.
-        checkpoint: file that holds the finished points, written after every call by renaming; what
-            it holds already is not computed again. It knows grid, seeds and params, but not `fn`.
-            It is kept, and is what `Evaluation.to_json` writes.
+        checkpoint: file that holds the finished points, replaced after every call; what it holds
+            already is not computed again. It knows grid, seeds and params, but not `fn`. It is
+            kept, and is what `Evaluation.to_json` writes. A device or a pipe gets a line of JSON
+            after every call, and is not read.
         progress: whether to show a bar; None does where the error output is a terminal and tqdm is
             there.
         batch: points in one call of a compiled function; memory grows with it.
@@ -83,9 +85,9 @@ def evaluate(
     chosen = _seeds(seeds)
     batch = integer(_OP, "batch", batch, at_least=1)
     result = Evaluation(axes=axes, seeds=chosen, metrics={}, params=_fingerprint(params))
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else file_path(_OP, "checkpoint", checkpoint)
     rows: _Rows = {}
-    if path is not None and path.exists():
+    if path is not None and path.exists() and not is_stream(path):
         rows = _resume(path, result)
 
     metrics_of = _compiler(fn, params, chosen)

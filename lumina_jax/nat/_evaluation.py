@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -15,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .._arguments import file_path
+from .._files import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,12 +114,16 @@ class Evaluation:
         return dataclasses.replace(self, axes=axes, metrics=metrics)
 
     def to_json(self, path: str | PathLike[str]) -> Path:
-        """Writes the file whole or not at all, and returns its path. NaN is null in it."""
+        """Writes the file whole or not at all, and returns its path. NaN is null in it.
+
+        A symbolic link stays, and its target is written; a device or a pipe is written to.
+        """
+        target = file_path("Evaluation.to_json", "path", path)
         rows = {
             i: {name: self.metrics[name][index] for name in self.metrics}
             for i, index in enumerate(np.ndindex(self.shape))
         }
-        return save(Path(path), self, rows)
+        return save(target, self, rows)
 
     @classmethod
     def from_json(cls, path: str | PathLike[str]) -> Self:
@@ -127,10 +132,11 @@ class Evaluation:
         Raises:
             ValueError: the file is something else, or the evaluation is not finished.
         """
-        found, rows = load("Evaluation.from_json", Path(path))
+        op = "Evaluation.from_json"
+        found, rows = load(op, file_path(op, "path", path))
         if len(rows) < found.points:
             raise ValueError(
-                f"Evaluation.from_json: {path} holds {len(rows)} of {found.points} points; "
+                f"{op}: {path} holds {len(rows)} of {found.points} points; "
                 "finish it by evaluate(..., checkpoint=path)"
             )
         whole = found.with_rows(rows)
@@ -154,7 +160,7 @@ class Evaluation:
 
         figure = draw(self, _axis(self, x))
         if path is not None:
-            figure.savefig(os.fspath(path), dpi=150)
+            figure.savefig(file_path("Evaluation.plot", "path", path), dpi=150)
         return figure
 
     def with_rows(self, rows: _Rows) -> Self:
@@ -185,7 +191,7 @@ def _axis(result: Evaluation, x: str | None) -> str:
 
 
 def save(path: Path, result: Evaluation, rows: _Rows) -> Path:
-    """Writes what is finished, by renaming."""
+    """Writes what is finished."""
     names = list(rows[next(iter(rows))]) if rows else list(result.metrics)
     document = {
         "format": _FORMAT,
@@ -202,18 +208,7 @@ def save(path: Path, result: Evaluation, rows: _Rows) -> Path:
         },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        # Files of mkstemp are for their owner alone; this one is for whom the umask says.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(document, allow_nan=False) + "\n")
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write(path, [(json.dumps(document, allow_nan=False) + "\n").encode()])
     return path
 
 

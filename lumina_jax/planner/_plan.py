@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._arguments import file_path
 from ._objectives import Objective
 from ._ring import Grid, Ring
 
@@ -137,7 +138,7 @@ class Plan:
             raise IndexError(f"Plan.plot: `bus` is {bus}, expected 0 to {len(self.buses) - 1}")
         figure = draw(self, self.buses[bus])
         if path is not None:
-            figure.savefig(path, dpi=150)
+            figure.savefig(file_path("Plan.plot", "path", path), dpi=150)
         return figure
 
 
