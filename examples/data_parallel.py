@@ -24,9 +24,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lumina_jax import HardwareProfile, NoiseModel
+from lumina_jax.hardware import Converters
 from lumina_jax.layers import OpticalDense
 
-CHIP = HardwareProfile(name="digits", precision=4, noise_level=0.3)
+CHIP = HardwareProfile(name="digits", converters=Converters.all(4), noise=NoiseModel(relative=0.3))
 BATCH = 64
 
 
@@ -40,7 +41,7 @@ def train(epochs: int) -> list[float]:
     steps = len(data.digits) // BATCH
     model = digits.Mlp(functools.partial(OpticalDense, profile=CHIP, ranges="learn"))
     update = digits.optimizer(epochs * steps, clip=True)
-    noise = NoiseModel(relative=CHIP.noise_level)
+    noise = CHIP.noise
 
     @functools.partial(jax.jit, out_shardings=everywhere)
     def epoch(

@@ -41,9 +41,10 @@ import plots
 from tqdm import tqdm
 
 from lumina_jax import HardwareProfile, NoiseModel, export
+from lumina_jax.hardware import Converters
 from lumina_jax.layers import OpticalDense
 
-CHIP = HardwareProfile(name="digits", precision=4, noise_level=0.3)
+CHIP = HardwareProfile(name="digits", converters=Converters.all(4), noise=NoiseModel(relative=0.3))
 LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 BATCH = 64
 

@@ -6,6 +6,7 @@ import dataclasses
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 from lumina_jax.hardware import Crosstalk
+from lumina_jax.hardware.profiles import profile_of
 from lumina_jax.spec import op_bits
 
 
@@ -23,10 +24,14 @@ class Device:
     """Between the wavelengths of the input; None is none."""
 
     @property
-    def converters(self) -> tuple[str, ...]:
-        """Signals that pass a converter: "x" the DAC of the input, "y" the ADC."""
-        bits = {"x": self.spec.dac_bits, "y": self.spec.adc_bits}
-        return tuple(name for name, b in bits.items() if op_bits(b))
+    def ranges(self) -> tuple[str, ...]:
+        """Signals with a full scale: "x" of a DAC, "y" of an ADC or of noise on its scale."""
+        of_y = self.noise is not None and self.noise.unit == "full_scale"
+        has = {
+            "x": bool(op_bits(self.spec.dac_bits)),
+            "y": bool(op_bits(self.spec.adc_bits)) or of_y,
+        }
+        return tuple(name for name, ranged in has.items() if ranged)
 
     @property
     def rounds_gradient(self) -> bool:
@@ -44,18 +49,12 @@ def device(
 
     `spec` and `noise` stand in for those of the profile where they are not None.
     """
-    if isinstance(profile, str):
-        profile = HardwareProfile.preset(profile)
-    elif not isinstance(profile, HardwareProfile | None):
-        raise TypeError(
-            f"{layer}: `profile` is of type {type(profile).__name__}, "
-            "expected a HardwareProfile, the name of a preset, or None"
-        )
     if profile is None:
         return Device(spec=spec or OpticalSpec(), noise=noise, attenuation=1.0)
+    profile = profile_of(layer, profile)
     return Device(
         spec=profile.spec if spec is None else spec,
         noise=profile.noise if noise is None else noise,
-        attenuation=profile.attenuation,
+        attenuation=profile.path.transmission,
         crosstalk=profile.crosstalk,
     )

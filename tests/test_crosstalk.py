@@ -15,7 +15,8 @@ from flax import nnx
 
 from flax_layers import OpticalDense
 from flax_layers.nnx import OpticalDense as NnxDense
-from lumina_jax import HardwareProfile, OpticalSpec, optical_matmul, physics, quantize
+from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec, optical_matmul, physics, quantize
+from lumina_jax.hardware import Converters
 from lumina_jax.hardware.compensation import compensate
 from lumina_jax.hardware.crosstalk import (
     CrosstalkMatrix,
@@ -118,7 +119,9 @@ def test_crosstalk_acts_after_the_converter() -> None:
 
 def test_layers_fold_the_crosstalk_of_their_profile() -> None:
     profile = HardwareProfile(
-        noise_level=0.0, precision=32, crosstalk=NearestNeighbor(channels=4, coupling=0.1)
+        noise=NoiseModel(),
+        converters=Converters.all(None),
+        crosstalk=NearestNeighbor(channels=4, coupling=0.1),
     )
     x = jnp.asarray(weights(5, 6))
     layer = OpticalDense(3, profile=profile, deterministic=True)
@@ -143,7 +146,7 @@ def test_layers_fold_the_crosstalk_of_their_profile() -> None:
 
 def test_compensated_layer_computes_as_without_crosstalk() -> None:
     comb = RingComb(channels=8, spacing=1.0)
-    profile = HardwareProfile(noise_level=0.0, precision=32, crosstalk=comb)
+    profile = HardwareProfile(noise=NoiseModel(), converters=Converters.all(None), crosstalk=comb)
     x, w = jnp.asarray(weights(9, 20)), weights(20, 5)
     layer = OpticalDense(5, profile=profile, deterministic=True)
     commanded = jnp.asarray(compensate(w, comb).weights)

@@ -21,6 +21,7 @@ from lumina_jax import (
     optical_matmul,
 )
 from lumina_jax.cost.workload import MatmulLayer, layers_of
+from lumina_jax.hardware import Converters, Photodetector, WavelengthGrid
 
 PROFILE = "lumina_nano_v1"
 SPEC = OpticalSpec(dac_bits=4, weight_bits=5, adc_bits=6)
@@ -94,7 +95,9 @@ def test_link_limits_the_channels() -> None:
     # Fewer than the bus would take, and more than the bus of the preset takes.
     profile = HardwareProfile.preset("datacenter_high_precision")
     wide = HardwareProfile(
-        symbol_rate_hz=1e9, receiver_sensitivity_dbm=-11.7, max_channels=1000, precision=12
+        converters=Converters.all(12, symbol_rate_hz=1e9),
+        detector=Photodetector(sensitivity_dbm=-11.7),
+        grid=WavelengthGrid(channels=1000),
     )
     reached = profile.link_budget.max_channels(-11.7)
     assert 16 < reached < 1000
@@ -188,11 +191,12 @@ def test_every_assumption_is_stated() -> None:
         (lambda: energy_report(_product, PROFILE), ValueError,
          "energy_report: `inputs` must be given for a function, got None"),
         (lambda: energy_report([(1, 1, 1)], "custom"), ValueError,
-         "energy_report: `profile` must have a `symbol_rate_hz` above 0, got None"),
+         "energy_report: `profile` must have a `converters.symbol_rate_hz`, got None"),
         (lambda: energy_report([(1, 1, 1)], 7), TypeError,  # type: ignore[arg-type]
-         "energy_report: `profile` must be a HardwareProfile or the name of a preset, got int"),
+         "energy_report: `profile` is of type int, expected a HardwareProfile or the name of a "),
         (lambda: energy_report([(1, 1, 1)], HardwareProfile(
-            symbol_rate_hz=1e9, receiver_sensitivity_dbm=5.0)), ValueError,
+            converters=Converters(symbol_rate_hz=1e9),
+            detector=Photodetector(sensitivity_dbm=5.0))), ValueError,
          "energy_report: `profile` has a link that brings 4.4 dBm to one receiver, "
          "expected its sensitivity, 5 dBm, or more"),
         (lambda: EnergyAssumptions(wall_plug_efficiency=1.5), ValueError,

@@ -85,7 +85,7 @@ def test_the_profile_sets_bits_noise_and_attenuation() -> None:
     )
     key = jax.random.key(3)
     x_scale = jnp.max(jnp.abs(X))
-    weight = variables["params"]["kernel"] * profile.attenuation
+    weight = variables["params"]["kernel"] * profile.path.transmission
     quiet_spec = lumina_jax.OpticalSpec(
         dac_bits=profile.spec.dac_bits, weight_bits=profile.spec.weight_bits
     )
@@ -115,7 +115,7 @@ def test_spec_and_noise_stand_in_for_those_of_the_profile() -> None:
     layer = OpticalDense(4, spec=off, noise=lumina_jax.NoiseModel())
     variables = layer.init(jax.random.key(0), X)
     assert "ranges" not in variables
-    attenuation = lumina_jax.HardwareProfile.preset("lumina_nano_v1").attenuation
+    attenuation = lumina_jax.HardwareProfile.preset("lumina_nano_v1").path.transmission
     expected = attenuation * X @ variables["params"]["kernel"]
     np.testing.assert_allclose(
         layer.apply(variables, X, deterministic=True), expected, rtol=1e-5, atol=1e-6

@@ -101,7 +101,7 @@ def test_sizes_are_positive_ints(layer: Layer, wrong: Any) -> None:
         (
             {"profile": 3},
             TypeError,
-            "`profile` is of type int, expected a HardwareProfile, the name of a preset, or None",
+            "`profile` is of type int, expected a HardwareProfile or the name of a preset",
         ),
         ({"ranges": "guess"}, ValueError, "`ranges` is 'guess', expected 'calibrate' or 'learn'"),
         ({"momentum": 1.0}, ValueError, "`momentum` is 1.0, expected 0 <= momentum < 1"),

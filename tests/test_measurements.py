@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumina_jax import HardwareProfile, NoiseModel, explain
+from lumina_jax.hardware import Converters
 from lumina_jax.hardware.measurements import fit_noise
 
 SIGNALS = np.linspace(-2, 2, 21)
@@ -109,12 +110,12 @@ def test_file_with_comments(tmp_path: Path) -> None:
     path = tmp_path / "noise.csv"
     rows = "\n".join(f"{y},{0.1 * abs(y):.9f},x" for y in SIGNALS)
     path.write_text(f"\ufeff# bench 3, 25 °C\n\nSignal, Noise, Note\n{rows}\n\n", encoding="utf-8")
-    profile = HardwareProfile.from_measurements(path, name="bench", precision=6)
+    profile = HardwareProfile.from_measurements(path, name="bench", converters=Converters.all(6))
     assert profile.name == "bench"
     assert profile.spec.adc_bits == 6
-    assert profile.noise_level == pytest.approx(0.1, rel=1e-6)
+    assert profile.noise.relative == pytest.approx(0.1, rel=1e-6)
     # The square root of what is 1e-7 of the variance.
-    assert profile.thermal_noise == pytest.approx(0, abs=1e-3)
+    assert profile.noise.thermal == pytest.approx(0, abs=1e-3)
     assert profile.fit is not None
     assert profile.fit.points == 21
 
@@ -127,7 +128,8 @@ def test_profile_has_the_noise_of_the_fit() -> None:
     assert (noise.thermal, noise.shot, noise.relative) == pytest.approx((0.1, 0.2, 0.3), rel=1e-6)
     assert profile == HardwareProfile.from_measurements(_csv(rows))
     assert hash(profile) == hash(HardwareProfile.from_measurements(_csv(rows)))
-    assert "σ 0.3742 at y = 1" in explain(profile)
+    assert noise.unit == "full_scale"
+    assert "σ 0.3742 at full scale" in explain(profile)
     text = str(profile.fit)
     assert text.startswith("σ² = 0.01 + 0.04·|y| + 0.09·y²")
     assert "thermal 0.1, shot 0.2, relative 0.3" in text
@@ -177,5 +179,5 @@ def test_bad_arguments(tmp_path: Path) -> None:
         fit_noise(_csv([]), full_scale=0.0)
     with pytest.raises(FileNotFoundError):
         fit_noise(tmp_path / "none.csv")
-    with pytest.raises(TypeError, match="`noise_level` comes from the measurements"):
-        HardwareProfile.from_measurements(_csv([]), noise_level=0.1)
+    with pytest.raises(TypeError, match="`noise` comes from the measurements"):
+        HardwareProfile.from_measurements(_csv([]), noise=NoiseModel())

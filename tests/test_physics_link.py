@@ -93,8 +93,10 @@ def test_sensitivities_of_the_presets() -> None:
     for name, bits in (("lumina_nano_v1", 3), ("lumina_micro_v1", 4),
                        ("edge_ultra_low_power", 2), ("datacenter_high_precision", 6)):  # fmt: skip
         profile = HardwareProfile.preset(name)
-        watts = physics.sensitivity_w(bits, profile.symbol_rate_hz, receiver=profile.receiver)
-        expected = profile.receiver_sensitivity_dbm
+        watts = physics.sensitivity_w(
+            bits, profile.converters.symbol_rate_hz, receiver=profile.receiver
+        )
+        expected = profile.detector.sensitivity_dbm
         assert float(physics.w_to_dbm(watts)) == pytest.approx(expected, abs=0.06)
 
 
@@ -249,7 +251,7 @@ def test_homodyne_current() -> None:
         (lambda: physics.balanced_noise(-1e-3, 0.0, receiver=Receiver(bandwidth_hz=1e9)),
          ValueError, "balanced_noise: `plus_w` must be at least 0, got -0.001"),
         (lambda: HardwareProfile().receiver, ValueError,
-         "HardwareProfile.receiver: `symbol_rate_hz` must be above 0, got None"),
+         "HardwareProfile.receiver: `converters.symbol_rate_hz` is None, expected the rate"),
     ],
 )  # fmt: skip
 def test_errors(call: Callable[[], Any], error: type[Exception], message: str) -> None:

@@ -229,7 +229,7 @@ def test_ring() -> None:
         (
             lambda: Ring.of_profile(HardwareProfile(), fsr_m=1e-8),
             ValueError,
-            "Ring.of_profile: `profile` 'custom' has no `ring_q`",
+            "Ring.of_profile: `profile` 'custom' has no `ring.q`",
         ),
         (lambda: Grid(slots=0), ValueError, "Grid: `slots` must be at least 1, got 0"),
         (lambda: Grid(first=0.5), TypeError, "Grid: `first` must be an int, got 0.5"),

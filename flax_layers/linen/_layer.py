@@ -34,11 +34,11 @@ def run(
     """
     full_scales = {
         name: layer.variable("ranges", f"{name}_full_scale", jnp.zeros, (), jnp.float32)
-        for name in device.converters
+        for name in device.ranges
     }
     gains = {
         name: layer.param(f"{name}_log_gain", nn.initializers.zeros_init(), (), jnp.float32)
-        for name in device.converters
+        for name in device.ranges
         if ranges == "learn"
     }
     observes = (

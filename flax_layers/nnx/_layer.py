@@ -48,7 +48,7 @@ class OpticalLayer(nnx.Module):
         check_options(layer, ranges, momentum)
         self.hardware = device(layer, profile, spec, noise)
         learn = ranges == "learn"
-        dac_on, adc_on = "x" in self.hardware.converters, "y" in self.hardware.converters
+        dac_on, adc_on = "x" in self.hardware.ranges, "y" in self.hardware.ranges
         self.x_full_scale = nnx.data(_scalar(FullScale) if dac_on else None)
         self.y_full_scale = nnx.data(_scalar(FullScale) if adc_on else None)
         self.x_log_gain = nnx.data(_scalar(nnx.Param) if dac_on and learn else None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .._arguments import integer, real
-from ..hardware.profiles import HardwareProfile
+from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import walden_energy
 from .reports import Assumption, EnergyReport, LayerEnergy
 from .workload import MatmulLayer, layers_of
@@ -71,14 +71,14 @@ def energy_report(
         energy        conversions·FoM·2^bits (Walden), modulator per input conversion, and lasers,
                       heaters and amplifiers for the latency, of all banks
 
-    C is `max_channels` of the profile, or fewer where the link budget does not carry as many to the
-    sensitivity of its receiver. The order of magnitude is what to take from it; every number that
-    it rests on is in `assumptions` of the report.
+    C is `grid.channels` of the profile, or fewer where the link budget does not carry as many to
+    the sensitivity of its receiver. The order of magnitude is what to take from it; every number
+    that it rests on is in `assumptions` of the report.
 
     Args:
         model: an exported graph or model; a function with example `inputs`; or a list of (rows, k,
             n) tuples or `MatmulLayer`s.
-        profile: the processor, or the name of a preset; it needs `symbol_rate_hz`.
+        profile: the processor, or the name of a preset; it needs `converters.symbol_rate_hz`.
         inputs: example arguments of a function. A conditional in it counts as its cheapest branch,
             and a `while` as one pass.
         symbols: extents of symbolic dimensions of a graph; 1 where they are not given.
@@ -89,18 +89,12 @@ def energy_report(
             symbol rate, or its link does not reach the receiver.
     """
     name = "energy_report"
-    if isinstance(profile, str):
-        profile = HardwareProfile.preset(profile)
-    elif not isinstance(profile, HardwareProfile):
-        raise TypeError(
-            f"{name}: `profile` must be a HardwareProfile or the name of a preset, "
-            f"got {type(profile).__name__}"
-        )
+    profile = profile_of(name, profile)
     assumed = EnergyAssumptions() if assumptions is None else assumptions
     layers = layers_of(name, model, inputs=inputs, symbols=symbols)
-    rate = profile.symbol_rate_hz
-    if not rate:
-        raise ValueError(f"{name}: `profile` must have a `symbol_rate_hz` above 0, got {rate}")
+    rate = profile.converters.symbol_rate_hz
+    if rate is None:
+        raise ValueError(f"{name}: `profile` must have a `converters.symbol_rate_hz`, got None")
     channels = _channels(name, profile)
     costs = tuple(_cost(layer, profile, assumed, channels, rate) for layer in layers)
     energy = {part: sum(cost.energy_j[part] for cost in costs) for part in costs[0].energy_j}
@@ -112,7 +106,7 @@ def energy_report(
         "weight DACs": channels**2 * assumed.banks,
         "ADCs": channels * assumed.banks,
     }
-    pitch = 1e-6 * profile.ring_pitch_um
+    pitch = 1e-6 * profile.ring.pitch_um
     rings = (channels**2 + channels) * assumed.banks
     return EnergyReport(
         profile=profile.name,
@@ -133,8 +127,8 @@ def energy_report(
 
 def _channels(name: str, profile: HardwareProfile) -> int:
     """Channels of a bank: as many as the bus has, and as the light carries."""
-    most = integer(name, "profile.max_channels", profile.max_channels, at_least=1)
-    sensitivity = profile.receiver_sensitivity_dbm
+    most = profile.grid.channels
+    sensitivity = profile.detector.sensitivity_dbm
     if sensitivity is None:
         return most
     reached = profile.link_budget.max_channels(sensitivity)
@@ -162,10 +156,13 @@ def _cost(
     turns = math.ceil(tiles / assumed.banks)
     latency = layer.calls * turns * (assumed.weight_settling_s + layer.rows / rate)
 
-    def conversion(bits: int | None, fom: float) -> float:
-        return float(walden_energy(profile.precision if bits is None else bits, fom))
+    def conversion(of_layer: int | None, of_profile: int | None, fom: float) -> float:
+        bits = of_profile if of_layer is None else of_layer
+        return 0.0 if bits is None else float(walden_energy(bits, fom))
 
-    laser = 1e-3 * 10 ** (profile.laser_dbm / 10) / assumed.wall_plug_efficiency
+    device = profile.converters
+
+    laser = 1e-3 * 10 ** (profile.laser.power_dbm / 10) / assumed.wall_plug_efficiency
     rings = channels**2 + channels
     on = latency * assumed.banks
     return LayerEnergy(
@@ -176,10 +173,11 @@ def _cost(
         adc_conversions=outputs,
         latency_s=latency,
         energy_j={
-            "input DACs": inputs * conversion(layer.dac_bits, assumed.dac_fom_j),
+            "input DACs": inputs * conversion(layer.dac_bits, device.dac_bits, assumed.dac_fom_j),
             "modulators": inputs * assumed.modulator_j,
-            "weight DACs": weights * conversion(layer.weight_bits, assumed.dac_fom_j),
-            "ADCs": outputs * conversion(layer.adc_bits, assumed.adc_fom_j),
+            "weight DACs": weights
+            * conversion(layer.weight_bits, device.weight_bits, assumed.dac_fom_j),
+            "ADCs": outputs * conversion(layer.adc_bits, device.adc_bits, assumed.adc_fom_j),
             "lasers": on * channels * laser,
             "ring tuning": on * rings * assumed.ring_tuning_w,
             "amplifiers": on * channels * assumed.amplifier_w,
@@ -197,15 +195,15 @@ def _assumptions(
     units = {"j": "J", "w": "W", "s": "s", "m2": "m²"}
     stated = [
         Assumption(name="symbol rate", value=rate, unit="Hz", source="profile"),
-        Assumption(name="laser, per wavelength", value=profile.laser_dbm, unit="dBm",
+        Assumption(name="laser, per wavelength", value=profile.laser.power_dbm, unit="dBm",
                    source="profile"),
-        Assumption(name="ring pitch", value=profile.ring_pitch_um, unit="µm", source="profile"),
-        Assumption(name="channels of a bus, at most", value=profile.max_channels, unit="",
+        Assumption(name="ring pitch", value=profile.ring.pitch_um, unit="µm", source="profile"),
+        Assumption(name="channels of a bus, at most", value=profile.grid.channels, unit="",
                    source="profile"),
         Assumption(name="receiver sensitivity",
-                   value="not limiting" if profile.receiver_sensitivity_dbm is None
-                   else profile.receiver_sensitivity_dbm,
-                   unit="" if profile.receiver_sensitivity_dbm is None else "dBm",
+                   value="not limiting" if profile.detector.sensitivity_dbm is None
+                   else profile.detector.sensitivity_dbm,
+                   unit="" if profile.detector.sensitivity_dbm is None else "dBm",
                    source="profile"),
     ]  # fmt: skip
     for kind, given in (("dac", "input DAC"), ("weight", "weight DAC"), ("adc", "ADC")):
@@ -216,12 +214,13 @@ def _assumptions(
             stated.append(
                 Assumption(name=f"{given} resolution", value=text, unit="bits", source="model")
             )
+        bits = getattr(profile.converters, f"{kind}_bits")
         if silent:
             stated.append(
                 Assumption(
                     name=f"{given} resolution",
-                    value=profile.precision,
-                    unit="bits",
+                    value="off" if bits is None else bits,
+                    unit="" if bits is None else "bits",
                     source="profile",
                 )
             )

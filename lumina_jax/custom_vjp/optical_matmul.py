@@ -76,6 +76,8 @@ def optical_matmul(
         x_q = DAC(x)        w_q = DAC(w)        y = x_q · w_q + bias
         σ²  = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²        out = ADC(y + σ·ε)
 
+    or, where the noise has `unit="full_scale"`, (σ/F)² is that of y/F with F = `y_full_scale`.
+
     A converter of b bits rounds to the 2^b - 1 levels `code · full_scale / (2^(b-1) - 1)`, half to
     even, and clips at its full scale. ε is standard normal; it depends on the key, on the index of
     the row in x flattened to f32[m, K] and on the column alone: splitting the batch over devices
@@ -91,7 +93,8 @@ def optical_matmul(
         w: f32[K, N].
         bias: f32[N], or None.
         spec: bits of the converters, precision of the gradient.
-        y_full_scale: range of the ADC, scalar or f32[N] (unit of y). Needed with `adc_bits`.
+        y_full_scale: range of the ADC, scalar or f32[N] (unit of y). Needed with `adc_bits`, and
+            for noise in parts of it.
         x_full_scale: range of the DAC of x, scalar or f32[...], one per row (unit of x). None is
             the largest finite |x|.
         w_full_scale: range of the DAC of w, scalar or f32[N] (unit of w). None is the largest
@@ -110,9 +113,9 @@ def optical_matmul(
 
     Raises:
         TypeError: `x`, `w` or `bias` is not float32.
-        ValueError: shapes do not fit; `noise` without `key`; `adc_bits` without `y_full_scale`; a
-            full scale or a noise parameter that is negative or NaN. When the gradient is taken:
-            `grad_precision="int8"` without `key`.
+        ValueError: shapes do not fit; `noise` without `key`; `adc_bits`, or noise in parts of the
+            full scale, without `y_full_scale`; a full scale or a noise parameter that is negative
+            or NaN. When the gradient is taken: `grad_precision="int8"` without `key`.
     """
     if not isinstance(spec, OpticalSpec):
         raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}")
@@ -146,6 +149,19 @@ def optical_matmul(
             f"of the ADC, a scalar or f32[n], or adc_bits=None"
         )
 
+    if isinstance(noise, NoiseModel) and noise.unit == "full_scale":
+        if y_full_scale is None:
+            raise ValueError(
+                f"{_NAME}: `noise` is in parts of the full scale of the ADC and needs "
+                f"`y_full_scale`, got None; pass that range, or noise=noise.to_signal(range)"
+            )
+        if jnp.ndim(y_full_scale) == 1:
+            return _with_noise_by_column(
+                x, w, bias, y_full_scale, w_full_scale, return_pre_noise, return_peak,
+                spec=spec, x_full_scale=x_full_scale, noise=noise, key=key,
+            )  # fmt: skip
+        noise = noise.to_signal(magnitude(_NAME, "y_full_scale", y_full_scale))
+
     outer = x.shape[:-1]
     m, n = math.prod(outer), w.shape[1]
     if x_full_scale is None:
@@ -174,6 +190,45 @@ def optical_matmul(
         for result in _differentiable(call, vary_together(operands))
     )
     return (out, *map(jax.lax.stop_gradient, others)) if others else out
+
+
+def _with_noise_by_column(
+    x: jax.Array,
+    w: jax.Array,
+    bias: Any,
+    y_full_scale: Any,
+    w_full_scale: Any,
+    return_pre_noise: bool,
+    return_peak: bool,
+    **chain: Any,
+) -> jax.Array | tuple[jax.Array, ...]:
+    """The op where every column has noise on the scale of its own ADC.
+
+    σ is the same number for all columns once each is counted in parts of its full scale, so the
+    columns are brought to one full scale by their weights, and back afterwards.
+    """
+    n = w.shape[1]
+    full_scale = _range("y_full_scale", y_full_scale, (n,), n)
+    largest = jax.lax.stop_gradient(full_scale.max(initial=0.0))
+    lit = full_scale > 0
+    share = jnp.where(lit, full_scale / jnp.where(largest > 0, largest, 1.0), 1.0)
+    out, *others = optical_matmul(
+        x,
+        w / share,
+        None if bias is None else _bias(bias, n) / share,
+        w_full_scale=None if w_full_scale is None else w_full_scale / share,
+        y_full_scale=largest,
+        return_pre_noise=True,
+        **chain,
+    )
+    out = jnp.where(lit, share, 0.0) * out
+    y = jax.lax.stop_gradient(share * others[0])
+    results = [
+        out,
+        *([y] if return_pre_noise else []),
+        *([absmax(y, axis=-1)] if return_peak else []),
+    ]
+    return tuple(results) if len(results) > 1 else out
 
 
 def optical_matmul_with_linear(*args: Any, **kwargs: Any) -> tuple[jax.Array, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from .._arguments import instance
 from ..physics import dbm_to_w, enob_to_sinad_db, link_enob
 from .crosstalk import Crosstalk
-from .profiles import HardwareProfile
+from .noise import NoiseModel
+from .profiles import HardwareProfile, profile_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +23,26 @@ class _Stage:
     snr_db: float
 
 
-def explain(profile: HardwareProfile) -> str:
-    """Prints the signal chain of a profile, stage by stage, and returns the text.
+class Explanation(str):
+    """A text that shows itself, at a prompt and in a notebook."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self)}</pre>"
+
+
+def explain(profile: HardwareProfile | str) -> Explanation:
+    """The signal chain of a profile or preset, stage by stage, as a text to print.
 
     LSB is in units of the full scale of the converter. SNR is that of a sine of full scale, in
     electrical dB; ENOB is the full-scale-sine one, `(SNR - 1.76) / 6.02`, not
-    `log2(FS / (σ·√12))`. The chain line combines the stages that convert and add noise:
-    `1/SINAD = Σ 1/SNR`. The receiver line is what its least optical power allows,
+    `log2(FS / (σ·√12))`. The noise is that at the largest y: at the full scale of the ADC where the
+    noise is in parts of it, else at y = 1. The chain line combines the stages that convert and add
+    noise: `1/SINAD = Σ 1/SNR`. The receiver line is what its least optical power allows,
     `physics.link_enob`.
 
     The crosstalk line is the channel that suffers most among independent signals of equal power,
@@ -36,37 +50,32 @@ def explain(profile: HardwareProfile) -> str:
     readout and `compensate` undoes it.
 
     Raises:
-        TypeError: `profile` is no HardwareProfile.
+        TypeError: `profile` is neither a HardwareProfile nor a name.
+        ValueError: there is no preset of that name.
     """
-    instance("explain", "profile", profile, HardwareProfile, "a HardwareProfile")
-    bits = profile.precision
-    lsb = _lsb(bits)
+    profile = profile_of("explain", profile)
+    converters = profile.converters
+    bits = {"x": converters.dac_bits, "w": converters.weight_bits, "y": converters.adc_bits}
     dac, weights, adc = (
         _Stage(
-            name=f"{converter} {signal}",
-            what=f"{bits} bits, range of {signal}",
-            lsb=lsb,
-            snr_db=_converter_snr_db(lsb),
+            name=f"{'ADC' if signal == 'y' else 'DAC'} {signal}",
+            what="off" if count is None else f"{count} bits, range of {signal}",
+            lsb=None if count is None else _lsb(count),
+            snr_db=math.inf if count is None else _converter_snr_db(_lsb(count)),
         )
-        for converter, signal in (("DAC", "x"), ("DAC", "w"), ("ADC", "y"))
+        for signal, count in bits.items()
     )
-    level = math.hypot(profile.noise_level, profile.shot_noise, profile.thermal_noise)
-    relative = level == profile.noise_level
-    noise = _Stage(
-        name="noise",
-        what=f"relative {level:g} of y" if relative else f"σ {level:.4g} at y = 1",
-        lsb=None,
-        snr_db=-20 * math.log10(level) if level > 0 else math.inf,
-    )
-    chain = [dac, weights, noise, adc]
+    chain = [dac, weights, _noise_stage(profile.noise), adc]
     total = _Stage(name="chain", what="all of the above", lsb=None, snr_db=_combined_db(chain))
+    resolution = ", ".join("off" if count is None else str(count) for count in bits.values())
+    transmission = profile.path.transmission
     lines = [
-        f"{profile.name}: {bits} bits, transmission {profile.attenuation:g} "
-        f"({10 * math.log10(profile.attenuation):.2f} dB), drift {profile.temp_drift:g}",
-        f"{'stage':<10}{'':<24}{'LSB':>12}{'SNR dB':>10}{'ENOB':>8}",
+        f"{profile.name}: {resolution} bits for x, w, y, transmission {transmission:g} "
+        f"({10 * math.log10(transmission):.2f} dB), drift {profile.bank.drift:g}",
+        f"{'stage':<10}{'':<28}{'LSB':>8}{'SNR dB':>10}{'ENOB':>8}",
         *(_line(stage) for stage in (*chain, total)),
     ]
-    rate, sensitivity = profile.symbol_rate_hz, profile.receiver_sensitivity_dbm
+    rate, sensitivity = converters.symbol_rate_hz, profile.detector.sensitivity_dbm
     if rate and sensitivity is not None:
         enob = link_enob(dbm_to_w(sensitivity), rate, receiver=profile.receiver)
         receiver = _Stage(
@@ -78,12 +87,22 @@ def explain(profile: HardwareProfile) -> str:
         lines.append(_line(receiver))
     if profile.crosstalk is not None:
         lines += _crosstalk_lines(profile.crosstalk)
-    if profile.ring_q:
-        lines.append(f"rings: Q {profile.ring_q:g}, FWHM {profile.ring_fwhm_pm:g} pm")
+    if profile.ring.q:
+        lines.append(f"rings: Q {profile.ring.q:g}, FWHM {profile.ring_fwhm_pm:g} pm")
     lines.append("ENOB = (SNR - 1.76) / 6.02, of a full-scale sine; LSB in units of full scale")
-    text = "\n".join(lines)
-    print(text)
-    return text
+    return Explanation("\n".join(lines))
+
+
+def _noise_stage(noise: NoiseModel) -> _Stage:
+    """σ over y at the largest y, without the noise of the weights, which no y tells."""
+    level = math.hypot(noise.relative, noise.shot, noise.thermal)
+    at = "full scale" if noise.unit == "full_scale" else "y = 1"
+    return _Stage(
+        name="noise",
+        what=f"relative {level:g} of y" if level == noise.relative else f"σ {level:.4g} at {at}",
+        lsb=None,
+        snr_db=-20 * math.log10(level) if level > 0 else math.inf,
+    )
 
 
 def _crosstalk_lines(crosstalk: Crosstalk) -> list[str]:
@@ -115,7 +134,7 @@ def _least_db(signal: np.ndarray, disturbance: np.ndarray) -> float:
 def _line(stage: _Stage) -> str:
     lsb = "-" if stage.lsb is None else f"{stage.lsb:.3g}"
     enob = (stage.snr_db - 1.76) / 6.02
-    return f"{stage.name:<10}{stage.what:<24}{lsb:>12}{stage.snr_db:>10.1f}{enob:>8.2f}"
+    return f"{stage.name:<10}{stage.what:<28}{lsb:>8}{stage.snr_db:>10.1f}{enob:>8.2f}"
 
 
 def _lsb(bits: int) -> float:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arguments import Floats, instance, integer, nonnegative, number, reals
+from .._arguments import Floats, integer, nonnegative, number, reals
 from ..hardware.crosstalk import ring_transmission
-from ..hardware.profiles import HardwareProfile
+from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import ITU_ANCHOR_HZ, LORENTZIAN_SLOPE, SILICON_DRIFT_M_PER_K
 from ..physics._constants import LIGHT_SPEED
 
@@ -48,12 +48,22 @@ class Ring:
             )
 
     @classmethod
-    def of_profile(cls, profile: HardwareProfile, *, fsr_m: float) -> Ring:
-        """The ring of a profile, which has no free spectral range; ValueError without `ring_q`."""
-        instance("Ring.of_profile", "profile", profile, HardwareProfile, "a HardwareProfile")
-        if not profile.ring_q:
-            raise ValueError(f"Ring.of_profile: `profile` {profile.name!r} has no `ring_q`")
-        return cls(q=profile.ring_q, fsr_m=fsr_m, wavelength_m=1e-9 * profile.wavelength_nm)
+    def of_profile(cls, profile: HardwareProfile | str, *, fsr_m: float | None = None) -> Ring:
+        """The ring of a profile or preset; ValueError without `ring.q`.
+
+        `fsr_m` stands in for the free spectral range of the profile, which is the width of its grid
+        where it is not known.
+        """
+        profile = profile_of("Ring.of_profile", profile)
+        if profile.ring.q is None:
+            raise ValueError(
+                f"Ring.of_profile: `profile` {profile.name!r} has no `ring.q`, the quality factor; "
+                f"expected one such as dataclasses.replace(profile, ring=Microring(q=1e4))"
+            )
+        wavelength = 1e-9 * profile.laser.wavelength_nm
+        # The width of the grid must fit, whatever its last bit.
+        fsr = (1 + 1e-9) * profile.fsr_hz * wavelength**2 / LIGHT_SPEED
+        return cls(q=profile.ring.q, fsr_m=fsr if fsr_m is None else fsr_m, wavelength_m=wavelength)
 
     @property
     def fwhm_m(self) -> float:

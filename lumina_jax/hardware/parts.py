@@ -1,0 +1,211 @@
+"""The parts of a device, as figures: what `HardwareProfile` is made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
+
+from .._arguments import constant, integer
+from ..spec import check_bits
+
+
+def _figure(
+    default: float | None,
+    *,
+    above: float = -math.inf,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+) -> Any:
+    """A field that is a number within these limits; None is allowed where it is the default."""
+    limits = {"above": above, "at_least": at_least, "at_most": at_most}
+    return field(default=default, metadata={"limits": limits})
+
+
+def _count(default: int | None) -> Any:
+    """A field that is an int of at least 1; None is allowed where it is the default."""
+    return field(default=default, metadata={"count": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A group of figures, each checked against the limits in its field."""
+
+    title: ClassVar[str]
+    """What the part is, for those who read it."""
+
+    def __post_init__(self) -> None:
+        op = type(self).__name__
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if value is None and entry.default is None:
+                continue
+            if "count" in entry.metadata:
+                object.__setattr__(self, entry.name, integer(op, entry.name, value, at_least=1))
+            elif "limits" in entry.metadata:
+                object.__setattr__(self, entry.name, _limited(op, entry.name, value, entry))
+            elif entry.default is not MISSING:
+                object.__setattr__(self, entry.name, check_bits(op, entry.name, value))
+
+
+def _limited(op: str, name: str, value: Any, entry: Any) -> float:
+    number = float(constant(op, name, value))
+    limits = entry.metadata["limits"]
+    broken = next(
+        (
+            rule
+            for holds, rule in (
+                (number > limits["above"], f"above {limits['above']:g}"),
+                (number >= limits["at_least"], f"at least {limits['at_least']:g}"),
+                (number <= limits["at_most"], f"at most {limits['at_most']:g}"),
+            )
+            if not holds
+        ),
+        None,
+    )
+    if broken:
+        raise ValueError(f"{op}: `{name}` must be {broken}, got {number:g}")
+    return number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converters(Part):
+    """Resolution and rate of the converters.
+
+    Bits are from 1 to 23, or None for no converter.
+
+    Raises:
+        TypeError, ValueError: a field is not a number, or out of its range.
+    """
+
+    title = "converters"
+
+    dac_bits: int | None = 8
+    """Of the DACs of the inputs."""
+    weight_bits: int | None = 8
+    """Of the DACs that set the weights."""
+    adc_bits: int | None = 8
+    """Of the ADCs that read the outputs."""
+    symbol_rate_hz: float | None = _figure(None, above=0)
+    """Vectors per second, Hz; None where unknown."""
+
+    @classmethod
+    def all(cls, bits: int | None, **others: Any) -> Converters:
+        """Converters that all have so many bits."""
+        return cls(dac_bits=bits, weight_bits=bits, adc_bits=bits, **others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightBank(Part):
+    """The array of weights, `rows` inputs times `columns` outputs.
+
+    Raises:
+        TypeError, ValueError: a field is not a number, or out of its range.
+    """
+
+    title = "weight bank"
+
+    rows: int | None = _count(None)
+    """Inputs that one bank takes; None: one for each wavelength that the light reaches."""
+    columns: int | None = _count(None)
+    """Outputs of one bank; None: as many as inputs."""
+    drift: float = _figure(0.0, at_least=0, at_most=1)
+    """Relative drift of the weights with temperature (no unit)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Microring(Part):
+    """The ring that holds one weight.
+
+    Raises:
+        TypeError, ValueError: a field is not a number, or out of its range.
+    """
+
+    title = "rings"
+
+    q: float | None = _figure(None, above=0)
+    """Loaded quality factor (no unit); None where unknown."""
+    fsr_nm: float | None = _figure(None, above=0)
+    """Free spectral range, nm; None: the channels of the grid fill it."""
+    through_db: float = _figure(0.01, at_least=0)
+    """Loss of a ring that is passed by, optical dB."""
+    pitch_um: float = _figure(20.0, above=0)
+    """Distance of neighboring rings, µm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WavelengthGrid(Part):
+    """The wavelengths on one bus.
+
+    Raises:
+        TypeError, ValueError: a field is not a number, or out of its range.
+    """
+
+    title = "grid"
+
+    channels: int = _count(16)
+    """Wavelengths on one bus, at most."""
+    spacing_hz: float = _figure(100e9, above=0)
+    """Distance of two wavelengths, Hz."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photodetector(Part):
+    """A photodiode and its load.
+
+    Raises:
+        TypeError, ValueError: a field is not a number, or out of its range.
+    """
+
+    title = "detector"
+
+    sensitivity_dbm: float | None = _figure(None, at_least=-100, at_most=50)
+    """Least optical power that gives the bits of the ADC, dBm; None where unknown."""
+    responsivity_a_per_w: float = _figure(1.2, above=0)
+    """Of the photodiode, A/W."""
+    dark_current_a: float = _figure(35e-9, at_least=0)
+    """Of the photodiode, A."""
+    load_ohm: float = _figure(50.0, above=0)
+    """Load of the photodiode, Ω."""
+    temperature_k: float = _figure(300.0, at_least=0)
+    """Of the load, K."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laser(Part):
+    """The light of one wavelength.
+
+    Raises:
+        TypeError, ValueError: a field is not a number, or out of its range.
+    """
+
+    title = "laser"
+
+    power_dbm: float = _figure(10.0, at_least=-100, at_most=50)
+    """Optical power, dBm."""
+    wavelength_nm: float = _figure(1550.0, above=0)
+    """Center wavelength, nm."""
+    rin_db_per_hz: float = _figure(-140.0, at_most=0)
+    """Relative intensity noise, dB/Hz."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpticalPath(Part):
+    """What the light loses on its way.
+
+    Raises:
+        TypeError, ValueError: a field is not a number, or out of its range.
+    """
+
+    title = "path"
+
+    transmission: float = _figure(1.0, above=0, at_most=1)
+    """Factor on the weights that a layer computes with, linear: 1 is lossless."""
+    edge_coupler_db: float = _figure(1.6, at_least=0)
+    """Loss of the edge coupler, optical dB."""
+    modulator_db: float = _figure(4.0, at_least=0)
+    """Loss of the modulator, optical dB."""
+    waveguide_db_per_mm: float = _figure(0.3, at_least=0)
+    """Loss of the waveguide, optical dB/mm."""
+    splitter_db: float = _figure(0.01, at_least=0)
+    """Excess loss of a splitter, optical dB."""

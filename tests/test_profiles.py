@@ -1,0 +1,342 @@
+"""Hardware profiles: their parts, presets, files, former fields, and their explanation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec, explain
+from lumina_jax.hardware import (
+    Converters,
+    Laser,
+    Microring,
+    OpticalPath,
+    Photodetector,
+    WavelengthGrid,
+    WeightBank,
+    presets,
+)
+from lumina_jax.hardware.crosstalk import CrosstalkMatrix, NearestNeighbor, RingComb
+
+PRESETS = {
+    # name: noise level, bits, drift, transmission, implied SNR in dB and ENOB
+    "lumina_nano_v1": (0.15, 4, 0.05, 0.85, 16.5, 2.44),
+    "lumina_micro_v1": (0.10, 8, 0.03, 0.90, 20.0, 3.03),
+    "edge_ultra_low_power": (0.20, 2, 0.10, 0.75, 14.0, 2.03),
+    "datacenter_high_precision": (0.05, 12, 0.01, 0.95, 26.0, 4.03),
+    "custom": (0.10, 8, 0.0, 1.0, 20.0, 3.03),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets(name: str) -> None:
+    level, bits, drift, attenuation, *_ = PRESETS[name]
+    profile = HardwareProfile.preset(name)
+    assert profile.name == name
+    assert (profile.bank.drift, profile.path.transmission) == (drift, attenuation)
+    assert profile.spec == OpticalSpec(dac_bits=bits, weight_bits=bits, adc_bits=bits)
+    assert profile.noise == NoiseModel(relative=level)
+
+
+def test_overlay() -> None:
+    nano, edge = map(HardwareProfile.preset, ("lumina_nano_v1", "edge_ultra_low_power"))
+    assert (nano.converters.symbol_rate_hz, nano.detector.sensitivity_dbm) == (5e9, -17.5)
+    assert nano.ring_fwhm_pm == pytest.approx(155)
+    assert edge.ring_fwhm_pm == pytest.approx(310)
+    custom = HardwareProfile.preset("custom")
+    assert custom.converters.symbol_rate_hz is custom.detector.sensitivity_dbm is None
+    assert custom.ring_fwhm_pm is None
+    assert (custom.laser.power_dbm, custom.grid.channels) == (10.0, 16)
+
+
+def test_unknown_preset() -> None:
+    message = (
+        "HardwareProfile.preset: unknown `name` 'nano', expected custom, "
+        "datacenter_high_precision, edge_ultra_low_power, lumina_micro_v1, lumina_nano_v1"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        HardwareProfile.preset("nano")
+
+
+def test_replace() -> None:
+    nano = HardwareProfile.preset("lumina_nano_v1")
+    profile = dataclasses.replace(nano, converters=Converters(dac_bits=6, adc_bits=None))
+    assert profile.spec == OpticalSpec(dac_bits=6, weight_bits=8)
+    assert profile.noise == nano.noise
+
+
+def test_presets_print_with_their_sources() -> None:
+    known = presets()
+    assert set(known) == set(PRESETS)
+    text = repr(known)
+    for name, profile in known.items():
+        assert name in text
+        assert profile.source
+        assert profile.source in text
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Converters(dac_bits=0), ValueError, "Converters: `dac_bits` must be from 1 to"),
+        (lambda: Converters(adc_bits=8.0), TypeError,  # type: ignore[arg-type]
+         "Converters: `adc_bits` must be an int or None, got 8.0"),
+        (lambda: Converters(symbol_rate_hz=0), ValueError,
+         "Converters: `symbol_rate_hz` must be above 0, got 0"),
+        (lambda: WeightBank(rows=0), ValueError, "WeightBank: `rows` must be at least 1, got 0"),
+        (lambda: WeightBank(columns=1.5), TypeError,  # type: ignore[arg-type]
+         "WeightBank: `columns` must be an int, got 1.5"),
+        (lambda: WeightBank(drift=1.5), ValueError,
+         "WeightBank: `drift` must be at most 1, got 1.5"),
+        (lambda: Microring(q="high"), TypeError,  # type: ignore[arg-type]
+         "Microring: `q` must be a number, got 'high'"),
+        (lambda: WavelengthGrid(channels=True), TypeError,
+         "WavelengthGrid: `channels` must be an int, got True"),
+        (lambda: Photodetector(responsivity_a_per_w=-1.0), ValueError,
+         "Photodetector: `responsivity_a_per_w` must be above 0, got -1"),
+        (lambda: Laser(rin_db_per_hz=140), ValueError,
+         "Laser: `rin_db_per_hz` must be at most 0, got 140"),
+        (lambda: Laser(power_dbm=None), TypeError,  # type: ignore[arg-type]
+         "Laser: `power_dbm` must be a number, got None"),
+        (lambda: Laser(power_dbm=math.nan), ValueError,
+         "Laser: `power_dbm` must be finite, got nan"),
+        (lambda: OpticalPath(transmission=0.0), ValueError,
+         "OpticalPath: `transmission` must be above 0, got 0"),
+        (lambda: OpticalPath(transmission=1.5), ValueError,
+         "OpticalPath: `transmission` must be at most 1, got 1.5"),
+        (lambda: HardwareProfile(laser=10.0), TypeError,  # type: ignore[arg-type]
+         "HardwareProfile: `laser` is of type float, expected a Laser"),
+        (lambda: HardwareProfile(noise=0.1), TypeError,  # type: ignore[arg-type]
+         "HardwareProfile: `noise` is of type float, expected a NoiseModel"),
+        (lambda: HardwareProfile(noise=NoiseModel(thermal=jnp.float32(1))), TypeError,
+         "HardwareProfile: `noise.thermal` is of type ArrayImpl, expected a Python number; pass "
+         "float(...)"),
+        (lambda: HardwareProfile(crosstalk=NearestNeighbor(channels=17, coupling=0.1)), ValueError,
+         "HardwareProfile: `crosstalk` is among 17 channels, expected at most the 16 of "
+         "`grid.channels`"),
+        (lambda: HardwareProfile(bank=WeightBank(rows=32)), ValueError,
+         "HardwareProfile: `bank.rows` is 32, expected at most the 16 wavelengths of "
+         "`grid.channels`"),
+        (lambda: HardwareProfile(ring=Microring(fsr_nm=5.0)), ValueError,
+         "HardwareProfile: `grid` takes 1.6 THz, expected at most the free spectral range, "
+         "`ring.fsr_nm`=5 or 0.624 THz"),
+        (lambda: HardwareProfile(ring=Microring(q=50.0)), ValueError,
+         "HardwareProfile: `ring.q`=50 has a linewidth of 3.87e+03 GHz, expected less than the "
+         "free spectral range, 1.6e+03 GHz"),
+    ],
+)  # fmt: skip
+def test_errors(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        make()
+
+
+def test_former_fields_warn_and_work() -> None:
+    with pytest.warns(DeprecationWarning, match="`noise_level` is `noise.relative` now"):
+        profile = HardwareProfile(noise_level=0.3, precision=4, laser_dbm=3.0)  # type: ignore[call-arg]
+    assert profile == HardwareProfile(
+        noise=NoiseModel(relative=0.3), converters=Converters.all(4), laser=Laser(power_dbm=3.0)
+    )
+    with pytest.warns(DeprecationWarning, match="`precision` is `converters.dac_bits`, "):
+        assert profile.precision == 4
+    with pytest.warns(DeprecationWarning, match="`attenuation` is `path.transmission` now"):
+        assert profile.attenuation == 1.0
+    mixed = dataclasses.replace(profile, converters=Converters(dac_bits=4, adc_bits=6))
+    with (
+        pytest.warns(DeprecationWarning, match="`precision` is"),
+        pytest.raises(AttributeError, match="`precision` is not one number"),
+    ):
+        _ = mixed.precision
+    with pytest.raises(AttributeError, match="HardwareProfile has no field 'colour'"):
+        _ = profile.colour
+    with pytest.raises(TypeError, match="colour"):
+        HardwareProfile(colour="red")  # type: ignore[call-arg]
+
+
+CROSSTALK = (
+    None,
+    CrosstalkMatrix([[1, 0.1], [0.1, 1]]),
+    RingComb(channels=4, spacing=2.0),
+    NearestNeighbor(channels=3, coupling=0.1),
+)
+BITS = st.one_of(st.none(), st.integers(1, 23))
+
+
+@given(
+    st.builds(Converters, dac_bits=BITS, weight_bits=BITS, adc_bits=BITS),
+    st.builds(
+        NoiseModel,
+        relative=st.floats(0, 1),
+        thermal=st.floats(0, 1e30),
+        unit=st.sampled_from(("signal", "full_scale")),
+    ),
+    st.builds(Laser, power_dbm=st.floats(-99, 49)),
+    st.sampled_from(CROSSTALK),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+)
+def test_files_keep_every_figure(
+    tmp_path_factory: pytest.TempPathFactory,
+    converters: Converters,
+    noise: NoiseModel,
+    laser: Laser,
+    crosstalk: Any,
+    source: str,
+) -> None:
+    profile = HardwareProfile(
+        source=source, converters=converters, noise=noise, laser=laser, crosstalk=crosstalk
+    )
+    folder = tmp_path_factory.mktemp("profiles")
+    for ending in ("toml", "json"):
+        path = folder / f"chip.{ending}"
+        profile.save(path)
+        assert HardwareProfile.load(path) == profile
+    json.loads((folder / "chip.json").read_text(), parse_constant=pytest.fail)
+    assert HardwareProfile.from_dict(profile.to_dict()) == profile
+
+
+def test_the_fit_is_kept(tmp_path: Path) -> None:
+    table = tmp_path / "noise.csv"
+    table.write_text("signal,noise\n" + "\n".join(f"{y},{0.1 + 0.1 * y}" for y in range(4)))
+    profile = HardwareProfile.from_measurements(table, full_scale=3.0)
+    assert math.isnan(profile.fit.reduced_chi_squared)  # type: ignore[union-attr]
+    for ending in ("toml", "json"):
+        profile.save(tmp_path / f"chip.{ending}")
+        again = HardwareProfile.load(tmp_path / f"chip.{ending}")
+        assert repr(again.fit) == repr(profile.fit)
+        assert again == profile
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("[noise]\nrelativ = 0.1", ValueError,
+         "chip.toml: there is no figure `noise.relativ`, did you mean `noise.relative`?"),
+        ("noise_level = 0.1", ValueError, "chip.toml: there is no figure `noise_level`"),
+        ("[noise]\nrelative = 15", ValueError,
+         "chip.toml: `noise`: NoiseModel: `relative` must be at most 1, got 15"),
+        ("grid = 3", TypeError, "chip.toml: `grid` is 3, expected a table of figures"),
+        ("[crosstalk]\nkind = 'comb'", ValueError,
+         "chip.toml: `crosstalk.kind` is 'comb', expected one of matrix, ring_comb, "),
+        ("[crosstalk]\nkind = 'matrix'", TypeError, "chip.toml: `crosstalk`: "),
+        ("[noise", ValueError, "chip.toml is malformed: "),
+    ],
+)  # fmt: skip
+def test_errors_of_files(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
+    path = tmp_path / "chip.toml"
+    path.write_text(text)
+    with pytest.raises(error, match=re.escape(message)):
+        HardwareProfile.load(path)
+
+
+def test_endings_of_files(tmp_path: Path) -> None:
+    for act in (HardwareProfile().save, HardwareProfile.load):
+        with pytest.raises(ValueError, match=r"expected a name that ends in \.toml or \.json"):
+            act(tmp_path / "chip.yaml")
+    with pytest.raises(FileNotFoundError):
+        HardwareProfile.load(tmp_path / "none.toml")
+
+
+def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "chip.toml"
+    path.write_text("[converters]\ndac_bits = 6\nadc_bits = 'off'\n[noise]\nthermal = 0.004\n")
+    assert HardwareProfile.load(path) == HardwareProfile(
+        converters=Converters(dac_bits=6, adc_bits=None), noise=NoiseModel(thermal=0.004)
+    )
+
+
+def test_text() -> None:
+    profile = HardwareProfile(
+        name="<chip>", noise=NoiseModel(thermal=0.01, unit="full_scale"), crosstalk=CROSSTALK[2]
+    )
+    text = str(profile)
+    assert "thermal 0.01, on the scale of the full scale of the ADC" in text
+    assert "RingComb, 4 channels" in text
+    assert "&lt;chip&gt;" in profile._repr_html_()
+    assert "none, on the scale of the signal" in str(HardwareProfile(noise=NoiseModel()))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_explain(name: str) -> None:
+    *_, snr, enob = PRESETS[name]
+    text = explain(name)
+    assert text == explain(HardwareProfile.preset(name)) == repr(text)
+    rows = {line.split()[0]: line.split()[-2:] for line in text.splitlines()}
+    assert [float(v) for v in rows["noise"]] == [snr, enob]
+    # A chain is worse than each of its stages.
+    assert float(rows["chain"][1]) <= enob
+    assert "ENOB = (SNR - 1.76) / 6.02, of a full-scale sine" in text
+
+
+def test_explain_receiver() -> None:
+    # The sensitivities of the presets are those of 3, 4, 2 and 6 bits.
+    for name, bits in zip(PRESETS, (3, 4, 2, 6), strict=False):
+        (line,) = re.findall(r"^receiver.*$", explain(HardwareProfile.preset(name)), re.MULTILINE)
+        assert float(line.split()[-1]) == pytest.approx(bits, abs=0.02)
+    assert "receiver" not in explain(HardwareProfile.preset("custom"))
+
+
+def test_explain_table() -> None:
+    assert explain(HardwareProfile.preset("lumina_nano_v1")).splitlines() == [
+        "lumina_nano_v1: 4, 4, 4 bits for x, w, y, transmission 0.85 (-0.71 dB), drift 0.05",
+        "stage                                      LSB    SNR dB    ENOB",
+        "DAC x     4 bits, range of x             0.143      24.7    3.81",
+        "DAC w     4 bits, range of w             0.143      24.7    3.81",
+        "noise     relative 0.15 of y                 -      16.5    2.44",
+        "ADC y     4 bits, range of y             0.143      24.7    3.81",
+        "chain     all of the above                   -      14.9    2.18",
+        "receiver  -17.5 dBm at 5 GS/s                -      19.8    3.00",
+        "rings: Q 10000, FWHM 155 pm",
+        "ENOB = (SNR - 1.76) / 6.02, of a full-scale sine; LSB in units of full scale",
+    ]
+
+
+def test_explain_extremes() -> None:
+    quiet = explain(HardwareProfile(noise=NoiseModel(), converters=Converters.all(1)))
+    assert re.search(r"^noise .* inf +inf$", quiet, re.MULTILINE)
+    assert re.search(r"^ADC y +1 bits, range of y +2 +1\.8 +-?0\.00$", quiet, re.MULTILINE)
+
+
+def test_explain_crosstalk() -> None:
+    pair = CrosstalkMatrix([[1.0, 0.1, 0.0], [0.2, 0.8, 0.2], [0.0, 0.1, 1.0]])
+    text = explain(HardwareProfile(crosstalk=pair))
+    # The middle channel: 0.8² of its own over 2·0.2², and half as much light again from others.
+    assert re.search(r"^crosstalk 3 channels, worst +- +9\.0 +1\.21$", text, re.MULTILINE)
+    condition = np.linalg.cond(pair.matrix)
+    assert f"-3.0 dB of light from all other channels, condition number {condition:.4g}" in text
+    assert "crosstalk" not in explain(HardwareProfile())
+
+
+def test_explain_crosstalk_extremes() -> None:
+    alone = explain(HardwareProfile(crosstalk=CrosstalkMatrix([[1.0]])))
+    assert re.search(r"^crosstalk 1 channels, worst .* inf +inf$", alone, re.MULTILINE)
+    assert "-inf dB of light from all other channels, condition number 1" in alone
+    swapped = explain(HardwareProfile(crosstalk=CrosstalkMatrix([[0.0, 1.0], [1.0, 0.0]])))
+    assert re.search(r"^crosstalk 2 channels, worst .* -inf +-inf$", swapped, re.MULTILINE)
+
+
+def test_explain_wants_a_profile() -> None:
+    expected = "explain: `profile` is of type int, expected a HardwareProfile or the name of a"
+    with pytest.raises(TypeError, match=expected):
+        explain(4)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unknown `name` 'nano', expected custom, "):
+        explain("nano")
+
+
+def test_explain_parts_that_are_off() -> None:
+    off = explain(
+        HardwareProfile(
+            converters=Converters(adc_bits=None), noise=NoiseModel(thermal=0.01, unit="full_scale")
+        )
+    )
+    assert re.search(r"^ADC y +off +- +inf +inf$", off, re.MULTILINE)
+    assert re.search(r"^noise +σ 0.01 at full scale +- +40\.0 +6\.35$", off, re.MULTILINE)
+    assert "<pre>" in off._repr_html_()
