@@ -214,15 +214,16 @@ def _with_noise_by_column(
     share = jnp.where(lit, full_scale / jnp.where(largest > 0, largest, 1.0), 1.0)
     out, *others = optical_matmul(
         x,
-        w / share,
+        w / share[None, :],
         None if bias is None else _bias(bias, n) / share,
         w_full_scale=None if w_full_scale is None else w_full_scale / share,
         y_full_scale=largest,
         return_pre_noise=True,
         **chain,
     )
-    out = jnp.where(lit, share, 0.0) * out
-    y = jax.lax.stop_gradient(share * others[0])
+    by_column = (1,) * (out.ndim - 1) + (n,)
+    out = jnp.where(lit, share, 0.0).reshape(by_column) * out
+    y = jax.lax.stop_gradient(share.reshape(by_column) * others[0])
     results = [
         out,
         *([y] if return_pre_noise else []),
