@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lumina_jax.custom_vjp.optical_matmul import optical_matmul
-from lumina_jax.hardware.crosstalk import Crosstalk, fold_quantized
+from lumina_jax.hardware.crosstalk import Crosstalk, in_light
 from lumina_jax.hardware.noise import NoiseModel
 from lumina_jax.ops._op import vary_over, varying_axes
 from lumina_jax.ops.quantize import absmax
@@ -94,9 +94,7 @@ def calibrated_matmul(
     Returns:
         y f32[..., N], and the ranges for the next batch.
     """
-    weight = kernel if attenuation == 1.0 else kernel * attenuation
-    if crosstalk is not None:
-        weight, spec = fold_quantized(weight, crosstalk, spec)
+    weight, spec = in_light(kernel, attenuation, crosstalk, spec)
     scales = _full_scales(x, weight, bias, running, spec=spec, axis_name=axis_name)
     x_scale, y_scale = (
         scale if scale is None or g is None else scale * jnp.exp(g)

@@ -9,13 +9,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec, explain
+from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec, explain, optical_matmul
 from lumina_jax.hardware import (
     Converters,
     Laser,
@@ -26,7 +27,12 @@ from lumina_jax.hardware import (
     WeightBank,
     presets,
 )
-from lumina_jax.hardware.crosstalk import CrosstalkMatrix, NearestNeighbor, RingComb
+from lumina_jax.hardware.crosstalk import (
+    CrosstalkMatrix,
+    NearestNeighbor,
+    RingComb,
+    fold_quantized,
+)
 
 PRESETS = {
     # name: noise level, bits, drift, transmission, implied SNR in dB and ENOB
@@ -340,3 +346,30 @@ def test_explain_parts_that_are_off() -> None:
     assert re.search(r"^ADC y +off +- +inf +inf$", off, re.MULTILINE)
     assert re.search(r"^noise +σ 0.01 at full scale +- +40\.0 +6\.35$", off, re.MULTILINE)
     assert "<pre>" in off._repr_html_()
+
+
+def test_the_op_takes_a_profile() -> None:
+    x, w = jnp.float32(np.eye(4)), jnp.float32(np.linspace(-1, 1, 12).reshape(4, 3))
+    comb = NearestNeighbor(channels=4, coupling=0.1)
+    profile = HardwareProfile(
+        path=OpticalPath(transmission=0.5), crosstalk=comb, converters=Converters.all(6)
+    )
+    key = jax.random.key(0)
+    folded, spec = fold_quantized(0.5 * w, comb, profile.spec)
+    noise = {"noise": profile.noise, "key": key}
+    want = optical_matmul(x, folded, spec=spec, y_full_scale=1.0, **noise)
+    got = optical_matmul(x, w, profile=profile, y_full_scale=1.0, key=key)
+    np.testing.assert_array_equal(got, want)
+    quiet = optical_matmul(
+        x, w, profile="lumina_nano_v1", y_full_scale=1.0, noise=NoiseModel(), key=key
+    )
+    nano = HardwareProfile.preset("lumina_nano_v1")
+    np.testing.assert_array_equal(
+        quiet, optical_matmul(x, w * 0.85, spec=nano.spec, y_full_scale=1.0)
+    )
+    with pytest.raises(ValueError, match=r"`noise` needs a `key`, got None; pass key=jax.random"):
+        optical_matmul(x, w, profile="lumina_nano_v1", y_full_scale=1.0)
+    with pytest.raises(
+        TypeError, match="`spec` must be an OpticalSpec, got NoneType; pass one, or a `profile`"
+    ):
+        optical_matmul(x, w)

@@ -30,7 +30,7 @@ def call(x: Any = X, w: Any = W, bias: Any = BIAS, **keywords: Any) -> jax.Array
 ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"noise": NOISE}, ValueError,
      "optical_matmul: `noise` needs a `key`, got None; pass key=jax.random.key(seed), "
-     "or noise=None for a quiet device"),
+     "or noise=NoiseModel() for a quiet device"),
     ({"y_full_scale": None}, ValueError,
      "optical_matmul: `adc_bits`=8 needs `y_full_scale`, got None; pass the range of the ADC, "
      "a scalar or f32[n], or adc_bits=None"),

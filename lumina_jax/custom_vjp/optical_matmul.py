@@ -15,7 +15,9 @@ from jax.typing import ArrayLike
 
 from .. import ops
 from .._arguments import float32, magnitude
+from ..hardware.crosstalk import in_light
 from ..hardware.noise import NoiseModel, is_known_zero
+from ..hardware.profiles import HardwareProfile, profile_of
 from ..ops._chain import ChainAttrs, Operands
 from ..ops._op import vary_together
 from ..ops.quantize import absmax
@@ -29,7 +31,8 @@ def optical_matmul(  # pyright: ignore[reportOverlappingOverload], a bool that i
     w: ArrayLike,
     bias: ArrayLike | None = None,
     *,
-    spec: OpticalSpec,
+    spec: OpticalSpec | None = None,
+    profile: HardwareProfile | str | None = None,
     y_full_scale: ArrayLike | None = None,
     x_full_scale: ArrayLike | None = None,
     w_full_scale: ArrayLike | None = None,
@@ -46,7 +49,8 @@ def optical_matmul(
     w: ArrayLike,
     bias: ArrayLike | None = None,
     *,
-    spec: OpticalSpec,
+    spec: OpticalSpec | None = None,
+    profile: HardwareProfile | str | None = None,
     y_full_scale: ArrayLike | None = None,
     x_full_scale: ArrayLike | None = None,
     w_full_scale: ArrayLike | None = None,
@@ -62,7 +66,8 @@ def optical_matmul(
     w: Any,
     bias: Any = None,
     *,
-    spec: OpticalSpec,
+    spec: OpticalSpec | None = None,
+    profile: HardwareProfile | str | None = None,
     y_full_scale: Any = None,
     x_full_scale: Any = None,
     w_full_scale: Any = None,
@@ -92,14 +97,17 @@ def optical_matmul(
         x: f32[..., K].
         w: f32[K, N].
         bias: f32[N], or None.
-        spec: bits of the converters, precision of the gradient.
+        spec: bits of the converters, precision of the gradient; None: the bits of the profile.
+        profile: the device, or the name of a preset: its bits, noise, transmission and crosstalk,
+            the last two of which act on w. None: what `spec` and `noise` say alone.
         y_full_scale: range of the ADC, scalar or f32[N] (unit of y). Needed with `adc_bits`, and
             for noise in parts of it.
         x_full_scale: range of the DAC of x, scalar or f32[...], one per row (unit of x). None is
             the largest finite |x|.
         w_full_scale: range of the DAC of w, scalar or f32[N] (unit of w). None is the largest
             finite |w| of each column.
-        noise: standard deviations of the noise; None is a quiet device.
+        noise: standard deviations of the noise; None: that of the profile, or a quiet device where
+            there is none.
         key: random key of any kind; raw uint32 keys are accepted too. Needed with `noise`, and for
             the gradient with `grad_precision="int8"`.
         return_pre_noise: whether to return y too, the signal before noise and ADC.
@@ -117,9 +125,14 @@ def optical_matmul(
             full scale, without `y_full_scale`; a full scale or a noise parameter that is negative
             or NaN. When the gradient is taken: `grad_precision="int8"` without `key`.
     """
-    if not isinstance(spec, OpticalSpec):
-        raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}")
     x, w = float32(_NAME, "x", x), float32(_NAME, "w", w)
+    if profile is not None:
+        device = profile_of(_NAME, profile)
+        spec = device.spec if spec is None else spec
+        noise = device.noise if noise is None else noise
+    if not isinstance(spec, OpticalSpec):
+        cure = "; pass one, or a `profile`" if spec is None else ""
+        raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}{cure}")
     if x.ndim < 1:
         raise ValueError(f"{_NAME}: `x` has shape (), expected (..., k)")
     if w.ndim != 2 or x.shape[-1] != w.shape[0]:
@@ -127,6 +140,8 @@ def optical_matmul(
             f"{_NAME}: `w` has shape {w.shape}, expected (k, n) with k = {x.shape[-1]}, "
             f"the last extent of `x`"
         )
+    if profile is not None:
+        w, spec = in_light(w, device.path.transmission, device.crosstalk, spec)
     attrs = ChainAttrs(
         dac_bits=op_bits(spec.dac_bits),
         weight_bits=op_bits(spec.weight_bits),
@@ -292,7 +307,7 @@ def _noise_operands(
     if key is None:
         raise ValueError(
             f"{_NAME}: `noise` needs a `key`, got None; pass key=jax.random.key(seed), "
-            f"or noise=None for a quiet device"
+            f"or noise=NoiseModel() for a quiet device"
         )
     parameters = []
     for name in ("thermal", "shot", "relative", "weight"):

@@ -194,6 +194,17 @@ def fold_quantized(
     return fold(w, crosstalk), replace(spec, weight_bits=None)
 
 
+def in_light(
+    w: jax.Array, transmission: float, crosstalk: Crosstalk | None, spec: OpticalSpec
+) -> tuple[jax.Array, OpticalSpec]:
+    """What a device multiplies by: w f32[K, N] after the losses of the light and with crosstalk.
+
+    The spec that comes back has no converter of weights any more where crosstalk acts behind it.
+    """
+    w = w if transmission == 1.0 else w * transmission
+    return (w, spec) if crosstalk is None else fold_quantized(w, crosstalk, spec)
+
+
 def on_buses(matrix: Any, w: Any) -> Any:
     """`matrix`, [n, n], times each n rows of `w`, [K, N], and its corner times those left over."""
     n, (rows, columns) = matrix.shape[0], w.shape
