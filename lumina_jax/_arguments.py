@@ -238,7 +238,7 @@ def float32(op: str, name: str, value: Any) -> jax.Array:
 
 def magnitude(op: str, name: str, value: Any) -> jax.Array:
     """A JAX array of reals that are neither negative nor NaN, in f32."""
-    array = jnp.asarray(value)
+    array = numeric(op, name, value, "a real number")
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"{op}: `{name}` must be a real number, got {array.dtype}")
     if _is_known(array):

@@ -56,7 +56,6 @@ def test_a_pytree_of_four_numbers() -> None:
         ({"shot": math.nan}, ValueError, "NoiseModel: `shot` must be finite, got nan"),
         ({"thermal": math.inf}, ValueError, "NoiseModel: `thermal` must be finite, got inf"),
         ({"weight": "0.1"}, TypeError, "NoiseModel: `weight` must be a number, got '0.1'"),
-        ({"thermal": None}, TypeError, "NoiseModel: `thermal` must be a number, got None"),
         ({"relative": True}, TypeError, "NoiseModel: `relative` must be a number, got True"),
         ({"unit": "volts"}, ValueError,
          "NoiseModel: `unit` is 'volts', expected one of 'signal', 'full_scale'"),

@@ -57,7 +57,8 @@ class NoiseModel:
         choice("NoiseModel", "unit", self.unit, Unit)
         for name in _NUMBERS:
             value = getattr(self, name)
-            if not isinstance(value, jax.Array | np.ndarray):
+            # Trees of axes and of shardings are of this class too.
+            if isinstance(value, int | float | str | np.number):
                 number("NoiseModel", name, value, at_least=0)
         if isinstance(self.relative, int | float | np.number) and self.relative > 1:
             raise ValueError(
