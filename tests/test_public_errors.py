@@ -58,7 +58,7 @@ ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x_full_scale": 1j}, TypeError,
      "optical_matmul: `x_full_scale` must be a real number, got complex64"),
     ({"x_full_scale": True}, TypeError,
-     "optical_matmul: `x_full_scale` must be a real number, got bool"),
+     "optical_matmul: `x_full_scale` must be a real number, got True"),
     ({"spec": 8}, TypeError, "optical_matmul: `spec` must be an OpticalSpec, got int"),
     ({"noise": 0.1, "key": KEY}, TypeError,
      "optical_matmul: `noise` must be a NoiseModel, got float"),
