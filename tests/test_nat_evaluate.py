@@ -326,10 +326,38 @@ def test_progress_shows_points(
     nat.evaluate(level, PARAMS, grid, 1)
     assert capsys.readouterr().err == ""
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"needs tqdm for `progress`: pip install 'lumina-jax\["):
-        nat.evaluate(level, PARAMS, grid, 1, progress=True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    capsys.readouterr()
     nat.evaluate(level, PARAMS, grid, 1)
+    assert capsys.readouterr().err == ""
+    nat.evaluate(level, PARAMS, grid, 1, progress=True, batch=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[: line.index(",")] for line in lines] == [
+        f"evaluate: {i} of {len(lines)} points" for i in range(1, len(lines) + 1)
+    ]
+    # What nobody asked for comes now and then.
+    monkeypatch.setattr("lumina_jax.nat._evaluate._QUIET_S", 0.0)
+    nat.evaluate(level, PARAMS, grid, 1)
+    assert "points, 0 s" in capsys.readouterr().err
+
+
+def test_results_are_read_as_tables() -> None:
+    def metric(params: Any, key: Any, *, bits: Any, noise: Any) -> Any:
+        return {"<acc>": noise * bits, "loss": jnp.float32(jnp.nan)}
+
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        got = nat.evaluate(metric, PARAMS, {"bits": [4], "noise": [0.25, 0.5]}, 2, progress=False)
+    assert repr(got) == "Evaluation of <acc>, loss (bits: 1, noise: 2, 2 seeds)"
+    assert str(got).splitlines()[1:] == [
+        "bits  noise  <acc>       loss",
+        "   4   0.25  1 ± 0  nan ± nan",
+        "   4    0.5  2 ± 0  nan ± nan",
+    ]
+    assert "<th>&lt;acc&gt;</th>" in got._repr_html_()
+    grid = {"bits": [1], "noise": [i / 8 for i in range(50)]}
+    many = nat.evaluate(lambda p, k, bits, noise: noise * bits, PARAMS, grid, 1, progress=False)
+    assert len(str(many).splitlines()) == 43
+    assert len(repr(many)) < 80
 
 
 def test_plot_draws_a_line_for_each_point_of_the_other_axes(tmp_path: Path) -> None:
@@ -345,10 +373,16 @@ def test_plot_draws_a_line_for_each_point_of_the_other_axes(tmp_path: Path) -> N
     legend = axes.get_legend()
     assert legend is not None
     labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == ["bits = 4", "bits = None"]
+    assert labels == ["bits 4", "bits None"]
     for line, mean in zip(axes.get_lines(), got.mean, strict=True):
         np.testing.assert_array_equal(line.get_xdata(), [0.0, 0.1, 0.2])
         np.testing.assert_array_equal(line.get_ydata(), mean[[1, 2, 0]])
+    assert axes.get_title() == "mean and standard deviation of 5 draws of the noise"
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    named = got.plot(title="Chip", labels={"noise": "noise, part of y", "bits": "ADC bits"})
+    assert named.axes[0].get_title() == "Chip"
+    assert named.axes[0].get_xlabel() == "noise, part of y"
+    assert named.axes[0].get_legend().get_texts()[0].get_text() == "ADC bits 4"
     (by_bits,) = got.plot(x="bits").axes
     assert [text.get_text() for text in by_bits.get_xticklabels()] == ["4", "None"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import sys
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,8 @@ from ._evaluation import Evaluation, Value, is_traced, load, save
 
 _OP = "evaluate"
 _SCALAR = "metric"
+_QUIET_S = 10.0
+"""Seconds between two lines of progress that nobody asked for."""
 _Rows: TypeAlias = dict[int, dict[str, NDArray[np.float64]]]
 
 
@@ -65,8 +68,8 @@ def evaluate(
             already is not computed again. It knows grid, seeds and params, but not `fn`. It is
             kept, and is what `Evaluation.to_json` writes. A device or a pipe gets a line of JSON
             after every call, and is not read.
-        progress: whether to show a bar; None does where the error output is a terminal and tqdm is
-            there.
+        progress: whether to say on the error output how far it is, by a bar or, without tqdm, in
+            lines. None: a bar on a terminal and in a notebook, elsewhere a line every ten seconds.
         batch: points in one call of a compiled function; memory grows with it.
 
     Returns:
@@ -74,7 +77,6 @@ def evaluate(
         are NaN or infinite stay so, with a warning that says where the first is.
 
     Raises:
-        ImportError: `progress` is True and tqdm is missing.
         TypeError, ValueError: an argument is of the wrong type or out of its range; a metric is no
             real scalar; the checkpoint is of another grid, of other seeds or params, or none at
             all.
@@ -292,21 +294,34 @@ def _checked(out: Any) -> dict[str, jax.Array]:
 
 @contextmanager
 def _bar(progress: bool | None, total: int, done: int) -> Iterator[Callable[[int], Any]]:
-    show = sys.stderr.isatty() if progress is None else progress
-    tqdm = None
-    if show:
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            if progress:
-                raise ImportError(
-                    "evaluate needs tqdm for `progress`: pip install 'lumina-jax[examples]'"
-                ) from None
-    if tqdm is None:
+    if progress is False:
         yield lambda points: None
+        return
+    tqdm = None
+    if progress or sys.stderr.isatty() or "ipykernel" in sys.modules:
+        with suppress(ImportError):
+            from tqdm import tqdm
+    if tqdm is None:
+        yield _lines(total, done, 0.0 if progress else _QUIET_S)
     else:
         with tqdm(total=total, initial=done, unit="point", desc=_OP) as bar:
             yield bar.update
+
+
+def _lines(total: int, done: int, quiet: float) -> Callable[[int], None]:
+    """Says how far it is, in a line now and then: into a log, or without tqdm."""
+    begin = last = time.monotonic()
+
+    def update(points: int) -> None:
+        nonlocal done, last
+        done += points
+        now = time.monotonic()
+        if now - last >= quiet or (done == total and last > begin):
+            last = now
+            elapsed = f"{now - begin:.0f} s"
+            print(f"{_OP}: {done} of {total} points, {elapsed}", file=sys.stderr, flush=True)
+
+    return update
 
 
 def _warn(result: Evaluation) -> None:

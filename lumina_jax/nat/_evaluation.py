@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _figure
 from .._arguments import file_path
 from .._files import write
 
@@ -25,9 +28,11 @@ _Rows: TypeAlias = Mapping[int, Mapping[str, NDArray[np.float64]]]
 
 _FORMAT = "lumina-evaluation"
 _VERSION = 1
+_READ = 40
+"""Points that a table shows."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Evaluation:
     """Metrics at every point of a grid and for every seed, from `evaluate`.
 
@@ -142,15 +147,56 @@ class Evaluation:
         whole = found.with_rows(rows)
         return cls(axes=whole.axes, seeds=whole.seeds, metrics=whole.metrics, params=whole.params)
 
-    def plot(self, path: str | PathLike[str] | None = None, *, x: str | None = None) -> Figure:
+    def __repr__(self) -> str:
+        grid = ", ".join(f"{name}: {len(values)}" for name, values in self.axes.items())
+        names = ", ".join(self.metrics)
+        return f"Evaluation of {names} ({grid or 'one point'}, {len(self.seeds)} seeds)"
+
+    def __str__(self) -> str:
+        head, rows = self._table()
+        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        lines = ("  ".join(map(str.rjust, row, widths)) for row in (head, *rows))
+        return "\n".join([repr(self), *lines])
+
+    def _repr_html_(self) -> str:
+        head, rows = self._table()
+        titles = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+        )
+        return f"<table><caption>{html.escape(repr(self))}</caption><tr>{titles}</tr>{body}</table>"
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Mean ± std of every metric at every point, up to as many points as one reads."""
+        rows = []
+        for index in itertools.islice(np.ndindex(self.shape), _READ):
+            point = [str(values[i]) for values, i in zip(self.axes.values(), index, strict=True)]
+            of = (values[index] for values in self.metrics.values())
+            with np.errstate(invalid="ignore"):
+                rows.append([*point, *(f"{v.mean():.4g} ± {v.std():.2g}" for v in of)])
+        if self.points > _READ:
+            rows.append(["…"] * (len(self.axes) + len(self.metrics)))
+        return [*self.axes, *self.metrics], rows
+
+    def plot(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        x: str | None = None,
+        title: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Figure:
         """The mean over one axis, a line for each point of the others, bands of one `std`.
 
         Args:
             path: file to write, such as "noise.png"; None writes none.
             x: axis along the figure; None is the first traced one, or else the first.
+            title: above the figure; None says what mean and band are of.
+            labels: from names of axes and metrics to what the figure calls them, such as
+                {"noise": "noise, part of y", "metric": "accuracy, %"}.
 
         Returns:
-            A matplotlib figure.
+            A matplotlib figure, which shows itself in a notebook.
 
         Raises:
             ImportError: matplotlib is missing.
@@ -158,10 +204,8 @@ class Evaluation:
         """
         from ._plot import draw
 
-        figure = draw(self, _axis(self, x))
-        if path is not None:
-            figure.savefig(file_path("Evaluation.plot", "path", path), dpi=150)
-        return figure
+        figure = draw(self, _axis(self, x), title, labels or {})
+        return _figure.finished("Evaluation.plot", figure, path)
 
     def with_rows(self, rows: _Rows) -> Self:
         """With the metrics of all points."""
