@@ -4,6 +4,8 @@ One function for each kind of argument. Each takes the function that asks, the n
 and its value, and either returns the value as the function uses it, or raises a TypeError (it is of
 another kind) or a ValueError (out of range) that says what was got and what was expected. Values
 that are traced are trusted.
+
+JAX is imported by the functions that return its arrays, so that the NumPy entry does without it.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ import math
 import numbers
 import operator
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from numpy.typing import NDArray
+
+from ._floating_point import numpy_defaults
+
+if TYPE_CHECKING:
+    import jax
 
 Floats = NDArray[np.float64]
 
@@ -139,21 +144,34 @@ def positive(op: str, name: str, value: Any) -> float:
     return converted
 
 
-def number_f32(op: str, name: str, value: Any, at_least: float, expected: str) -> float:
-    """A Python or NumPy number within its limit, in words `expected`, that is finite in f32."""
+def number_f32(
+    op: str,
+    name: str,
+    value: Any,
+    at_least: float,
+    expected: str,
+    *,
+    at_most: float = float(_F32.max),
+) -> float:
+    """A Python or NumPy number within its limits, in words `expected`, that is finite in f32."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{op}: `{name}` must be a number, got {kind_of(value)}")
     try:
         converted = float(value)
     except OverflowError:  # an int beyond float64
         converted = math.inf
-    if not at_least <= converted <= float(_F32.max):
+    if not at_least <= converted <= at_most:
         raise ValueError(f"{op}: `{name}` must be {expected} and finite in float32, got {value}")
     return converted
 
 
+@numpy_defaults
 def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
     """A JAX array of numbers, which should be `expected`."""
+    import jax
+    import jax.numpy as jnp
+
+    _no_mask(op, name, value)
     # JAX would take a string in a list for the name of a dtype.
     leaves = jax.tree.leaves(value, is_leaf=lambda leaf: leaf is None)
     if isinstance(value, bool) or any(
@@ -161,14 +179,17 @@ def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
     ):
         raise TypeError(f"{op}: `{name}` must be {expected}, got {value!r}")
     try:
-        return jnp.asarray(value)
+        return jnp.asarray(_native_order(value))
     except TypeError:
-        raise TypeError(f"{op}: `{name}` must be {expected}, got {value!r}") from None
+        raise TypeError(f"{op}: `{name}` must be {expected}, got {_shown(value)}") from None
+    except OverflowError:  # an int beyond what JAX holds
+        raise ValueError(f"{op}: `{name}` must be finite in float32, got {value}") from None
     except ValueError:
         message = f"{op}: `{name}` must be a rectangular array, got rows of unequal length"
         raise ValueError(message) from None
 
 
+@numpy_defaults
 def real(
     op: str,
     name: str,
@@ -180,6 +201,8 @@ def real(
     below: float | None = None,
 ) -> jax.Array:
     """A JAX array of finite reals within their limits, f32 or wider; integers become floats."""
+    import jax.numpy as jnp
+
     array = numeric(op, name, value, "a real number")
     if jnp.issubdtype(array.dtype, jnp.integer):
         array = array.astype(jnp.result_type(float))
@@ -193,18 +216,38 @@ def real(
     if not _is_known(source):
         return array
     known = np.asarray(source)
-    limits = (
-        (np.all(np.isfinite(known)), "be finite"),
-        (at_least is None or np.all(known >= at_least), f"be at least {at_least}"),
-        (above is None or np.all(known > above), f"be above {above}"),
-        (at_most is None or np.all(known <= at_most), f"be at most {at_most}"),
-        (below is None or np.all(known < below), f"be below {below}"),
+    kind = np.finfo(array.dtype)
+    # What XLA computes with: beyond the largest it is infinite, below the least normal it is 0.
+    used = np.where(np.abs(known) < float(kind.tiny), 0.0, known)
+    rules: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ("be finite", lambda: np.isfinite(known)),
+        (f"be finite in {array.dtype}", lambda: np.abs(known) <= float(kind.max)),
+        (f"be at least {at_least}", lambda: at_least is None or known >= at_least),
+        (f"be above {above}", lambda: above is None or known > above),
+        (
+            f"be above {above} in {array.dtype}, at least {kind.tiny:.3g}",
+            lambda: above is None or used > above,
+        ),
+        (f"be at most {at_most}", lambda: at_most is None or known <= at_most),
+        (f"be below {below}", lambda: below is None or known < below),
     )
-    for holds, rule in limits:
-        if not holds:
+    for rule, holds in rules:
+        if not np.all(holds()):
             got = known if known.size <= 8 else f"values from {known.min()} to {known.max()}"
             raise ValueError(f"{op}: `{name}` must {rule}, got {got}")
     return array
+
+
+def field(op: str, name: str, value: Any, **limits: float) -> None:
+    """A field of a pytree, at its construction: a Python or NumPy number within its limits.
+
+    Arrays of JAX may be traced, or not be there yet, and are checked where they are used; so is
+    whatever else a transformation puts into a field.
+    """
+    if isinstance(value, str | bytes):
+        raise TypeError(f"{op}: `{name}` must be a real number, got {value!r}")
+    if isinstance(value, bool | int | float | complex | np.generic | np.ndarray):
+        real(op, name, value, **limits)
 
 
 def scalar(op: str, name: str, value: Any, **limits: float) -> jax.Array:
@@ -217,6 +260,8 @@ def scalar(op: str, name: str, value: Any, **limits: float) -> jax.Array:
 
 def complex_matrix(op: str, name: str, value: Any) -> jax.Array:
     """A JAX array of finite numbers, real or complex."""
+    import jax.numpy as jnp
+
     array = numeric(op, name, value, "a matrix of numbers")
     if not jnp.issubdtype(array.dtype, jnp.number):
         raise TypeError(f"{op}: `{name}` must be a matrix of numbers, got {array.dtype}")
@@ -225,9 +270,13 @@ def complex_matrix(op: str, name: str, value: Any) -> jax.Array:
     return array
 
 
+@numpy_defaults
 def float32(op: str, name: str, value: Any) -> jax.Array:
     """A JAX array that is f32 already."""
-    array = jnp.asarray(value)
+    import jax.numpy as jnp
+
+    _no_mask(op, name, value)
+    array = jnp.asarray(_native_order(value))
     if array.dtype != np.float32:
         raise TypeError(
             f"{op}: `{name}` must be float32, got {array.dtype}; "
@@ -236,8 +285,11 @@ def float32(op: str, name: str, value: Any) -> jax.Array:
     return array
 
 
+@numpy_defaults
 def magnitude(op: str, name: str, value: Any) -> jax.Array:
     """A JAX array of reals that are neither negative nor NaN, in f32."""
+    import jax.numpy as jnp
+
     array = numeric(op, name, value, "a real number")
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"{op}: `{name}` must be a real number, got {array.dtype}")
@@ -248,6 +300,7 @@ def magnitude(op: str, name: str, value: Any) -> jax.Array:
     return array.astype(np.float32)
 
 
+@numpy_defaults
 def reals(op: str, name: str, value: Any, *, expected: str | None = None) -> Floats:
     """A NumPy array of finite reals, in f64.
 
@@ -278,9 +331,10 @@ def nonnegative(op: str, name: str, value: Any, *, expected: str) -> Floats:
     return floats
 
 
+@numpy_defaults
 def concrete(op: str, name: str, value: Any) -> NDArray[np.float32]:
     """A NumPy array of at least one finite real, in f32."""
-    if isinstance(value, Tracer):
+    if _is_traced(value):
         raise TypeError(f"{op}: `{name}` is traced, expected an array outside of jax.jit")
     # bfloat16 has kind "V"; nothing else of that kind converts to a float.
     array = _host_array(op, name, value, "fiuV", ragged="an array")
@@ -308,11 +362,19 @@ def distinct(
 
 
 def array_f32(op: str, name: str, value: Any, expected: str, rank: int) -> NDArray[np.float32]:
-    """A NumPy array that is f32 already, in the layout of the kernels: itself where it has it."""
+    """A NumPy array that is f32 already, in the layout of the kernels: itself where it has it.
+
+    Arrays of other libraries are taken where they lend their memory as one, as those of JAX and the
+    tensors of PyTorch on the CPU do.
+    """
+    _no_mask(op, name, value)
     if not isinstance(value, np.ndarray):
-        raise TypeError(f"{op}: `{name}` must be a numpy.ndarray, got {kind_of(value)}")
+        value = _lent(op, name, value)
     if value.dtype != np.float32:
-        raise TypeError(f"{op}: `{name}` must be float32, got {value.dtype}")
+        raise TypeError(
+            f"{op}: `{name}` must be float32, got {value.dtype}; "
+            f"pass numpy.asarray({name}, numpy.float32)"
+        )
     if value.ndim != rank:
         raise ValueError(f"{op}: `{name}` must be {expected}, got shape {value.shape}")
     return np.require(value, requirements=["C_CONTIGUOUS", "ALIGNED"])
@@ -325,9 +387,55 @@ def kind_of(value: Any) -> str:
     return module + kind.__qualname__
 
 
+def _lent(op: str, name: str, value: Any) -> NDArray[Any]:
+    """An array of another library as one of NumPy, in the same memory."""
+    got = f"{op}: `{name}` must be a numpy.ndarray, got {kind_of(value)}"
+    if not hasattr(value, "__array__") or isinstance(value, np.generic) or _is_traced(value):
+        raise TypeError(got)
+    try:
+        return np.asarray(value)
+    except (TypeError, RuntimeError, ValueError) as error:
+        # A tensor of PyTorch that has a gradient, lies on a GPU, or is of a type of its own.
+        hint = (
+            f"pass {name}.detach().cpu().numpy()"
+            if hasattr(value, "detach")
+            else "pass its values as a numpy.ndarray"
+        )
+        raise TypeError(f"{got} that NumPy cannot read ({error}); {hint}") from None
+
+
+def _no_mask(op: str, name: str, value: Any) -> None:
+    # Where the module is not imported, there is no masked array.
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(value, masked.MaskedArray):
+        raise TypeError(
+            f"{op}: `{name}` is a masked array, whose mask would be lost; "
+            f"fill it with {name}.filled(0)"
+        )
+
+
+def _native_order(value: Any) -> Any:
+    """Arrays of the other byte order, which JAX does not take, in the order of this machine."""
+    if isinstance(value, np.ndarray | np.generic) and not value.dtype.isnative:
+        return value.astype(value.dtype.newbyteorder("="))
+    return value
+
+
+def _shown(value: Any) -> str:
+    """A value in an error: an array by its type alone."""
+    return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else repr(value)
+
+
+def _is_traced(value: Any) -> bool:
+    # Where JAX is not imported, nothing is.
+    core = sys.modules.get("jax.core")
+    return core is not None and isinstance(value, core.Tracer)
+
+
 def _host_array(
     op: str, name: str, value: Any, kinds: str, *, ragged: str, kind: str = "real numbers"
 ) -> NDArray[Any]:
+    _no_mask(op, name, value)
     try:
         array = np.asarray(value)
     except ValueError:
@@ -339,4 +447,4 @@ def _host_array(
 
 def _is_known(array: Any) -> bool:
     """Whether the values are there to be looked at."""
-    return not isinstance(array, Tracer) and getattr(array, "is_fully_addressable", True)
+    return not _is_traced(array) and getattr(array, "is_fully_addressable", True)

@@ -57,5 +57,5 @@ def install() -> None:
     for name, new in MOVED.items():
         module = _Moved(f"{PACKAGE}.{name}", new)
         sys.modules[module.__name__] = module
-        if not hasattr(package, name):
+        if name not in package.__all__:
             setattr(package, name, module)

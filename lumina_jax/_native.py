@@ -1,17 +1,12 @@
-"""The Rust module: imported here and nowhere else, so that its absence has one explanation.
-
-Importing this file registers the XLA CPU target ``lumina.NAME.v1`` of every op.
-"""
-
-import jax
+"""The Rust module: imported here and nowhere else, so that its absence has one explanation."""
 
 try:
-    from . import _lumina
+    from . import _lumina as _lumina
 except ImportError as error:
     raise ImportError(
         "lumina_jax is not built for this Python: run `pip install .` in its source directory "
         "(needs a Rust toolchain)"
     ) from error
 
-for _name, _capsule in _lumina.registrations():
-    jax.ffi.register_ffi_target(_name, _capsule, platform="cpu", api_version=1)
+__version__ = _lumina.version()
+"""Of the Rust module and so of the package."""

@@ -12,7 +12,7 @@ nothing and clip nothing. A NaN or an infinity in a row gives NaN in that row.
 
 All values are in the unit of y. The same arguments give the same bits for any number of threads
 (``RAYON_NUM_THREADS``) and any number of rows in the call. C-contiguous arrays are not copied, and
-the GIL is released.
+the GIL is released. Nothing here needs JAX, and importing this module does not import it.
 """
 
 from typing import Any
@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arguments import array_f32, integer, kind_of, number_f32
-from ._native import _lumina
-from .ops.optical_matmul import Attrs, Operands
-from .ops.optical_matmul import op as optical_matmul
-from .spec import op_bits
+from ._floating_point import numpy_defaults
+from ._native import __version__, _lumina
+from ._signal_chain import ChainAttrs, Operands
+from .spec import check_bits, op_bits
 
 _F32 = np.finfo(np.float32)
 
@@ -34,7 +34,7 @@ def optical_linear_fused(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
     noise_std: float,
-    bits: int,
+    bits: int | None,
     seed: int,
     *,
     full_scale: float | NDArray[np.float32] = 10.0,
@@ -45,17 +45,21 @@ def optical_linear_fused(
         input: ``f32[B, in]``.
         weight: ``f32[out, in]``.
         bias: ``f32[out]`` or None.
-        noise_std: standard deviation of the noise relative to the magnitude of y: 0.1 is 10 %.
-        bits: resolution of the ADC, 1 to 32; 24 and more turn it off.
+        noise_std: standard deviation of the noise relative to the magnitude of y, 0 to 1: 0.1 is
+            10 %.
+        bits: resolution of the ADC, 1 to 32 or None; None turns it off, and so do 24 and more.
         seed: 0 to 2^64 - 1. The same seed draws the same noise, also in JAX with
             ``jax.random.key(seed)``.
         full_scale: largest magnitude that the ADC represents, a positive number or ``f32[out]``.
+            The default, 10, fits no layer in particular: what is larger is clipped, and of what is
+            much smaller few codes are left. Give the largest magnitude that y takes on data.
 
     Returns:
         ``f32[B, out]``.
 
     Raises:
-        TypeError: an argument is of the wrong type; arrays must be float32.
+        TypeError: an argument is of the wrong type. Arrays must be float32 of NumPy, or of a
+            library that lends their memory as such, as JAX does, and PyTorch on the CPU.
         ValueError: a shape does not fit or a number is out of its range.
         RuntimeError: an internal fault.
     """
@@ -66,7 +70,7 @@ def optical_linear_infer(
     input: NDArray[np.float32],  # noqa: A002
     weight: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
-    bits: int,
+    bits: int | None,
     *,
     full_scale: float | NDArray[np.float32] = 10.0,
 ) -> NDArray[np.float32]:
@@ -82,7 +86,7 @@ def optical_linear_forward(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
     noise_std: float,
-    bits: int,
+    bits: int | None,
     seed: int = 0,
     *,
     full_scale: float | NDArray[np.float32] = 10.0,
@@ -93,7 +97,7 @@ def optical_linear_forward(
 
 def version() -> str:
     """The version of the Rust module."""
-    return _lumina.version()
+    return __version__
 
 
 def hello_lumina() -> str:
@@ -101,6 +105,7 @@ def hello_lumina() -> str:
     return f"Hello from Lumina-JAX {version()}"
 
 
+@numpy_defaults
 def _linear(
     op: str,
     x: Any,
@@ -124,8 +129,10 @@ def _linear(
         bias = np.zeros(1, np.float32)
     else:
         bias = _per_column(op, "bias", bias, columns)
-    noise_std = number_f32(op, "noise_std", noise_std, 0.0, "0 or more")
-    bits = integer(op, "bits", bits, at_least=1, at_most=32, got=kind_of)
+    noise_std = number_f32(
+        op, "noise_std", noise_std, 0.0, "from 0 to 1, a fraction of |y|,", at_most=1.0
+    )
+    bits = check_bits(op, "bits", bits)
     seed = integer(op, "seed", seed, at_least=0, at_most=2**64 - 1, got=kind_of)
     if isinstance(full_scale, np.ndarray):
         full_scale = _per_column(op, "full_scale", full_scale, columns)
@@ -140,7 +147,7 @@ def _linear(
         full_scale = number_f32(op, "full_scale", full_scale, float(_F32.tiny), "positive")
         full_scale = np.full(1, full_scale, np.float32)
     noisy = noise_std > 0.0
-    attrs = Attrs(
+    attrs = ChainAttrs(
         dac_bits=0,
         weight_bits=0,
         adc_bits=op_bits(bits),
@@ -160,7 +167,7 @@ def _linear(
         rows=np.arange(rows if noisy else 1, dtype=np.uint32),
         columns=np.arange(columns if noisy else 1, dtype=np.uint32),
     )
-    (out,) = optical_matmul.on_numpy(attrs, operands)
+    (out,) = _lumina.call("optical_matmul", vars(attrs), operands)
     return out
 
 

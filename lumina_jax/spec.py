@@ -14,8 +14,8 @@ GradPrecision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 class OpticalSpec:
     """The converters of an optical matmul, and its gradient; static, so each spec compiles once.
 
-    Bits are an int from 1 to 32, or None for no converter. 24 bits and more round as f32 does and
-    are None as well; one bit is the sign.
+    Bits are an int from 1 to 32, or None for no converter. From 24 on they round no more coarsely
+    than f32 does, and there is no converter either; one bit is the sign.
 
     Raises:
         TypeError: bits are not an int, or `grad_precision` is not a string.
@@ -46,7 +46,12 @@ class OpticalSpec:
 
 
 def check_bits(op: str, name: str, bits: int | None) -> int | None:
-    """`bits` as a Python int or None, or the TypeError or ValueError that says what is wrong."""
+    """Bits of a converter as a Python int or None, for every function that takes them.
+
+    Raises:
+        TypeError: they are no int.
+        ValueError: they are out of range.
+    """
     if bits is None:
         return None
     try:
@@ -57,7 +62,9 @@ def check_bits(op: str, name: str, bits: int | None) -> int | None:
         message = f"{op}: `{name}` must be an int or None, got {bits!r}"
         raise TypeError(message) from None
     if not 1 <= bits <= 32:
-        raise ValueError(f"{op}: `{name}` must be from 1 to 32, or None for off, got {bits}")
+        raise ValueError(
+            f"{op}: `{name}` must be from 1 to 32, or None for off, as 24 and more are; got {bits}"
+        )
     return bits
 
 

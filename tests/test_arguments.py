@@ -18,6 +18,8 @@ from lumina_jax._arguments import (
     concrete,
     constant,
     distinct,
+    field,
+    file_path,
     float32,
     instance,
     integer,
@@ -89,6 +91,20 @@ ERRORS = [
     (real, [1.0, 0.0], {"above": 0}, ValueError, "must be above 0, got [1. 0.]"),
     (real, 2, {"at_most": 1}, ValueError, "must be at most 1, got 2"),
     (real, np.arange(9.0), {"below": 8}, ValueError, "must be below 8, got values from 0.0 to 8.0"),
+    (real, 1e39, {}, ValueError, "must be finite in float32, got 1e+39"),
+    (real, 10**400, {}, ValueError, f"must be finite in float32, got {10**400}"),
+    (
+        real,
+        1e-40,
+        {"above": 0},
+        ValueError,
+        "must be above 0 in float32, at least 1.18e-38, got 1e-40",
+    ),
+    (file_path, 3, {}, TypeError, "must be a str, bytes or an os.PathLike, got int"),
+    (file_path, "", {}, ValueError, "is empty, expected the name of a file"),
+    (field, "4", {}, TypeError, "must be a real number, got '4'"),
+    (field, True, {}, TypeError, "must be a real number, got True"),
+    (field, np.float32(-1), {"at_least": 0}, ValueError, "must be at least 0, got -1.0"),
     (scalar, [1.0, 2.0], {"above": 0}, ValueError, "has shape (2,), expected a scalar"),
     (complex_matrix, [True], {}, TypeError, "must be a matrix of numbers, got bool"),
     (complex_matrix, [np.nan], {}, ValueError, "must be finite, got NaN or infinity"),
@@ -136,7 +152,7 @@ ERRORS = [
         np.ones(1),
         {"expected": "a vector", "rank": 1},
         TypeError,
-        "must be float32, got float64",
+        "must be float32, got float64; pass numpy.asarray(a, numpy.float32)",
     ),
     (
         array_f32,
@@ -194,6 +210,44 @@ def test_every_check_has_a_tested_error() -> None:
         if callable(value) and value.__module__ == _arguments.__name__ and name[0] != "_"
     }
     assert tested == public
+
+
+MASKED = np.ma.MaskedArray([1.0, 2.0], [False, True])
+
+
+@pytest.mark.parametrize(
+    ("check", "limits"),
+    [
+        (numeric, {"expected": "float32"}),
+        (real, {}),
+        (float32, {}),
+        (magnitude, {}),
+        (reals, {}),
+        (concrete, {}),
+        (array_f32, {"expected": "a vector", "rank": 1}),
+    ],
+)
+def test_arrays_of_every_kind(check: Any, limits: dict[str, Any], tmp_path: Any) -> None:
+    with pytest.raises(TypeError, match=r"`a` is a masked array.*fill it with a\.filled\(0\)"):
+        asks(check, MASKED, **limits)
+    if check is array_f32:
+        return
+    values = np.float32([0.5, 2, 1e-40])
+    values.tofile(tmp_path / "a")
+    read_only = values.copy()
+    read_only.flags.writeable = False
+    with np.errstate(all="raise"):
+        for same in (
+            values.astype(">f4"),
+            np.repeat(values, 2)[::2],
+            values[::-1].copy()[::-1],
+            read_only,
+            np.memmap(tmp_path / "a", np.float32, "r"),
+        ):
+            np.testing.assert_array_equal(asks(check, same, **limits), values)
+        if check is not float32:
+            wide = asks(check, values.astype(">f8"), **limits)
+            np.testing.assert_array_equal(np.asarray(wide, np.float32), values)
 
 
 def test_values_become_what_functions_use() -> None:

@@ -169,7 +169,7 @@ import os, sys, threading
 if hasattr(os, "sched_setaffinity"):  # XLA makes one thread per core that it may use
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
 import jax, jax.numpy as jnp, numpy as np
-from lumina_jax import _native
+import lumina_jax.ops
 
 call = jax.ffi.ffi_call("lumina.quantize.v1", jax.ShapeDtypeStruct((512, 300), jnp.float32))
 noise = jax.ffi.ffi_call("lumina.optical_noise.v1", jax.ShapeDtypeStruct((300, 512), jnp.float32))

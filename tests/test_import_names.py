@@ -1,5 +1,7 @@
-"""`lumina_jax.export` and `.layers`, whatever else is called `exporter` or `flax_layers`."""
+"""Names of the package: when they are imported, and what they are beside packages of others."""
 
+import ast
+import importlib
 import os
 import re
 import shutil
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import lumina_jax
 from lumina_jax import _siblings
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +29,51 @@ def python(script: str, folder: Path) -> str:
         check=False,
     )
     return (run.stdout + run.stderr).strip().splitlines()[-1]
+
+
+def test_the_numpy_entry_runs_without_jax(tmp_path: Path) -> None:
+    script = """
+import sys, warnings
+warnings.simplefilter("ignore")  # lumina_jax.kernel says that it has moved
+for name in ("jax", "jaxlib", "flax", "ml_dtypes", "scipy", "google.protobuf"):
+    sys.modules[name] = None
+before = set(sys.modules)
+import numpy
+from_numpy = set(sys.modules)
+import lumina_jax.numpy, lumina_jax as lj
+x = numpy.ones((1, 2), numpy.float32)
+for entry in (lj, lj.numpy, lj.kernel):
+    assert entry.optical_linear_infer(x, x, None, 24) == 2
+assert lj.OpticalSpec(adc_bits=4).adc_bits == 4
+print(sorted({name.partition(".")[0] for name in set(sys.modules) - from_numpy}))
+"""
+    # An import takes as long as what it loads: beside NumPy, nothing that is large.
+    assert (
+        python(script, tmp_path) == "['__future__', 'copy', 'dataclasses', 'lumina_jax', 'numpy']"
+    )
+
+
+def test_public_names_are_the_same_to_a_type_checker_and_at_run_time(tmp_path: Path) -> None:
+    tree = ast.parse((ROOT / "lumina_jax" / "__init__.py").read_text("utf-8"))
+    (typed,) = [node for node in tree.body if isinstance(node, ast.If) and node.orelse == []][:1]
+    imported = {
+        alias.name: f"lumina_jax{'.' * bool(entry.module)}{entry.module or ''}"
+        for entry in typed.body
+        if isinstance(entry, ast.ImportFrom)
+        for alias in entry.names
+    }
+    assert imported.keys() | {"__version__"} == set(lumina_jax.__all__)
+    for name, home in imported.items():
+        assert getattr(lumina_jax, name) is getattr(importlib.import_module(home), name)
+    assert {*imported, "export", "layers"} <= set(dir(lumina_jax))
+    with pytest.raises(AttributeError, match="module 'lumina_jax' has no attribute 'nothing'"):
+        lumina_jax.nothing  # noqa: B018
+    script = """
+from lumina_jax import *
+import lumina_jax
+print({name for name in lumina_jax.__all__ if globals()[name] is not getattr(lumina_jax, name)})
+"""
+    assert python(script, tmp_path) == "set()"
 
 
 def test_both_names_are_one_module_and_none_is_loaded_unasked(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,13 +18,13 @@ from lumina_jax.numpy import (
     version,
 )
 
-BITS = [1, 2, 4, 8, 16, 23, 24, 32]
+BITS = [1, 2, 4, 8, 16, 23, 24, 32, None]
 
 
 def adc(y, bits, full_scale):
     """The converter as the specification writes it, one float32 rounding per operation."""
     y = np.asarray(y, np.float32)
-    if bits >= 24:
+    if bits is None or bits >= 24:
         return np.where(np.isfinite(y), y, np.float32(np.nan))
     full_scale = np.asarray(full_scale, np.float32)
     with np.errstate(invalid="ignore"):
@@ -151,66 +150,6 @@ def test_what_is_not_finite_is_nan_in_its_row_alone(bits, noise_std, value):
     assert_same_bits(got[others], clean[others])
 
 
-def unaligned(a):
-    buffer = np.zeros(a.nbytes + 1, np.uint8)
-    view = buffer[1:].view(np.float32).reshape(a.shape)
-    view[...] = a
-    assert not view.flags.aligned
-    return view
-
-
-def read_only(a):
-    view = a.copy()
-    view.flags.writeable = False
-    return view
-
-
-LAYOUTS = {
-    "fortran": np.asfortranarray,
-    "strided": lambda a: np.repeat(np.repeat(a, 2, 0), 3, 1)[::2, ::3],
-    "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
-    "broadcast": lambda a: np.broadcast_to(a[:1], a.shape),
-    "unaligned": unaligned,
-    "read_only": read_only,
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_gives_the_same_bits(layout):
-    rng = np.random.default_rng(10)
-    x, w, b = normals(rng, 6, 10), normals(rng, 7, 10), normals(rng, 7)
-    x_view, w_view = LAYOUTS[layout](x), LAYOUTS[layout](w)
-    before = x_view.copy(), w_view.copy()
-    got = optical_linear_fused(x_view, w_view, np.repeat(b, 2)[::2], 0.1, 8, 5)
-    assert_same_bits(got, optical_linear_fused(*before, b, 0.1, 8, 5))
-    assert_same_bits(x_view.copy(), before[0])
-    assert got.flags.c_contiguous
-    assert got.flags.owndata
-    assert got.flags.writeable
-
-
-def test_contiguous_arrays_are_not_copied():
-    x, w = np.ones((4096, 512), np.float32), np.ones((2, 512), np.float32)
-
-    def peak(x):
-        tracemalloc.start()
-        optical_linear_infer(x, w, None, 8)
-        try:
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    assert peak(x) < x.nbytes / 4
-    assert peak(np.asfortranarray(x)) >= x.nbytes
-
-
-def test_the_native_entry_never_copies():
-    v = np.ones((3, 4), np.float32)
-    for other in (np.asfortranarray(v), v[:, ::2], unaligned(v)):
-        with pytest.raises(ValueError, match=r"^input 0 must be C-contiguous and aligned$"):
-            _lumina.call("quantize", {"bits": 8}, [other, np.ones((1, 1), np.float32)])
-
-
 @pytest.mark.parametrize("integer", [int, np.int8, np.uint8, np.int64, np.uint64])
 @pytest.mark.parametrize("real", [float, np.float16, np.float32, np.float64, np.int32])
 def test_numbers_of_numpy_are_numbers(integer, real):
@@ -229,27 +168,53 @@ GOOD = {
     "seed": 1,
     "full_scale": 10.0,
 }
+
+
+def cast(name, dtype):
+    return f"`{name}` must be float32, got {dtype}; pass numpy.asarray({name}, numpy.float32)"
+
+
 WRONG_TYPES = [
     ("input", [[1.0]], "`input` must be a numpy.ndarray, got list"),
-    ("input", ONES.astype(np.float64), "`input` must be float32, got float64"),
-    ("input", ONES.astype(">f4"), "`input` must be float32, got >f4"),
+    (
+        "input",
+        ONES.astype(np.float64),
+        "`input` must be float32, got float64; pass numpy.asarray(input, numpy.float32)",
+    ),
+    (
+        "input",
+        ONES.astype(">f4"),
+        "`input` must be float32, got >f4; pass numpy.asarray(input, numpy.float32)",
+    ),
     ("weight", None, "`weight` must be a numpy.ndarray, got NoneType"),
-    ("weight", ONES.astype(np.int32), "`weight` must be float32, got int32"),
+    (
+        "weight",
+        ONES.astype(np.int32),
+        "`weight` must be float32, got int32; pass numpy.asarray(weight, numpy.float32)",
+    ),
     ("bias", 1.0, "`bias` must be a numpy.ndarray, got float"),
-    ("bias", np.ones(4), "`bias` must be float32, got float64"),
+    (
+        "bias",
+        np.ones(4),
+        "`bias` must be float32, got float64; pass numpy.asarray(bias, numpy.float32)",
+    ),
     ("noise_std", None, "`noise_std` must be a number, got NoneType"),
     ("noise_std", True, "`noise_std` must be a number, got bool"),
     ("noise_std", 1j, "`noise_std` must be a number, got complex"),
     ("noise_std", np.ones(4, np.float32), "`noise_std` must be a number, got numpy.ndarray"),
-    ("bits", 8.0, "`bits` must be an int, got float"),
-    ("bits", True, "`bits` must be an int, got bool"),
-    ("bits", np.True_, "`bits` must be an int, got numpy.bool"),
-    ("bits", None, "`bits` must be an int, got NoneType"),
+    ("bits", 8.0, "`bits` must be an int or None, got 8.0"),
+    ("bits", True, "`bits` must be an int or None, got True"),
+    ("bits", np.True_, "`bits` must be an int or None, got np.True_"),
+    ("bits", "8", "`bits` must be an int or None, got '8'"),
     ("seed", 1.0, "`seed` must be an int, got float"),
     ("seed", "1", "`seed` must be an int, got str"),
     ("full_scale", None, "`full_scale` must be a number, got NoneType"),
     ("full_scale", [1.0], "`full_scale` must be a number, got list"),
-    ("full_scale", np.ones(4), "`full_scale` must be float32, got float64"),
+    (
+        "full_scale",
+        np.ones(4),
+        "`full_scale` must be float32, got float64; pass numpy.asarray(full_scale, numpy.float32)",
+    ),
 ]
 WRONG_VALUES = [
     ("input", ONES[0], "`input` must be a matrix [B, in], got shape (3,)"),
@@ -261,12 +226,23 @@ WRONG_VALUES = [
     ),
     ("bias", np.ones((4, 1), np.float32), "`bias` must be a vector (4,), got shape (4, 1)"),
     ("bias", np.ones(1, np.float32), "`bias` must have shape (4,), got (1,)"),
-    ("noise_std", -0.1, "`noise_std` must be 0 or more and finite in float32, got -0.1"),
-    ("noise_std", np.nan, "`noise_std` must be 0 or more and finite in float32, got nan"),
-    ("noise_std", np.inf, "`noise_std` must be 0 or more and finite in float32, got inf"),
-    ("noise_std", 1e39, "`noise_std` must be 0 or more and finite in float32, got 1e+39"),
-    ("bits", 0, "`bits` must be from 1 to 32, got 0"),
-    ("bits", 33, "`bits` must be from 1 to 32, got 33"),
+    *(
+        (
+            "noise_std",
+            value,
+            "`noise_std` must be from 0 to 1, a fraction of |y|, and finite in "
+            f"float32, got {value}",
+        )
+        for value in (-0.1, 15, np.nan, np.inf, 1e39)
+    ),
+    *(
+        (
+            "bits",
+            value,
+            f"`bits` must be from 1 to 32, or None for off, as 24 and more are; got {value}",
+        )
+        for value in (0, 33)
+    ),
     ("seed", -1, f"`seed` must be from 0 to {2**64 - 1}, got -1"),
     ("seed", 2**64, f"`seed` must be from 0 to {2**64 - 1}, got {2**64}"),
     ("full_scale", 0, "`full_scale` must be positive and finite in float32, got 0"),

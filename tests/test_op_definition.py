@@ -19,8 +19,8 @@ from jax.sharding import PartitionSpec as P
 
 from exporter import _encode
 from lumina_jax import _lumina
+from lumina_jax._attributes import Attributes, Float
 from lumina_jax.ops import OPS
-from lumina_jax.ops._attributes import Attributes, Float
 from lumina_jax.ops._op import OpDef, _ffi_call, define
 from lumina_jax.ops._signature import Derived, Signature, tensor
 

@@ -116,7 +116,7 @@ def test_forward_mode() -> None:
     ("arguments", "error", "message"),
     [
         ({"bits": 0}, ValueError,
-         "quantize: `bits` must be from 1 to 32, or None for off, got 0"),
+         "quantize: `bits` must be from 1 to 32, or None for off, as 24 and more are; got 0"),
         ({"bits": True}, TypeError, "quantize: `bits` must be an int or None, got True"),
         ({"bits": 4, "full_scale": -2.0}, ValueError,
          "quantize: `full_scale` must not be negative or NaN, got -2.0"),

@@ -37,7 +37,10 @@ def test_spec_takes_any_integer() -> None:
 @pytest.mark.parametrize("field", ["dac_bits", "weight_bits", "adc_bits"])
 @pytest.mark.parametrize("bits", [0, -1, 33, 1000])
 def test_spec_range(field: str, bits: int) -> None:
-    message = f"OpticalSpec: `{field}` must be from 1 to 32, or None for off, got {bits}"
+    message = (
+        f"OpticalSpec: `{field}` must be from 1 to 32, or None for off, as 24 and more are; "
+        f"got {bits}"
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         OpticalSpec(**{field: bits})
 

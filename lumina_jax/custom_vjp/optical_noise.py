@@ -6,7 +6,7 @@ import operator
 
 import jax
 
-from ..ops._attributes import Attributes
+from .._attributes import Attributes
 from ..ops.optical_noise import Operands, op
 from ._operands import ids, seed_words
 

@@ -1,4 +1,4 @@
-"""The signal chain: attributes, operands and formulas that its forward and backward ops share.
+"""The signal chain: formulas that its forward and backward ops share.
 
     x_q = DAC(x)        w_q = DAC(w)        y = x_q · w_q + bias
     σ²  = thermal² + shot²·|y| + relative²·y² + weight²·‖x_q‖²        out = ADC(y + σ·ε)
@@ -10,60 +10,19 @@ and so exactly.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._attributes import Attributes
+from .._signal_chain import ChainAttrs as ChainAttrs
+from .._signal_chain import Operands as Operands
 from . import optical_noise, quantize
-from ._attributes import Attributes
 from ._op import Factors
 from ._partition import Axes
 from ._signature import Tensor, tensor
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChainAttrs(Attributes):
-    """Attributes that every op of the chain has."""
-
-    dac_bits: int
-    """Of the DAC of x; 0 is none, as 24 and more are."""
-    weight_bits: int
-    """Of the DAC of w."""
-    adc_bits: int
-    transpose_weight: bool
-    """Whether w is [n, k]."""
-    noisy: bool
-    """Whether there is noise; without it noise, seed and ids are not looked at."""
-
-
-class Operands(NamedTuple, Generic[T]):
-    """Operands of the forward ops."""
-
-    x: T
-    """f32[m, k]"""
-    w: T
-    """f32[k, n]; [n, k] with `transpose_weight`."""
-    bias: T
-    """f32[1 or n]"""
-    x_full_scale: T
-    """f32[1 or m]"""
-    w_full_scale: T
-    """f32[1 or n]"""
-    y_full_scale: T
-    """f32[1 or n]"""
-    noise: T
-    """f32[1 or m, 4]: thermal, shot, relative, weight."""
-    seed: T
-    """u32[1 or m, 2]"""
-    rows: T
-    """u32[m]: ids of the rows."""
-    columns: T
-    """u32[n]: ids of the columns."""
 
 
 def operand_types(attrs: ChainAttrs, *, draws: bool) -> Operands[Tensor]:

@@ -23,8 +23,8 @@ from jax.interpreters import batching
 from jax.interpreters.mlir import SPMDAxisContext
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .._native import _lumina  # registers the FFI targets
-from ._attributes import Attributes, field_types
+from .._attributes import Attributes, field_types
+from .._native import _lumina
 from ._batch import batch
 from ._partition import Axes, partitioned
 from ._signature import Signature
@@ -33,6 +33,9 @@ from ._signature import Signature
 # program would ever be found in the persistent cache. `partitioned` puts into the program what
 # the pointer stood for.
 jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
+
+for _name, _capsule in _lumina.registrations():
+    jax.ffi.register_ffi_target(_name, _capsule, platform="cpu", api_version=1)
 
 A = TypeVar("A", bound=Attributes)
 O = TypeVar("O", bound=tuple)  # noqa: E741, a NamedTuple

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._attributes import Attributes
+from .._attributes import Attributes
 from ._op import define
 from ._signature import Signature, tensor
 from ._uint64 import UInt64

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._attributes import Attributes
+from .._attributes import Attributes
 from ._op import define
 from ._signature import Signature, tensor
 

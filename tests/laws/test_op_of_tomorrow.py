@@ -13,9 +13,9 @@ import pytest
 from jax._src.interpreters import mlir
 
 from lumina_jax import export
+from lumina_jax._attributes import Attributes
 from lumina_jax.cost.workload import MatmulLayer, layers_of
 from lumina_jax.ops import OPS, Factors, Matmul
-from lumina_jax.ops._attributes import Attributes
 from lumina_jax.ops._op import OpDef, define
 from lumina_jax.ops._signature import Signature, tensor
 from lumina_jax.planner import _streams

@@ -1,0 +1,53 @@
+"""What the ops of the signal chain take: attributes and operands, whichever library runs them.
+
+It stands apart from the ops, which need JAX, so that the NumPy entry does without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from ._attributes import Attributes
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainAttrs(Attributes):
+    """Attributes that every op of the chain has."""
+
+    dac_bits: int
+    """Of the DAC of x; 0 is none, as 24 and more are."""
+    weight_bits: int
+    """Of the DAC of w."""
+    adc_bits: int
+    transpose_weight: bool
+    """Whether w is [n, k]."""
+    noisy: bool
+    """Whether there is noise; without it noise, seed and ids are not looked at."""
+
+
+class Operands(NamedTuple, Generic[T]):
+    """Operands of the forward ops."""
+
+    x: T
+    """f32[m, k]"""
+    w: T
+    """f32[k, n]; [n, k] with `transpose_weight`."""
+    bias: T
+    """f32[1 or n]"""
+    x_full_scale: T
+    """f32[1 or m]"""
+    w_full_scale: T
+    """f32[1 or n]"""
+    y_full_scale: T
+    """f32[1 or n]"""
+    noise: T
+    """f32[1 or m, 4]: thermal, shot, relative, weight."""
+    seed: T
+    """u32[1 or m, 2]"""
+    rows: T
+    """u32[m]: ids of the rows."""
+    columns: T
+    """u32[n]: ids of the columns."""
