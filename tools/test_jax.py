@@ -29,7 +29,7 @@ SMOKE = (
     "tests/test_optical_matmul.py",
     "tests/laws/test_shard_map.py",
     "tests/test_exporter_rules.py",
-    "tests/test_readme.py",
+    "tests/test_docs.py",
 )
 
 
