@@ -91,6 +91,9 @@ def test_steps_beyond_f32_stay_apart() -> None:
 
 
 def test_scaled_noise_is_the_noise_times_the_factor() -> None:
+    nano = nat.scale_noise("lumina_nano_v1", 0.5)
+    assert nano == nat.scale_noise(lj.HardwareProfile.preset("lumina_nano_v1"), 0.5)
+    assert float(nano.relative) == pytest.approx(0.075)
     scaled = nat.scale_noise(NOISE, 0.5)
     assert [float(v) for v in jax.tree.leaves(scaled)] == pytest.approx(
         [0.5 * float(v) for v in jax.tree.leaves(NOISE)]
@@ -146,7 +149,7 @@ SCHEDULE_ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
      r"the steps of `stages` must grow, got \[0, 0\]"),
     (lambda: nat.curriculum([0.5]), TypeError, r"`stages` must be pairs \(step, factor\)"),  # type: ignore[list-item]
     (lambda: nat.scale_noise(0.1, 1.0), TypeError,  # type: ignore[arg-type]
-     "scale_noise: `noise` must be a NoiseModel, got float"),
+     "scale_noise: `noise` must be a NoiseModel or a device, got float"),
     (lambda: nat.scale_noise(NOISE, -1.0), ValueError, "scale_noise: `factor` must be at least 0"),
     (lambda: nat.scale_noise(NOISE, jnp.ones(2)), ValueError,
      r"scale_noise: `factor` has shape \(2,\), expected a scalar"),

@@ -19,6 +19,7 @@ import exporter
 from flax_layers import OpticalDense
 from flax_layers.nnx import OpticalDense as NnxDense
 from lumina_jax import HardwareProfile, WDMPlanner, physics
+from lumina_jax.hardware import Microring
 from lumina_jax.planner import Grid, Plan, Ring, allocate, compress
 
 RING = Ring(q=2e4, fsr_m=20e-9)
@@ -218,6 +219,29 @@ def test_ring() -> None:
     assert ring.tolerance_k(4) == pytest.approx(
         float(physics.half_lsb_temperature(4, ring.fwhm_m)), rel=1e-6
     )
+
+
+def test_a_profile_has_ring_grid_receiver_and_power() -> None:
+    profile = HardwareProfile.preset("lumina_nano_v1")
+    of_name = WDMPlanner(profile="lumina_nano_v1")
+    assert of_name.ring == Ring.of_profile(profile)
+    assert of_name.ring.fsr_hz == pytest.approx(16 * 100e9)
+    assert of_name.grid == Grid(slots=16, spacing_hz=100e9)
+    assert of_name.receiver == profile.receiver
+    assert of_name.power_w == pytest.approx(float(profile.link_budget.output_w(16)))
+    # What is given comes first.
+    given = WDMPlanner(profile=profile, grid=Grid(slots=8), ring=RING, power_w=1e-5)
+    assert (given.grid.slots, given.ring, given.power_w) == (8, RING, 1e-5)
+    # Without a symbol rate there is no bandwidth, and so no noise of a receiver.
+    assert WDMPlanner(profile=HardwareProfile(ring=Microring(q=1e4))).receiver is None
+    with pytest.raises(ValueError, match=r"Ring.of_profile: `profile` 'custom' has no `ring.q`"):
+        WDMPlanner(profile="custom")
+    # As it says.
+    WDMPlanner(profile=dataclasses.replace(HardwareProfile(), ring=Microring(q=1e4)))
+    with pytest.raises(
+        TypeError, match="`ring` is of type NoneType, expected a Ring, or a `profile`"
+    ):
+        WDMPlanner()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 import flax_layers
 import flax_layers.nnx
+from lumina_jax import HardwareProfile
+from lumina_jax.hardware import Converters
 from lumina_jax.quantizer import (
     LayerSensitivity,
     WeightQuantizer,
@@ -215,6 +217,15 @@ def test_nnx_model_is_left_as_it_was() -> None:
     assert set(found.bits) == {"first", "second"}
     after = jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, flax_layers.nnx.FullScale)))
     np.testing.assert_array_equal(before, after)
+
+
+def test_a_profile_says_how_many_bits_there_are() -> None:
+    layers = [LayerSensitivity(name="a", size=10, gain=1.0)]
+    nano = allocate_bits(layers, budget=1000, profile="lumina_nano_v1")
+    assert nano.bits == {"a": 4}
+    off = HardwareProfile(converters=Converters(weight_bits=None))
+    assert allocate_bits(layers, budget=1000, profile=off).bits == {"a": 16}
+    assert allocate_bits(layers, budget=1000, profile=off, max_bits=6).bits == {"a": 6}
 
 
 def test_select_and_batches_once_through() -> None:

@@ -14,12 +14,13 @@ from jax.typing import ArrayLike
 
 from .._arguments import integer, scalar
 from ..hardware.noise import NoiseModel, times
+from ..hardware.profiles import HardwareProfile, profile_of
 
 Schedule: TypeAlias = Callable[[ArrayLike], jax.Array]
 """From the step, a number that may be traced, to a factor f32[] on the noise."""
 
 
-def scale_noise(noise: NoiseModel, factor: ArrayLike) -> NoiseModel:
+def scale_noise(noise: NoiseModel | HardwareProfile | str, factor: ArrayLike) -> NoiseModel:
     """The noise with all four standard deviations times `factor`, and so all variances factor².
 
     Traced factors do not compile anew:
@@ -28,14 +29,17 @@ def scale_noise(noise: NoiseModel, factor: ArrayLike) -> NoiseModel:
         noise = nat.scale_noise(noise, level(step))       inside the jitted training step
 
     Args:
-        noise: at its full strength.
+        noise: at its full strength; that of a profile, or of the preset of that name.
         factor: scalar, not negative; 0 is no noise, 1 the noise as it is.
 
     Returns:
         The noise; a field that is the number 0 stays that number.
     """
+    if isinstance(noise, HardwareProfile | str):
+        noise = profile_of("scale_noise", noise).noise
     if not isinstance(noise, NoiseModel):
-        raise TypeError(f"scale_noise: `noise` must be a NoiseModel, got {type(noise).__name__}")
+        kind = type(noise).__name__
+        raise TypeError(f"scale_noise: `noise` must be a NoiseModel or a device, got {kind}")
     factor = scalar("scale_noise", "factor", factor, at_least=0)
     return jax.tree.map(lambda std: times(std, factor), noise)
 

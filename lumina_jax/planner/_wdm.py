@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from .. import _arguments
 from .._arguments import Floats, choice, instance, number
+from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import Receiver
 from . import _streams
 from ._allocate import allocate
@@ -31,11 +32,15 @@ class WDMPlanner:
     calibration batches take the slots left over.
 
     Args:
+        profile: the device, or the name of a preset, from which ring, grid, receiver and power are
+            taken where they are not given. None: `ring` and `grid` are needed.
         ring: the filter of every channel.
         grid: the slots of every bus; they must fit the free spectral range.
         objective: "snr", "max", "product" or "total", as in `allocate`.
-        receiver: whose noise is part of the effective bits; None is one without noise.
-        power_w: mean optical power of the strongest stream of each layer at the detector, W.
+        receiver: whose noise is part of the effective bits; None is that of the profile, or one
+            without noise where there is no profile or it has no symbol rate.
+        power_w: mean optical power of the strongest stream of each layer at the detector, W; None
+            is what the link budget of the profile brings there, or 0.1 mW.
         enob_target: bits that every stream should have, for the margins; None for no target.
         seed: as in `allocate`.
 
@@ -46,16 +51,26 @@ class WDMPlanner:
     def __init__(
         self,
         *,
-        ring: Ring,
-        grid: Grid,
+        profile: HardwareProfile | str | None = None,
+        ring: Ring | None = None,
+        grid: Grid | None = None,
         objective: Objective = "snr",
         receiver: Receiver | None = None,
-        power_w: float = 1e-4,
+        power_w: float | None = None,
         enob_target: float | None = None,
         seed: int = 0,
     ) -> None:
-        instance(_OP, "ring", ring, Ring, "a Ring")
-        instance(_OP, "grid", grid, Grid, "a Grid")
+        if profile is not None:
+            device = profile_of(_OP, profile)
+            ring = Ring.of_profile(device) if ring is None else ring
+            if grid is None:
+                grid = Grid(slots=device.grid.channels, spacing_hz=device.grid.spacing_hz)
+            if receiver is None and device.converters.symbol_rate_hz is not None:
+                receiver = device.receiver
+            if power_w is None:
+                power_w = float(device.link_budget.output_w(grid.slots))
+        instance(_OP, "ring", ring, Ring, "a Ring, or a `profile`")
+        instance(_OP, "grid", grid, Grid, "a Grid, or a `profile`")
         choice(_OP, "objective", objective, Objective)
         instance(_OP, "receiver", receiver, Receiver | None, "a Receiver or None")
         if enob_target is not None:
@@ -70,7 +85,7 @@ class WDMPlanner:
         self.grid = grid
         self.objective: Objective = objective
         self.receiver = receiver
-        self.power_w = number(_OP, "power_w", power_w, above=0)
+        self.power_w = number(_OP, "power_w", 1e-4 if power_w is None else power_w, above=0)
         self.enob_target = enob_target
         self.seed = _arguments.seed(_OP, seed)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._arguments import concrete, integer
+from ..hardware.profiles import HardwareProfile, profile_of
 from ._allocate import BitAllocation, LayerSensitivity, Unit, allocate
 from ._rule import MAX_BITS
 from ._weights import WeightQuantizer
@@ -29,7 +30,8 @@ def allocate_bits(
     unit: Unit = "bits",
     params: Any = None,
     min_bits: int = 1,
-    max_bits: int = 8,
+    max_bits: int | None = None,
+    profile: HardwareProfile | str | None = None,
     select: Select | None = None,
     quantizer: WeightQuantizer | None = None,
     probes: int = 8,
@@ -56,7 +58,9 @@ def allocate_bits(
         budget: bits of all weights, or J to convert each weight once.
         unit: "bits" or "energy".
         params: pytree of arrays.
-        min_bits, max_bits: 1 to 16, for every layer.
+        min_bits, max_bits: 1 to 16, for every layer. `max_bits` None: what the converters of the
+            weights of `profile` have, at most 16; 8 without a profile.
+        profile: the device, or the name of a preset.
         select: `select(name, leaf)` says whether an array of the parameters is a layer's weight;
             None: it is called "kernel" and has two axes or more.
         quantizer: whose error counts; None: `WeightQuantizer()`.
@@ -69,6 +73,9 @@ def allocate_bits(
             layer is selected, or there is no batch.
     """
     min_bits = integer(_OP, "min_bits", min_bits, at_least=1, at_most=MAX_BITS)
+    if max_bits is None:
+        weight_bits = 8 if profile is None else profile_of(_OP, profile).converters.weight_bits
+        max_bits = MAX_BITS if weight_bits is None else min(weight_bits, MAX_BITS)
     max_bits = integer(_OP, "max_bits", max_bits, at_least=1, at_most=MAX_BITS)
     if isinstance(model, Sequence):
         wrong = [type(v).__name__ for v in model if not isinstance(v, LayerSensitivity)]
