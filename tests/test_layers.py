@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -208,3 +211,11 @@ def test_a_layer_does_no_arithmetic(layer: Layer) -> None:
     equations = jax.make_jaxpr(lambda x: model(x))(layer.x).jaxpr.eqns
     left = {e.primitive.name for e in equations} - {"jit", "pjit", "custom_vjp_call"}
     assert left <= {"reshape", "broadcast_in_dim", "squeeze", "iota", "copy_p", "copy"}, left
+
+
+@every_layer
+def test_help_shows_every_option(layer: Layer) -> None:
+    text = pydoc.plain(pydoc.render_doc(layer.kind))
+    for name in inspect.signature(layer.kind).parameters:
+        if name not in ("parent", "name"):
+            assert re.search(rf"^ \|  +([\w, ]+, )?{name}(, [\w, ]+)?: ", text, re.MULTILINE), name

@@ -1,7 +1,8 @@
 """Mean squared error of `WeightQuantizer` beside the best quantizers of known distributions.
 
-Source: J. Max, "Quantizing for minimum distortion", IRE Trans. Inf. Theory 6, 7 (1960), whose
-figures for Gaussian values are continued to 8 bits and to other distributions of unit variance:
+Source: J. Max, "Quantizing for minimum distortion", IRE Trans. Inf. Theory 6, 7 (1960),
+doi:10.1109/TIT.1960.1057548, whose tables I and II for Gaussian values are continued, by our own
+calculation, to 8 bits and to other distributions of unit variance:
 best levels at all (Lloyd-Max), best uniform 2^b levels, best 2^b - 1 levels with one at zero.
 Ours are calibrated on draws of such values; their error is the integral over the density, so that a
 draw of few outliers does not count for the distribution.

@@ -33,6 +33,23 @@ class OpticalDense(nn.Module):
 
     and stay fixed otherwise. Until the first such call each batch is converted at its own range.
 
+    Args:
+        features: outputs, N.
+        profile: the device, a preset's name, or None: an ideal one, which is `nn.Dense`.
+        spec: bits of the converters; None: those of the profile.
+        noise: noise of the device; None: that of the profile.
+        ranges: "calibrate": full scales are running averages. "learn": times a factor that is
+            trained.
+        momentum: share of the old full scale in the next one.
+        deterministic: no noise, and full scales stay as they are.
+        use_bias: whether there is a bias.
+        param_dtype: type of kernel and bias; the device computes in float32.
+        kernel_init: initializer of the kernel.
+        bias_init: initializer of the bias.
+        axis_name: axes of `shard_map` or `vmap` over which one batch is spread: ranges are taken
+            over all. Each shard draws from the key it is given, so fold `lax.axis_index` into that
+            of "noise".
+
     Raises:
         ValueError: a field is out of its range, the preset is unknown, or the input is a scalar.
         TypeError: `profile` is something else, or the input or a parameter is not a real float of
@@ -41,32 +58,17 @@ class OpticalDense(nn.Module):
     """
 
     features: int
-    """Outputs, N."""
     profile: HardwareProfile | str | None = "lumina_nano_v1"
-    """The device, a preset's name, or None: an ideal one, which is `nn.Dense`."""
     spec: OpticalSpec | None = None
-    """Bits of the converters; None: those of the profile."""
     noise: NoiseModel | None = None
-    """Noise of the device; None: that of the profile."""
     ranges: RangeMode = "calibrate"
-    """"calibrate": full scales are running averages. "learn": times a factor that is trained."""
     momentum: float = 0.95
-    """Share of the old full scale in the next one."""
     deterministic: bool = False
-    """No noise, and full scales stay as they are."""
     use_bias: bool = True
-    """Whether there is a bias."""
     param_dtype: Dtype = jnp.float32
-    """Type of kernel and bias; the device computes in float32."""
     kernel_init: Initializer = default_kernel_init
-    """Initializer of the kernel."""
     bias_init: Initializer = nn.initializers.zeros_init()
-    """Initializer of the bias."""
     axis_name: AxisName | None = None
-    """Axes of `shard_map` or `vmap` over which one batch is spread: ranges are taken over all.
-
-    Each shard draws from the key it is given, so fold `lax.axis_index` into that of "noise".
-    """
 
     @nn.compact
     def __call__(
