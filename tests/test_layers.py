@@ -216,6 +216,6 @@ def test_a_layer_does_no_arithmetic(layer: Layer) -> None:
 @every_layer
 def test_help_shows_every_option(layer: Layer) -> None:
     text = pydoc.plain(pydoc.render_doc(layer.kind))
-    for name in inspect.signature(layer.kind).parameters:
-        if name not in ("parent", "name"):
+    for name in inspect.signature(layer.kind.__init__).parameters:
+        if name not in ("self", "parent", "name"):
             assert re.search(rf"^ \|  +([\w, ]+, )?{name}(, [\w, ]+)?: ", text, re.MULTILINE), name

@@ -1,9 +1,10 @@
 """How many wavelength channels a ring weight bank carries, over the finesse of its rings.
 
 Source: A. N. Tait et al., "Microring weight banks", IEEE J. Sel. Top. Quantum Electron. 22,
-5900214 (2016), doi:10.1109/JSTQE.2016.2573583: 108 channels at a finesse of 368, a spacing of 3.41 linewidths, where crosstalk is
-put up with. Where it is undone, channels may come as close as the condition number of the crosstalk
-matrix permits: cosh(π/(2s)) at a spacing of s linewidths, 2.509 at one.
+5900214 (2016), doi:10.1109/JSTQE.2016.2573583: 108 channels at a finesse of 368, a spacing of 3.41
+linewidths, where crosstalk is put up with. Where it is undone, channels may come as close as the
+condition number of the crosstalk matrix permits: cosh(π/(2s)) at a spacing of s linewidths, 2.509
+at one.
 
     python examples/reproduce/channels_vs_finesse.py [--out DIR] [--json FILE] [--quick]
 """

@@ -14,12 +14,12 @@ epochs in batches of 64. Two kinds of noise, each met by every recipe:
     NAT + clip        NAT with weights clipped at 2.5 standard deviations after each step
     gradient only     the noise in the backward pass alone
 
-The source is an independent calculation of the authors, unpublished, of 4 trainings, by a program that
-has nothing in common with this one. What it leaves open: the full scales are the largest |x| and |y'| of the batch and the
-largest |W| of the tensor, gradients reach that of the ADC, the logits are read without an ADC;
-weight noise is one draw of the weights in each step of training, and one for each image in the
-test; weights start as Gaussians of variance 1.75/K. Noise that is relative to max|W| depends on
-that variance: with 1/K, fp32 and QAT gain 7 to 8 points at 20 % of it.
+The source is an independent calculation of the authors, unpublished, of 4 trainings, by a program
+that has nothing in common with this one. What it leaves open: the full scales are the largest |x|
+and |y'| of the batch and the largest |W| of the tensor, gradients reach that of the ADC, the logits
+are read without an ADC; weight noise is one draw of the weights in each step of training, and one
+for each image in the test; weights start as Gaussians of variance 1.75/K. Noise that is relative to
+max|W| depends on that variance: with 1/K, fp32 and QAT gain 7 to 8 points at 20 % of it.
 
     python examples/reproduce/nat_table.py [--out DIR] [--json FILE] [--seeds N] [--draws N]
                                            [--epochs N] [--quick]
