@@ -3,8 +3,8 @@
 Gaussian weights on channels one linewidth apart, 368 at a finesse of 368. No one has published such
 a table; the source is an independent calculation of the authors, with a program that has nothing in
 common with this one: 19.0 dB without crosstalk, 10.2 dB with it, 17.8 dB with the inverse folded
-into the weights before rounding, 18.4 dB with error feedback. The bank is that of A. N. Tait et al.,
-IEEE J. Sel. Top. Quantum Electron. 22, 5900214 (2016), doi:10.1109/JSTQE.2016.2573583.
+into the weights before rounding, 18.4 dB with error feedback. The bank is that of A. N. Tait et
+al., IEEE J. Sel. Top. Quantum Electron. 22, 5900214 (2016), doi:10.1109/JSTQE.2016.2573583.
 
     python examples/reproduce/compensation_sqnr.py [--out DIR] [--json FILE] [--quick]
 """

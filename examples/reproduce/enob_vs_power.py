@@ -2,9 +2,9 @@
 
 Source: M. Al-Qadasi, L. Chrostowski, B. J. Shastri, S. Shekhar, "Scaling up silicon photonic-based
 accelerators", APL Photonics 7, 020902 (2022), doi:10.1063/5.0070992: its receiver, the least power
-for a whole number of bits to 0.1 dB, and the largest N of an N × N weight bank by its equation, which
-is evaluated here once more, term by term, and tried for N = 1, 2, 3 … . The noise currents at 300 K
-in 10 GHz follow from the constants of nature.
+for a whole number of bits to 0.1 dB, and the largest N of an N × N weight bank by its equation,
+which is evaluated here once more, term by term, and tried for N = 1, 2, 3 … . The noise currents at
+300 K in 10 GHz follow from the constants of nature.
 
     python examples/reproduce/enob_vs_power.py [--out DIR] [--json FILE] [--quick]
 """
