@@ -3,30 +3,37 @@
 A call computes, for ``input`` x, ``weight`` W and ``bias`` b,
 
     y   = x Wᵀ + b
-    y'  = y + noise_std·|y|·ε        ε ~ N(0, 1), drawn from (seed, row, column)
+    y'  = y + σ·ε        σ² = thermal² + shot²·|y| + noise_std²·y²
+                         ε ~ N(0, 1), drawn from (seed, row, column)
     out = ADC(y'; bits, full_scale)
 
 ADC is a signed mid-tread converter: Q = 2^(bits-1) - 1, code = clamp(rint(Q·y'/full_scale), -Q, Q),
 out = code·full_scale/Q, with ties to even; 1 bit is the sign, ±full_scale. 24 bits and more convert
 nothing and clip nothing. A NaN or an infinity in a row gives NaN in that row.
 
-All values are in the unit of y. The same arguments give the same bits for any number of threads
-(``RAYON_NUM_THREADS``) and any number of rows in the call. C-contiguous arrays are not copied, and
-the GIL is released. Nothing here needs JAX, and importing this module does not import it.
+All values are in the unit of y, and so are ``thermal`` and ``shot``; with
+``noise_unit="full_scale"`` these two are in parts of the full scale, as receivers have them. The
+same arguments give the same bits for any number of threads (``RAYON_NUM_THREADS``) and any number
+of rows in the call. C-contiguous arrays are not copied, and the GIL is released. Nothing here needs
+JAX, and importing this module does not import it.
 """
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arguments import array_f32, integer, kind_of, number_f32
+from ._arguments import array_f32, choice, integer, kind_of, number_f32
 from ._floating_point import numpy_defaults
 from ._native import __version__, _lumina
 from ._signal_chain import ChainAttrs, Operands
 from .spec import check_bits, op_bits
 
+Unit: TypeAlias = Literal["signal", "full_scale"]
+"""What `thermal` and `shot` are counted in."""
+
 _F32 = np.finfo(np.float32)
+_QUIET = (0.0, 0.0, 0.0, "signal")
 
 
 def optical_linear_fused(
@@ -38,8 +45,11 @@ def optical_linear_fused(
     seed: int,
     *,
     full_scale: float | NDArray[np.float32] = 10.0,
+    thermal: float = 0.0,
+    shot: float = 0.0,
+    noise_unit: Unit = "signal",
 ) -> NDArray[np.float32]:
-    """``ADC(y + noise_std·|y|·ε)`` with ``y = input · weightᵀ + bias``.
+    """``ADC(y + σ·ε)`` with ``y = input · weightᵀ + bias``.
 
     Args:
         input: ``f32[B, in]``.
@@ -53,6 +63,10 @@ def optical_linear_fused(
         full_scale: largest magnitude that the ADC represents, a positive number or ``f32[out]``.
             The default, 10, fits no layer in particular: what is larger is clipped, and of what is
             much smaller few codes are left. Give the largest magnitude that y takes on data.
+        thermal: standard deviation of additive noise, not negative.
+        shot: standard deviation of shot noise at |y| = 1, not negative.
+        noise_unit: "signal": thermal and shot are in the unit of y. "full_scale": in parts of the
+            full scale F, so σ² = (thermal·F)² + shot²·F·|y| + noise_std²·y².
 
     Returns:
         ``f32[B, out]``.
@@ -63,7 +77,8 @@ def optical_linear_fused(
         ValueError: a shape does not fit or a number is out of its range.
         RuntimeError: an internal fault.
     """
-    return _linear("optical_linear_fused", input, weight, bias, noise_std, bits, seed, full_scale)
+    noise = (noise_std, thermal, shot, noise_unit)
+    return _linear("optical_linear_fused", input, weight, bias, noise, bits, seed, full_scale)
 
 
 def optical_linear_infer(
@@ -78,7 +93,7 @@ def optical_linear_infer(
 
     Arguments, result and errors are those of `optical_linear_fused`.
     """
-    return _linear("optical_linear_infer", input, weight, bias, 0.0, bits, 0, full_scale)
+    return _linear("optical_linear_infer", input, weight, bias, _QUIET, bits, 0, full_scale)
 
 
 def optical_linear_forward(
@@ -90,9 +105,13 @@ def optical_linear_forward(
     seed: int = 0,
     *,
     full_scale: float | NDArray[np.float32] = 10.0,
+    thermal: float = 0.0,
+    shot: float = 0.0,
+    noise_unit: Unit = "signal",
 ) -> NDArray[np.float32]:
     """`optical_linear_fused` with a default seed: every such call draws the same noise."""
-    return _linear("optical_linear_forward", input, weight, bias, noise_std, bits, seed, full_scale)
+    noise = (noise_std, thermal, shot, noise_unit)
+    return _linear("optical_linear_forward", input, weight, bias, noise, bits, seed, full_scale)
 
 
 def version() -> str:
@@ -111,7 +130,7 @@ def _linear(
     x: Any,
     weight: Any,
     bias: Any,
-    noise_std: Any,
+    noise: tuple[Any, Any, Any, Any],
     bits: Any,
     seed: Any,
     full_scale: Any,
@@ -129,9 +148,13 @@ def _linear(
         bias = np.zeros(1, np.float32)
     else:
         bias = _per_column(op, "bias", bias, columns)
+    noise_std, thermal, shot, unit = noise
     noise_std = number_f32(
         op, "noise_std", noise_std, 0.0, "from 0 to 1, a fraction of |y|,", at_most=1.0
     )
+    thermal = number_f32(op, "thermal", thermal, 0.0, "0 or more")
+    shot = number_f32(op, "shot", shot, 0.0, "0 or more")
+    choice(op, "noise_unit", unit, Unit)
     bits = check_bits(op, "bits", bits)
     seed = integer(op, "seed", seed, at_least=0, at_most=2**64 - 1, got=kind_of)
     if isinstance(full_scale, np.ndarray):
@@ -146,7 +169,16 @@ def _linear(
     else:
         full_scale = number_f32(op, "full_scale", full_scale, float(_F32.tiny), "positive")
         full_scale = np.full(1, full_scale, np.float32)
-    noisy = noise_std > 0.0
+    share = None
+    if unit == "full_scale":
+        largest = full_scale.max(initial=0.0)
+        if full_scale.size > 1 and (thermal or shot):
+            # The coefficients are those of all columns, once each is counted in parts of its own.
+            share = full_scale / largest
+            weight, bias = weight / share[:, None], bias / share
+            full_scale = np.full(1, largest, np.float32)
+        thermal, shot = thermal * largest, shot * np.sqrt(largest)
+    noisy = noise_std > 0.0 or thermal > 0.0 or shot > 0.0
     attrs = ChainAttrs(
         dac_bits=0,
         weight_bits=0,
@@ -162,13 +194,13 @@ def _linear(
         x_full_scale=off,
         w_full_scale=off,
         y_full_scale=full_scale,
-        noise=np.array([[0.0, 0.0, noise_std, 0.0]], np.float32),
+        noise=np.array([[thermal, shot, noise_std, 0.0]], np.float32),
         seed=np.array([[seed >> 32, seed & 0xFFFFFFFF]], np.uint32),
         rows=np.arange(rows if noisy else 1, dtype=np.uint32),
         columns=np.arange(columns if noisy else 1, dtype=np.uint32),
     )
     (out,) = _lumina.call("optical_matmul", vars(attrs), operands)
-    return out
+    return out if share is None else out * share
 
 
 def _per_column(op: str, name: str, value: Any, columns: int) -> NDArray[np.float32]:

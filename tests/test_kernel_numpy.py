@@ -414,3 +414,32 @@ def test_the_gil_is_released():
     # A call that held the GIL would leave a turn before it and one after it, each time. On a
     # machine that is busy, one that does not hold it may leave as few, but not each time.
     assert any(turns_of_this_thread() > 4 for _ in range(50))
+
+
+def test_noise_on_the_scale_of_the_adc() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 8)).astype(np.float32)
+    w = rng.normal(size=(40, 8)).astype(np.float32)
+    y = x @ w.T
+    thermal, shot = 0.02, 0.03
+    for full_scale in (np.float32(5.0), np.linspace(1, 50, 40, dtype=np.float32)):
+        noise = {"thermal": thermal, "shot": shot, "noise_unit": "full_scale"}
+        out = optical_linear_fused(x, w, None, 0.1, 32, 7, full_scale=full_scale, **noise)
+        sigma = np.sqrt(
+            (thermal * full_scale) ** 2 + shot**2 * full_scale * np.abs(y) + 0.01 * y**2
+        )
+        # 20,000 normals: their standard deviation scatters by 0.5 %.
+        assert ((out - y) / sigma).std() == pytest.approx(1.0, abs=0.02)
+    raw = {"thermal": thermal * 5, "shot": shot * np.sqrt(5.0)}
+    np.testing.assert_array_equal(
+        optical_linear_forward(x, w, None, 0.1, 8, full_scale=5.0, **noise),
+        optical_linear_forward(x, w, None, 0.1, 8, full_scale=5.0, **raw),
+    )
+    with pytest.raises(
+        ValueError, match="`noise_unit` is 'volts', expected one of 'signal', 'full"
+    ):
+        optical_linear_fused(x, w, None, 0.1, 8, 7, noise_unit="volts")  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match="`thermal` must be 0 or more and finite in float32, got -1"
+    ):
+        optical_linear_fused(x, w, None, 0.1, 8, 7, thermal=-1.0)
