@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import tomli_w
 
+from .._arguments import file_path
+from .._files import write
 from .crosstalk import CrosstalkMatrix, NearestNeighbor, RingComb
 from .measurements import NoiseFit
 from .noise import NoiseModel
@@ -115,7 +117,7 @@ def _fit(figures: Any) -> Any:
 def load(cls: type[_P], path: str | os.PathLike[str]) -> _P:
     """The profile in a TOML or JSON file."""
     op = "HardwareProfile.load"
-    path = Path(path)
+    path = file_path(op, "path", path)
     parse = {".toml": tomllib.loads, ".json": json.loads}[_ending(op, path)]
     try:
         values = parse(path.read_text(encoding="utf-8"))
@@ -128,14 +130,15 @@ def load(cls: type[_P], path: str | os.PathLike[str]) -> _P:
 
 def save(profile: Any, path: str | os.PathLike[str]) -> None:
     """Writes a TOML or JSON file."""
-    path = Path(path)
-    ending = _ending("HardwareProfile.save", path)
+    op = "HardwareProfile.save"
+    path = file_path(op, "path", path)
+    ending = _ending(op, path)
     values = to_dict(profile)
     # TOML has no null: what is None is left out, which reads as None.
     text = (
         json.dumps(values, indent=2) if ending == ".json" else tomli_w.dumps(_without_none(values))
     )
-    path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    write(path, [(text.rstrip("\n") + "\n").encode()])
 
 
 def _ending(op: str, path: Path) -> str:
