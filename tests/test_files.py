@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import exporter
-from lumina_jax import _files, nat
+from lumina_jax import HardwareProfile, _files, nat
 
 MODEL = exporter.export(lambda x: x, jnp.zeros(2, jnp.float32))
 RESULT = nat.Evaluation(axes={}, seeds=(0,), metrics={"metric": np.array([1.0])})
@@ -149,6 +149,19 @@ def test_the_owner_of_an_older_file_is_kept(tmp_path: Path) -> None:
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12, 34, 0o4750)
 
 
+def test_a_profile_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "chip.toml"
+    link = tmp_path / "link.toml"
+    link.symlink_to(path)
+    HardwareProfile(name="old").save(link)
+    path.chmod(0o600)
+    HardwareProfile(name="new").save(link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert HardwareProfile.load(path).name == "new"
+    assert sorted(os.listdir(tmp_path)) == ["chip.toml", "link.toml"]
+
+
 @writers
 def test_a_new_file_has_the_mode_of_the_umask(write, tmp_path: Path) -> None:
     mask = os.umask(0o027)
@@ -202,6 +215,8 @@ def test_what_no_file_can_be_called(path, kind: type[Exception], text: str) -> N
     for name, call in {
         "Model.save: `path`": MODEL.save,
         "load: `path`": exporter.load,
+        "HardwareProfile.save: `path`": HardwareProfile().save,
+        "HardwareProfile.load: `path`": HardwareProfile.load,
         "Evaluation.to_json: `path`": RESULT.to_json,
         "Evaluation.from_json: `path`": nat.Evaluation.from_json,
         "evaluate: `checkpoint`": checkpoint,
