@@ -272,7 +272,7 @@ def broken(value: float) -> np.ndarray:
         (
             lambda: bits({"power_budget_mw": 0.05}),
             ValueError,
-            r"`power_mw` is 0.05, expected at least 0.1 mW, which is one bit",
+            r"power_budget_mw'\]` is 0.05, expected at least 0.1 mW, which is one bit",
         ),
         (lambda: WeightQuantizer().calibrate(W, bits=0), ValueError, "from 1 to 16, got 0"),
         (lambda: WeightQuantizer().calibrate(W, bits=17), ValueError, "from 1 to 16, got 17"),

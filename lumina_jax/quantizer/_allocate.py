@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from .. import _arguments
 from .._arguments import integer, number, positive
+from .._floating_point import numpy_defaults
 from ._rule import MAX_BITS
 
 Unit: TypeAlias = Literal["bits", "energy"]
@@ -101,6 +102,7 @@ class BitAllocation:
     """What may be used: bits, or J."""
 
 
+@numpy_defaults
 def allocate(
     layers: Sequence[LayerSensitivity],
     *,
@@ -153,7 +155,7 @@ def solve(loss: _Floats, cost: _Floats, budget: float) -> NDArray[np.intp]:
     Exact, unless more than 2^18 partial combinations lie within the bound.
     """
     rows = np.arange(len(loss))
-    choice = _greedy(loss, cost, budget)
+    choice = _raised(np.zeros(len(loss), np.intp), loss, cost, budget)
     reached = loss[rows, choice].sum()
     price = _price(loss, cost, budget)
     later = np.cumsum((loss + price * cost).min(axis=1)[::-1])[::-1]
@@ -183,13 +185,16 @@ def solve(loss: _Floats, cost: _Floats, budget: float) -> NDArray[np.intp]:
         parents, options = history[row]
         choice[row] = options[state]
         state = int(parents[state])
-    return choice
+    # Beside a layer of huge loss the sums do not show what is left to gain in the others.
+    return _raised(choice, loss, cost, budget)
 
 
-def _greedy(loss: _Floats, cost: _Floats, budget: float) -> NDArray[np.intp]:
+def _raised(
+    choice: NDArray[np.intp], loss: _Floats, cost: _Floats, budget: float
+) -> NDArray[np.intp]:
     """Raise one layer at a time, by the largest gain per cost, as long as the budget lasts."""
     rows = np.arange(len(loss))
-    choice = np.zeros(len(loss), np.intp)
+    choice = choice.copy()
     while True:
         gain = loss[rows, choice][:, None] - loss
         extra = cost - cost[rows, choice][:, None]

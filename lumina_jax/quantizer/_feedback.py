@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from .._arguments import concrete, number
+from .._floating_point import numpy_defaults
 from . import _params
 from ._params import QuantizerParams
 
@@ -18,6 +19,7 @@ _OP = "error_feedback"
 _BLOCK = 128
 
 
+@numpy_defaults
 def error_feedback(
     weights: ArrayLike, params: QuantizerParams, activations: ArrayLike, *, damping: float = 0.01
 ) -> jax.Array:
@@ -30,7 +32,8 @@ def error_feedback(
         W_l <- W_l - (W_k - Ŵ_k)/U_kk · U_kl              for the inputs l after k
 
     which is the best correction of the rows still free (E. Frantar et al., "GPTQ", ICLR 2023). The
-    nearest levels are returned where they are better on X, as no order of inputs excludes.
+    nearest levels are returned for the outputs where they are better on X, as no order of inputs
+    excludes; so no output is worse for it.
 
     Runs on the host in f64, in O(K³ + K²·N).
 
@@ -62,11 +65,12 @@ def error_feedback(
         return jnp.asarray(nearest)
     corrected = _corrected(w.astype(np.float64), params, gram, damping)
 
-    def squared_error(codes: NDArray[np.integer]) -> float:
+    def squared_error(codes: NDArray[np.integer]) -> NDArray[np.float64]:
         error = np.asarray(_params.dequantize(codes, params), np.float64) - w
-        return float(np.sum(error * (gram @ error)))
+        return np.sum(error * (gram @ error), axis=0)
 
-    return jnp.asarray(min(corrected, nearest, key=squared_error))
+    better = squared_error(corrected) < squared_error(nearest)
+    return jnp.asarray(np.where(better, corrected, nearest))
 
 
 def _corrected(

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._arguments import instance
+from .._arguments import instance, numeric
+from .._floating_point import numpy_defaults
 
 
 @jax.tree_util.register_dataclass
@@ -29,13 +30,15 @@ class QuantizerParams:
     """
 
     scale: jax.Array
-    """Distance of two levels, f32[] or f32[channels] (unit of w). 1 with a look-up table."""
+    """Distance of two levels, f32[] or f32[channels] (unit of w); 0 where all weights are 0, and 1
+    with a look-up table."""
     zero_point: jax.Array
     """Offset of the codes, shaped as `scale`; a multiple of ½. 0 with a look-up table."""
     lut: jax.Array | None = None
     """The levels, f32[2^bits] or f32[channels, 2^bits]; None for a uniform quantizer."""
     mse: jax.Array
-    """Mean squared error on the calibrated weights, f32[] over all channels (unit of w²)."""
+    """Mean squared error on the calibrated weights, f32[] over all channels (unit of w²); infinite
+    where f32 does not hold it."""
     bits: int = dataclasses.field(metadata={"static": True})
     """Resolution."""
     axis: int | None = dataclasses.field(default=None, metadata={"static": True})
@@ -75,12 +78,15 @@ def check_channels(op: str, name: str, shape: tuple[int, ...], params: Quantizer
         )
 
 
+@numpy_defaults
 def quantize(weights: ArrayLike, params: QuantizerParams) -> jax.Array:
     """Codes of finite weights: the nearest levels. Under `jax.jit` and `jax.vmap` as well."""
-    w = jnp.asarray(weights, jnp.float32)
+    w = numeric("quantize", "weights", weights, "an array of real numbers").astype(jnp.float32)
     if params.lut is None:
         scale, offset = _along(params.scale, w, params), _along(params.zero_point, w, params)
-        code = jnp.clip(jnp.round(w / scale + offset), *(np.float32(c) for c in params.codes))
+        # Where the scale is 0 all levels are 0, and any code will do.
+        step = jnp.where(scale > 0, scale, np.float32(1))
+        code = jnp.clip(jnp.round(w / step + offset), *(np.float32(c) for c in params.codes))
         return code.astype(params.dtype)
     if params.axis is None:
         code = _nearest(params.lut, w.ravel()).reshape(w.shape)
@@ -93,9 +99,10 @@ def quantize(weights: ArrayLike, params: QuantizerParams) -> jax.Array:
     return code.astype(params.dtype)
 
 
+@numpy_defaults
 def dequantize(codes: ArrayLike, params: QuantizerParams) -> jax.Array:
     """The levels of the codes, f32 of their shape. Under `jax.jit` and `jax.vmap` as well."""
-    code = jnp.asarray(codes)
+    code = numeric("dequantize", "codes", codes, "an array of integers")
     if params.lut is None:
         scale, offset = _along(params.scale, code, params), _along(params.zero_point, code, params)
         return (code.astype(jnp.float32) - offset) * scale

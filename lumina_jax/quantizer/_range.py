@@ -13,7 +13,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .. import _arguments
-from .._arguments import number
+from .._arguments import magnitude, number, numeric
+from .._floating_point import numpy_defaults
 
 _OP = "DynamicRangeEstimator"
 
@@ -55,6 +56,7 @@ class DynamicRangeEstimator:
         if self.momentum is not None and not 0 <= number(_OP, "momentum", self.momentum) < 1:
             raise ValueError(f"{_OP}: `momentum` must be in [0, 1), got {self.momentum}")
 
+    @numpy_defaults
     def update(self, signal: ArrayLike, *, noise: ArrayLike | None = None) -> Self:
         """The estimator after one more batch.
 
@@ -95,23 +97,31 @@ class DynamicRangeEstimator:
             SNR = 20·log10(full_scale / (√2·noise_std))
 
         That is the SNR of `ENOB = (SNR - 1.76) / 6.02`; the power of the signal itself does not
-        enter, because a converter must span the range whatever the signal does in it.
+        enter, because a converter must span the range whatever the signal does in it. Without noise
+        it is infinite, whatever the range, and of a range of 0 in noise it is -infinity.
 
         Args:
-            noise_std: standard deviation of the noise (unit of the signal); None: the one seen.
+            noise_std: standard deviation of the noise (unit of the signal), not negative; None: the
+                one seen.
 
         Raises:
             ValueError: no signal was seen, or no noise and none is given.
         """
-        std = self.noise_std if noise_std is None else jnp.asarray(noise_std, jnp.float32)
+        op = f"{_OP}.snr_db"
+        std = self.noise_std if noise_std is None else magnitude(op, "noise_std", noise_std)
         if self.full_scale is None or std is None:
             missing = "signal" if self.full_scale is None else "noise"
-            raise ValueError(f"{_OP}.snr_db: no {missing} seen yet, expected an update with one")
-        return 20 * jnp.log10(self.full_scale / (np.float32(math.sqrt(2)) * std))
+            raise ValueError(f"{op}: no {missing} seen yet, expected an update with one")
+        noisy = std > 0
+        ratio = self.full_scale / (np.float32(math.sqrt(2)) * jnp.where(noisy, std, np.float32(1)))
+        return jnp.where(noisy, 20 * jnp.log10(ratio), np.float32(np.inf))
 
     def _statistics(self, name: str, v: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Largest magnitude, mean square and number of the finite values."""
-        v = jnp.asarray(v, jnp.float32)
+        v = numeric(_OP, name, v, "an array of real numbers")
+        if jnp.issubdtype(v.dtype, jnp.complexfloating):
+            raise TypeError(f"{_OP}: `{name}` must be an array of real numbers, got {v.dtype}")
+        v = v.astype(jnp.float32)
         axis = _arguments.axis(_OP, self.axis, v.ndim)
         over = tuple(i for i in range(v.ndim) if i != axis)
         if self.full_scale is not None:

@@ -81,7 +81,9 @@ def bits_for_snr(snr_db: float, *, loss_db: float = 1.0) -> int:
         raise ValueError(f"{op}: `snr_db` must be a number, got nan")
     positive(op, "loss_db", loss_db)
     enob = (snr_db - 1.76) / 6.02
-    margin = 0.5 * math.log2(1 / (10 ** ((loss_db + _TOLERANCE_DB) / 10) - 1))
+    # 10^(loss/10) - 1, by a function that keeps the digits of a small loss and is 0 at a huge one.
+    allowed = min(math.log(10) * (loss_db + _TOLERANCE_DB) / 10, 700.0)
+    margin = -0.5 * math.log2(math.expm1(allowed))
     return math.ceil(min(max(enob + margin, 1.0), float(MAX_BITS)))
 
 
@@ -116,20 +118,29 @@ def bits_for_power(
     Raises:
         ValueError: the budget does not pay for one bit, or an argument is not positive.
     """
-    op = "bits_for_power"
-    arguments = {
-        "power_mw": power_mw,
-        "energy_per_step_fj": energy_per_step_fj,
-        "rate_hz": rate_hz,
-    }
-    for name, value in arguments.items():
-        positive(op, name, value)
-    step_mw = energy_per_step_fj * 1e-12 * rate_hz
-    # A budget of exactly 2^b steps pays for b bits, whatever the division rounds to.
-    bits = math.floor(math.log2(power_mw / step_mw) + 1e-9)
+    return paid_bits(
+        "bits_for_power",
+        "power_mw",
+        power_mw,
+        energy_per_step_fj=energy_per_step_fj,
+        rate_hz=rate_hz,
+    )
+
+
+def paid_bits(
+    op: str, name: str, power_mw: float, *, energy_per_step_fj: float, rate_hz: float
+) -> int:
+    """`bits_for_power` of the argument `name` of the function `op`."""
+    power = positive(op, name, power_mw)
+    energy = positive(op, "energy_per_step_fj", energy_per_step_fj)
+    rate = positive(op, "rate_hz", rate_hz)
+    # In logarithms, which hold the ratio of any three floats. A budget of exactly 2^b steps pays
+    # for b bits, whatever they round to.
+    steps = math.log2(power) - math.log2(energy) - math.log2(1e-12) - math.log2(rate)
+    bits = math.floor(steps + 1e-9)
     if bits < 1:
         raise ValueError(
-            f"{op}: `power_mw` is {power_mw:g}, expected at least {2 * step_mw:g} mW, which is "
-            f"one bit at {rate_hz:g} Hz and {energy_per_step_fj:g} fJ per step"
+            f"{op}: `{name}` is {power:g}, expected at least {2e-12 * energy * rate:g} mW, which "
+            f"is one bit at {rate:g} Hz and {energy:g} fJ per step"
         )
     return min(bits, MAX_BITS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ from .._arguments import concrete, integer
 from ..hardware.profiles import HardwareProfile, profile_of
 from ._allocate import BitAllocation, LayerSensitivity, Unit, allocate
 from ._rule import MAX_BITS
-from ._weights import WeightQuantizer
+from ._weights import WeightQuantizer, mean_squared_error
 
 Apply: TypeAlias = Callable[[Any, Any], Any]
 Select: TypeAlias = Callable[[str, jax.Array], bool]
@@ -185,11 +186,18 @@ def measure_sensitivity(
     q = WeightQuantizer() if quantizer is None else quantizer
     found = []
     for name, leaf in weights.items():
-        w = concrete(_OP, name, leaf)
-        errors = tuple(float(q.calibrate(w, bits=b).mse) for b in range(1, max_bits + 1))
-        found.append(
-            LayerSensitivity(name=name, size=w.size, gain=totals[name] / count, distortion=errors)
+        gain = totals[name] / count
+        if not math.isfinite(gain):
+            raise ValueError(
+                f"{_OP}: the squared gradients of {name!r} on `calibration_batches` are {gain}, "
+                "expected a `model` whose outputs are finite, and at least one output"
+            )
+        w = concrete(_OP, f"params[{name!r}]", leaf)
+        # In f64, which holds the squares of all weights: the f32 of `params.mse` does not.
+        errors = tuple(
+            mean_squared_error(w, q.calibrate(w, bits=b)) for b in range(1, max_bits + 1)
         )
+        found.append(LayerSensitivity(name=name, size=w.size, gain=gain, distortion=errors))
     return found
 
 

@@ -86,6 +86,13 @@ def symmetric_codes(bits: int) -> tuple[int, int, float]:
     return -q, q, 0.0
 
 
+def codes_of(bits: int, *, affine: bool) -> tuple[int, int]:
+    """(lowest code, highest code) of all 2^bits levels, or of those of the signed converter."""
+    if affine:
+        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    return symmetric_codes(bits)[:2]
+
+
 def covering(full_scale: float, bits: int) -> Uniform:
     """The signed converter with that full scale: `full_scale / Q`, two levels for one bit."""
     lowest, highest, offset = symmetric_codes(bits)
@@ -104,25 +111,24 @@ def best_uniform(values: NDArray[np.floating], bits: int, *, affine: bool) -> Un
     x = np.sort(np.asarray(values, np.float64).ravel())
     reach = max(-x[0], x[-1])
     if reach == 0.0:
-        return covering(0.0, bits)
+        # The codes are those of every other channel, whatever its values.
+        lowest, highest = codes_of(bits, affine=affine)
+        return covering(0.0, bits)._replace(lowest=lowest, highest=highest)
     # In units of the largest magnitude, so that no square leaves the range of a double.
     x /= reach
     data = _Data(x, np.concatenate([[0.0], np.cumsum(x)]), float(x @ x))
-    levels = 2**bits
+    lowest, highest = codes_of(bits, affine=affine)
+    levels = highest - lowest + 1
     if affine:
         lattices = [_Lattice(levels, 0.5, None), _Lattice(levels, 0.0, None)]
     else:
-        lowest, highest, offset = symmetric_codes(bits)
-        lattices = [_Lattice(highest - lowest + 1, -offset, lowest)]
+        lattices = [_Lattice(levels, -symmetric_codes(bits)[2], lowest)]
 
     found = [_search(data, lattice) for lattice in lattices]
     choice = int(np.argmin([error for error, _, _ in found]))
     _, scale, first = found[choice]
     lattice = lattices[choice]
-    if not affine:
-        return Uniform(scale * reach, -lattice.phase, first, first + lattice.levels - 1)
-    half = levels // 2
-    return Uniform(scale * reach, -(first + half + lattice.phase), -half, half - 1)
+    return Uniform(scale * reach, lowest - first - lattice.phase, lowest, highest)
 
 
 def _search(data: _Data, lattice: _Lattice) -> tuple[float, float, int]:

@@ -15,18 +15,21 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from .. import _arguments
-from .._arguments import choice, concrete, integer, positive
+from .._arguments import choice, concrete, integer, numeric, positive
+from .._floating_point import numpy_defaults
 from . import _params
 from ._feedback import error_feedback
 from ._kmeans import kmeans_1d
 from ._params import QuantizerParams
 from ._range import DynamicRangeEstimator
-from ._rule import MAX_BITS, REFERENCE_SNR_DB, bits_for_power, bits_for_snr, check_state, snr_at
-from ._uniform import Uniform, best_uniform, covering
+from ._rule import MAX_BITS, REFERENCE_SNR_DB, bits_for_snr, check_state, paid_bits, snr_at
+from ._uniform import Uniform, best_uniform, codes_of, covering
 
 Method: TypeAlias = Literal["absmax", "percentile", "optimal", "lut"]
 
 _MAX_LUT_BITS = 8
+_MAX_WEIGHT = float(np.finfo(np.float32).max) / 2
+"""One level below -max|w| is still an f32, and so is the step of one bit, which is 2·max|w|."""
 _CALIBRATE = "WeightQuantizer.calibrate"
 
 
@@ -47,11 +50,12 @@ class WeightQuantizer:
     """Where the levels come from, given the bits b:
 
     "absmax"      the signed converter, levels -Q … Q times s, Q = 2^(b-1) - 1, s = max|w| / Q
-    "percentile"  the same at a percentile of |w|; at 8 bits it is worse than "absmax"
+    "percentile"  the same at a percentile of |w|, where that has the smaller error
     "optimal"     the uniform quantizer of least mean squared error
     "lut"         the 2^b levels of least mean squared error, b <= 8 (1-D k-means, exact)
 
-    "optimal" and "lut" never have a larger error than "absmax". One bit is the sign, ±max|w|.
+    No channel has a larger error than with "absmax", whose one bit is the sign, ±max|w|. A channel
+    of zeros stays zero.
     """
     axis: int | None = None
     """Axis whose entries each get levels of their own, as 1 for the outputs of a kernel [K, N]."""
@@ -85,6 +89,7 @@ class WeightQuantizer:
                 "expected a DynamicRangeEstimator or None"
             )
 
+    @numpy_defaults
     def calibrate(
         self,
         weights: ArrayLike,
@@ -108,17 +113,23 @@ class WeightQuantizer:
         Runs on the host, not under `jax.jit`.
 
         Args:
-            weights: f32[...], finite.
+            weights: f32[...], finite and at most half of the largest f32, 1.7e38.
             hardware_state: see above.
             bits: 1 to 16, in place of the bits from the state.
 
         Raises:
             TypeError: an argument is of the wrong type, or the weights are traced.
-            ValueError: weights are empty, ragged or not finite; the state has an unknown key, a
-                negative or non-finite value, or a budget that does not pay for one bit; `bits` is
-                outside 1 to 16, or 1 to 8 for "lut".
+            ValueError: weights are empty, ragged, not finite or too large; the state has an unknown
+                key, a negative or non-finite value, or a budget that does not pay for one bit;
+                `bits` is outside 1 to 16, or 1 to 8 for "lut".
         """
         w = concrete(_CALIBRATE, "weights", weights)
+        largest = float(np.abs(w).max())
+        if largest > _MAX_WEIGHT:
+            raise ValueError(
+                f"{_CALIBRATE}: `weights` has magnitudes up to {largest:.3g}, expected at most "
+                f"{_MAX_WEIGHT:.3g}, so that f32 holds every level; scale them down"
+            )
         axis = _arguments.axis(_CALIBRATE, self.axis, w.ndim)
         state = check_state(_CALIBRATE, hardware_state)
         most = _MAX_LUT_BITS if self.method == "lut" else MAX_BITS
@@ -129,9 +140,8 @@ class WeightQuantizer:
 
         rows = w.reshape(1, -1) if axis is None else np.moveaxis(w, axis, 0)
         params = self._levels(rows.reshape(len(rows), -1), bits, axis)
-        restored = np.asarray(_params.dequantize(_params.quantize(w, params), params), np.float64)
         with np.errstate(over="ignore"):
-            mse = np.float32(np.mean((w - restored) ** 2))
+            mse = np.float32(mean_squared_error(w, params))
         return dataclasses.replace(params, mse=jnp.asarray(mse))
 
     def quantize(
@@ -168,10 +178,11 @@ class WeightQuantizer:
     def dequantize(self, codes: ArrayLike, params: QuantizerParams) -> jax.Array:
         """The levels of the codes, f32 of their shape; also under `jax.jit`."""
         op = "WeightQuantizer.dequantize"
-        if not jnp.issubdtype(jnp.result_type(codes), jnp.integer):
-            raise TypeError(f"{op}: `codes` is {jnp.result_type(codes)}, expected integers")
-        _params.check_channels(op, "codes", np.shape(codes), params)
-        return _params.dequantize(codes, params)
+        code = numeric(op, "codes", codes, "an array of integers")
+        if not jnp.issubdtype(code.dtype, jnp.integer):
+            raise TypeError(f"{op}: `codes` is {code.dtype}, expected integers")
+        _params.check_channels(op, "codes", code.shape, params)
+        return _params.dequantize(code, params)
 
     def _bits(self, state: Mapping[str, float], seen: DynamicRangeEstimator) -> int:
         """Fewest bits for the SNR, capped by the power."""
@@ -183,14 +194,16 @@ class WeightQuantizer:
             noise = seen.noise_std
         if noise is not None:
             # One resolution serves all channels: the best of them decides.
-            candidates.append(float(jnp.nanmax(seen.snr_db(noise))))
+            candidates.append(float(jnp.max(seen.snr_db(noise))))
         snr_db = min(candidates, default=REFERENCE_SNR_DB)
         if "temperature_k" in state:
             snr_db = snr_at(snr_db, state["temperature_k"])
         bits = bits_for_snr(snr_db, loss_db=self.loss_db)
         if "power_budget_mw" not in state:
             return bits
-        most = bits_for_power(
+        most = paid_bits(
+            _CALIBRATE,
+            "hardware_state['power_budget_mw']",
             state["power_budget_mw"],
             energy_per_step_fj=self.energy_per_step_fj,
             rate_hz=self.rate_hz,
@@ -200,38 +213,76 @@ class WeightQuantizer:
     def _levels(self, rows: NDArray[np.float32], bits: int, axis: int | None) -> QuantizerParams:
         """Params for rows [channels, n], without their error."""
         if self.method == "lut":
-            lut = np.stack([kmeans_1d(row, 2**bits) for row in rows]).astype(np.float32)
+            lut = np.stack([_best_lut(row, bits) for row in rows])
             ones = np.ones(len(rows), np.float32)
             return _shaped(ones, np.zeros_like(ones), lut, bits, axis, (0, 2**bits - 1))
-        if self.method == "optimal":
-            uniform = [self._optimal(row, bits) for row in rows]
-        else:
-            percentile = 100.0 if self.method == "absmax" else self.percentile
-            clips = np.percentile(np.abs(rows), percentile, axis=1)
-            uniform = [covering(float(clip), bits) for clip in clips]
+        uniform = [self._uniform(row, bits) for row in rows]
         scale = np.asarray([_f32_scale(u) for u in uniform])
         offset = np.asarray([u.offset for u in uniform], np.float32)
-        codes = (uniform[0].lowest, uniform[0].highest)
+        codes = codes_of(bits, affine=self._all_levels)
         return _shaped(scale, offset, None, bits, axis, codes)
 
-    def _optimal(self, row: NDArray[np.float32], bits: int) -> Uniform:
-        found = best_uniform(row, bits, affine=self.affine)
-        cover = covering(float(np.max(np.abs(row))), bits)
-        cover = cover._replace(lowest=found.lowest, highest=found.highest)
+    @property
+    def _all_levels(self) -> bool:
+        """Whether the codes are all 2^b, and not those of the signed converter alone."""
+        return self.affine and self.method == "optimal"
+
+    def _uniform(self, row: NDArray[np.float32], bits: int) -> Uniform:
+        """The levels of one channel: those of the method, unless "absmax" is better."""
+        magnitude = np.abs(row)
+        lowest, highest = codes_of(bits, affine=self._all_levels)
+        absmax = covering(float(magnitude.max()), bits)._replace(lowest=lowest, highest=highest)
+        if self.method == "absmax":
+            return absmax
+        if self.method == "percentile":
+            found = covering(float(np.percentile(magnitude, self.percentile)), bits)
+        else:
+            found = best_uniform(row, bits, affine=self.affine)
         # The search is in f64; in f32, where the codes are made, a tie may go the other way.
-        return min(found, cover, key=lambda u: _squared_error(row, u))
+        return min(found, absmax, key=lambda u: _squared_error(row, _restored(row, u)))
+
+
+def mean_squared_error(w: NDArray[np.float32], params: QuantizerParams) -> float:
+    """Of the weights that the codes of `w` stand for, in f64."""
+    restored = np.asarray(_params.dequantize(_params.quantize(w, params), params), np.float64)
+    return float(np.mean((w - restored) ** 2))
+
+
+def _best_lut(row: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """The 2^bits best levels, ascending: of k-means, unless those of "absmax" are better.
+
+    K-means merges neighbors where there are very many values, and f64 does not tell small ones
+    apart beside one that is far away.
+    """
+    found = kmeans_1d(row, 2**bits).astype(np.float32)
+    signed = covering(float(np.abs(row).max()), bits)
+    levels = (
+        np.arange(signed.lowest, signed.highest + 1) - np.float32(signed.offset)
+    ) * _f32_scale(signed)
+    absmax = np.pad(levels, (0, len(found) - len(levels)), mode="edge").astype(np.float32)
+
+    def error(lut: NDArray[np.float32]) -> float:
+        nearest = np.searchsorted(np.float32(0.5) * (lut[1:] + lut[:-1]), row)
+        return _squared_error(row, lut[nearest])
+
+    return min(found, absmax, key=error)
 
 
 def _f32_scale(uniform: Uniform) -> np.float32:
-    """The scale as it is stored; `quantize` divides by it, so it may not become 0."""
-    return np.float32(max(uniform.scale, float(np.finfo(np.float32).tiny)))
+    """The scale as it is stored: 0 where all values are 0, else what f32 can divide by."""
+    tiny = float(np.finfo(np.float32).tiny)
+    return np.float32(max(uniform.scale, tiny) if uniform.scale > 0 else 0.0)
 
 
-def _squared_error(row: NDArray[np.float32], uniform: Uniform) -> float:
+def _restored(row: NDArray[np.float32], uniform: Uniform) -> NDArray[np.float32]:
+    """What the codes of a row stand for, in the arithmetic of `quantize` and `dequantize`."""
     scale, offset = _f32_scale(uniform), np.float32(uniform.offset)
-    code = np.clip(np.rint(row / scale + offset), uniform.lowest, uniform.highest)
-    error = (row - (code - offset) * scale).astype(np.float64)
-    return float(np.sum(error * error))
+    code = np.rint(row / (scale or np.float32(1)) + offset)
+    return (np.clip(code, uniform.lowest, uniform.highest) - offset) * scale
+
+
+def _squared_error(row: NDArray[np.float32], restored: NDArray[np.float32]) -> float:
+    return float(np.sum((row.astype(np.float64) - restored) ** 2))
 
 
 def _shaped(
