@@ -1,12 +1,17 @@
 //! `lumina inspect`: what is in a file.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lumina_runtime::Model;
 
 use crate::Failure;
+use crate::console::print;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  lumina inspect net.lmn
+  lumina inspect net.lmn --json";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -21,8 +26,7 @@ impl Arguments {
     pub(crate) fn execute(&self) -> Result<ExitCode, Failure> {
         let model = Model::load(&self.model).map_err(Failure::of(&self.model))?;
         let text = if self.json { model.to_json() + "\n" } else { model.describe() };
-        // A reader that has seen enough may close the pipe.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        print(&text).map_err(Failure::Usage)?;
         Ok(ExitCode::SUCCESS)
     }
 }

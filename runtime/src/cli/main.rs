@@ -1,11 +1,22 @@
 //! `lumina`: runs, shows and verifies `.lmn` files.
 //!
 //! Exit codes: 0 for success, 1 where `verify` found a difference, 2 for everything else, with one
-//! line on stderr that says why.
+//! line on standard error that says why. A reader that closes its pipe early changes none of them.
 
+mod assign;
+mod console;
+mod destination;
+mod element;
+mod files;
+mod inputs;
 mod inspect;
 mod npy;
+mod npy_header;
+mod npz;
+mod outputs;
 mod run;
+mod temporary;
+mod top;
 mod verify;
 
 use std::path::PathBuf;
@@ -15,7 +26,12 @@ use clap::{Args, Parser, Subcommand};
 use lumina_runtime::{Error, Options, printable};
 
 #[derive(Parser)]
-#[command(name = "lumina", version, about = "Runs, shows and verifies .lmn files")]
+#[command(
+    name = "lumina",
+    version,
+    about = "Runs, shows and verifies .lmn files",
+    after_help = "Example:\n  lumina run net.lmn --input x.npy --output y.npy"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -23,18 +39,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compute a model's outputs for inputs in .npy files
+    /// Compute a model's outputs for inputs in .npy and .npz files
+    #[command(after_help = run::EXAMPLES)]
     Run(run::Arguments),
     /// Show what is in a file
+    #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::Arguments),
     /// Run the test vectors in a file and compare; exit code 1 where an output differs
+    #[command(after_help = verify::EXAMPLES)]
     Verify(verify::Arguments),
 }
 
 #[derive(Args)]
 struct Resources {
     /// Threads; 0 is one per core
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u16).range(0..=1024)
+    )]
     threads: u16,
     /// Most memory that the buffers may take, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
@@ -70,7 +94,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => arguments.execute(),
     };
     result.unwrap_or_else(|failure| {
-        eprintln!("error: {}", printable(&failure.to_string()));
+        console::note(&format!("error: {}", printable(&failure.to_string())));
         ExitCode::from(2)
     })
 }

@@ -1,115 +1,239 @@
-//! Tensors in NumPy's .npy files.
+//! Arrays in NumPy's .npy files.
+//!
+//! Such a file is a magic number, the version and the length of a header, the header, and the
+//! elements. The header is the text of a Python dictionary, `numpy.lib.format` tells which.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Write};
 
 use lumina_runtime::{DType, Fact, Tensor, View};
-use npyz::{NpyHeader, Order};
 
-/// Reads a tensor, or says why not.
-pub(crate) fn read(path: &Path) -> Result<Tensor, String> {
-    let fault = |message: String| format!("cannot read `{}`: {message}", path.display());
-    let open = || {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        let mut reader = BufReader::new(file);
-        Ok((NpyHeader::from_reader(&mut reader)?, reader, length))
-    };
-    let (header, reader, length) = open().map_err(|error: io::Error| fault(error.to_string()))?;
-    decode(&header, reader, length).map_err(fault)
+use crate::element::{ELEMENTS, Element, convert};
+use crate::npy_header::Header;
+
+pub(crate) const MAGIC: &[u8; 6] = b"\x93NUMPY";
+
+/// The longest header that is read, which is the longest of version 1. Those of arrays, as opposed
+/// to records, take some hundred bytes at most.
+const MAX_HEADER: u64 = 65_535;
+
+/// An array, row-major and in the byte order of this machine.
+pub(crate) struct Array {
+    element: &'static Element,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
 }
 
-/// The tensor that follows `header` in a file of `length` bytes.
-fn decode(header: &NpyHeader, mut reader: impl Read, length: u64) -> Result<Tensor, String> {
-    let text = header.dtype().descr();
-    let text = text.trim_matches('\'');
-    let known = || DType::ALL.iter().filter(|&&dtype| code(dtype).is_some());
-    let unordered = text.trim_start_matches(['<', '>', '|', '=']);
-    let Some(&dtype) = known().find(|&&dtype| code(dtype).as_deref() == Some(unordered)) else {
-        let names: Vec<&str> = known().map(|dtype| dtype.numpy_name()).collect();
-        return Err(format!("dtype {text} is not supported, only {}", names.join(", ")));
-    };
-    let size = header.shape().iter().try_fold(dtype.size() as u64, |n, &e| n.checked_mul(e));
-    let Some(size) = size.filter(|&size| size <= length) else {
-        let shape = header.shape();
-        return Err(format!("truncated: {dtype} of shape {shape:?} in {length} bytes"));
-    };
-    let mut bytes = vec![0; size as usize];
-    reader.read_exact(&mut bytes).map_err(|error| error.to_string())?;
-    if text.starts_with('>') {
-        let is_complex = matches!(dtype, DType::C64 | DType::C128);
-        let number = if is_complex { dtype.size() / 2 } else { dtype.size() };
-        bytes.chunks_exact_mut(number).for_each(<[u8]>::reverse);
-    }
-    let shape: Vec<usize> = header.shape().iter().map(|&extent| extent as usize).collect();
-    if header.order() == Order::Fortran {
-        bytes = row_major(&shape, header.strides(), dtype.size(), &bytes);
-    }
-    Tensor::from_bytes(Fact::new(dtype, shape), &bytes).map_err(|error| error.to_string())
-}
-
-/// NumPy's code of a type without its byte order, such as "f4"; None for one that it does not have.
-fn code(dtype: DType) -> Option<String> {
-    let name = dtype.numpy_name().trim_end_matches(|character: char| character.is_ascii_digit());
-    let kind = match name {
-        "float" => 'f',
-        "complex" => 'c',
-        "int" => 'i',
-        "uint" => 'u',
-        "bool" => 'b',
-        _ => return None,
-    };
-    Some(format!("{kind}{}", dtype.size()))
-}
-
-/// The elements of `size` bytes, which lie with these strides, in row-major order.
-fn row_major(shape: &[usize], strides: &[u64], size: usize, bytes: &[u8]) -> Vec<u8> {
-    let mut result = Vec::with_capacity(bytes.len());
-    for index in 0..bytes.len() / size {
-        let (mut rest, mut position) = (index, 0);
-        for (&extent, &stride) in shape.iter().zip(strides).rev() {
-            position += rest % extent * stride as usize;
-            rest /= extent;
+impl Array {
+    /// Reads an array, of which no more is trusted than is there. What follows it is not read, as
+    /// by NumPy.
+    ///
+    /// `length` is the number of bytes that there are, where that is known.
+    pub(crate) fn read(reader: &mut dyn Read, length: Option<u64>) -> Result<Self, String> {
+        let start: [u8; 8] = exactly(reader)?;
+        if !start.starts_with(MAGIC) {
+            return Err(format!("it starts with {:02x?}, expected {MAGIC:02x?}", &start[..6]));
         }
+        let (before, header_length) = match start[6..] {
+            [1, 0] => (10, u16::from_le_bytes(exactly(reader)?).into()),
+            [2 | 3, 0] => (12, u32::from_le_bytes(exactly(reader)?).into()),
+            [major, minor] => {
+                let expected = "expected 1.0, 2.0 or 3.0";
+                return Err(format!("its .npy version is {major}.{minor}, {expected}"));
+            }
+            _ => unreachable!("two bytes of eight"),
+        };
+        if header_length > MAX_HEADER {
+            let expected = format!("expected at most {MAX_HEADER}");
+            return Err(format!("its header is {header_length} bytes long, {expected}"));
+        }
+        let text = at_most(reader, header_length, None)?;
+        if (text.len() as u64) < header_length {
+            let got = text.len();
+            return Err(format!("truncated: its header takes {header_length} bytes, got {got}"));
+        }
+        let header = Header::parse(&String::from_utf8_lossy(&text))?;
+        let left = length.map(|length| length.saturating_sub(before + header_length));
+        Self::read_elements(header, reader, left)
+    }
+
+    fn read_elements(
+        header: Header,
+        reader: &mut dyn Read,
+        left: Option<u64>,
+    ) -> Result<Self, String> {
+        let Header { element, is_big_endian, is_column_major, shape } = header;
+        let size = match shape.contains(&0) {
+            true => Some(0),
+            false => shape.iter().try_fold(element.size as u64, |size, &e| size.checked_mul(e)),
+        };
+        let truncated = |got: u64| {
+            let size = size.map_or("more than 2^64".into(), |size| size.to_string());
+            let of = format!("{} of shape {shape:?}", element.name);
+            format!("truncated: {of} takes {size} bytes, got {got}")
+        };
+        let Some(size) = size.filter(|&size| left.is_none_or(|left| size <= left)) else {
+            return Err(truncated(left.unwrap_or(0)));
+        };
+        let mut bytes = at_most(reader, size, left)?;
+        if (bytes.len() as u64) < size {
+            return Err(truncated(bytes.len() as u64));
+        }
+        if is_big_endian {
+            bytes.chunks_exact_mut(element.word).for_each(<[u8]>::reverse);
+        }
+        let shape: Vec<usize> = shape
+            .iter()
+            .map(|&extent| usize::try_from(extent))
+            .collect::<Result<_, _>>()
+            .map_err(|_| format!("its shape {shape:?} is larger than any memory"))?;
+        if is_column_major {
+            bytes = row_major(&shape, element.size, &bytes);
+        }
+        Ok(Self { element, shape, bytes })
+    }
+
+    /// A tensor of these elements, which become those of `dtype`.
+    pub(crate) fn tensor(self, dtype: DType) -> Result<Tensor, String> {
+        let Self { element, shape, bytes } = self;
+        let bytes = if element.name == dtype.numpy_name() {
+            bytes
+        } else {
+            convert(element, &bytes, dtype).map_err(|position| {
+                let value = (element.number)(&bytes[position * element.size..][..element.size]);
+                let (from, to) = (element.name, dtype.numpy_name());
+                format!(
+                    "{from} {value} at {:?} is no {to}: convert the array in NumPy, as by \
+                     x.astype(\"{to}\")",
+                    index_of(position, &shape)
+                )
+            })?
+        };
+        Tensor::from_bytes(Fact::new(dtype, shape), &bytes).map_err(|error| error.to_string())
+    }
+}
+
+/// The index of the element at a position in row-major order.
+pub(crate) fn index_of(position: usize, shape: &[usize]) -> Vec<usize> {
+    let mut rest = position;
+    let mut index = vec![0; shape.len()];
+    for (index, &extent) in index.iter_mut().zip(shape).rev() {
+        *index = rest % extent;
+        rest /= extent;
+    }
+    index
+}
+
+fn exactly<const N: usize>(reader: &mut dyn Read) -> Result<[u8; N], String> {
+    let bytes = at_most(reader, N as u64, None)?;
+    let got = bytes.len();
+    bytes.try_into().map_err(|_| format!("truncated: expected {N} more bytes, got {got}"))
+}
+
+/// The next `size` bytes, or all where there are fewer. Where it is not known that they are `left`,
+/// memory is taken as they come.
+fn at_most(reader: &mut dyn Read, size: u64, left: Option<u64>) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    if left.is_some() {
+        bytes.try_reserve_exact(size as usize).map_err(|error| error.to_string())?;
+    }
+    reader.take(size).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// The elements of `size` bytes of a column-major array, in row-major order.
+fn row_major(shape: &[usize], size: usize, bytes: &[u8]) -> Vec<u8> {
+    let strides: Vec<usize> = shape
+        .iter()
+        .scan(1, |next, &extent| Some(std::mem::replace(next, *next * extent)))
+        .collect();
+    let mut result = Vec::with_capacity(bytes.len());
+    let (mut index, mut position) = (vec![0; shape.len()], 0);
+    for _ in 0..bytes.len() / size {
         result.extend_from_slice(&bytes[position * size..][..size]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            position += strides[axis];
+            if index[axis] < shape[axis] {
+                break;
+            }
+            position -= shape[axis] * strides[axis];
+            index[axis] = 0;
+        }
     }
     result
 }
 
-/// Writes a tensor beside `path` and renames it, so that there is a whole file or none.
-pub(crate) fn write(path: &Path, view: &View<'_>) -> Result<(), String> {
-    let scratch = scratch(path);
-    let result = encode(&scratch, view).and_then(|()| fs::rename(&scratch, path));
-    result.map_err(|error| {
-        // What is left of a failed attempt is of no use; there may be nothing.
-        let _ = fs::remove_file(&scratch);
-        format!("cannot write `{}`: {error}", path.display())
-    })
-}
-
-fn scratch(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
-}
-
-/// Magic, version and length of the header; the text; zero or more spaces up to a multiple of 64
-/// and the end of a line; the elements.
-fn encode(path: &Path, view: &View<'_>) -> io::Result<()> {
-    let code = code(view.dtype())
+/// Writes a tensor in version 1.0: the header ends with spaces up to a multiple of 64 and the end
+/// of a line.
+pub(crate) fn write(sink: &mut dyn Write, view: &View<'_>) -> io::Result<()> {
+    let element = Element::of(view.dtype())
         .ok_or_else(|| io::Error::other(format!(".npy files have no type {}", view.dtype())))?;
-    let order = if view.dtype().size() == 1 { '|' } else { '<' };
-    let extents: String = view.shape().iter().map(|extent| format!("{extent},")).collect();
+    let order = if element.word == 1 { '|' } else { '<' };
+    let extents: Vec<String> = view.shape().iter().map(usize::to_string).collect();
+    // A tuple of one has a comma of its own.
+    let extents = extents.join(", ") + if extents.len() == 1 { "," } else { "" };
+    let code = element.code;
     let mut text =
         format!("{{'descr': '{order}{code}', 'fortran_order': False, 'shape': ({extents}), }}");
     let length = (10 + text.len() + 1).next_multiple_of(64) - 10;
     text.extend(std::iter::repeat_n(' ', length - 1 - text.len()));
     text.push('\n');
-    let mut file = BufWriter::new(File::create(path)?);
-    file.write_all(b"\x93NUMPY\x01\x00")?;
-    file.write_all(&(length as u16).to_le_bytes())?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(view.bytes().map_err(io::Error::other)?)?;
-    file.flush()?;
-    file.into_inner()?.sync_all()
+    sink.write_all(MAGIC)?;
+    sink.write_all(&[1, 0])?;
+    sink.write_all(&(length as u16).to_le_bytes())?;
+    sink.write_all(text.as_bytes())?;
+    sink.write_all(view.bytes().map_err(io::Error::other)?)
+}
+
+/// The element types that are read, for a message.
+pub(crate) fn supported() -> String {
+    let names: Vec<&str> = ELEMENTS.iter().map(|element| element.name).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file of a column-major u16[2,3].
+    fn file() -> Vec<u8> {
+        let text = "{'descr': '>u2', 'fortran_order': True, 'shape': (2, 3), }";
+        let text = format!("{text:<117}\n");
+        let header = [MAGIC, &[1, 0][..], &(text.len() as u16).to_le_bytes(), text.as_bytes()];
+        [&header.concat()[..], &[0, 1, 0, 4, 0, 2, 0, 5, 0, 3, 0, 6]].concat()
+    }
+
+    #[test]
+    fn elements_come_in_row_major_order() {
+        let bytes = file();
+        for length in [None, Some(bytes.len() as u64)] {
+            let array = Array::read(&mut &bytes[..], length).unwrap();
+            assert_eq!((array.element.name, &array.shape[..]), ("uint16", &[2, 3][..]));
+            let tensor = array.tensor(DType::I32).unwrap();
+            assert_eq!(tensor.view().data::<i32>().unwrap(), [1, 2, 3, 4, 5, 6]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_are_read_or_refused(
+            changes in proptest::collection::vec((0..140usize, any::<u8>()), 1..8),
+            end in 0..140usize,
+            is_length_known: bool,
+        ) {
+            let mut bytes = file();
+            for (position, value) in changes {
+                bytes[position] = value;
+            }
+            bytes.truncate(end);
+            let length = is_length_known.then_some(bytes.len() as u64);
+            if let Ok(array) = Array::read(&mut &bytes[..], length) {
+                let elements = array.shape.iter().product::<usize>();
+                prop_assert_eq!(array.bytes.len(), elements * array.element.size);
+                let _ = array.tensor(DType::F32);
+            }
+        }
+    }
 }

@@ -1,31 +1,62 @@
-//! `lumina run`: from .npy files to .npy files.
+//! `lumina run`: from arrays to arrays.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lumina_runtime::{Model, Port, Role, Session, Tensor, View};
-use serde_json::json;
+use lumina_runtime::{Model, Session, Tensor, View};
+use serde_json::{Value, json};
 
-use crate::{Failure, Resources, npy};
+use crate::console::{note, print};
+use crate::{Failure, Resources, inputs, outputs, top};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  lumina run net.lmn --input x.npy --output y.npy
+  lumina run net.lmn --input x.npy --top 3
+  lumina run net.lmn --input image=a.npy --input mask=b.npy --output logits=y.npy
+  lumina run net.lmn --input data.npz --output results.npz
+  produce | lumina run net.lmn --input - --output - | consume
+
+A path that begins with NAME= is written with ./ before it, and so is a file that is called -.";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The .lmn file
     model: PathBuf,
-    /// An input; a model with several takes NAME=PATH for each
-    #[arg(long, value_name = "[NAME=]PATH")]
-    input: Vec<String>,
-    /// Where an output goes; a model with several takes NAME=PATH
-    #[arg(long, value_name = "[NAME=]PATH", required = true)]
-    output: Vec<String>,
+    /// An input: a .npy file, a .npz file, or - for standard input
+    ///
+    /// A model with several inputs takes NAME=PATH for each, or a .npz file that holds them by
+    /// their names. Of a .npz file, an input takes the array of its name, or the only one. Elements
+    /// of another type are converted: floats are rounded to narrower ones, and other values must
+    /// be the same in the type of the input.
+    #[arg(long, value_name = "[NAME=]PATH", allow_hyphen_values = true)]
+    input: Vec<OsString>,
+    /// Where an output goes: a .npy file, a .npz file, or - for standard output
+    ///
+    /// A model with several outputs takes NAME=PATH for each that is wanted, or a .npz file, which
+    /// gets all of them by their names. A file is replaced whole or not at all; links are followed,
+    /// and devices and pipes are written to.
+    #[arg(
+        long,
+        value_name = "[NAME=]PATH",
+        allow_hyphen_values = true,
+        required_unless_present = "top"
+    )]
+    output: Vec<OsString>,
+    /// Print the K largest values of each row of the outputs with their indices, the largest first;
+    /// a row lies along the last axis
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    top: Option<u32>,
     /// Seed of the analog noise; the same as jax.random.key(N)
     #[arg(long, value_name = "N")]
     noise_seed: Option<u64>,
-    /// Print the times as JSON on stdout: `load_ms` to read and check the file, `start_ms` from the
-    /// same moment until threads, plan and buffers are ready, `run_ms` for the computation
+    /// Print the times, and what --top finds, as JSON on standard output
+    ///
+    /// `load_ms` is the time to read and check the file, `start_ms` that from the same moment until
+    /// threads, plan and buffers are ready, and `run_ms` that of the computation.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -40,8 +71,8 @@ impl Arguments {
         let load = begin.elapsed();
         // Reading the inputs is no part of starting.
         let reading = Instant::now();
-        let inputs = self.inputs(&model)?;
-        let outputs = assign("output", &self.output, model.outputs())?;
+        let outputs = self.outputs(&model).map_err(Failure::Usage)?;
+        let inputs = inputs::read(&model, &self.input, self.noise_seed).map_err(Failure::Usage)?;
         let reading = reading.elapsed();
         let mut session =
             Session::new(Arc::clone(&model), self.resources.options()).map_err(&fault)?;
@@ -52,96 +83,52 @@ impl Arguments {
         let views: Vec<View<'_>> = inputs.iter().map(Tensor::view).collect();
         let results = session.run(&views).map_err(&fault)?;
         let run = begin.elapsed();
-        for (path, result) in outputs.iter().zip(&results) {
-            if let Some(path) = path {
-                npy::write(path, result).map_err(Failure::Usage)?;
-            }
-        }
-        self.report(load, start, run);
+        outputs::write(&outputs, model.outputs(), &results).map_err(Failure::Usage)?;
+        self.report(&model, &results, [load, start, run]).map_err(Failure::Usage)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The inputs of the graph, in its order.
-    fn inputs(&self, model: &Model) -> Result<Vec<Tensor>, Failure> {
-        let ports = model.inputs();
-        let is_seed = |port: &&Port| port.role == Role::NoiseSeed;
-        let seed = match (ports.iter().find(is_seed), self.noise_seed) {
-            (Some(port), None) => {
-                return Err(Failure::Usage(format!(
-                    "the model draws noise from a key (input `{}`): pass --noise-seed N",
-                    port.name
-                )));
-            }
-            (None, Some(_)) => {
-                let message = "the model draws no noise from a key: leave --noise-seed out";
-                return Err(Failure::Usage(message.into()));
-            }
-            (_, seed) => seed,
-        };
-        let data = ports.iter().filter(|port| !is_seed(port));
-        let mut paths = assign("input", &self.input, data)?.into_iter();
-        ports
-            .iter()
-            .map(|port| {
-                if let (Role::NoiseSeed, Some(seed)) = (port.role, seed) {
-                    let words = [(seed >> 32) as u32, seed as u32];
-                    return Tensor::new(&[2], &words)
-                        .map_err(|error| Failure::Usage(error.to_string()));
-                }
-                match paths.next().flatten() {
-                    Some(path) => npy::read(&path).map_err(Failure::Usage),
-                    None => {
-                        let name = &port.name;
-                        let message =
-                            format!("input `{name}` is missing: pass --input {name}=PATH");
-                        Err(Failure::Usage(message))
-                    }
-                }
-            })
-            .collect()
+    /// Where the outputs go, which is known to work before anything is computed.
+    fn outputs(&self, model: &Model) -> Result<Vec<outputs::Output>, String> {
+        if self.top.is_some() {
+            top::check(model.outputs())?;
+        }
+        let outputs = outputs::plan(&self.model, model.outputs(), &self.output)?;
+        if outputs.iter().any(outputs::Output::is_stdout) && (self.json || self.top.is_some()) {
+            let option = if self.json { "--json" } else { "--top" };
+            return Err(format!(
+                "standard output takes an output or what {option} prints: write the output to a \
+                 file or leave {option} out"
+            ));
+        }
+        Ok(outputs)
     }
 
-    fn report(&self, load: Duration, start: Duration, run: Duration) {
-        let [load, start, run] = [load, start, run].map(|time| time.as_secs_f64() * 1e3);
+    fn report(
+        &self,
+        model: &Model,
+        results: &[View<'_>],
+        times: [Duration; 3],
+    ) -> Result<(), String> {
+        let [load, start, run] = times.map(|time| time.as_secs_f64() * 1e3);
+        let mut rows = Vec::new();
+        for (port, result) in model.outputs().iter().zip(results) {
+            if let Some(k) = self.top {
+                rows.push((port, top::rows(result, k as usize)?));
+            }
+        }
         if self.json {
-            let times = json!({ "load_ms": load, "start_ms": start, "run_ms": run });
-            // A reader that has seen enough may close the pipe.
-            let _ = writeln!(std::io::stdout(), "{times}");
-        } else {
-            eprintln!("loaded in {load:.2} ms, ready after {start:.2} ms, ran in {run:.2} ms");
-        }
-    }
-}
-
-/// The path that `arguments` give for each of `ports`. An argument is NAME=PATH, or the path alone
-/// where there is one value.
-fn assign<'a>(
-    what: &str,
-    arguments: &[String],
-    ports: impl IntoIterator<Item = &'a Port>,
-) -> Result<Vec<Option<PathBuf>>, Failure> {
-    let names: Vec<&str> = ports.into_iter().map(|port| port.name.as_str()).collect();
-    let mut paths = vec![None; names.len()];
-    for argument in arguments {
-        let named = names.iter().enumerate().find_map(|(index, name)| {
-            argument.strip_prefix(name)?.strip_prefix('=').map(|path| (index, path))
-        });
-        let (index, path) = match named {
-            Some(named) => named,
-            None if names.len() == 1 => (0, argument.as_str()),
-            None => {
-                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-                return Err(Failure::Usage(format!(
-                    "--{what} {argument} names no {what} of the model: pass NAME=PATH, where NAME \
-                     is one of {}",
-                    if names.is_empty() { "none".into() } else { names.join(", ") }
-                )));
+            let mut report = json!({ "load_ms": load, "start_ms": start, "run_ms": run });
+            if self.top.is_some() {
+                report["top"] = rows
+                    .iter()
+                    .map(|(port, rows)| (port.name.clone(), top::as_json(port, rows)))
+                    .collect::<Value>();
             }
-        };
-        if paths[index].replace(Path::new(path).to_owned()).is_some() {
-            let message = format!("{what} `{}` is given twice", names[index]);
-            return Err(Failure::Usage(message));
+            return print(&format!("{report}\n"));
         }
+        print(&rows.iter().map(|(port, rows)| top::as_text(port, rows)).collect::<String>())?;
+        note(&format!("loaded in {load:.2} ms, ready after {start:.2} ms, ran in {run:.2} ms"));
+        Ok(())
     }
-    Ok(paths)
 }

@@ -1,6 +1,5 @@
 //! `lumina verify`: do the test vectors come out as training computed them?
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +7,13 @@ use std::sync::Arc;
 use lumina_runtime::{Comparison, Model, printable, verify};
 use serde_json::json;
 
+use crate::console::print;
 use crate::{Failure, Resources};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  lumina verify net.lmn
+  lumina verify net.lmn --json --threads 1";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -28,8 +33,7 @@ impl Arguments {
         let comparisons = verify(&model, self.resources.options()).map_err(&fault)?;
         let passed = comparisons.iter().all(|comparison| comparison.passed);
         let text = if self.json { as_json(&comparisons, passed) } else { as_text(&comparisons) };
-        // A reader that has seen enough may close the pipe.
-        let _ = writeln!(std::io::stdout(), "{text}");
+        print(&(text + "\n")).map_err(Failure::Usage)?;
         Ok(ExitCode::from(u8::from(!passed)))
     }
 }

@@ -1,91 +1,11 @@
-//! The binary.
+//! The binary: arguments, and what it prints.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use crate::proto::Role;
-use lumina_runtime::DType;
-use npyz::WriterBuilder;
+use lumina_runtime::{Complex32, DType};
 
 use crate::build::*;
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn model(&self, file: &File) -> String {
-        let path = self.path("m.lmn");
-        std::fs::write(&path, file.bytes()).unwrap();
-        path.to_str().unwrap().into()
-    }
-
-    fn array<T: npyz::AutoSerialize>(&self, name: &str, shape: &[u64], data: &[T]) -> String {
-        self.array_in(npyz::Order::C, name, shape, data)
-    }
-
-    fn array_in<T: npyz::AutoSerialize>(
-        &self,
-        order: npyz::Order,
-        name: &str,
-        shape: &[u64],
-        data: &[T],
-    ) -> String {
-        let path = self.path(name);
-        let file = std::fs::File::create(&path).unwrap();
-        let options = npyz::WriteOptions::new().default_dtype().shape(shape).order(order);
-        let mut writer = options.writer(file).begin_nd().unwrap();
-        data.iter().for_each(|element| writer.push(element).unwrap());
-        writer.finish().unwrap();
-        path.to_str().unwrap().into()
-    }
-
-    fn string(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().into()
-    }
-}
-
-fn lumina(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lumina")).args(arguments).output().unwrap()
-}
-
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).unwrap()
-}
-
-/// The message of a command that fails with exit code 2.
-fn refusal(arguments: &[&str]) -> String {
-    let output = lumina(arguments);
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8(output.stderr).unwrap();
-    let message = text.strip_prefix("error: ").unwrap().trim_end();
-    assert_eq!(message.lines().count(), 1, "{text}");
-    message.into()
-}
-
-fn read<T: npyz::Deserialize>(path: &Path) -> (Vec<u64>, Vec<T>) {
-    let npy = npyz::NpyFile::new(std::fs::File::open(path).unwrap()).unwrap();
-    (npy.shape().to_vec(), npy.into_vec().unwrap())
-}
-
-/// y = -x, x f32[batch,2].
-fn negation() -> File {
-    let mut file = File::new();
-    let batch = file.symbol("batch");
-    let dims = [batch, fixed(&[2])[0].clone()];
-    let x = file.input("x", DType::F32, &dims);
-    let y = file.node("neg", &[x], &[]);
-    file.graph.nodes[0].source = "model.py:3".into();
-    file.output(y, "y", DType::F32, &dims);
-    file.test(&[&f32s(&[1, 2], &[1.0, 2.0])], &[&f32s(&[1, 2], &[-1.0, -2.0])]);
-    file
-}
+use crate::program::{Folder, lumina, negation, npy, npz, read, refusal, seeded, stdout};
 
 #[test]
 fn run_from_npy_to_npy() {
@@ -99,7 +19,7 @@ fn run_from_npy_to_npy() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("loaded in "));
     assert_eq!(read::<f32>(&y), (vec![3, 2], vec![-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]));
     // Nothing else is left behind.
-    assert_eq!(std::fs::read_dir(folder.0.path()).unwrap().count(), 3);
+    assert_eq!(std::fs::read_dir(folder.path("")).unwrap().count(), 3);
 }
 
 #[test]
@@ -114,97 +34,6 @@ fn run_reports_times_as_json() {
     let [load, start, run] =
         ["load_ms", "start_ms", "run_ms"].map(|key| times[key].as_f64().unwrap());
     assert!(0.0 < load && load <= start && run >= 0.0, "{times}");
-}
-
-#[test]
-fn column_major_arrays_are_read() {
-    let folder = Folder::new();
-    let model = folder.model(&negation());
-    let order = npyz::Order::Fortran;
-    let x = folder.array_in(order, "x.npy", &[3, 2], &[1f32, 3.0, 5.0, 2.0, 4.0, 6.0]);
-    let y = folder.path("y.npy");
-    let output = lumina(&["run", &model, "--input", &x, "--output", y.to_str().unwrap()]);
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(read::<f32>(&y).1, [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]);
-}
-
-#[test]
-fn every_element_type_is_read_and_written() {
-    let mut file = File::new();
-    // NumPy has no bfloat16 of its own, and npyz, which writes the arrays here, no float16.
-    let absent = [DType::BF16, DType::F16];
-    let dtypes = || DType::ALL.iter().filter(|dtype| !absent.contains(dtype));
-    for &dtype in dtypes() {
-        let x = file.input(&format!("x-{dtype}"), dtype, &fixed(&[2]));
-        let y = file.node("copy", &[x], &[]);
-        file.output(y, &format!("y-{dtype}"), dtype, &fixed(&[2]));
-    }
-    let folder = Folder::new();
-    let model = folder.model(&file);
-    let complex = |re| lumina_runtime::Complex32::new(re, 1.0);
-    folder.array("f32", &[2], &[1f32, f32::NAN]);
-    folder.array("f64", &[2], &[1f64, f64::INFINITY]);
-    folder.array("c64", &[2], &[complex(1.0), complex(2.0)]);
-    folder.array("c128", &[2], &[num_complex::Complex64::new(1.0, 0.1); 2]);
-    folder.array("u8", &[2], &[1u8, 255]);
-    folder.array("i16", &[2], &[i16::MIN, 1]);
-    folder.array("i64", &[2], &[i64::MIN, 1]);
-    folder.array("u32", &[2], &[0u32, u32::MAX]);
-    folder.array("i32", &[2], &[i32::MIN, 1]);
-    folder.array("i8", &[2], &[-128i8, 1]);
-    folder.array("bool", &[2], &[true, false]);
-    let mut arguments = vec!["run".to_string(), model];
-    for dtype in dtypes() {
-        let (from, to) =
-            (folder.string(&dtype.to_string()), folder.string(&format!("{dtype}.out")));
-        arguments.extend(["--input".into(), format!("x-{dtype}={from}")]);
-        arguments.extend(["--output".into(), format!("y-{dtype}={to}")]);
-    }
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let output = lumina(&arguments);
-    assert!(output.status.success(), "{output:?}");
-    for dtype in dtypes() {
-        let (from, to) = (folder.path(&dtype.to_string()), folder.path(&format!("{dtype}.out")));
-        let tail = |path| std::fs::read(path).unwrap()[128..].to_vec();
-        assert_eq!(tail(from), tail(to), "{dtype}");
-    }
-}
-
-/// y = first word of the key, x = -x; the key comes from --noise-seed.
-fn seeded() -> File {
-    let mut file = File::new();
-    let key = file.input("key", DType::U32, &fixed(&[2]));
-    file.graph.inputs[0].role = Role::NoiseSeed as i32;
-    let x = file.input("x", DType::F32, &fixed(&[1]));
-    let words = file.node("copy", &[key], &[]);
-    let y = file.node("neg", &[x], &[]);
-    file.output(words, "words", DType::U32, &fixed(&[2]));
-    file.output(y, "y", DType::F32, &fixed(&[1]));
-    file
-}
-
-#[test]
-fn noise_seeds() {
-    let folder = Folder::new();
-    let model = folder.model(&seeded());
-    let x = folder.array("x.npy", &[1], &[1f32]);
-    let words = folder.path("words.npy");
-    let out = format!("words={}", words.display());
-    let seed = ((3u64 << 32) + 5).to_string();
-    let arguments = ["run", &model, "--input", &x, "--output", &out, "--noise-seed", &seed];
-    let output = lumina(&arguments);
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(read::<u32>(&words).1, [3, 5]);
-    assert_eq!(
-        refusal(&arguments[..6]),
-        "the model draws noise from a key (input `key`): pass --noise-seed N"
-    );
-    let plain = Folder::new();
-    let model = plain.model(&negation());
-    assert_eq!(
-        refusal(&["run", &model, "--input", &x, "--output", "y", "--noise-seed", "1"]),
-        "the model draws no noise from a key: leave --noise-seed out"
-    );
 }
 
 #[test]
@@ -231,26 +60,18 @@ fn arguments_that_do_not_fit() {
         refusal(&["run", &model, "--input", &wide, "--output", &y]),
         format!("{model}: input `x`: axis 1 must be 2, got 3")
     );
-    let double = folder.array("double.npy", &[1, 2], &[1f64; 2]);
-    assert_eq!(
-        refusal(&["run", &model, "--input", &double, "--output", &y]),
-        format!("{model}: input `x` must be f32[batch,2], got f64[1,2]")
-    );
-    let short = folder.array("short.npy", &[1, 2], &[1u16; 2]);
-    assert_eq!(
-        refusal(&["run", &model, "--input", &short, "--output", &y]),
-        format!(
-            "cannot read `{short}`: dtype <u2 is not supported, only float32, float64, float16, \
-             complex64, complex128, int8, uint8, int16, int32, int64, uint32, bool"
-        )
-    );
     let cut = folder.string("cut.npy");
     std::fs::write(&cut, &std::fs::read(&x).unwrap()[..130]).unwrap();
     let text = refusal(&["run", &model, "--input", &cut, "--output", &y]);
     assert!(text.starts_with(&format!("cannot read `{cut}`: ")), "{text}");
     let nowhere = folder.string("no/folder/y.npy");
-    let text = refusal(&["run", &model, "--input", &x, "--output", &nowhere]);
-    assert!(text.starts_with(&format!("cannot write `{nowhere}`: ")), "{text}");
+    assert_eq!(
+        refusal(&["run", &model, "--input", &x, "--output", &nowhere]),
+        format!(
+            "cannot write `{nowhere}`: there is no directory `{}`: make it",
+            folder.string("no/folder")
+        )
+    );
     let two = folder.model(&seeded());
     assert_eq!(
         refusal(&["run", &two, "--input", &x, "--output", "y.npy", "--noise-seed", "1"]),
@@ -265,6 +86,138 @@ fn arguments_that_do_not_fit() {
         format!("{model}: unknown ops: `\\u{{1b}}[2Jneg\\n`")
     );
     assert!(refusal(&["inspect", &x]).starts_with(&format!("{x}: not a .lmn file: ")));
+}
+
+/// Outputs of several ranks and types: y f32[2,4], count i64[3], yes bool, z f64[0,2].
+fn several() -> File {
+    let mut file = File::new();
+    let parts: [(&str, DType, &[usize]); 4] = [
+        ("y", DType::F32, &[2, 4]),
+        ("count", DType::I64, &[3]),
+        ("yes", DType::Bool, &[]),
+        ("z", DType::F64, &[0, 2]),
+    ];
+    for (name, dtype, extents) in parts {
+        let x = file.input(&format!("in-{name}"), dtype, &fixed(extents));
+        let y = file.node("copy", &[x], &[]);
+        file.output(y, name, dtype, &fixed(extents));
+    }
+    file
+}
+
+#[test]
+fn the_largest_values_are_printed() {
+    let folder = Folder::new();
+    let model = folder.model(&several());
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let y = folder.array("y", &[2, 4], &[0.1, 0.3, 0.1, -1.0, nan, inf, -inf, 1e38]);
+    // As floats, two of them would be equal.
+    let count = folder.array("count", &[3], &[i64::MAX - 1, i64::MAX, i64::MIN]);
+    let yes = folder.array("yes", &[], &[true]);
+    let z = folder.array::<f64>("z", &[0, 2], &[]);
+    let inputs = [("y", y), ("count", count), ("yes", yes), ("z", z)];
+    let inputs = inputs.map(|(name, path)| format!("in-{name}={path}"));
+    let mut arguments = vec!["run", &model];
+    inputs.iter().for_each(|input| arguments.extend(["--input", input]));
+    let top = |k, option: &[&'static str]| {
+        let output = lumina(&[&arguments[..], &["--top", k], option].concat());
+        assert!(output.status.success(), "{output:?}");
+        stdout(&output).to_owned()
+    };
+    assert_eq!(
+        top("3", &[]),
+        "y[0]: 1 (0.3), 0 (0.1), 2 (0.1)\n\
+         y[1]: 0 (NaN), 1 (inf), 3 (1e38)\n\
+         count: 1 (9223372036854775807), 0 (9223372036854775806), 2 (-9223372036854775808)\n\
+         yes: 0 (1)\n"
+    );
+    assert!(top("1", &[]).starts_with("y[0]: 1 (0.3)\ny[1]: 0 (NaN)\ncount: 1 (922"));
+    assert!(top("9", &[]).starts_with("y[0]: 1 (0.3), 0 (0.1), 2 (0.1), 3 (-1.0)\n"));
+    let shown: serde_json::Value = serde_json::from_str(&top("4", &["--json"])).unwrap();
+    assert!(shown["run_ms"].is_f64());
+    assert_eq!(
+        shown["top"],
+        serde_json::json!({
+            "y": [
+                {"row": [0], "indices": [1, 0, 2, 3], "values": [0.3, 0.1, 0.1, -1.0]},
+                {"row": [1], "indices": [0, 1, 3, 2], "values": [null, "inf", 1e38, "-inf"]},
+            ],
+            "count": [
+                {"row": [], "indices": [1, 0, 2], "values": [i64::MAX, i64::MAX - 1, i64::MIN]},
+            ],
+            "yes": [{"row": [], "indices": [0], "values": [1]}],
+            "z": [],
+        })
+    );
+    assert_eq!(lumina(&[&arguments[..], &["--top", "0"]].concat()).status.code(), Some(2));
+}
+
+#[test]
+fn what_is_printed_and_an_output_do_not_share_a_stream() {
+    let folder = Folder::new();
+    let model = folder.model(&negation());
+    let x = folder.array("x.npy", &[1, 2], &[1f32, 2.0]);
+    let run = ["run", &model, "--input", &x, "--output", "-"];
+    for (option, named) in [(&["--top", "1"][..], "--top"), (&["--json"], "--json")] {
+        assert_eq!(
+            refusal(&[&run[..], option].concat()),
+            format!(
+                "standard output takes an output or what {named} prints: write the output to a \
+                 file or leave {named} out"
+            )
+        );
+    }
+    let mut file = File::new();
+    let z = file.input("z", DType::C64, &fixed(&[1]));
+    let z = file.node("copy", &[z], &[]);
+    file.output(z, "z", DType::C64, &fixed(&[1]));
+    let model = folder.model(&file);
+    let z = folder.array("z.npy", &[1], &[Complex32::new(1.0, 2.0)]);
+    assert_eq!(
+        refusal(&["run", &model, "--input", &z, "--top", "1"]),
+        "output `z` is complex64, whose values have no order: leave --top out"
+    );
+}
+
+#[test]
+fn the_examples_of_help_run() {
+    let folder = Folder::new();
+    let mut pair = File::new();
+    for name in ["image", "mask"] {
+        let x = pair.input(name, DType::F32, &fixed(&[1]));
+        let y = pair.node("neg", &[x], &[]);
+        pair.output(y, if name == "image" { "logits" } else { "rest" }, DType::F32, &fixed(&[1]));
+    }
+    let (single, pair) = (negation().bytes(), pair.bytes());
+    folder.array("x.npy", &[1, 2], &[1f32, 2.0]);
+    folder.array("a.npy", &[1], &[1f32]);
+    folder.array("b.npy", &[1], &[2f32]);
+    let one =
+        npy([1, 0], "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}", &2f32.to_le_bytes());
+    let data = npz(false, &[("image.npy", &one), ("mask.npy", &one)]);
+    std::fs::write(folder.path("data.npz"), data).unwrap();
+    let mut count = 0;
+    for help in [&["--help"][..], &["run", "--help"], &["inspect", "--help"], &["verify", "--help"]]
+    {
+        let output = lumina(help);
+        let lines = stdout(&output).lines().filter(|line| line.starts_with("  "));
+        let examples: Vec<&str> = lines.filter(|line| line.contains("lumina ")).collect();
+        assert!(!examples.is_empty(), "{help:?}");
+        for example in examples {
+            let is_pair = example.contains("image=") || example.contains(".npz");
+            std::fs::write(folder.path("net.lmn"), if is_pair { &pair } else { &single }).unwrap();
+            let line = example.replace("lumina ", concat!(env!("CARGO_BIN_EXE_lumina"), " "));
+            let line = line.replace("produce |", "cat x.npy |").replace("| consume", "> z.npy");
+            let mut shell = Command::new("sh");
+            let output = shell.args(["-c", &line]).current_dir(folder.path("")).output().unwrap();
+            assert!(output.status.success(), "{example}: {output:?}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 10);
+    assert_eq!(read::<f32>(&folder.path("y.npy")).1, [-1.0]);
+    assert_eq!(read::<f32>(&folder.path("z.npy")).1, [-1.0, -2.0]);
+    assert!(folder.path("results.npz").exists());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod build;
 mod cli;
+mod cli_inputs;
+mod cli_outputs;
 mod container;
 mod corpus;
 mod dependencies;
@@ -11,6 +13,7 @@ mod ops;
 mod ops_float;
 mod ops_shape;
 mod optical;
+mod program;
 #[path = "../../src/decode/proto.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all)]
 #[rustfmt::skip]

@@ -1,0 +1,17 @@
+//! What is printed.
+
+use std::io::{self, Write as _};
+
+/// Prints on standard output. A reader that closes the pipe has seen enough.
+pub(crate) fn print(text: &str) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| format!("cannot write to standard output: {error}")),
+    }
+}
+
+/// Prints a line on standard error; where that takes none, nobody reads it.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,103 @@
+//! The outputs of a run: .npy and .npz files, pipes, devices and standard output.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+
+use lumina_runtime::{Port, View};
+
+use crate::assign::{Assignment, names_none};
+use crate::destination::Destination;
+use crate::files::Identity;
+use crate::{npy, npz};
+
+/// What goes to one place.
+pub(crate) struct Output {
+    destination: Destination,
+    content: Content,
+}
+
+enum Content {
+    /// The output of that index.
+    Array(usize),
+    /// Outputs by their names.
+    Archive(Vec<usize>),
+}
+
+/// Where `arguments` send the outputs of the model in the file at `model`.
+pub(crate) fn plan(
+    model: &Path,
+    ports: &[Port],
+    arguments: &[OsString],
+) -> Result<Vec<Output>, String> {
+    let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+    let mut outputs: Vec<Output> = Vec::new();
+    let mut taken = vec![(Identity::of(model), model)];
+    let mut is_given = vec![false; ports.len()];
+    for argument in arguments {
+        let Assignment { port, path } = Assignment::parse(argument, &names);
+        let is_archive = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
+        let is_whole = is_archive && Path::new(argument) == path;
+        let content = match port {
+            _ if is_whole => Content::Archive((0..ports.len()).collect()),
+            Some(port) if is_given[port] => {
+                return Err(format!("output `{}` is given twice", names[port]));
+            }
+            Some(port) => {
+                is_given[port] = true;
+                if is_archive { Content::Archive(vec![port]) } else { Content::Array(port) }
+            }
+            None => return Err(names_none("output", argument, &names)),
+        };
+        let destination = Destination::new(path)?;
+        let identity = destination.identity();
+        if identity.is_some()
+            && let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == identity)
+        {
+            let (path, other) = (path.display(), other.display());
+            return Err(format!(
+                "--output {path} leads to the same file as {other}: give it a path of its own"
+            ));
+        }
+        taken.push((identity, path));
+        outputs.push(Output { destination, content });
+    }
+    Ok(outputs)
+}
+
+impl Output {
+    /// Whether it goes to standard output.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.destination.is_stdout()
+    }
+
+    fn encode(&self, ports: &[Port], results: &[View<'_>], sink: &mut dyn Write) -> io::Result<()> {
+        match &self.content {
+            Content::Array(index) => npy::write(sink, &results[*index]),
+            Content::Archive(indices) => {
+                let named = |&index: &usize| (ports[index].name.as_str(), results[index]);
+                npz::write(sink, indices.iter().map(named))
+            }
+        }
+    }
+}
+
+/// Writes the results. Files take their places last, so that a fault leaves all as they were.
+pub(crate) fn write(
+    outputs: &[Output],
+    ports: &[Port],
+    results: &[View<'_>],
+) -> Result<(), String> {
+    let mut files = Vec::new();
+    let mut streams = Vec::new();
+    for output in outputs {
+        match output.destination.stage(|sink| output.encode(ports, results, sink))? {
+            Some(file) => files.push(file),
+            None => streams.push(output),
+        }
+    }
+    for output in streams {
+        output.destination.send(|sink| output.encode(ports, results, sink))?;
+    }
+    files.into_iter().try_for_each(|file| file.commit())
+}
