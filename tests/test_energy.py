@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import Any
@@ -21,7 +22,7 @@ from lumina_jax import (
     optical_matmul,
 )
 from lumina_jax.cost.workload import MatmulLayer, layers_of
-from lumina_jax.hardware import Converters, Photodetector, WavelengthGrid
+from lumina_jax.hardware import Converters, Photodetector, WavelengthGrid, WeightBank
 
 PROFILE = "lumina_nano_v1"
 SPEC = OpticalSpec(dac_bits=4, weight_bits=5, adc_bits=6)
@@ -105,6 +106,27 @@ def test_link_limits_the_channels() -> None:
     assert energy_report([(1, 1, 1)], profile).channels == 16
 
 
+def test_a_bank_that_is_not_square() -> None:
+    profile = dataclasses.replace(
+        HardwareProfile.preset("datacenter_high_precision"), bank=WeightBank(rows=8, columns=4)
+    )
+    report = energy_report([(2, 20, 10), (2, 8, 10)], profile)
+    assert (report.channels, report.columns) == (8, 4)
+    assert [cost.tiles for cost in report.layers] == [9, 3]
+    assert report.layers[0].dac_conversions == 2 * 20 * 3
+    assert report.layers[0].adc_conversions == 2 * 10 * 3
+    assert dict(report.converters) == {"input DACs": 8, "weight DACs": 32, "ADCs": 4}
+    first, second = str(report).splitlines()[:2]
+    assert first == (
+        "not the array that layers simulate: layers 0 have more than 8 inputs and are read in up "
+        "to 3 parts here, each with its noise and its ADC, but in one there"
+    )
+    assert "of 8 x 4" in second
+    whole = str(energy_report([(2, 8, 10)], profile))
+    assert whole.startswith("the array is the one that layers simulate: each output is read once\n")
+    assert "<pre>the array is" in energy_report([(2, 8, 10)], profile)._repr_html_()
+
+
 def test_function() -> None:
     expected = MatmulLayer(rows=8, k=64, n=10, dac_bits=4, weight_bits=5, adc_bits=6)
     x = jnp.ones((8, 64))
@@ -162,7 +184,7 @@ def test_json_and_text() -> None:
     stated = {(known["name"], known["source"]) for known in data["assumptions"]}
     assert ("symbol rate", "profile") in stated
     text = str(report)
-    assert text.startswith("lumina_nano_v1: 1 bank(s) of 16 x 16; 16 input DACs")
+    assert "\nlumina_nano_v1: 1 bank(s) of 16 x 16; 16 input DACs" in text
     for known in report.assumptions:
         assert f"  {known.name}: " in text
     assert re.search(r"^lasers +\d+ µJ +8\d\.\d%$", text, re.MULTILINE)

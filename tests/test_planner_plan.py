@@ -18,8 +18,8 @@ from flax import nnx
 import exporter
 from flax_layers import OpticalDense
 from flax_layers.nnx import OpticalDense as NnxDense
-from lumina_jax import HardwareProfile, WDMPlanner, physics
-from lumina_jax.hardware import Microring
+from lumina_jax import HardwareProfile, NoiseModel, WDMPlanner, physics
+from lumina_jax.hardware import Converters, Microring
 from lumina_jax.planner import Grid, Plan, Ring, allocate, compress
 
 RING = Ring(q=2e4, fsr_m=20e-9)
@@ -168,9 +168,16 @@ def test_report(plan: Plan) -> None:
         for stream in bus.streams:
             if stream.enob is not None:
                 assert f"{stream.enob:8.2f}{stream.margin_bits:+9.2f}" in report
-    assert re.search(r"worst stream: input \d, [-.\d]+ bits", report)
+    assert plan.fits is False
+    assert re.match(
+        r"does not fit: \d of \d+ streams with light have less than 3 bits; worst is input \d of "
+        r"Net/\w+ on bus \d, [-.\d]+ bits, [.\d]+ too few, mostly by crosstalk: put fewer or",
+        report,
+    )
     assert "thermal tolerance: 49.7 mK for ½ LSB of the target, 3 bits" in report
     own = dataclasses.replace(plan, enob_target=None).report()
+    assert own.startswith("no target was given; worst is input ")
+    assert "<pre>does not fit" in plan._repr_html_()
     assert re.search(r"thermal tolerance: .* mK for ½ LSB of the bits of every stream", own)
 
 
@@ -189,6 +196,10 @@ def test_plot(plan: Plan, tmp_path: Path) -> None:
     lit = [s for s in plan.buses[0].streams if s.power_w]
     assert [line.get_xdata()[0] for line in spectrum.lines] == [s.frequency_hz / 1e12 for s in lit]
     assert heat.images[0].get_array().shape == (len(lit), len(lit))
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    named = plan.plot(title="Chip", labels={lit[0].input: "pixel"}).axes[0]
+    assert named.get_title() == "Chip"
+    assert "pixel" in {text.get_text() for text in named.texts}
     with pytest.raises(IndexError, match="`bus` is 9, expected 0 to 3"):
         plan.plot(bus=9)
 
@@ -198,7 +209,8 @@ def test_a_dark_layer(variables: Any, tmp_path: Path) -> None:
     assert dark.buses[0].order == (0, 1, 2, 3)
     assert dark.buses[0].cost == 0.0
     dark.plot(tmp_path / "dark.png")
-    assert "dark" in dark.report()
+    assert dark.report().startswith("no light: no stream of the plan carries any power")
+    assert dark.fits is None
 
 
 def test_one_stream_alone() -> None:
@@ -219,6 +231,60 @@ def test_ring() -> None:
     assert ring.tolerance_k(4) == pytest.approx(
         float(physics.half_lsb_temperature(4, ring.fwhm_m)), rel=1e-6
     )
+
+
+def test_the_advice_of_the_verdict_is_good(variables: Any, batch: np.ndarray) -> None:
+    model = Net().bind(variables)
+    noisy = planner(
+        enob_target=6, power_w=1e-6, receiver=physics.Receiver(bandwidth_hz=5e9)
+    ).optimize_allocation(model, [batch])
+    assert "mostly by receiver: bring more light to the detector" in noisy.report()
+    quiet = planner(enob_target=3.5, ring=dataclasses.replace(RING, q=2e5)).optimize_allocation(
+        model, [batch]
+    )
+    assert quiet.fits
+    assert re.match(
+        r"fits: all \d+ streams with light have 3.5 bits; .* margin of [.\d]+", quiet.report()
+    )
+
+
+def test_a_plan_is_what_layers_take(variables: Any, batch: np.ndarray) -> None:
+    plan = planner().optimize_allocation(Net().bind(variables), [batch])
+    with pytest.raises(
+        ValueError, match=r"Plan\.crosstalk: `layer` is None, expected one of 'Net/"
+    ):
+        plan.crosstalk()
+    coupling = RING.coupling(GRID.frequencies_hz)
+    for name in dict.fromkeys(bus.layer for bus in plan.buses):
+        buses = [bus for bus in plan.buses if bus.layer == name]
+        inputs = sum(len(bus.streams) for bus in buses)
+        order = plan.permutation(name)
+        assert sorted(order) == list(range(inputs))
+        by_slot = [sorted(bus.order) for bus in buses]
+        # The slow version: light of input j leaks to input i of the same bus by their slots.
+        want, at = np.zeros((inputs, inputs)), 0
+        for bus, slots in zip(buses, by_slot, strict=True):
+            for i, s in enumerate(bus.order):
+                for j, t in enumerate(bus.order):
+                    want[at + i, at + j] = coupling[s, t]
+            assert [bus.order[k - at] for k in order[at : at + len(slots)]] == slots
+            at += len(slots)
+        device = HardwareProfile(crosstalk=plan.crosstalk(name), noise=NoiseModel(),
+                                 converters=Converters.all(None))  # fmt: skip
+        layer = OpticalDense(3, profile=device, deterministic=True, use_bias=False)
+        kernel = jax.random.normal(jax.random.key(4), (inputs, 3))
+        x = jax.random.normal(jax.random.key(5), (2, inputs))
+        got = layer.apply({"params": {"kernel": kernel}}, x)
+        np.testing.assert_allclose(got, x @ (want.T @ kernel), rtol=1e-4, atol=1e-4)
+
+
+def test_buses_of_one_order_share_a_matrix() -> None:
+    model = OpticalDense(2, profile=None)
+    x = np.tile(np.float32([4, 3, 2, 1]), (3, 3))[:, :10]
+    variables = {"params": {"kernel": jnp.ones((10, 2)), "bias": jnp.zeros(2)}}
+    plan = planner().optimize_allocation(model.bind(variables), [x])
+    assert plan.crosstalk().channels in (4, 10)
+    assert plan.permutation().shape == (10,)
 
 
 def test_a_profile_has_ring_grid_receiver_and_power() -> None:

@@ -62,17 +62,19 @@ def energy_report(
 ) -> EnergyReport:
     """Estimates what the optical matmuls of a model cost; everything else is left out.
 
-    A weight bank multiplies C inputs, one wavelength each, by C × C weights: a layer of k inputs
-    and n outputs takes T = ⌈k/C⌉·⌈n/C⌉ settings of it, called tiles, through each of which all rows
+    A weight bank multiplies R inputs, one wavelength each, by R × C weights: a layer of k inputs
+    and n outputs takes T = ⌈k/R⌉·⌈n/C⌉ settings of it, called tiles, through each of which all rows
     pass, one per symbol. Per call
 
-        conversions   rows·k·⌈n/C⌉ of inputs,  k·n of weights,  rows·n·⌈k/C⌉ of (partial) outputs
+        conversions   rows·k·⌈n/C⌉ of inputs,  k·n of weights,  rows·n·⌈k/R⌉ of (partial) outputs
         latency       ⌈T/banks⌉·(settling + rows/rate)
         energy        conversions·FoM·2^bits (Walden), modulator per input conversion, and lasers,
                       heaters and amplifiers for the latency, of all banks
 
-    C is `grid.channels` of the profile, or fewer where the link budget does not carry as many to
-    the sensitivity of its receiver. The order of magnitude is what to take from it; every number
+    R is `bank.rows` of the profile, or `grid.channels`, or fewer where the link budget does not
+    carry as many to the sensitivity of its receiver; C is `bank.columns`, or R. The ops and layers
+    simulate one bank that is as large as the layer, with one conversion for each output: see the
+    first line of the report. The order of magnitude is what to take from it; every number
     that it rests on is in `assumptions` of the report.
 
     Args:
@@ -96,21 +98,23 @@ def energy_report(
     if rate is None:
         raise ValueError(f"{name}: `profile` must have a `converters.symbol_rate_hz`, got None")
     channels = _channels(name, profile)
-    costs = tuple(_cost(layer, profile, assumed, channels, rate) for layer in layers)
+    columns = channels if profile.bank.columns is None else profile.bank.columns
+    costs = tuple(_cost(layer, profile, assumed, (channels, columns), rate) for layer in layers)
     energy = {part: sum(cost.energy_j[part] for cost in costs) for part in costs[0].energy_j}
     total = sum(energy.values())
     macs = sum(layer.macs for layer in layers)
     latency = sum(cost.latency_s for cost in costs)
     converters = {
         "input DACs": channels * assumed.banks,
-        "weight DACs": channels**2 * assumed.banks,
-        "ADCs": channels * assumed.banks,
+        "weight DACs": channels * columns * assumed.banks,
+        "ADCs": columns * assumed.banks,
     }
     pitch = 1e-6 * profile.ring.pitch_um
-    rings = (channels**2 + channels) * assumed.banks
+    rings = (channels * columns + channels) * assumed.banks
     return EnergyReport(
         profile=profile.name,
         channels=channels,
+        columns=columns,
         banks=assumed.banks,
         converters=converters,
         layers=costs,
@@ -126,8 +130,8 @@ def energy_report(
 
 
 def _channels(name: str, profile: HardwareProfile) -> int:
-    """Channels of a bank: as many as the bus has, and as the light carries."""
-    most = profile.grid.channels
+    """Inputs of a bank: as many as it has, as the bus has, and as the light carries."""
+    most = profile.grid.channels if profile.bank.rows is None else profile.bank.rows
     sensitivity = profile.detector.sensitivity_dbm
     if sensitivity is None:
         return most
@@ -145,10 +149,11 @@ def _cost(
     layer: MatmulLayer,
     profile: HardwareProfile,
     assumed: EnergyAssumptions,
-    channels: int,
+    bank: tuple[int, int],
     rate: float,
 ) -> LayerEnergy:
-    down, across = math.ceil(layer.k / channels), math.ceil(layer.n / channels)
+    channels, columns = bank
+    down, across = math.ceil(layer.k / channels), math.ceil(layer.n / columns)
     tiles = down * across
     inputs = layer.calls * layer.rows * layer.k * across
     weights = layer.calls * layer.k * layer.n
@@ -163,7 +168,7 @@ def _cost(
     device = profile.converters
 
     laser = 1e-3 * 10 ** (profile.laser.power_dbm / 10) / assumed.wall_plug_efficiency
-    rings = channels**2 + channels
+    rings = channels * columns + channels
     on = latency * assumed.banks
     return LayerEnergy(
         layer=layer,
@@ -180,7 +185,7 @@ def _cost(
             "ADCs": outputs * conversion(layer.adc_bits, device.adc_bits, assumed.adc_fom_j),
             "lasers": on * channels * laser,
             "ring tuning": on * rings * assumed.ring_tuning_w,
-            "amplifiers": on * channels * assumed.amplifier_w,
+            "amplifiers": on * columns * assumed.amplifier_w,
         },
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Mapping
@@ -56,7 +57,9 @@ class EnergyReport:
     profile: str
     """Name of the profile."""
     channels: int
-    """Wavelengths of a bank: it multiplies `channels` inputs by as many outputs."""
+    """Inputs of a bank, a wavelength each."""
+    columns: int
+    """Outputs of a bank."""
     banks: int
     """Weight banks."""
     converters: Mapping[str, int]
@@ -84,10 +87,27 @@ class EnergyReport:
         """The report as JSON, SI units, the keys being the names of the fields."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
+    @property
+    def simulated(self) -> str:
+        """Whether the ops and layers simulate the same array, in a sentence."""
+        cut = [i for i, cost in enumerate(self.layers) if cost.layer.k > self.channels]
+        if not cut:
+            return "the array is the one that layers simulate: each output is read once"
+        most = max(math.ceil(self.layers[i].layer.k / self.channels) for i in cut)
+        return (
+            f"not the array that layers simulate: layers {', '.join(map(str, cut))} have more than "
+            f"{self.channels} inputs and are read in up to {most} parts here, each with its noise "
+            f"and its ADC, but in one there"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
     def __str__(self) -> str:
         built = ", ".join(f"{number} {kind}" for kind, number in self.converters.items())
         lines = [
-            f"{self.profile}: {self.banks} bank(s) of {self.channels} x {self.channels}; {built}",
+            self.simulated,
+            f"{self.profile}: {self.banks} bank(s) of {self.channels} x {self.columns}; {built}",
             f"{_si(self.total_j, 'J')} for {self.macs} MACs, "
             f"{_si(self.energy_per_mac_j, 'J')}/MAC; {_si(self.latency_s, 's')}, "
             f"{_si(self.power_w, 'W')}, {1e6 * self.area_m2:.3g} mm²",

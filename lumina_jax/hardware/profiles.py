@@ -13,7 +13,7 @@ from ..physics import LinkBudget, Receiver
 from ..physics._constants import LIGHT_SPEED
 from ..spec import OpticalSpec
 from . import _files, _former
-from .crosstalk import Crosstalk
+from .crosstalk import Crosstalk, NearestNeighbor, RingComb
 from .measurements import NoiseFit, fit_noise
 from .noise import NoiseModel
 from .parts import (
@@ -88,7 +88,8 @@ class HardwareProfile:
         self._check_contradictions()
 
     def _check_contradictions(self) -> None:
-        if self.crosstalk is not None and self.crosstalk.channels > self.grid.channels:
+        one_bus = isinstance(self.crosstalk, RingComb | NearestNeighbor)
+        if one_bus and self.crosstalk.channels > self.grid.channels:
             raise ValueError(
                 f"{_NAME}: `crosstalk` is among {self.crosstalk.channels} channels, expected at "
                 f"most the {self.grid.channels} of `grid.channels`"

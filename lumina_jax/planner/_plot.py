@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .. import _figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,22 +19,18 @@ if TYPE_CHECKING:
 _LABELS = 24
 
 
-def draw(plan: Plan, bus: Bus) -> Figure:
+def draw(plan: Plan, bus: Bus, title: str | None, labels: Mapping[int, str]) -> Figure:
     """Spectrum with powers above, crosstalk heat map below; all by slot."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError(
-            "Plan.plot needs matplotlib: pip install 'lumina-jax[examples]'"
-        ) from None
-    figure = Figure(figsize=(8.0, 9.5), layout="constrained")
+    figure = _figure.new("Plan.plot", 8.0, 9.5)
     spectrum, heat = figure.subplots(2, 1, height_ratios=(1.0, 1.6))
-    _spectrum(spectrum, plan, bus)
-    _heat(figure, heat, plan, bus)
+    _spectrum(spectrum, plan, bus, title, labels)
+    _heat(figure, heat, plan, bus, labels)
     return figure
 
 
-def _spectrum(axes: Axes, plan: Plan, bus: Bus) -> None:
+def _spectrum(
+    axes: Axes, plan: Plan, bus: Bus, title: str | None, labels: Mapping[int, str]
+) -> None:
     ring, grid = plan.ring, plan.grid
     lit = [stream for stream in bus.streams if stream.power_w]
     dbm = {s.slot: 10 * np.log10(s.power_w / 1e-3) for s in lit}
@@ -59,7 +58,7 @@ def _spectrum(axes: Axes, plan: Plan, bus: Bus) -> None:
         axes.plot(stream.frequency_hz / 1e12, peak, "o", color=color(stream.enob), markersize=4.5)
         if len(lit) <= _LABELS:
             axes.annotate(
-                str(stream.input),
+                labels.get(stream.input, str(stream.input)),
                 (stream.frequency_hz / 1e12, peak),
                 xytext=(0, 5),
                 textcoords="offset points",
@@ -77,7 +76,8 @@ def _spectrum(axes: Axes, plan: Plan, bus: Bus) -> None:
     nanometers.set_xlabel("wavelength (nm)")
     nanometers.ticklabel_format(useOffset=False)
     worst = f", ENOB {low:.2f} to {high:.2f}" if bits else ", dark"
-    axes.set_title(f"{bus.layer}: inputs on their slots{worst}", fontsize=11)
+    named = f"{bus.layer}: inputs on their slots{worst}" if title is None else title
+    axes.set_title(named, fontsize=11)
     axes.figure.colorbar(_mappable(low, high), ax=axes, label="ENOB (bits)", pad=0.015)
 
 
@@ -88,7 +88,7 @@ def _exchange(value: Any) -> Any:
         return 299792.458 / np.asarray(value)
 
 
-def _heat(figure: Any, axes: Axes, plan: Plan, bus: Bus) -> None:
+def _heat(figure: Any, axes: Axes, plan: Plan, bus: Bus, labels: Mapping[int, str]) -> None:
     streams = sorted((s for s in bus.streams if s.power_w), key=lambda s: s.slot)
     powers = np.array([stream.power_w for stream in streams])
     slots = np.array([stream.slot for stream in streams], np.intp)
@@ -104,9 +104,9 @@ def _heat(figure: Any, axes: Axes, plan: Plan, bus: Bus) -> None:
     figure.colorbar(image, ax=axes, label="crosstalk (optical dB)", pad=0.015)
     axes.set_facecolor("0.85")
     if len(streams) <= _LABELS:
-        labels = [str(stream.input) for stream in streams]
-        axes.set_xticks(range(len(streams)), labels, fontsize=8)
-        axes.set_yticks(range(len(streams)), labels, fontsize=8)
+        names = [labels.get(stream.input, str(stream.input)) for stream in streams]
+        axes.set_xticks(range(len(streams)), names, fontsize=8)
+        axes.set_yticks(range(len(streams)), names, fontsize=8)
 
 
 def _mappable(low: float, high: float) -> Any:

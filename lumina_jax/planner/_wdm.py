@@ -22,6 +22,7 @@ from ._ring import Grid, Ring
 _OP = "WDMPlanner"
 # Streams below this part of the strongest of the model carry nothing: -120 dB.
 _DARK = 1e-12
+_UNDISTURBED = 53.0
 
 
 class WDMPlanner:
@@ -129,7 +130,7 @@ class WDMPlanner:
     def _bus(self, layer: str, start: int, powers: Floats, coupling: Floats) -> Bus:
         lit = np.flatnonzero(powers)
         slots = np.empty(len(powers), np.intp)
-        cost, enob, leaked = 0.0, np.empty(0), np.empty(0)
+        cost, enob, quiet, leaked = 0.0, np.empty(0), np.empty(0), np.empty(0)
         if lit.size:
             # Costs of "product" and "total" are relative to the strongest stream.
             order, cost = allocate(
@@ -137,6 +138,7 @@ class WDMPlanner:
             )
             slots[lit] = order
             enob = stream_enob(powers[lit], coupling, order, self.receiver)
+            quiet = stream_enob(powers[lit], coupling, order, None)
             crosstalk = coupling[np.ix_(order, order)] - np.eye(len(order))
             leaked = crosstalk @ powers[lit] / powers[lit]
         free = np.setdiff1d(np.arange(len(coupling)), slots[lit])
@@ -158,6 +160,7 @@ class WDMPlanner:
                     crosstalk_db=None if position is None else _decibel(leaked[position]),
                     enob=bits,
                     margin_bits=_less(bits, self.enob_target),
+                    limit=None if position is None else _limit(enob[position], quiet[position]),
                     tolerance_k=None if bits is None else self.ring.tolerance_k(max(bits, 1.0)),
                 )
             )
@@ -166,7 +169,15 @@ class WDMPlanner:
 
 def _finite(bits: float) -> float:
     """Effective bits; those of a stream that nothing disturbs are as many as f64 has."""
-    return min(float(bits), 53.0)
+    return min(float(bits), _UNDISTURBED)
+
+
+def _limit(enob: float, quiet: float) -> str | None:
+    """What most of the noise and crosstalk is, of effective bits with and without the receiver."""
+    if enob >= _UNDISTURBED:
+        return None
+    # Half of the power is half a bit.
+    return "crosstalk" if quiet - enob < 0.5 else "receiver"
 
 
 def _less(bits: float | None, target: float | None) -> float | None:
