@@ -171,7 +171,8 @@ def test_report(plan: Plan) -> None:
     assert plan.fits is False
     assert re.match(
         r"does not fit: \d of \d+ streams with light have less than 3 bits; worst is input \d of "
-        r"Net/\w+ on bus \d, [-.\d]+ bits, [.\d]+ too few, mostly by (crosstalk: put fewer|receiver: bring more)",
+        r"Net/\w+ on bus \d, [-.\d]+ bits, [.\d]+ too few, mostly by "
+        r"(crosstalk: put fewer|receiver: bring more)",
         report,
     )
     assert "thermal tolerance: 49.7 mK for ½ LSB of the target, 3 bits" in report
