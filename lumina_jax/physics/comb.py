@@ -20,6 +20,9 @@ from .._arguments import integer, real
 def comb_matrix(channels: int, rho: ArrayLike) -> jax.Array:
     """Crosstalk matrix, f32[N, N]: `C_ij = (1-ρ)² / (1 - 2ρ·cos(2π(i-j)/N) + ρ²)`.
 
+    Source: follows from the Poisson kernel, see the head of the module. Valid for ideal add-
+    drop rings, channels that fill one FSR; no unit.
+
     Args:
         channels: N, at least 1.
         rho: scalar, 0 < ρ < 1.
@@ -37,7 +40,10 @@ def comb_matrix(channels: int, rho: ArrayLike) -> jax.Array:
 def comb_total(channels: int, rho: ArrayLike) -> jax.Array:
     """Crosstalk into one channel from all others of equal power (no unit).
 
-    Σ_{j≠i} C_ij = N·(1-ρ)/(1+ρ)·(1+ρ^N)/(1-ρ^N) - 1.
+    `Σ_{j≠i} C_ij = N·(1-ρ)/(1+ρ)·(1+ρ^N)/(1-ρ^N) - 1`
+
+    Source: follows from the Poisson kernel, see the head of the module. Valid for ideal add-
+    drop rings, channels that fill one FSR.
 
     Args:
         channels: N, at least 1.
@@ -52,6 +58,9 @@ def comb_total(channels: int, rho: ArrayLike) -> jax.Array:
 
 def comb_eigenvalues(channels: int, rho: ArrayLike) -> jax.Array:
     """Eigenvalues of C, f32[..., N]: `λ_k = N·(1-ρ)/(1+ρ)·(ρ^k + ρ^(N-k))/(1-ρ^N)`, k = 0 … N-1.
+
+    Source: follows from the Poisson kernel, see the head of the module. Valid for ideal add-
+    drop rings, channels that fill one FSR; no unit.
 
     Args:
         channels: N, at least 1.
@@ -69,6 +78,9 @@ def comb_condition(channels: int, rho: ArrayLike) -> jax.Array:
 
     About cosh(πN/(2F)) at a finesse F; 2.509 at a spacing of one linewidth, N = F.
 
+    Source: follows from the Poisson kernel, see the head of the module. Valid for ideal add-
+    drop rings, channels that fill one FSR; no unit.
+
     Args:
         channels: N, at least 1.
         rho: any shape, 0 < ρ < 1.
@@ -82,6 +94,9 @@ def lorentzian_comb_total(spacing: ArrayLike) -> jax.Array:
 
     u = π/(2s); about π²/(12 s²) for s ≫ 1. Same as `comb_total` for N → ∞ at a fixed spacing.
 
+    Source: limit of `comb_total` for N → ∞. Valid for Lorentzian lines, an infinite comb; no
+    unit.
+
     Args:
         spacing: s, in linewidths (FWHM); above 0.
     """
@@ -93,6 +108,9 @@ def lorentzian_comb_rms(spacing: ArrayLike) -> jax.Array:
 
     u = π/(2s), signals of equal power in an infinite comb. The signal-to-interference
     ratio (electrical, linear) is the inverse of it.
+
+    Source: sum of squared Lorentzians over an infinite comb. Valid for independent signals of
+    equal power; no unit.
 
     Args:
         spacing: s, in linewidths (FWHM); above 0.
@@ -108,7 +126,11 @@ def lorentzian_comb_rms(spacing: ArrayLike) -> jax.Array:
 
 
 def sir_db(spacing: ArrayLike) -> jax.Array:
-    """Signal-to-interference ratio of `lorentzian_comb_rms`, electrical dB; s in linewidths."""
+    """Signal-to-interference ratio of `lorentzian_comb_rms`, electrical dB; s in linewidths.
+
+    Source: `-10·log10` of `lorentzian_comb_rms`. Valid for independent signals of equal power
+    in an infinite comb, s > 0.
+    """
     return (-10 / math.log(10)) * jnp.log(lorentzian_comb_rms(spacing))
 
 

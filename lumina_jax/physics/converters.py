@@ -21,6 +21,9 @@ def walden_energy(enob: ArrayLike, fom_j: ArrayLike) -> jax.Array:
     grow as 4^ENOB (`thermal_energy_limit`). DACs are commonly given the same form, with a figure
     of their own.
 
+    Source: Walden, IEEE J. Sel. Areas Commun. 17, 539 (1999). Valid for an order of magnitude,
+    up to about 10 bits.
+
     Args:
         enob: effective bits, 0 to 32.
         fom_j: figure of merit, J per conversion step; above 0.
@@ -30,13 +33,21 @@ def walden_energy(enob: ArrayLike, fom_j: ArrayLike) -> jax.Array:
 
 
 def walden_power(enob: ArrayLike, fom_j: ArrayLike, sample_rate_hz: ArrayLike) -> jax.Array:
-    """Power of a converter that runs all the time, W: `FoM·2^ENOB·f_s`, f_s in Hz."""
+    """Power of a converter that runs all the time, W: `FoM·2^ENOB·f_s`, f_s in Hz.
+
+    Source: Walden, IEEE J. Sel. Areas Commun. 17, 539 (1999). Valid for a converter that runs
+    all the time, up to about 10 bits.
+    """
     rate = real("walden_power", "sample_rate_hz", sample_rate_hz, at_least=0)
     return walden_energy(enob, fom_j) * rate
 
 
 def walden_fom(power_w: ArrayLike, enob: ArrayLike, sample_rate_hz: ArrayLike) -> jax.Array:
-    """Figure of merit of a converter from its data sheet, J per step: `P/(2^ENOB·f_s)`."""
+    """Figure of merit of a converter from its data sheet, J per step: `P/(2^ENOB·f_s)`.
+
+    Source: Walden, IEEE J. Sel. Areas Commun. 17, 539 (1999). Valid for P in W above 0, ENOB in
+    bits from 0 to 32, f_s in Hz above 0.
+    """
     power = real("walden_fom", "power_w", power_w, above=0)
     enob = real("walden_fom", "enob", enob, at_least=0, at_most=32)
     rate = real("walden_fom", "sample_rate_hz", sample_rate_hz, above=0)
@@ -44,7 +55,10 @@ def walden_fom(power_w: ArrayLike, enob: ArrayLike, sample_rate_hz: ArrayLike) -
 
 
 def walden_enob(energy_j: ArrayLike, fom_j: ArrayLike) -> jax.Array:
-    """Effective bits that an energy per conversion pays for: `log2(E/FoM)`; both in J, above 0."""
+    """Effective bits that an energy per conversion pays for: `log2(E/FoM)`; both in J, above 0.
+
+    Source: Walden, IEEE J. Sel. Areas Commun. 17, 539 (1999). Valid for up to about 10 bits.
+    """
     energy = real("walden_enob", "energy_j", energy_j, above=0)
     return jnp.log2(energy / real("walden_enob", "fom_j", fom_j, above=0))
 
@@ -55,6 +69,8 @@ def thermal_energy_limit(enob: ArrayLike, *, temperature_k: ArrayLike = 300.0) -
     SNR = 10^((6.02·ENOB + 1.76)/10). Murmann, "A/D converter trends", IEEE CICC (2008): an ideal
     class-B amplifier that charges the sampling capacitor at full swing. A bound from below; built
     converters are well above it.
+
+    Source: Murmann, IEEE CICC (2008). A bound from below, J.
 
     Args:
         enob: effective bits, 0 to 32.
@@ -67,6 +83,8 @@ def thermal_energy_limit(enob: ArrayLike, *, temperature_k: ArrayLike = 300.0) -
 
 def lsb(full_scale: ArrayLike, bits: ArrayLike) -> jax.Array:
     """Step of a symmetric converter, unit of its full scale: `FS/(2^(b-1) - 1)`; 2·FS for 1 bit.
+
+    Source: definition of the signed mid-tread converter of the ops. Valid for 1 to 32 bits.
 
     Args:
         full_scale: largest magnitude that is not clipped; not negative.

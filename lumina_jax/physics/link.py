@@ -42,6 +42,9 @@ def link_enob(
     The noise of the lit and of the dark level add (Q factor), in a bandwidth of rate/√2: the
     `bandwidth_hz` of the receiver is not used. For PIN diodes with a load or a TIA.
 
+    Source: Al-Qadasi et al., APL Photonics 7, 020902 (2022). Valid for PIN diodes with a load
+    or a TIA, Gaussian noise.
+
     Args:
         power_w: P, W; above 0.
         symbol_rate_hz: symbols per second, Hz; above 0.
@@ -67,6 +70,9 @@ def sensitivity_w(
     """Least optical power at the receiver for that many effective bits, W: inverse of `link_enob`.
 
         R·P = (2q + 2·√n₀/S) / (1/S² - RIN)        S = 10^((6.02·ENOB + 1.76)/20)·√(rate/√2)
+
+    Source: Al-Qadasi et al., APL Photonics 7, 020902 (2022). Valid for PIN diodes with a load
+    or a TIA, Gaussian noise; ENOB below what RIN leaves.
 
     Raises:
         ValueError: intensity noise alone leaves fewer bits, however much light there is. Under jit
@@ -111,6 +117,11 @@ def _densities(
 class LinkBudget:
     """Losses from the laser to the photodetector of an N × N weight bank, optical dB.
 
+    `output_dbm` adds them up: `P = P_laser - Σ loss`.
+
+    Source: Al-Qadasi et al., APL Photonics 7, 020902 (2022), whose figures are the defaults. Valid
+    for one wavelength on a square bank.
+
     Raises:
         TypeError, ValueError: a field is not a number; a loss is negative.
     """
@@ -146,6 +157,9 @@ class LinkBudget:
 
             P = P_laser - edge - wg·pitch·N - modulator - through·(N-1)
                 - (10·log10 N + splitter·log2 N) - drop - through·(N-1) - penalty
+
+        Source: Al-Qadasi et al., APL Photonics 7, 020902 (2022). Valid for optical dB; one
+        wavelength, no penalty but `penalty_db`.
 
         Args:
             channels: N, at least 1; need not be whole.
@@ -191,6 +205,9 @@ def published_receiver() -> Receiver:
     """The receiver of the source: 1.2 A/W, 35 nA, 50 Ω, -140 dB/Hz, kT = 0.0259 eV.
 
     With `elementary_charge_c=1.6e-19` it gives the sensitivities of the source.
+
+    Source: Al-Qadasi et al., APL Photonics 7, 020902 (2022). Valid for the figures of that
+    paper: A/W, A, Ω, dB/Hz, K.
     """
     return Receiver(bandwidth_hz=1e9, temperature_k=0.0259 * 1.6e-19 / BOLTZMANN)
 
@@ -210,6 +227,9 @@ def scaling_table(
     The sensitivity of the receiver is taken to the nearest `grid_db`, as the source does; 0 takes
     it as it is. The defaults are those of the source: `LinkBudget()` with `PENALTY_DB`, and
     `published_receiver()`.
+
+    Source: Al-Qadasi et al., APL Photonics 7, 020902 (2022). Valid for square banks, N × N;
+    rates in Hz, sensitivities in dBm.
 
     Raises:
         ValueError: an organization is unknown; so many bits are out of reach at that rate.

@@ -32,6 +32,9 @@ def mzi(
     With perfect couplers, η = π/4, U = i·e^{iθ/2}·[[e^{iφ}·sin(θ/2), cos(θ/2)],
     [e^{iφ}·cos(θ/2), -sin(θ/2)]]. Lossless, so U is unitary.
 
+    Source: Clements et al., Optica 3, 1460 (2016); couplers as in Miller, Optica 2, 747 (2015).
+    Valid for one polarization, lossless, phases in rad.
+
     Args:
         theta_rad: θ, internal phase, rad; all arguments broadcast.
         phi_rad: φ, external phase, rad.
@@ -53,10 +56,12 @@ def mzi(
 
 
 def mesh(theta_rad: ArrayLike, phi_rad: ArrayLike, output_rad: ArrayLike) -> jax.Array:
-    """Transfer matrix of a rectangular (Clements) mesh, c64[N, N].
+    """Transfer matrix of a rectangular (Clements) mesh, c64[N, N]: `U = diag(e^{iψ})·M_{N-1}…M_0`.
 
     Layer l = 0 … N-1 has an `mzi` on the modes (2m + l mod 2, 2m + l mod 2 + 1); where an odd layer
     has one fewer than f32[N, N // 2] holds, the last entry is unused. Then the output phases.
+
+    Source: Clements et al., Optica 3, 1460 (2016). Valid for lossless, phases in rad.
 
     Args:
         theta_rad: f32[N, N // 2], rad.
@@ -83,7 +88,11 @@ def mesh(theta_rad: ArrayLike, phi_rad: ArrayLike, output_rad: ArrayLike) -> jax
 
 
 def phase_quantization_std(bits: ArrayLike) -> jax.Array:
-    """Standard deviation of a phase from a DAC of b bits over 2π, rad: `2π·2^-b/√12`."""
+    """Standard deviation of a phase from a DAC of b bits over 2π, rad: `2π·2^-b/√12`.
+
+    Source: rounding error of a uniform converter. Valid for b ≥ 2, errors that are uniform and
+    independent, rad.
+    """
     bits = real("phase_quantization_std", "bits", bits, at_least=1, at_most=32)
     return 2 * math.pi / math.sqrt(12) * jnp.exp2(-bits)
 
@@ -93,6 +102,8 @@ def mesh_error(phase_std_rad: ArrayLike, modes: ArrayLike) -> jax.Array:
 
     A small error δ of one phase shifter changes U by δ in Frobenius norm, wherever it sits, and the
     N² of them add in squares, against ‖U‖²_F = N. To first order, σ_φ·√N ≪ 1.
+
+    Source: Bandyopadhyay et al., Optica 8, 1247 (2021). Valid for σ_φ·√N ≪ 1, rad; no unit.
 
     Args:
         phase_std_rad: σ_φ, rad; not negative.
@@ -104,6 +115,9 @@ def mesh_error(phase_std_rad: ArrayLike, modes: ArrayLike) -> jax.Array:
 
 def fidelity(target: ArrayLike, actual: ArrayLike) -> jax.Array:
     """Fidelity of two unitary matrices, 0 to 1: `|tr(U†·V)|² / N²`, blind to a global phase.
+
+    Source: definition, as in Clements et al., Optica 3, 1460 (2016). Valid for unitary
+    matrices; no unit.
 
     Args:
         target: U, c64[..., N, N].
@@ -128,6 +142,9 @@ def thermal_crosstalk(positions_m: ArrayLike, coupling: ArrayLike, decay_m: Arra
 
     Each heater warms the others: φ = (I + Γ)·φ_cmd. Exponential decay is empirical and holds over
     some multiples of d₀, without trenches between the heaters.
+
+    Source: Milanizadeh et al., J. Lightwave Technol. 37, 1325 (2019). Valid for some multiples
+    of d₀, without trenches between the heaters.
 
     Args:
         positions_m: f32[P] or f32[P, D], m.
@@ -154,7 +171,11 @@ def thermal_crosstalk(positions_m: ArrayLike, coupling: ArrayLike, decay_m: Arra
 
 
 def apply_thermal_crosstalk(command_rad: ArrayLike, crosstalk: ArrayLike) -> jax.Array:
-    """Phases that commanded phases give, rad: `φ = (I + Γ)·φ_cmd`; f32[..., P] and f32[P, P]."""
+    """Phases that commanded phases give, rad: `φ = (I + Γ)·φ_cmd`; f32[..., P] and f32[P, P].
+
+    Source: Milanizadeh et al., J. Lightwave Technol. 37, 1325 (2019). Valid for phases that are
+    proportional to the heat.
+    """
     command, gamma = _phases("apply_thermal_crosstalk", "command_rad", command_rad, crosstalk)
     return command + command @ gamma.T
 
@@ -164,6 +185,9 @@ def compensate_thermal_crosstalk(phase_rad: ArrayLike, crosstalk: ArrayLike) -> 
 
     Milanizadeh et al., J. Lightwave Technol. 37, 1325 (2019). A negative command is the same phase
     plus 2π, which is other heat: wrap the phases first, and solve again.
+
+    Source: Milanizadeh et al., J. Lightwave Technol. 37, 1325 (2019). Valid for phases that are
+    proportional to the heat, I + Γ regular.
     """
     phase, gamma = _phases("compensate_thermal_crosstalk", "phase_rad", phase_rad, crosstalk)
     system = jnp.eye(gamma.shape[0], dtype=gamma.dtype) + gamma

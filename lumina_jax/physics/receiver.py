@@ -29,6 +29,9 @@ from .conversions import db_to_ratio, ratio_to_db, sinad_db_to_enob
 def responsivity(quantum_efficiency: ArrayLike, wavelength_m: ArrayLike) -> jax.Array:
     """Responsivity of a photodiode, A/W: `R = η·q·λ/(h·c)`; 1.250 A/W for η = 1 at 1550 nm.
 
+    Source: Agrawal, "Fiber-Optic Communication Systems", ch. 4. Valid for photon energies above
+    the band gap; η is that of the wavelength.
+
     Args:
         quantum_efficiency: η, electrons per photon, 0 to 1.
         wavelength_m: vacuum wavelength, m; above 0, and below the cutoff of the material.
@@ -43,6 +46,9 @@ def excess_noise_factor(gain: ArrayLike, ionization: ArrayLike) -> jax.Array:
     """Excess noise of an avalanche photodiode: `F = k_A·M + (1 - k_A)·(2 - 1/M)`, 1 at M = 1.
 
     McIntyre (1966), for uniform fields and injection of the faster carrier.
+
+    Source: McIntyre, IEEE Trans. Electron Devices 13, 164 (1966). Valid for uniform fields,
+    injection of the faster carrier.
 
     Args:
         gain: M, multiplication; at least 1.
@@ -62,6 +68,9 @@ def shot_noise(
     ionization: ArrayLike = 0.0,
 ) -> jax.Array:
     """Shot noise, A rms: `√(2q·(I + I_d)·M²·F·B)`; 1.790 µA for 1 mA in 10 GHz.
+
+    Source: Agrawal, "Fiber-Optic Communication Systems", ch. 4; McIntyre (1966). Valid for
+    white noise, many photoelectrons in a symbol.
 
     Args:
         current_a: I = R·P, the photocurrent before multiplication, A; not negative.
@@ -87,6 +96,9 @@ def thermal_noise(
 
     1.820 µA for 50 Ω at 300 K in 10 GHz.
 
+    Source: Agrawal, "Fiber-Optic Communication Systems", ch. 4. Valid for white noise, h·f ≪
+    kT.
+
     Args:
         load_ohm: R_L, Ω; above 0.
         bandwidth_hz: B, Hz; above 0, and far below kT/h, 6 THz at room temperature.
@@ -102,6 +114,9 @@ def thermal_noise(
 def tia_noise(density_a_per_rthz: ArrayLike, bandwidth_hz: ArrayLike) -> jax.Array:
     """Noise of a transimpedance amplifier, A rms: `i_n·√B`; i_n is 1 to 20 pA/√Hz.
 
+    Source: definition of the input-referred density. Valid for a density that is averaged over
+    the band.
+
     Args:
         density_a_per_rthz: i_n, input-referred and averaged over the band, A/√Hz; not negative.
         bandwidth_hz: B, Hz; above 0.
@@ -113,6 +128,9 @@ def tia_noise(density_a_per_rthz: ArrayLike, bandwidth_hz: ArrayLike) -> jax.Arr
 def rin_noise(current_a: ArrayLike, rin_db_per_hz: ArrayLike, bandwidth_hz: ArrayLike) -> jax.Array:
     """Laser intensity noise, A rms: `I·√(10^(RIN/10)·B)`; 10.0 µA for 1 mA, -140 dB/Hz, 10 GHz.
 
+    Source: Agrawal, "Fiber-Optic Communication Systems", ch. 4. Valid for a RIN that is
+    averaged over the band.
+
     Args:
         current_a: I, photocurrent after multiplication, A; not negative.
         rin_db_per_hz: relative intensity noise, averaged over the band, -130 to -160 dB/Hz.
@@ -123,7 +141,11 @@ def rin_noise(current_a: ArrayLike, rin_db_per_hz: ArrayLike, bandwidth_hz: Arra
 
 
 def relative_intensity_noise(rin_db_per_hz: ArrayLike, bandwidth_hz: ArrayLike) -> jax.Array:
-    """Rms of the laser power over its mean (no unit): `√(10^(RIN/10)·B)`; RIN dB/Hz, B Hz."""
+    """Rms of the laser power over its mean (no unit): `√(10^(RIN/10)·B)`; RIN dB/Hz, B Hz.
+
+    Source: Agrawal, "Fiber-Optic Communication Systems", ch. 4. Valid for a RIN that is
+    averaged over the band; √(10^(RIN/10)·B) ≪ 1.
+    """
     name = "relative_intensity_noise"
     rin = real(name, "rin_db_per_hz", rin_db_per_hz)
     bandwidth = real(name, "bandwidth_hz", bandwidth_hz, above=0)
@@ -135,8 +157,11 @@ def relative_intensity_noise(rin_db_per_hz: ArrayLike, bandwidth_hz: ArrayLike) 
 class Receiver:
     """A photodiode and its amplifier. A pytree: every field may be traced and has a gradient.
 
-    Values are checked where they are used; the defaults are those of Al-Qadasi et al., APL
-    Photonics 7, 020902 (2022).
+    `SNR = I²/(i_sh² + i_th² + i_rin²)`, each in A rms. Values are checked where they are used.
+
+    Source: Agrawal, "Fiber-Optic Communication Systems", ch. 4; the defaults are those of Al-Qadasi
+    et al., APL Photonics 7, 020902 (2022). Valid for white noise and many photoelectrons in a
+    symbol.
     """
 
     bandwidth_hz: ArrayLike

@@ -28,7 +28,10 @@ ITU_ANCHOR_HZ = 193.1e12
 def all_pass(phase_rad: ArrayLike, r: ArrayLike, a: ArrayLike) -> jax.Array:
     """Power transmission of a ring on one waveguide, 0 to 1.
 
-    T = (a² - 2ra·cos φ + r²) / (1 - 2ra·cos φ + (ra)²); critical coupling, T(0) = 0, at r = a.
+    `T = (a² - 2ra·cos φ + r²) / (1 - 2ra·cos φ + (ra)²)`; critical coupling, T(0) = 0, at r = a.
+
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012). Valid for one mode, no
+    backscattering, no dispersion within an FSR; phase in rad, 0 < r < 1, 0 < a ≤ 1.
     """
     phase, r, a = _ring("all_pass", phase_rad, r, a)
     half = 4 * jnp.square(jnp.sin(phase / 2))
@@ -39,8 +42,11 @@ def all_pass(phase_rad: ArrayLike, r: ArrayLike, a: ArrayLike) -> jax.Array:
 def add_drop(phase_rad: ArrayLike, r: ArrayLike, a: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Power transmission of a ring between two waveguides with equal couplers: `(drop, through)`.
 
-    T_d = a·(1-r²)² / D, T_t = ((ar)² - 2r²a·cos φ + r²) / D, D = 1 - 2ar²·cos φ + (ar²)². Their sum
-    is 1 where a = 1.
+    `T_d = a·(1-r²)²/D`, `T_t = ((ar)² - 2r²a·cos φ + r²)/D`, `D = 1 - 2ar²·cos φ + (ar²)²`. Their
+    sum is 1 where a = 1.
+
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012). Valid for one mode, no
+    backscattering, no dispersion within an FSR; phase in rad, 0 < r < 1, 0 < a ≤ 1.
     """
     phase, r, a = _ring("add_drop", phase_rad, r, a)
     half = 4 * jnp.square(jnp.sin(phase / 2))
@@ -55,6 +61,9 @@ def ring_weight(phase_rad: ArrayLike, r: ArrayLike, a: ArrayLike) -> jax.Array:
     """Weight of an add-drop ring on a balanced pair: `w = drop - through`, in (-1, 1].
 
     Tait et al., Sci. Rep. 7, 7430 (2017).
+
+    Source: Tait et al., Sci. Rep. 7, 7430 (2017). Valid for one mode, no backscattering, no
+    dispersion within an FSR; phase in rad, no unit.
     """
     drop, through = add_drop(phase_rad, r, a)
     return drop - through
@@ -64,6 +73,9 @@ def detuning_of_weight(weight: ArrayLike, fwhm_m: ArrayLike) -> jax.Array:
     """Detuning that sets a weight, m: `Δ = (FWHM/2)·√((1 - w)/(1 + w))`.
 
     The inverse of w = 2X(Δ) - 1. For a lossless Lorentzian line, -1 < w ≤ 1.
+
+    Source: Tait et al., Sci. Rep. 7, 7430 (2017). Valid for a lossless Lorentzian line, -1 < w
+    ≤ 1; m.
     """
     w = real("detuning_of_weight", "weight", weight, above=-1, at_most=1)
     fwhm = real("detuning_of_weight", "fwhm_m", fwhm_m, above=0)
@@ -72,6 +84,8 @@ def detuning_of_weight(weight: ArrayLike, fwhm_m: ArrayLike) -> jax.Array:
 
 def lorentzian(detuning_m: ArrayLike, fwhm_m: ArrayLike) -> jax.Array:
     """Drop transmission over its peak: `X = 1/(1 + (2Δ/FWHM)²)`, valid for |Δ| ≪ FSR.
+
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012). Valid for |Δ| ≪ FSR; no unit.
 
     Args:
         detuning_m: Δ from resonance, m or any unit.
@@ -85,6 +99,9 @@ def lorentzian(detuning_m: ArrayLike, fwhm_m: ArrayLike) -> jax.Array:
 def finesse(rho: ArrayLike) -> jax.Array:
     """Finesse, FSR/FWHM: `F = π·√ρ/(1 - ρ)`.
 
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012). Valid for one mode, no
+    backscattering, no dispersion within an FSR; no unit.
+
     Args:
         rho: round-trip amplitude with couplers, 0 < ρ < 1: a·r (all-pass) or a·r² (add-drop).
     """
@@ -93,7 +110,11 @@ def finesse(rho: ArrayLike) -> jax.Array:
 
 
 def rho_of_finesse(finesse: ArrayLike) -> jax.Array:
-    """Round-trip amplitude of a finesse F > 0: `√ρ = 2F/(π + √(π² + 4F²))`."""
+    """Round-trip amplitude of a finesse F > 0: `√ρ = 2F/(π + √(π² + 4F²))`.
+
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012), solved for ρ. Valid for one mode,
+    no backscattering, no dispersion within an FSR; no unit.
+    """
     f = real("rho_of_finesse", "finesse", finesse, above=0)
     return jnp.square(2 * f / (math.pi + jnp.hypot(math.pi, 2 * f)))
 
@@ -101,7 +122,11 @@ def rho_of_finesse(finesse: ArrayLike) -> jax.Array:
 def free_spectral_range(
     wavelength_m: ArrayLike, group_index: ArrayLike, length_m: ArrayLike
 ) -> jax.Array:
-    """Distance of two resonances, m: `FSR = λ²/(n_g·L)`; L is the round-trip length, m."""
+    """Distance of two resonances, m: `FSR = λ²/(n_g·L)`; L is the round-trip length, m.
+
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012). Valid for FSR ≪ λ; λ and L in m
+    above 0, n_g above 0.
+    """
     name = "free_spectral_range"
     wavelength = real(name, "wavelength_m", wavelength_m, above=0)
     length = real(name, "group_index", group_index, above=0) * real(
@@ -111,20 +136,30 @@ def free_spectral_range(
 
 
 def free_spectral_range_hz(group_index: ArrayLike, length_m: ArrayLike) -> jax.Array:
-    """Distance of two resonances, Hz: `c/(n_g·L)`; L is the round-trip length, m."""
+    """Distance of two resonances, Hz: `c/(n_g·L)`; L is the round-trip length, m.
+
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012). Valid for no dispersion within an
+    FSR; L in m above 0, n_g above 0.
+    """
     name = "free_spectral_range_hz"
     length = real(name, "length_m", length_m, above=0)
     return LIGHT_SPEED / (real(name, "group_index", group_index, above=0) * length)
 
 
 def linewidth(wavelength_m: ArrayLike, q_factor: ArrayLike) -> jax.Array:
-    """Full width at half maximum, m: `FWHM = λ/Q`, Q the loaded quality factor; Q = λ/FWHM."""
+    """Full width at half maximum, m: `FWHM = λ/Q`, Q the loaded quality factor; Q = λ/FWHM.
+
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012). Valid for Q ≫ 1; λ in m above 0.
+    """
     wavelength = real("linewidth", "wavelength_m", wavelength_m, above=0)
     return wavelength / real("linewidth", "q_factor", q_factor, above=0)
 
 
 def q_factor(wavelength_m: ArrayLike, fwhm_m: ArrayLike) -> jax.Array:
-    """Loaded quality factor: `Q = λ/FWHM`, both in m and above 0; also `Q = F·n_g·L/λ`."""
+    """Loaded quality factor: `Q = λ/FWHM`, both in m and above 0; also `Q = F·n_g·L/λ`.
+
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012). Valid for FWHM ≪ λ; no unit.
+    """
     wavelength = real("q_factor", "wavelength_m", wavelength_m, above=0)
     return wavelength / real("q_factor", "fwhm_m", fwhm_m, above=0)
 
@@ -133,13 +168,18 @@ def itu_frequency_hz(n: ArrayLike, spacing_hz: ArrayLike = 100e9) -> jax.Array:
     """Channel n of the ITU-T G.694.1 grid, Hz: `193.1 THz + n·spacing`.
 
     In f32 it resolves 16 MHz. The spacing is 12.5, 25, 50 or 100 GHz.
+
+    Source: ITU-T G.694.1. Valid for the fixed grid.
     """
     n = real("itu_frequency_hz", "n", n)
     return ITU_ANCHOR_HZ + n * real("itu_frequency_hz", "spacing_hz", spacing_hz, above=0)
 
 
 def spacing_in_wavelength(spacing_hz: ArrayLike, wavelength_m: ArrayLike) -> jax.Array:
-    """A small distance in frequency as one in wavelength, m: `Δλ = λ²·Δf/c`; 100 GHz is 0.80 nm."""
+    """A small distance in frequency as one in wavelength, m: `Δλ = λ²·Δf/c`; 100 GHz is 0.80 nm.
+
+    Source: first derivative of λ = c/f. Valid for Δf ≪ f; Hz and m.
+    """
     name = "spacing_in_wavelength"
     wavelength = real(name, "wavelength_m", wavelength_m, above=0)
     spacing = real(name, "spacing_hz", spacing_hz, at_least=0)
@@ -149,7 +189,11 @@ def spacing_in_wavelength(spacing_hz: ArrayLike, wavelength_m: ArrayLike) -> jax
 def thermal_drift(
     wavelength_m: ArrayLike, group_index: ArrayLike, index_per_k: ArrayLike
 ) -> jax.Array:
-    """Shift of a resonance, m/K: `dλ/dT = (λ/n_g)·dn_eff/dT`; 75 pm/K for silicon at 1550 nm."""
+    """Shift of a resonance, m/K: `dλ/dT = (λ/n_g)·dn_eff/dT`; 75 pm/K for silicon at 1550 nm.
+
+    Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012). Valid for small changes of
+    temperature; m above 0, 1/K.
+    """
     name = "thermal_drift"
     wavelength = real(name, "wavelength_m", wavelength_m, above=0)
     group_index = real(name, "group_index", group_index, above=0)
@@ -165,6 +209,8 @@ def drift_gain(
     """Gain of a channel on resonance after a change of temperature: `X(ΔT·dλ/dT)`, 0 to 1.
 
     0.81 for 0.5 K at Q = 10⁴ and 1550 nm.
+
+    Source: `lorentzian` at the drifted resonance. Valid for drifts well below the FSR.
 
     Args:
         temperature_k: ΔT, K.
@@ -182,6 +228,8 @@ def half_lsb_drift(bits: ArrayLike, fwhm_m: ArrayLike) -> jax.Array:
 
     On the steepest point of a Lorentzian, for an LSB of 2^-b of the range of X; to first order.
 
+    Source: steepest point of a Lorentzian, slope 1.299/FWHM. Valid to first order in the drift.
+
     Args:
         bits: b, 1 to 32.
         fwhm_m: linewidth, m; above 0.
@@ -194,7 +242,10 @@ def half_lsb_drift(bits: ArrayLike, fwhm_m: ArrayLike) -> jax.Array:
 def half_lsb_temperature(
     bits: ArrayLike, fwhm_m: ArrayLike, *, drift_m_per_k: ArrayLike = SILICON_DRIFT_M_PER_K
 ) -> jax.Array:
-    """Change of temperature that uses up `half_lsb_drift`, K; drift in m/K, above 0."""
+    """Change of temperature that uses up `half_lsb_drift`, K; drift in m/K, above 0.
+
+    Source: `half_lsb_drift` over dλ/dT. Valid to first order in the drift.
+    """
     drift = real("half_lsb_temperature", "drift_m_per_k", drift_m_per_k, above=0)
     return half_lsb_drift(bits, fwhm_m) / drift
 

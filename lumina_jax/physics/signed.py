@@ -24,6 +24,9 @@ def ring_mac_variance(x: ArrayLike, n_max: ArrayLike) -> jax.Array:
 
     Drop and thru port of a lossless ring together carry x_j·n_max photons, and variances add.
 
+    Source: Poisson statistics of two ports that share all the light. Valid for lossless rings,
+    n ≫ 1.
+
     Args:
         x: f32[..., K], channel powers over full scale, not negative.
         n_max: photoelectrons of one channel at x = 1; above 0.
@@ -38,6 +41,8 @@ def ring_mac_variance(x: ArrayLike, n_max: ArrayLike) -> jax.Array:
 
 def arms_mac_variance(x: ArrayLike, w: ArrayLike, n_max: ArrayLike) -> jax.Array:
     """W = W⁺ - W⁻ on two arms: `Var[y] = |x|·|W| / n_max`; each weight is lit on one arm alone.
+
+    Source: Poisson statistics of two arms. Valid for n ≫ 1.
 
     Args:
         x: f32[..., K], signal over full scale.
@@ -59,6 +64,9 @@ def homodyne_mac_variance(x: ArrayLike, w: ArrayLike, n_mac: ArrayLike) -> jax.A
     Hamerly et al., Phys. Rev. X 9, 021032 (2019): time-multiplexed fields, interfered and
     integrated over the K products of one output. Shot noise alone, perfect overlap of the modes.
 
+    Source: Hamerly et al., Phys. Rev. X 9, 021032 (2019). Valid for shot noise alone, perfect
+    overlap of the modes.
+
     Args:
         x: f32[..., K], fields.
         w: f32[K, N], weights as fields.
@@ -78,6 +86,8 @@ def homodyne_mac_variance(x: ArrayLike, w: ArrayLike, n_mac: ArrayLike) -> jax.A
 
 def weight_noise_std(x: ArrayLike, weight_std: ArrayLike) -> jax.Array:
     """Fresh additive noise on every weight: exactly Gaussian on y, of std `σ_w·‖x‖` for a row.
+
+    Source: a sum of independent Gaussians. Valid for weights that are drawn anew for every row.
 
     Args:
         x: f32[..., K].
@@ -104,6 +114,9 @@ def balanced_noise(
 
     with rin = 10^(RIN/10)·B: both arms see one laser, so its noise cancels in the difference but
     for the finite common-mode rejection.
+
+    Source: Agrawal, "Fiber-Optic Communication Systems", ch. 4; Poisson statistics of two
+    photodiodes. Valid for n ≫ 1, one laser for both arms.
 
     Args:
         plus_w: P₊, optical power on the first photodiode, W; not negative.
@@ -138,6 +151,9 @@ def homodyne_current(
     Behind a 50:50 coupler, with equal photodiodes and matched polarization. Its shot noise is that
     of all the light, `balanced_noise` with P₊ + P₋ = P_s + P_lo.
 
+    Source: interference behind a 50:50 coupler. Valid for equal photodiodes, matched
+    polarization.
+
     Args:
         signal_w: P_s, W; not negative.
         oscillator_w: P_lo, W; not negative.
@@ -152,7 +168,11 @@ def homodyne_current(
 
 
 def shot_limited_power(snr: ArrayLike, *, receiver: Receiver) -> jax.Array:
-    """Least optical power for an SNR (linear) against shot noise alone, W: `P = 2q·B·F·SNR/R`."""
+    """Least optical power for an SNR (linear) against shot noise alone, W: `P = 2q·B·F·SNR/R`.
+
+    Source: Agrawal, "Fiber-Optic Communication Systems", ch. 4. Valid for shot noise alone, n ≫
+    1; SNR > 0, no unit.
+    """
     snr = real("shot_limited_power", "snr", snr, at_least=0)
     factor = excess_noise_factor(receiver.gain, receiver.ionization)
     per_photon = (2 * ELEMENTARY_CHARGE) * real(
