@@ -271,6 +271,19 @@ fn any_name_of_a_file_works() {
         }
         fs::remove_file(two.path("").join(name)).unwrap();
     }
+    // A dash is no option where a path is expected, and clap's own advice helps a model.
+    fs::copy(&two.x, two.path("-x")).unwrap();
+    fs::copy(&two.model, two.path("-m.lmn")).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lumina"));
+        command.current_dir(two.path("")).args(["run", "--input", "-x"]).args(arguments);
+        command.output().unwrap()
+    };
+    let output = run(&["--top", "1", "-m.lmn"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("tip: to pass '-m' as a value, use '-- -m'"), "{text}");
+    let output = run(&["--top", "1", "--", "-m.lmn"]);
+    assert_eq!(stdout(&output), "a: 1 (2.0)\nb/c: 0 (-1.0)\n", "{output:?}");
     let text = two.refusal(&[&format!("a={long}n")]);
     assert!(text.starts_with(&format!("cannot write `{long}n`: File name too long")), "{text}");
     let text = two.refusal(&["a=a\nb/c"]);
