@@ -12,6 +12,8 @@ from jax.ad_checkpoint import checkpoint_name
 import exporter
 from exported import Program
 from exporter import ExportError
+from exporter._graph import DTYPES
+from exporter._types import type_names
 
 X = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
 
@@ -178,7 +180,7 @@ def test_one_error_lists_everything() -> None:
     with pytest.raises(ExportError) as caught:
         exporter.export(fn, X)
     name = "test_one_error_lists_everything.<locals>.fn"
-    types = "f32, f64, f16, bf16, c64, c128, i8, u8, i16, i32, i64, u32 or bool"
+    types = type_names(dtype.name for dtype in DTYPES)
     assert str(caught.value).replace(str(here), "HERE").splitlines() == [
         f"cannot export `{name}`: 4 things have no counterpart in a .lmn file",
         "  `sort` (2 times): no rule exports it; write this line with other operations",

@@ -22,7 +22,7 @@ mod tensor;
 mod tuning;
 mod vector;
 
-pub use dtype::{Bool, Complex32, Complex64, DType, Data, DataMut, Element, bf16, f16};
+pub use dtype::*;
 pub use error::Error;
 pub use gemm::{Columns, Matrix, matmul};
 pub use layout::Layout;
