@@ -1,7 +1,7 @@
 """Flax layers whose matmul runs on a noisy photonic device.
 
-`from lumina_jax import layers`: `layers.OpticalDense` is the Linen layer, and
-`layers.nnx.OpticalDense` the same layer for NNX.
+`from lumina_jax import layers`: `layers.OpticalDense` is the Linen layer, as are all that have no
+family before their names, and `layers.nnx.OpticalDense` the same layer for NNX.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ except ModuleNotFoundError as fault:
         "the layers need Flax, which is not installed; run `pip install 'lumina-jax[flax]'`"
     ) from fault
 
-from .linen import OpticalDense
+from . import linen
+from .linen import *  # noqa: F403
 
 # `lumina_jax.layers` knows its package by this line.
 __distribution__ = "lumina-jax"
 
-__all__ = ["OpticalDense"]
+__all__ = []
+__all__ += linen.__all__
