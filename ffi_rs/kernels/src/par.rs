@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::vector::FlushDenormals;
 use crate::tuning::{SPINS, WAKING};
+use crate::vector::FlushDenormals;
 
 /// Runs independent chunks of work, on as many threads as it has.
 ///
