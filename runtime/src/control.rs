@@ -50,5 +50,7 @@ pub(crate) struct ControlEntry {
 /// The one list of these ops.
 pub(crate) static CONTROL: &[ControlEntry] = &[
     #[cfg(test)]
+    crate::tests::choose::ENTRY,
+    #[cfg(test)]
     crate::tests::repeat::ENTRY,
 ];

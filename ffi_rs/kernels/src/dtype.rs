@@ -303,6 +303,30 @@ mod tests {
         assert_eq!(DType::from_name("f8"), None);
     }
 
+    /// What files hold, and what they are called in NumPy, is theirs for good.
+    #[test]
+    fn rows_of_the_table_stay() {
+        let rows = [
+            (1, "f32", "float32", 4),
+            (2, "c64", "complex64", 8),
+            (3, "u32", "uint32", 4),
+            (4, "i32", "int32", 4),
+            (5, "i8", "int8", 1),
+            (6, "bool", "bool", 1),
+            (7, "f64", "float64", 8),
+            (8, "f16", "float16", 2),
+            (9, "bf16", "bfloat16", 2),
+            (10, "c128", "complex128", 16),
+            (11, "u8", "uint8", 1),
+            (12, "i16", "int16", 2),
+            (13, "i64", "int64", 8),
+        ];
+        for (number, name, numpy, size) in rows {
+            let dtype = DType::from_file_number(number).expect("a type of files");
+            assert_eq!((dtype.name(), dtype.numpy_name(), dtype.size()), (name, numpy, size));
+        }
+    }
+
     #[test]
     fn bytes_become_elements_where_length_and_alignment_fit() {
         let words = [1.0f32, -2.0, 0.5, 4.0];

@@ -309,14 +309,15 @@ fn empty_buffers_may_have_any_pointer() {
 
 #[test]
 fn attributes_of_every_type_are_read() {
-    let (mut s64, mut f64, mut pred) = (3_i64, 3.5_f64, 1_u8);
+    // Of so many bits that no narrower type holds them.
+    let (mut s64, mut f64, mut pred) = (1_i64 << 40 | 1 << 20, 0.1_f64, 1_u8);
     let wrong = |got: &str| {
         let text = format!("scale: attribute `factor` must be an integer, got {got}");
         Err((abi::ERROR_INVALID_ARGUMENT, text))
     };
     let cases: [(c_uint, *mut c_void, _); 3] = [
-        (abi::DTYPE_S64, (&raw mut s64).cast(), Ok(vec![6.0])),
-        (abi::DTYPE_F64, (&raw mut f64).cast(), wrong("Float(3.5)")),
+        (abi::DTYPE_S64, (&raw mut s64).cast(), Ok(vec![(s64 * 2) as f32])),
+        (abi::DTYPE_F64, (&raw mut f64).cast(), wrong("Float(0.1)")),
         (abi::DTYPE_PRED, (&raw mut pred).cast(), wrong("Bool(true)")),
     ];
     for (dtype, value, expected) in cases {
@@ -339,7 +340,8 @@ fn an_unknown_element_type_is_refused_with_those_that_are_known() {
     for (number, got) in [(17, "token"), (77, "number 77")] {
         let mut frame = Frame::new(&[1.0, 2.0], Pool::new(Mode::Threads, 2));
         frame.buffers[0].dtype = number;
-        let text = format!("scale: operand 0 is of type {got}, expected one of {}", known.join(", "));
+        let text =
+            format!("scale: operand 0 is of type {got}, expected one of {}", known.join(", "));
         assert_eq!(frame.call(), Err((abi::ERROR_INVALID_ARGUMENT, text)));
     }
 }

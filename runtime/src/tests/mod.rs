@@ -4,6 +4,7 @@
 #[path = "../../tests/it/build.rs"]
 #[allow(dead_code, unused_imports)]
 mod build;
+pub(crate) mod choose;
 pub(crate) mod prepared;
 #[path = "../decode/proto.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all)]

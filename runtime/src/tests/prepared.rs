@@ -1,28 +1,38 @@
 //! Constant operands are prepared once, and plans share what came of it.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lumina_kernels::{Attrs, DynOp, Entry, Error, Op, ParFor, ViewMut};
+use lumina_kernels::{Attr, Attrs, DynOp, Entry, Error, Op, ParFor, ViewMut};
 
-use super::build::*;
+use super::build::{self, *};
+use super::proto;
 use crate::{DType, Fact, Model, Options, Session, View};
 
 pub(crate) static OPS: &[Entry] = &[Entry::of::<AddRow>()];
 
-/// How often a row was prepared.
-static PREPARED: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// How often a row was prepared.
+    static PREPARED: Cell<usize> = const { Cell::new(0) };
+}
 
-/// `out[i, j] = x[i, j] + row[j]`
+/// `out[i, j] = x[i, j] + factor * row[j]`
 struct AddRow {
+    /// 1 where it is not given; the first of a list, for an extent is given so.
+    factor: f32,
     row: Option<Vec<f32>>,
 }
 
 impl Op for AddRow {
     const NAME: &'static str = "add_row";
 
-    fn from_attrs(_: &dyn Attrs) -> Result<Self, Error> {
-        Ok(Self { row: None })
+    fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
+        let factor = match attrs.get("factor") {
+            Some(Attr::Float(factor)) => factor as f32,
+            Some(Attr::Ints(&[factor])) => factor as f32,
+            _ => 1.0,
+        };
+        Ok(Self { factor, row: None })
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
@@ -41,7 +51,7 @@ impl Op for AddRow {
         };
         let x = inputs[0].data::<f32>()?;
         for (index, out) in outputs[0].data_mut::<f32>()?.iter_mut().enumerate() {
-            *out = x[index] + row[index % row.len()];
+            *out = x[index] + self.factor * row[index % row.len()];
         }
         Ok(())
     }
@@ -49,8 +59,37 @@ impl Op for AddRow {
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
         assert!(constants[0].is_none(), "x is no constant");
         let Some(row) = constants[1] else { return Ok(None) };
-        PREPARED.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(Box::new(Self { row: Some(row.data::<f32>()?.to_vec()) })))
+        PREPARED.set(PREPARED.get() + 1);
+        Ok(Some(Box::new(Self { row: Some(row.data::<f32>()?.to_vec()), ..*self })))
+    }
+}
+
+/// A float attribute, which no op of the product has.
+pub(super) fn float(value: f64) -> proto::Attr {
+    proto::Attr { value: Some(proto::attr::Value::Number(value)) }
+}
+
+/// A session of `y = add_row(x, row)`, where x is f32[batch, 2].
+fn session_of(
+    rows: impl FnOnce(&mut File, &proto::Dim) -> u32,
+    attrs: build::Attrs<'_>,
+) -> Session {
+    let mut file = File::new();
+    let batch = file.symbol("batch");
+    let dims = [batch.clone(), fixed(&[2])[0].clone()];
+    let x = file.input("x", DType::F32, &dims);
+    let row = rows(&mut file, &batch);
+    let y = file.node("add_row", &[x, row], attrs);
+    file.output(y, "y", DType::F32, &dims);
+    session(&file, 1)
+}
+
+/// Asserts that each batch of zeros gives its row.
+fn check_rows(mut session: Session, expected: impl Fn(usize) -> [f32; 2]) {
+    for batch in [1, 3, 1, 2, 3] {
+        let x = f32s(&[batch, 2], &vec![0.0; 2 * batch]);
+        let y = session.run(&[x.view()]).unwrap();
+        assert_eq!(y[0].data::<f32>().unwrap(), expected(batch).repeat(batch), "{batch}");
     }
 }
 
@@ -76,5 +115,53 @@ fn a_constant_is_prepared_once_for_all_plans() {
         assert_eq!(outputs[0].data::<f32>().unwrap(), [11.0, 21.0].repeat(batch));
         assert_eq!(outputs[1].data::<f32>().unwrap(), vec![1.0; 2 * batch]);
     }
-    assert_eq!(PREPARED.load(Ordering::Relaxed), 1);
+    assert_eq!(PREPARED.get(), 1);
+}
+
+#[test]
+fn a_constant_that_depends_on_the_shapes_is_prepared_for_each() {
+    // Row number batch - 1 of a table.
+    let last = |file: &mut File, batch: &proto::Dim| {
+        let table = file.tensor("table", &f32s(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let [zero, two] = [0, 2].map(|extent| fixed(&[extent])[0].clone());
+        let before = dim(&[(1, &[(0, 1)]), (-1, &[])]);
+        let attrs = [
+            ("start_indices", shape(&[before, zero])),
+            ("limit_indices", shape(&[batch.clone(), two])),
+            ("strides", ints(&[1, 1])),
+        ];
+        let line = file.node("slice", &[table], &attrs);
+        file.node("reshape", &[line], &[("new_sizes", ints(&[2]))])
+    };
+    check_rows(session_of(last, &[]), |batch| [2.0 * batch as f32 - 1.0, 2.0 * batch as f32]);
+    assert!(PREPARED.get() >= 3);
+}
+
+#[test]
+fn an_op_whose_attributes_depend_on_the_shapes_is_prepared_for_each() {
+    let row = |file: &mut File, _: &proto::Dim| file.tensor("w", &f32s(&[2], &[1.0, 10.0]));
+    let factor = [("factor", shape(&[dim(&[(1, &[(0, 1)])])]))];
+    check_rows(session_of(row, &factor), |batch| [batch as f32, 10.0 * batch as f32]);
+}
+
+#[test]
+fn a_constant_that_is_no_longer_row_major_is_not_given_as_one() {
+    let row = |file: &mut File, _: &proto::Dim| {
+        let w = file.tensor("w", &f32s(&[2], &[1.0, 10.0]));
+        file.node("rev", &[w], &[("dimensions", ints(&[0]))])
+    };
+    check_rows(session_of(row, &[]), |_| [10.0, 1.0]);
+}
+
+#[test]
+fn attributes_are_read_as_they_were_written() {
+    let mut file = File::new();
+    let x = file.input("x", DType::F32, &fixed(&[1, 1]));
+    let factor = [("factor", float(0.1))];
+    let y = file.node("add_row", &[x, x], &factor);
+    file.output(y, "y", DType::F32, &fixed(&[1, 1]));
+    let model = file.load().unwrap();
+    let json: serde_json::Value = serde_json::from_str(&model.to_json()).unwrap();
+    assert_eq!(json["nodes"][0]["attrs"]["factor"], 0.1);
+    assert!(model.describe().contains("%1 = add_row(%0, %0) factor=0.1"));
 }

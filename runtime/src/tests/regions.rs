@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::build::*;
+use super::prepared::float;
 use super::proto::{Attr, Node, Region, attr};
 use crate::{DType, Fact, Options, Session, verify};
 
@@ -116,6 +117,73 @@ fn regions_nest() {
     let json: serde_json::Value = serde_json::from_str(&model.to_json()).unwrap();
     let body = &json["nodes"][1]["attrs"]["body"];
     assert_eq!(body["nodes"][0]["attrs"]["body"]["outputs"], serde_json::json!([6]));
+}
+
+/// Two ops that differ by an attribute alone, on one constant.
+#[test]
+fn ops_of_one_region_are_prepared_apart() {
+    let factor = |value| [("factor", float(value))];
+    let body = Region {
+        captures: vec![1],
+        inputs: 1,
+        nodes: vec![
+            node("add_row", &[1, 0], &[2], &factor(1.0)),
+            node("add_row", &[2, 0], &[3], &factor(10.0)),
+        ],
+        outputs: vec![3],
+    };
+    let mut file = File::new();
+    let x = file.input("x", DType::F32, &fixed(&[1, 2]));
+    file.tensor("row", &f32s(&[2], &[1.0, 2.0]));
+    let y = file.node("repeat", &[x], &[("trips", int(3)), ("body", region(body))]);
+    file.output(y, "y", DType::F32, &fixed(&[1, 2]));
+    let mut session = session(&file, 1);
+    let x = f32s(&[1, 2], &[0.0, 0.5]);
+    assert_eq!(session.run(&[x.view()]).unwrap()[0].data::<f32>().unwrap(), [33.0, 66.5]);
+}
+
+/// Regions of one node have captures and buffers of their own, and one that is refused is named.
+#[test]
+fn one_of_two_regions_runs() {
+    let sum = |id, result| node("reduce_sum", &[id], &[result], &[("axes", ints(&[0]))]);
+    // sum(exp(x) + w) and sum(x) - b, of buffers that differ in size and number.
+    let yes = Region {
+        captures: vec![2],
+        inputs: 1,
+        nodes: vec![node("exp", &[1], &[2], &[]), node("add", &[2, 0], &[3], &[]), sum(3, 4)],
+        outputs: vec![4],
+    };
+    let no = Region {
+        captures: vec![4],
+        inputs: 1,
+        nodes: vec![sum(1, 2), node("sub", &[2, 0], &[3], &[])],
+        outputs: vec![3],
+    };
+    let file = |no: Region| {
+        let mut file = File::new();
+        let which = file.input("which", DType::I32, &[]);
+        let x = file.input("x", DType::F32, &fixed(&[100]));
+        file.tensor("w", &f32s(&[100], &[2.0; 100]));
+        let b = file.tensor("b", &f32s(&[], &[3.0]));
+        file.node("neg", &[b], &[]);
+        let attrs = [("no", region(no)), ("yes", region(yes.clone()))];
+        let y = file.node("choose", &[which, x], &attrs);
+        file.output(y, "y", DType::F32, &[]);
+        file
+    };
+    let mut session = session(&file(no.clone()), 1);
+    let x = f32s(&[100], &[0.0; 100]);
+    for (which, expected) in [(1, 300.0), (0, 3.0), (2, 300.0)] {
+        let which = i32s(&[], &[which]);
+        let outputs = session.run(&[which.view(), x.view()]).unwrap();
+        assert_eq!(outputs[0].data::<f32>().unwrap(), [expected]);
+    }
+    let wrong = Region { outputs: vec![9], ..no };
+    assert_eq!(
+        file(wrong).refusal(),
+        "node 1 (`choose`), region `no`: interface: value 9 is an output, but the region has 4 \
+         values"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod container;
 mod corpus;
 mod dependencies;
 mod graph;
+mod inspect;
 mod mutation;
 mod ops;
 mod ops_float;

@@ -212,58 +212,118 @@ fn dot<'a>(
     ]
 }
 
-/// Small integers, whose sums are exact.
-fn filled(shape: &[usize]) -> Tensor {
-    let count: usize = shape.iter().product();
-    let numbers: Vec<f32> = (0..count).map(|n| (n * 7 % 11) as f32 - 5.0).collect();
-    f32s(shape, &numbers)
+/// An operand with two axes of each kind: batch, free and contracted.
+struct Operand {
+    /// Which of the six each axis is.
+    order: [usize; 6],
+    /// In the order of the kinds.
+    extents: [usize; 6],
+    /// The axis that is turned around before the product.
+    reversed: Option<usize>,
+}
+
+impl Operand {
+    fn shape(&self) -> Vec<usize> {
+        self.order.iter().map(|&which| self.extents[which]).collect()
+    }
+
+    /// Where some of the six lie.
+    fn places(&self, which: impl IntoIterator<Item = usize>) -> Vec<i64> {
+        let place = |which| self.order.iter().position(|&other| other == which).unwrap() as i64;
+        which.into_iter().map(place).collect()
+    }
+
+    /// The element at an index in the order of the kinds: a small integer, whose sums are exact.
+    fn element(&self, index: [usize; 6]) -> i32 {
+        let position = self.order.iter().fold(0, |position, &which| {
+            let (extent, index) = (self.extents[which], index[which]);
+            let index = if self.reversed == Some(which) { extent - 1 - index } else { index };
+            position * extent + index
+        });
+        number(position)
+    }
+
+    fn tensor(&self, dtype: DType) -> Tensor {
+        let shape = self.shape();
+        let numbers = (0..shape.iter().product()).map(number);
+        match dtype {
+            DType::F32 => f32s(&shape, &numbers.map(|n| n as f32).collect::<Vec<_>>()),
+            _ => i32s(&shape, &numbers.collect::<Vec<_>>()),
+        }
+    }
+}
+
+/// The free axes of a result are in the order in which they lie in the operand.
+fn free_axes_in_order(mut order: [usize; 6]) -> [usize; 6] {
+    let free = |&place: &usize| [2, 3].contains(&order[place]);
+    let places: Vec<usize> = (0..6).filter(free).collect();
+    (order[places[0]], order[places[1]]) = (2, 3);
+    order
+}
+
+fn number(position: usize) -> i32 {
+    (position * 7 % 11) as i32 - 5
+}
+
+/// The indices of these extents, the last the fastest.
+fn indices<const N: usize>(extents: [usize; N]) -> impl Iterator<Item = [usize; N]> {
+    (0..extents.iter().product()).map(move |mut rest: usize| {
+        let mut index = [0; N];
+        for (index, extent) in index.iter_mut().zip(extents).rev() {
+            (*index, rest) = (rest % extent, rest / extent);
+        }
+        index
+    })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Against the sum that its definition says, with every axis order of both operands.
+    /// Against the sum that its definition says, with every order of the axes of both operands, on
+    /// any number of threads.
     #[test]
     fn dot_general_is_a_sum_of_products(
-        [b, m, n, k] in [0..3usize, 0..5usize, 0..5usize, 0..5usize],
-        lhs_order in Just([0usize, 1, 2]).prop_shuffle(),
-        rhs_order in Just([0usize, 1, 2]).prop_shuffle(),
+        mut extents in [1..4usize, 1..3usize, 1..4usize, 1..3usize, 1..4usize, 1..3usize, 1..4usize, 1..3usize],
+        empty in 0..32usize,
+        orders in [Just([0, 1, 2, 3, 4, 5]).prop_shuffle(), Just([0, 1, 2, 3, 4, 5]).prop_shuffle()],
+        reversed in [0..12usize, 0..12usize],
+        is_float in any::<bool>(),
+        threads in 1..5usize,
     ) {
-        // Where in the operand lie batch, free and contracted axis.
-        let lay = |order: [usize; 3], extents: [usize; 3]| {
-            let mut shape = [0; 3];
-            for (role, &axis) in order.iter().enumerate() {
-                shape[axis] = extents[role];
-            }
-            shape
-        };
-        let at = |order: [usize; 3], shape: [usize; 3], index: [usize; 3]| {
-            let mut place = [0; 3];
-            for (role, &axis) in order.iter().enumerate() {
-                place[axis] = index[role];
-            }
-            (place[0] * shape[1] + place[1]) * shape[2] + place[2]
-        };
-        let (lhs_shape, rhs_shape) = (lay(lhs_order, [b, m, k]), lay(rhs_order, [b, n, k]));
-        let (lhs, rhs) = (filled(&lhs_shape), filled(&rhs_shape));
-        let (x, w) = (lhs.view(), rhs.view());
-        let (x, w) = (x.data::<f32>().unwrap(), w.data::<f32>().unwrap());
-        let mut expected = Vec::new();
-        for index in 0..b * m * n {
-            let (batch, row, column) = (index / (m * n), index / n % m, index % n);
-            expected.push((0..k).map(|depth| {
-                x[at(lhs_order, lhs_shape, [batch, row, depth])]
-                    * w[at(rhs_order, rhs_shape, [batch, column, depth])]
-            }).sum::<f32>() + 0.0);
+        if let Some(extent) = extents.get_mut(empty) {
+            *extent = 0;
         }
-        let axes = |order: [usize; 3], role: usize| [order[role] as i64];
-        let attrs = dot(
-            &axes(lhs_order, 2),
-            &axes(rhs_order, 2),
-            &axes(lhs_order, 0),
-            &axes(rhs_order, 0),
-        );
-        check("dot_general", &attrs, &[&lhs, &rhs], &f32s(&[b, m, n], &expected));
+        let [b0, b1, m0, m1, n0, n1, k0, k1] = extents;
+        let [lhs, rhs] = [(0, [m0, m1]), (1, [n0, n1])].map(|(side, [f0, f1])| Operand {
+            order: free_axes_in_order(orders[side]),
+            extents: [b0, b1, f0, f1, k0, k1],
+            reversed: Some(reversed[side]).filter(|&which| which < 6),
+        });
+        let dtype = if is_float { DType::F32 } else { DType::I32 };
+        let mut file = File::new();
+        let ids = [("lhs", &lhs), ("rhs", &rhs)].map(|(name, operand)| {
+            let id = file.input(name, dtype, &fixed(&operand.shape()));
+            let attrs = [("dimensions", ints(&operand.places(operand.reversed)))];
+            file.node("rev", &[id], &attrs)
+        });
+        let attrs = dot(&lhs.places([4, 5]), &rhs.places([4, 5]), &lhs.places([0, 1]), &rhs.places([0, 1]));
+        let product = file.node("dot_general", &ids, &attrs);
+        let shape = [b0, b1, m0, m1, n0, n1];
+        file.output(product, "product", dtype, &fixed(&shape));
+        let sum = |[b0, b1, m0, m1, n0, n1]: [usize; 6]| {
+            let products = indices([k0, k1]).map(|[k0, k1]| {
+                lhs.element([b0, b1, m0, m1, k0, k1]) * rhs.element([b0, b1, n0, n1, k0, k1])
+            });
+            products.sum::<i32>()
+        };
+        let expected = indices(shape).map(sum);
+        let expected = match dtype {
+            DType::F32 => f32s(&shape, &expected.map(|n| n as f32).collect::<Vec<_>>()),
+            _ => i32s(&shape, &expected.collect::<Vec<_>>()),
+        };
+        let mut session = session(&file, threads);
+        let [lhs, rhs] = [lhs, rhs].map(|operand| operand.tensor(dtype));
+        same("product", &session.run(&[lhs.view(), rhs.view()]).unwrap()[0], &expected.view());
     }
 }
 

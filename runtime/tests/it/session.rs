@@ -372,6 +372,45 @@ fn results_are_written_over_operands_that_die() {
 }
 
 #[test]
+fn a_chain_takes_one_buffer_and_no_longer_than_it_is_needed() {
+    let mut file = File::new();
+    let x = file.input("x", DType::F32, &fixed(&[1000]));
+    let last = ["exp", "sin", "cos"].iter().fold(x, |last, op| file.node(op, &[last], &[]));
+    file.output(last, "last", DType::F32, &fixed(&[1000]));
+    let input = f32s(&[1000], &(0..1000).map(|n| n as f32 / 500.0).collect::<Vec<_>>());
+    assert_eq!(needed(&file, &[&input]), 4000);
+
+    // A part of what dies is not written over: its result would keep the whole.
+    let mut file = File::new();
+    let x = file.input("x", DType::F32, &fixed(&[1000]));
+    let whole = file.node("exp", &[x], &[]);
+    let attrs =
+        [("start_indices", ints(&[500])), ("limit_indices", ints(&[510])), ("strides", ints(&[1]))];
+    let part = file.node("slice", &[whole], &attrs);
+    let small = file.node("sin", &[part], &[]);
+    let other = file.node("cos", &[x], &[]);
+    file.output(small, "small", DType::F32, &fixed(&[10]));
+    file.output(other, "other", DType::F32, &fixed(&[1000]));
+    assert_eq!(needed(&file, &[&input]), 4040);
+    let mut session = session(&file, 1);
+    let got = session.run(&[input.view()]).unwrap();
+    let expected: Vec<f32> = (500..510).map(|n| (n as f32 / 500.0).exp().sin()).collect();
+    assert_eq!(got[0].data::<f32>().unwrap(), expected);
+}
+
+#[test]
+fn a_result_of_another_type_is_not_written_over_an_operand() {
+    let mut file = File::new();
+    let x = file.input("x", DType::I8, &fixed(&[3]));
+    let negated = file.node("neg", &[x], &[]);
+    let less = file.node("lt", &[negated, x], &[]);
+    file.output(less, "less", DType::Bool, &fixed(&[3]));
+    let mut session = session(&file, 1);
+    let x = Tensor::new(&[3], &[1i8, -1, 0]).unwrap();
+    same("less", &session.run(&[x.view()]).unwrap()[0], &bools(&[3], &[1, 0, 0]).view());
+}
+
+#[test]
 fn threads_change_no_bit() {
     let mut file = File::new();
     let dims = fixed(&[200, 3]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lumina_runtime::{DType, Options, verify};
+use lumina_runtime::{Complex32, DType, Options, Tensor, verify};
 
 use crate::build::*;
 
@@ -47,6 +47,21 @@ fn tolerances_decide() {
     assert_eq!(difference(&expected, absolute), (0.5, true));
     let relative = |file: &mut File| file.graph.tests[0].relative_tolerance = 1.0;
     assert_eq!(difference(&expected, relative), (0.5, true));
+}
+
+#[test]
+fn both_parts_of_a_complex_number_count_in_every_vector() {
+    let mut file = File::new();
+    let x = file.input("x", DType::C64, &fixed(&[1]));
+    let y = file.node("neg", &[x], &[]);
+    file.output(y, "y", DType::C64, &fixed(&[1]));
+    let number = |re, im| Tensor::new(&[1], &[Complex32::new(re, im)]).unwrap();
+    for (re, im) in [(-1.0, -2.0), (-1.0, -2.5), (-2.0, -2.0)] {
+        file.test(&[&number(1.0, 2.0)], &[&number(re, im)]);
+    }
+    let comparisons = verify(&Arc::new(file.load().unwrap()), Options::default()).unwrap();
+    let found: Vec<_> = comparisons.iter().map(|c| (c.vector, c.max_abs_diff, c.passed)).collect();
+    assert_eq!(found, [(0, 0.0, true), (1, 0.5, false), (2, 1.0, false)]);
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn weights_that_are_packed_once_give_the_same_bits() {
                 let want = run(FORWARD, &attrs, &inputs, &Serial).unwrap();
                 let got = run(DEPLOYED, &attrs, &inputs, &Serial).unwrap();
                 assert_eq!(bits_of(&got), bits_of(&want));
-                let got = run_prepared(DEPLOYED, &attrs, &inputs, &[W, W_FULL_SCALE]);
+                let got = run_prepared(DEPLOYED, &attrs, &inputs, &[W, W_FULL_SCALE], W);
                 let label = format!("{size:?} {bits:?} {transposed}");
                 // Weights without a converter are multiplied where they lie.
                 let packs = size[2] > 0 && (bits[1] > 0 || transposed);
@@ -120,7 +120,7 @@ fn weights_that_are_packed_once_give_the_same_bits() {
                 if let Some(got) = got {
                     assert_eq!(bits_of(&got), bits_of(&want), "{label}");
                 }
-                assert!(run_prepared(DEPLOYED, &attrs, &inputs, &[W]).is_none());
+                assert!(run_prepared(DEPLOYED, &attrs, &inputs, &[W], W).is_none());
             }
         }
     }
