@@ -33,7 +33,7 @@ def _product(x: jax.Array) -> jax.Array:
 
 
 def test_counts_by_hand() -> None:
-    assumed = EnergyAssumptions(banks=3)
+    assumed = EnergyAssumptions(banks=4)
     report = energy_report([(32, 40, 20)], PROFILE, assumptions=assumed)
     assert report.channels == 16
     (cost,) = report.layers
@@ -42,10 +42,10 @@ def test_counts_by_hand() -> None:
     assert cost.dac_conversions == 32 * 40 * 2
     assert cost.weight_conversions == 40 * 20
     assert cost.adc_conversions == 32 * 20 * 3
-    # Six tiles on three banks are two turns.
+    # Six tiles on four banks are two turns.
     latency = 2 * (assumed.weight_settling_s + 32 / 5e9)
     assert report.latency_s == pytest.approx(latency)
-    on = latency * 3
+    on = latency * 4
     assert dict(report.energy_j) == pytest.approx(
         {
             "input DACs": 2560 * 20e-15 * 16,
@@ -59,8 +59,8 @@ def test_counts_by_hand() -> None:
         },
         rel=1e-6,
     )
-    assert dict(report.converters) == {"input DACs": 48, "weight DACs": 768, "ADCs": 48}
-    area = 3 * 272 * (20e-6) ** 2 + 864 * 2e-9
+    assert dict(report.converters) == {"input DACs": 64, "weight DACs": 1024, "ADCs": 64}
+    area = 4 * 272 * (20e-6) ** 2 + 1152 * 2e-9
     assert report.area_m2 == pytest.approx(area)
 
 
@@ -149,6 +149,8 @@ def test_scan_and_cond() -> None:
 
     (layer,) = layers_of("f", twice, inputs=(jnp.ones((3, 8)),))
     assert (layer.calls, layer.rows, layer.macs) == (5, 3, 5 * 3 * 64)
+    # A converter that is off has no bits of its own.
+    assert (layer.dac_bits, layer.weight_bits, layer.adc_bits) == (None, None, None)
 
 
 def test_exported_model() -> None:

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import jax
@@ -12,7 +13,7 @@ import pytest
 
 import exporter
 from exported import same
-from exporter import LoadError, _container
+from exporter import LoadError, _container, _upgrade
 from exporter import _lmn_pb2 as pb
 from exporter._container import GRAPH, META, WEIGHTS, Section
 from lumina_jax.ops import OPS
@@ -27,7 +28,8 @@ def model() -> exporter.Model:
         return y, jax.random.key_data(jax.random.split(key)[1])
 
     params = {"w": np.arange(8, dtype=np.float32).reshape(4, 2)}
-    return exporter.export(fn, X, jax.random.key(5), params=params, batch="batch")
+    options: dict[str, Any] = {"batch": "batch", "rtol": 1e-3, "atol": 1e-6}
+    return exporter.export(fn, X, jax.random.key(5), params=params, **options)
 
 
 def test_a_model_comes_back(model: exporter.Model, tmp_path: Path) -> None:
@@ -163,6 +165,8 @@ def wide(graph: pb.Graph) -> None:
         (lambda g: g.outputs.pop(), "test vector 0: outputs have types and ranks"),
         (lambda g: setattr(g.outputs[0], "dtype", 1), "output `output[0]` reads value"),
         (lambda g: setattr(g.tests[0], "absolute_tolerance", float("nan")), "expected finite ones"),
+        (lambda g: setattr(g.tests[0].outputs[0], "offset", g.tests[0].inputs[0].offset),
+         "test vector 0: output 0 holds bytes that are no truth values"),
         (lambda g: g.tests[1].inputs.pop(), "test vector 1: inputs have types and ranks"),
         (wide, "has an extent of "),
     ],
@@ -198,3 +202,20 @@ def test_old_files_are_read_in_terms_of_today(path: Path) -> None:
     for node in of_chain:
         assert set(node.attrs) == set(OPS[node.op].attrs.__dataclass_fields__)
         assert node.attrs.get("residual") != "linear"
+
+
+@pytest.mark.parametrize(
+    ("attrs", "expected"),
+    [
+        ({"with_linear": False}, {}),
+        ({"with_linear": True}, {"residual": "pre_noise", "with_peak": False}),
+        ({"residual": "none", "with_peak": False}, {}),
+        ({"residual": "none", "with_peak": True}, {"residual": "none", "with_peak": True}),
+        ({"residual": "linear", "with_peak": True}, {"residual": "pre_noise", "with_peak": True}),
+        ({"residual": "signs", "with_peak": False}, {"residual": "signs", "with_peak": False}),
+    ],
+)
+def test_every_form_of_the_first_op_set(attrs: dict[str, Any], expected: dict[str, Any]) -> None:
+    op = "optical_matmul_fwd" if expected else "optical_matmul"
+    assert _upgrade.upgraded(1, "optical_matmul", attrs) == (op, expected)
+    assert _upgrade.upgraded(2, "optical_matmul", attrs) == ("optical_matmul", attrs)

@@ -17,7 +17,8 @@ from jax._src.interpreters import mlir
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from exporter import _encode
+from exporter import _decode, _encode
+from exporter import _lmn_pb2 as pb
 from lumina_jax import _lumina
 from lumina_jax._attributes import Attributes, Float
 from lumina_jax.ops import OPS
@@ -197,13 +198,17 @@ def test_numpy_takes_every_kind(value: Any) -> None:
         _lumina.call("quantize", {"bits": {"a": 1}}, [one, one])
 
 
-@pytest.mark.parametrize("value", [True, -3, Float(-0.0), Float(math.inf), "moving", (1, -2), ()])
+@pytest.mark.parametrize(
+    "value", [True, -3, Float(0.1), Float(-0.0), Float(math.inf), "a", (1, -2), ()]
+)
 def test_files_take_every_kind(value: Any) -> None:
     attr = _encode._attr(value, [])
     read = getattr(attr, attr.WhichOneof("value"))
     got = tuple(read.values) if isinstance(value, tuple) else read
     assert got == value
     assert type(got) is (float if isinstance(value, Float) else type(value))
+    again = _decode._Decoder(pb.Graph(), {}).attr(attr, "a")
+    assert (again, type(again)) == (got, type(got))
     with pytest.raises(TypeError, match="an attribute is a dict, expected a bool"):
         _encode._attr({}, [])  # pyright: ignore[reportArgumentType]
 

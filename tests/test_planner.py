@@ -17,6 +17,8 @@ from lumina_jax.planner import (
     CompressionError,
     Objective,
     Ring,
+    _exact,
+    _objectives,
     allocate,
     compress,
     stream_enob,
@@ -100,6 +102,37 @@ def test_streams_that_can_be_exchanged(objective: Objective) -> None:
     for powers in (np.ones(8), np.repeat([1.0, 2.0], 4)):
         cost = allocate(powers, coupling, objective)[1]
         assert cost == pytest.approx(least_cost(powers, coupling, objective), rel=1e-9)
+
+
+@pytest.mark.parametrize("objective", ["snr", "max", "product"])
+def test_the_search_finds_the_least_from_any_order(objective: Objective) -> None:
+    """Descent alone would do for so few streams, so the search is given a bad order."""
+    for seed in range(40):
+        random = np.random.default_rng([seed, 2])
+        n = int(random.integers(2, 6))
+        powers, coupling = instance(seed, n, n + seed % 3)
+        if seed % 4 == 0:
+            powers[1:] = powers[0]
+        np.fill_diagonal(coupling, 0)
+        weights = _objectives.influence("test", powers, objective)
+        orders = [random.permutation(len(coupling))[:n] for _ in range(10)]
+        bad = max(orders, key=lambda order: slow_cost(powers, coupling, order, objective))
+        order = _exact.search(weights, coupling, bad, worst=objective == "max")
+        cost = slow_cost(powers, coupling, order, objective)
+        assert cost == pytest.approx(least_cost(powers, coupling, objective), rel=1e-9), seed
+
+
+def test_the_bound_of_the_search_is_the_least_that_a_stream_can_receive() -> None:
+    for seed in range(5):
+        powers, coupling = instance(seed, 4, 5)
+        np.fill_diagonal(coupling, 0)
+        weights = _objectives.influence("test", powers, "snr")
+        least = np.full((4, 5), np.inf)
+        for order in itertools.permutations(range(5), 4):
+            got = _objectives.received(weights, coupling, np.array(order))
+            at = range(4), order
+            least[at] = np.minimum(least[at], got)
+        np.testing.assert_allclose(_exact._least(weights, coupling), least, rtol=1e-12)
 
 
 @pytest.mark.parametrize("slots", [3, 12, 64, 200])

@@ -18,7 +18,14 @@ from flax import nnx
 import exporter
 from flax_layers import OpticalDense
 from flax_layers.nnx import OpticalDense as NnxDense
-from lumina_jax import HardwareProfile, NoiseModel, WDMPlanner, physics
+from lumina_jax import (
+    HardwareProfile,
+    NoiseModel,
+    OpticalSpec,
+    WDMPlanner,
+    optical_matmul,
+    physics,
+)
 from lumina_jax.hardware import Converters, Microring
 from lumina_jax.planner import Grid, Plan, Ring, allocate, compress
 
@@ -75,15 +82,17 @@ def test_powers_of_a_linen_model(batch: np.ndarray, variables: Any) -> None:
 
 
 def test_order_is_that_of_allocate(batch: np.ndarray, variables: Any) -> None:
-    bus = planner().optimize_allocation(Net().bind(variables), [batch]).buses[0]
-    lit = [s for s in bus.streams if s.power_w]
     coupling = RING.coupling(GRID.frequencies_hz)
-    order, cost = allocate([s.power_w / 1e-4 for s in lit], coupling)
-    assert [s.slot for s in lit] == order.tolist()
-    assert bus.cost == pytest.approx(cost)
-    assert sorted(bus.order) == [0, 1, 2, 3]
-    dark = bus.streams[3]
-    assert (dark.power_w, dark.enob, dark.crosstalk_db) == (0.0, None, None)
+    for objective in ("snr", "product"):
+        plan = planner(objective=objective).optimize_allocation(Net().bind(variables), [batch])
+        bus = plan.buses[0]
+        lit = [s for s in bus.streams if s.power_w]
+        order, cost = allocate([s.power_w / 1e-4 for s in lit], coupling, objective)
+        assert [s.slot for s in lit] == order.tolist()
+        assert bus.cost == pytest.approx(cost)
+        assert sorted(bus.order) == [0, 1, 2, 3]
+        dark = bus.streams[3]
+        assert (dark.power_w, dark.enob, dark.crosstalk_db) == (0.0, None, None)
 
 
 def test_a_function_and_a_bound_module_agree(batch: np.ndarray, variables: Any) -> None:
@@ -147,6 +156,9 @@ def test_effective_bits_and_margins(plan: Plan) -> None:
         assert one.crosstalk_db == pytest.approx(10 * np.log10(np.sum(leaked)))
         tolerance = physics.half_lsb_temperature(max(bits, 1.0), RING.fwhm_m)
         assert one.tolerance_k == pytest.approx(float(tolerance), rel=1e-5)
+    assert plan.worst is not None
+    bits = [s.enob for bus in plan.buses for s in bus.streams if s.enob is not None]
+    assert plan.worst.enob == min(bits) < max(bits)
     own = dataclasses.replace(plan, enob_target=None)
     assert own.thermal_tolerance_k == min(
         s.tolerance_k for bus in plan.buses for s in bus.streams if s.tolerance_k
@@ -212,6 +224,15 @@ def test_a_dark_layer(variables: Any, tmp_path: Path) -> None:
     dark.plot(tmp_path / "dark.png")
     assert dark.report().startswith("no light: no stream of the plan carries any power")
     assert dark.fits is None
+
+
+def test_streams_120_db_below_the_strongest_are_dark() -> None:
+    # Powers of 0, -114 and -126 dB.
+    x = np.array([[1.0, 2e-6, 0.5e-6]], np.float32)
+    plan = planner().optimize_allocation(
+        lambda x: optical_matmul(x, jnp.ones((3, 2)), spec=OpticalSpec()), [x]
+    )
+    assert [stream.power_w > 0 for stream in plan.buses[0].streams] == [True, True, False]
 
 
 def test_one_stream_alone() -> None:

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use lumina_runtime::{Complex32, DType};
+use lumina_runtime::DType;
 use npyz::Order::Fortran;
 
 use crate::build::*;
