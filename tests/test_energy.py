@@ -124,7 +124,12 @@ def test_a_bank_that_is_not_square() -> None:
     assert "of 8 x 4" in second
     whole = str(energy_report([(2, 8, 10)], profile))
     assert whole.startswith("the array is the one that layers simulate: each output is read once\n")
-    assert "<pre>the array is" in energy_report([(2, 8, 10)], profile)._repr_html_()
+    page = energy_report([(2, 8, 10)], profile)._repr_html_()
+    assert page.startswith("<table><caption>the array is the one")
+    assert "<td>lasers</td>" in page
+    assert len(repr(report)) < 100
+    with np.errstate(all="raise"):
+        assert energy_report([(2, 20, 10), (2, 8, 10)], profile) == report
 
 
 def test_function() -> None:

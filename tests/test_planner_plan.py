@@ -183,14 +183,19 @@ def test_report(plan: Plan) -> None:
     assert plan.fits is False
     assert re.match(
         r"does not fit: \d of \d+ streams with light have less than 3 bits; worst is input \d of "
-        r"Net/\w+ on bus \d, [-.\d]+ bits, [.\d]+ too few, mostly by "
-        r"(crosstalk: put fewer|receiver: bring more)",
+        r"Net/\w+ on bus \d, [-.\d]+ bits, [.\d]+ too few, which is "
+        r"[.\d]+ dB, mostly by (crosstalk: put fewer|receiver: bring more)",
         report,
     )
     assert "thermal tolerance: 49.7 mK for ½ LSB of the target, 3 bits" in report
     own = dataclasses.replace(plan, enob_target=None).report()
     assert own.startswith("no target was given; worst is input ")
-    assert "<pre>does not fit" in plan._repr_html_()
+    page = plan._repr_html_()
+    assert page.startswith("<table><caption>does not fit")
+    assert page.count("<tr>") == 1 + sum(len(bus.streams) for bus in plan.buses)
+    assert "<th>crosstalk</th>" in page
+    assert repr(plan).startswith("Plan of 11 inputs on 4 buses: does not fit")
+    assert len(repr(plan)) < 350
     assert re.search(r"thermal tolerance: .* mK for ½ LSB of the bits of every stream", own)
 
 
@@ -266,7 +271,8 @@ def test_the_advice_of_the_verdict_is_good(variables: Any, batch: np.ndarray) ->
     )
     assert quiet.fits
     assert re.match(
-        r"fits: all \d+ streams with light have 3.5 bits; .* margin of [.\d]+", quiet.report()
+        r"fits: all \d+ streams with light have 3.5 bits; .* margin of [.\d]+, which is [.\d]+ dB",
+        quiet.report(),
     )
 
 

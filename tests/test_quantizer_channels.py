@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,27 @@ def test_bits_across_layers_of_any_size() -> None:
     ]
     with np.errstate(all="raise"):
         assert allocate_bits(layers, budget=100).bits["live"] == 8
+
+
+def test_reprs_are_short_whatever_they_hold() -> None:
+    w = np.random.default_rng(0).normal(size=(300, 200)).astype(np.float32)
+    for method in METHODS:
+        params = WeightQuantizer(method, axis=0).calibrate(w, bits=3)
+        assert re.fullmatch(
+            r"QuantizerParams\(3 bits, (codes \(-\d, 3\)|a look-up table), 300 on axis 0, "
+            r"mse [\d.e-]+\)",
+            repr(params),
+        )
+    seen = DynamicRangeEstimator(axis=0).update(w)
+    assert repr(seen) == (
+        "DynamicRangeEstimator(axis 0, momentum None, full_scale f32[300], signal_power f32[300])"
+    )
+    # Neither what is traced nor a placeholder has a value to show.
+    assert jax.jit(lambda p: len(repr(p)))(params) < 100
+    assert "mse" not in repr(jax.tree.map(lambda _: None, params))
+    found = allocate_bits([LayerSensitivity(name="a<b", size=10, gain=1.0)], budget=80)
+    assert str(found).splitlines()[1] == "a<b   8"
+    assert "<td>a&lt;b</td><td>8</td>" in found._repr_html_()
 
 
 def test_layouts(tmp_path: Path) -> None:

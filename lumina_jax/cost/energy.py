@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .._arguments import integer, real
+from .._floating_point import numpy_defaults
 from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import walden_energy
 from .reports import Assumption, EnergyReport, LayerEnergy
@@ -52,6 +53,7 @@ class EnergyAssumptions:
             real(name, figure, getattr(self, figure), above=0)
 
 
+@numpy_defaults
 def energy_report(
     model: Any,
     profile: HardwareProfile | str,

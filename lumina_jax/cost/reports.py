@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from .. import _html
 from .workload import MatmulLayer
 
 
@@ -50,7 +50,7 @@ class LayerEnergy:
         return sum(self.energy_j.values())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EnergyReport:
     """An estimate and all that it assumes; `str` is a table."""
 
@@ -100,8 +100,40 @@ class EnergyReport:
             f"and its ADC, but in one there"
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"EnergyReport of {len(self.layers)} layers on {self.profile}: "
+            f"{_si(self.total_j, 'J')}, {_si(self.latency_s, 's')}"
+        )
+
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        summary = str(self).partition("\n\n")[0]
+        head = ("layer", "rows x k x n", "calls", "tiles", "latency", "energy", "J/MAC")
+        rows = [
+            (
+                str(i),
+                f"{cost.layer.rows} x {cost.layer.k} x {cost.layer.n}",
+                str(cost.layer.calls),
+                str(cost.tiles),
+                _si(cost.latency_s, "s"),
+                _si(cost.total_j, "J"),
+                _si(cost.total_j / cost.layer.macs, "J"),
+            )
+            for i, cost in enumerate(self.layers)
+        ]
+        parts = [
+            (part, _si(energy, "J"), f"{100 * energy / self.total_j:.1f} %")
+            for part, energy in self.energy_j.items()
+        ]
+        assumed = [
+            (a.name, a.value if isinstance(a.value, str) else f"{a.value:g}", a.unit, a.source)
+            for a in self.assumptions
+        ]
+        return (
+            _html.table(summary, head, rows)
+            + _html.table("energy by part", ("part", "energy", "share"), parts)
+            + _html.table("assumptions", ("name", "value", "unit", "source"), assumed)
+        )
 
     def __str__(self) -> str:
         built = ", ".join(f"{number} {kind}" for kind, number in self.converters.items())

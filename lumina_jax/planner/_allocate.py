@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _arguments
 from .._arguments import Floats, nonnegative
+from .._floating_point import numpy_defaults
 from . import _exact, _swap
 from ._objectives import Objective, Order, check_cost, cost_of, influence
 
@@ -18,6 +19,7 @@ _SEARCHED = 400_000
 _CHOSEN = 20_000_000
 
 
+@numpy_defaults
 def allocate(
     powers: ArrayLike, coupling: ArrayLike, objective: Objective = "snr", seed: int = 0
 ) -> tuple[NDArray[np.intp], float]:

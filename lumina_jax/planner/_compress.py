@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arguments import Floats, distinct, instance, nonnegative, number
+from .._floating_point import numpy_defaults
 from ..physics import Receiver
 from ._objectives import check_ratios
 from ._ring import Ring
@@ -29,6 +30,7 @@ class CompressionError(ValueError):
         self.limit = limit
 
 
+@numpy_defaults
 def stream_enob(
     powers: ArrayLike, coupling: ArrayLike, order: ArrayLike, receiver: Receiver | None
 ) -> Floats:
@@ -59,6 +61,7 @@ def stream_enob(
     return _enob(_receiver_noise(p, receiver) + np.sum(leaked, axis=1))
 
 
+@numpy_defaults
 def compress(
     order: ArrayLike,
     powers: ArrayLike,

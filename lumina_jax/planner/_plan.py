@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _figure
+from .. import _figure, _html
 from ..hardware.crosstalk import CrosstalkMatrix
 from ._objectives import Objective
 from ._ring import Grid, Ring
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_DB_PER_BIT = 6.02
+_HEAD = ("input", "slot", "THz", "nm", "power", "crosstalk", "ENOB", "margin", "±½ LSB")
+_WIDTHS = (7, 6, 11, 11, 11, 12, 8, 9, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,7 @@ class Bus:
         return tuple(stream.slot for stream in self.streams)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
     """Wavelengths for all inputs of all optical layers."""
 
@@ -158,10 +162,11 @@ class Plan:
         if self.enob_target is None:
             return f"no target was given; {where}"
         lit = [s for bus in self.buses for s in bus.streams if s.margin_bits is not None]
+        decibel = _DB_PER_BIT * (worst.margin_bits or 0.0)
         if self.fits:
             return (
                 f"fits: all {len(lit)} streams with light have {self.enob_target:g} bits; {where}, "
-                f"a margin of {worst.margin_bits:.2f}"
+                f"a margin of {worst.margin_bits:.2f}, which is {decibel:.1f} dB"
             )
         missed = sum(s.margin_bits is not None and s.margin_bits < 0 for s in lit)
         cure = {
@@ -172,12 +177,21 @@ class Plan:
         short = -(worst.margin_bits or 0.0)
         return (
             f"does not fit: {missed} of {len(lit)} streams with light have less than "
-            f"{self.enob_target:g} bits; {where}, {short:.2f} too few, mostly by "
-            f"{worst.limit or 'the target'}: {cure}"
+            f"{self.enob_target:g} bits; {where}, {short:.2f} too few, which is {-decibel:.1f} dB, "
+            f"mostly by {worst.limit or 'the target'}: {cure}"
         )
 
+    def __repr__(self) -> str:
+        inputs = sum(len(bus.streams) for bus in self.buses)
+        return f"Plan of {inputs} inputs on {len(self.buses)} buses: {self._verdict()}"
+
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.report())}</pre>"
+        rows = [
+            (bus.layer, str(index), *_cells(stream))
+            for index, bus in enumerate(self.buses)
+            for stream in sorted(bus.streams, key=lambda s: s.slot)
+        ]
+        return _html.table(self._verdict(), ("layer", "bus", *_HEAD), rows)
 
     @property
     def thermal_tolerance_k(self) -> float | None:
@@ -207,11 +221,8 @@ class Plan:
         ]
         for index, bus in enumerate(self.buses):
             lines += ["", f"bus {index}, {bus.layer}: J = {bus.cost:.4g}"]
-            lines.append(
-                f"{'input':>7}{'slot':>6}{'THz':>11}{'nm':>11}{'power':>11}{'crosstalk':>12}"
-                f"{'ENOB':>8}{'margin':>9}{'±½ LSB':>10}"
-            )
-            lines += [_line(stream) for stream in sorted(bus.streams, key=lambda s: s.slot)]
+            lines.append(_line(_HEAD))
+            lines += [_line(_cells(s)) for s in sorted(bus.streams, key=lambda s: s.slot)]
         lines.append("")
         tolerance = self.thermal_tolerance_k
         if tolerance is not None:
@@ -257,14 +268,21 @@ class Plan:
         return _figure.finished("Plan.plot", figure, path)
 
 
-def _line(stream: Stream) -> str:
-    tolerance = None if stream.tolerance_k is None else _temperature(stream.tolerance_k)
-    power = "dark" if not stream.power_w else _watts(stream.power_w)
+def _line(cells: Sequence[str]) -> str:
+    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+
+
+def _cells(stream: Stream) -> tuple[str, ...]:
     return (
-        f"{stream.input:>7}{stream.slot:>6}{stream.frequency_hz / 1e12:>11.4f}"
-        f"{1e9 * stream.wavelength_m:>11.3f}{power:>11}"
-        f"{_decibel(stream.crosstalk_db):>12}{_number(stream.enob, '.2f'):>8}"
-        f"{_number(stream.margin_bits, '+.2f'):>9}{tolerance or '-':>10}"
+        str(stream.input),
+        str(stream.slot),
+        f"{stream.frequency_hz / 1e12:.4f}",
+        f"{1e9 * stream.wavelength_m:.3f}",
+        _watts(stream.power_w) if stream.power_w else "dark",
+        _decibel(stream.crosstalk_db),
+        _number(stream.enob, ".2f"),
+        _number(stream.margin_bits, "+.2f"),
+        "-" if stream.tolerance_k is None else _temperature(stream.tolerance_k),
     )
 
 

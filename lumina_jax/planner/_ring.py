@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arguments import Floats, integer, nonnegative, number, reals
+from .._floating_point import numpy_defaults
 from ..hardware.crosstalk import ring_transmission
 from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import ITU_ANCHOR_HZ, LORENTZIAN_SLOPE, SILICON_DRIFT_M_PER_K
 from ..physics._constants import LIGHT_SPEED
 
-_ITU_SPACINGS_HZ = (12.5e9, 25e9, 50e9, 100e9)
+ITU_SPACINGS_HZ = (12.5e9, 25e9, 50e9, 100e9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,13 @@ class Ring:
     def __post_init__(self) -> None:
         for name in ("q", "fsr_m", "wavelength_m", "drift_m_per_k"):
             number("Ring", name, getattr(self, name), above=0)
+        if self.wavelength_m > 1e-4 or self.fsr_m >= self.wavelength_m:
+            name = "wavelength_m" if self.wavelength_m > 1e-4 else "fsr_m"
+            expected = "1e-4" if name == "wavelength_m" else "the wavelength"
+            raise ValueError(
+                f"Ring: `{name}` is {getattr(self, name):g} m, expected less than {expected}; "
+                "a length of 20 nm is 20e-9"
+            )
         if self.finesse <= 1:
             raise ValueError(
                 f"Ring: `fsr_m` is {self.fsr_m:g}, expected more than the linewidth "
@@ -85,6 +93,7 @@ class Ring:
         """Free spectral range, Hz."""
         return self.finesse * self.fwhm_hz
 
+    @numpy_defaults
     def transmission(self, detuning: ArrayLike) -> Floats:
         """X of a detuning in linewidths: drop transmission over its peak, 0 to 1.
 
@@ -93,6 +102,7 @@ class Ring:
         widths = reals("Ring.transmission", "detuning", detuning)
         return np.asarray(ring_transmission(widths, self.finesse))
 
+    @numpy_defaults
     def coupling(self, frequencies_hz: ArrayLike) -> Floats:
         """X between rings tuned to these frequencies, f64[n, n]; symmetric, 1 on the diagonal."""
         hz = nonnegative(
@@ -128,7 +138,7 @@ class Grid:
     def __post_init__(self) -> None:
         integer("Grid", "slots", self.slots, at_least=1)
         integer("Grid", "first", self.first)
-        if number("Grid", "spacing_hz", self.spacing_hz, above=0) not in _ITU_SPACINGS_HZ:
+        if number("Grid", "spacing_hz", self.spacing_hz, above=0) not in ITU_SPACINGS_HZ:
             raise ValueError(
                 f"Grid: `spacing_hz` is {self.spacing_hz:g}, expected 12.5e9, 25e9, 50e9 or 100e9"
             )

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from .. import _arguments
 from .._arguments import Floats, choice, instance, number
+from .._floating_point import numpy_defaults
 from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import Receiver
 from . import _streams
@@ -90,6 +91,7 @@ class WDMPlanner:
         self.enob_target = enob_target
         self.seed = _arguments.seed(_OP, seed)
 
+    @numpy_defaults
     def optimize_allocation(
         self, model_graph: Any, batches: Iterable[ArrayLike] | None = None
     ) -> Plan:

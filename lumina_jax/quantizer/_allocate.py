@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _arguments
+from .. import _arguments, _html
 from .._arguments import integer, number, positive
 from .._floating_point import numpy_defaults
 from ._rule import MAX_BITS
@@ -100,6 +100,21 @@ class BitAllocation:
     """What of the budget is used, in its unit."""
     budget: float
     """What may be used: bits, or J."""
+
+    def __str__(self) -> str:
+        width = max(map(len, self.bits))
+        return "\n".join([self._summary, *(f"{n:<{width}}  {b:>2}" for n, b in self.bits.items())])
+
+    def _repr_html_(self) -> str:
+        rows = [(name, str(bits)) for name, bits in self.bits.items()]
+        return _html.table(self._summary, ("layer", "bits"), rows)
+
+    @property
+    def _summary(self) -> str:
+        return (
+            f"{len(self.bits)} layers: {self.cost:g} of {self.budget:g} used, "
+            f"expected rise of the loss {self.loss:.4g}"
+        )
 
 
 @numpy_defaults

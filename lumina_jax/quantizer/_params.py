@@ -17,7 +17,7 @@ from .._floating_point import numpy_defaults
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class QuantizerParams:
     """A calibrated quantizer of weights.
 
@@ -46,6 +46,13 @@ class QuantizerParams:
     codes: tuple[int, int] = dataclasses.field(metadata={"static": True})
     """Least and largest code, both included."""
 
+    def __repr__(self) -> str:
+        levels = "a look-up table" if self.lut is not None else f"codes {self.codes}"
+        # A placeholder in a tree has no shape.
+        count = next(iter(getattr(self.scale, "shape", ())), "some")
+        channels = "" if self.axis is None else f", {count} on axis {self.axis}"
+        return f"QuantizerParams({self.bits} bits, {levels}{channels}{known('mse', self.mse)})"
+
     @property
     def full_scale(self) -> jax.Array:
         """Largest level in magnitude, shaped as `scale` (unit of w).
@@ -64,6 +71,13 @@ class QuantizerParams:
         if self.codes[0] >= 0:
             return jnp.uint8
         return jnp.int8 if self.bits <= 8 else jnp.int16
+
+
+def known(name: str, value: Any) -> str:
+    """A scalar as an entry of a repr, and nothing where it is traced or a placeholder."""
+    if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array | np.ndarray):
+        return ""
+    return f", {name} {float(value):.4g}" if value.ndim == 0 else f", {name} f32{list(value.shape)}"
 
 
 def check_channels(op: str, name: str, shape: tuple[int, ...], params: QuantizerParams) -> None:

@@ -15,12 +15,13 @@ from jax.typing import ArrayLike
 from .. import _arguments
 from .._arguments import magnitude, number, numeric
 from .._floating_point import numpy_defaults
+from ._params import known
 
 _OP = "DynamicRangeEstimator"
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DynamicRangeEstimator:
     """Running range of a signal and running noise of the hardware that carries it.
 
@@ -51,6 +52,11 @@ class DynamicRangeEstimator:
     """Mean square of the noise, shaped as `full_scale`; None before any noise."""
     noise_count: jax.Array | None = None
     """Values in `noise_power`, shaped as `full_scale`."""
+
+    def __repr__(self) -> str:
+        names = ("full_scale", "signal_power", "noise_power")
+        seen = "".join(known(name, getattr(self, name)) for name in names)
+        return f"DynamicRangeEstimator(axis {self.axis}, momentum {self.momentum}{seen})"
 
     def __post_init__(self) -> None:
         if self.momentum is not None and not 0 <= number(_OP, "momentum", self.momentum) < 1:
