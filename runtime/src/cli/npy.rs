@@ -31,7 +31,11 @@ impl Array {
     pub(crate) fn read(reader: &mut dyn Read, length: Option<u64>) -> Result<Self, String> {
         let start: [u8; 8] = exactly(reader)?;
         if !start.starts_with(MAGIC) {
-            return Err(format!("it starts with {:02x?}, expected {MAGIC:02x?}", &start[..6]));
+            let got = &start[..MAGIC.len()];
+            return Err(format!(
+                "it is no .npy or .npz file: it starts with {got:02x?}, expected {MAGIC:02x?} or \
+                 \"PK\""
+            ));
         }
         let (before, header_length) = match start[6..] {
             [1, 0] => (10, u16::from_le_bytes(exactly(reader)?).into()),

@@ -214,7 +214,9 @@ fn damaged_and_hostile_files_are_refused() {
         (vec![], "it is empty".into()),
         (b"\x93NUM".to_vec(), "truncated: expected 8 more bytes, got 4".into()),
         (b"not an array".to_vec(), {
-            "it starts with [6e, 6f, 74, 20, 61, 6e], expected [93, 4e, 55, 4d, 50, 59]".into()
+            "it is no .npy or .npz file: it starts with [6e, 6f, 74, 20, 61, 6e], expected \
+             [93, 4e, 55, 4d, 50, 59] or \"PK\""
+                .into()
         }),
         (npy([4, 0], &good, &[]), "its .npy version is 4.0, expected 1.0, 2.0 or 3.0".into()),
         (npy([1, 1], &good, &[]), "its .npy version is 1.1, expected 1.0, 2.0 or 3.0".into()),
