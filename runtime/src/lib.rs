@@ -50,6 +50,8 @@ pub use inspect::printable;
 pub use ir::{Port, Role};
 pub use lumina_kernels::{Bool, Complex32, DType, Data, Element, Fact, View};
 pub use model::{Model, op_names};
+#[doc(hidden)]
+pub use ops::{Convert, Number};
 pub use session::{Options, Session};
 pub use tensor::Tensor;
 pub use verify::{Comparison, verify};

@@ -4,64 +4,73 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use bytemuck::pod_read_unaligned as read;
-use lumina_kernels::{Bool, Complex32, Complex64, bf16, f16, for_each_dtype};
-use lumina_runtime::{DType, Element as Pod};
+use lumina_kernels::{Complex64, for_each_dtype};
+use lumina_runtime::{Convert, DType, Number as Converted};
 
 /// An element type of NumPy that is read.
 pub(crate) struct Element {
-    /// How .npy files call it, without the byte order.
-    pub(crate) code: &'static str,
     /// How NumPy calls it.
     pub(crate) name: &'static str,
     /// Bytes of an element.
     pub(crate) size: usize,
-    /// Bytes of a number in it, whose order may be either.
-    pub(crate) word: usize,
     /// The value of one element, in the byte order of this machine.
     pub(crate) number: fn(&[u8]) -> Number,
 }
 
 macro_rules! elements {
-    ($($code:literal, $name:literal, $ty:ty, $word:ty, $number:expr;)*) => {
-        /// Every element type that is read.
-        pub(crate) static ELEMENTS: &[Element] = &[$(Element {
-            code: $code,
-            name: $name,
-            size: size_of::<$ty>(),
-            word: size_of::<$word>(),
-            number: |bytes| $number(read::<$ty>(bytes)),
-        }),*];
+    ($($variant:ident: $ty:ty, $name:literal, $xla:literal, $file:literal, $numpy:literal,
+       $doc:literal;)*) => {
+        /// Every element type that is read: those of tensors, and what else NumPy counts with.
+        pub(crate) static ELEMENTS: &[Element] = &[
+            $(Element {
+                name: $numpy,
+                size: size_of::<$ty>(),
+                number: |bytes| read::<$ty>(bytes).number().into(),
+            },)*
+            Element {
+                name: "uint16",
+                size: size_of::<u16>(),
+                number: |bytes| Number::Integer(read::<u16>(bytes).into()),
+            },
+            Element {
+                name: "uint64",
+                size: size_of::<u64>(),
+                number: |bytes| Number::Integer(read::<u64>(bytes).into()),
+            },
+        ];
     };
 }
 
-elements! {
-    "b1", "bool", Bool, Bool, |x: Bool| Number::Integer(x.get().into());
-    "i1", "int8", i8, i8, |x| Number::Integer(i128::from(x));
-    "i2", "int16", i16, i16, |x| Number::Integer(i128::from(x));
-    "i4", "int32", i32, i32, |x| Number::Integer(i128::from(x));
-    "i8", "int64", i64, i64, |x| Number::Integer(i128::from(x));
-    "u1", "uint8", u8, u8, |x| Number::Integer(i128::from(x));
-    "u2", "uint16", u16, u16, |x| Number::Integer(i128::from(x));
-    "u4", "uint32", u32, u32, |x| Number::Integer(i128::from(x));
-    "u8", "uint64", u64, u64, |x| Number::Integer(i128::from(x));
-    "f2", "float16", f16, f16, |x| Number::Float(f64::from(x));
-    // The type of the package ml_dtypes, of which a file keeps the size alone.
-    "V2", "bfloat16", bf16, bf16, |x| Number::Float(f64::from(x));
-    "f4", "float32", f32, f32, |x| Number::Float(f64::from(x));
-    "f8", "float64", f64, f64, Number::Float;
-    "c8", "complex64", Complex32, f32, |x: Complex32| Number::Complex(x.re.into(), x.im.into());
-    "c16", "complex128", Complex64, f64, |x: Complex64| Number::Complex(x.re, x.im);
-}
+for_each_dtype!(elements);
 
 impl Element {
     /// The type of that code.
     pub(crate) fn of_code(code: &str) -> Option<&'static Self> {
-        ELEMENTS.iter().find(|element| element.code == code)
+        ELEMENTS.iter().find(|element| element.code() == code)
     }
 
     /// The type of a tensor's elements.
     pub(crate) fn of(dtype: DType) -> Option<&'static Self> {
         ELEMENTS.iter().find(|element| element.name == dtype.numpy_name())
+    }
+
+    /// How .npy files call it, without the byte order: kind and size. Of a type of the package
+    /// ml_dtypes a file keeps the size alone.
+    pub(crate) fn code(&self) -> String {
+        let kind = match self.name.trim_end_matches(|end: char| end.is_ascii_digit()) {
+            "bool" => 'b',
+            "int" => 'i',
+            "uint" => 'u',
+            "float" => 'f',
+            "complex" => 'c',
+            _ => 'V',
+        };
+        format!("{kind}{}", self.size)
+    }
+
+    /// Bytes of a number in it, whose order may be either.
+    pub(crate) fn word(&self) -> usize {
+        if self.name.starts_with("complex") { self.size / 2 } else { self.size }
     }
 }
 
@@ -119,82 +128,49 @@ pub(crate) fn convert(element: &Element, bytes: &[u8], to: DType) -> Result<Vec<
     for_each_dtype!(convert_to)
 }
 
-fn convert_to<T: FromNumber>(element: &Element, bytes: &[u8]) -> Result<Vec<u8>, usize> {
+fn convert_to<T: Convert>(element: &Element, bytes: &[u8]) -> Result<Vec<u8>, usize> {
     let mut result = Vec::with_capacity(bytes.len() / element.size * size_of::<T>());
     for (position, x) in bytes.chunks_exact(element.size).enumerate() {
-        let x = T::from_number((element.number)(x)).ok_or(position)?;
+        let x: T = from_number((element.number)(x)).ok_or(position)?;
         result.extend_from_slice(bytemuck::bytes_of(&x));
     }
     Ok(result)
 }
 
-/// An element type of tensors.
-trait FromNumber: Pod {
-    /// The element of that value; None where there is none.
-    fn from_number(number: Number) -> Option<Self>;
+/// The element of that value; None where there is none.
+fn from_number<T: Convert>(number: Number) -> Option<T> {
+    let result = T::from_number(match number {
+        // Integers beyond those of tensors are at most floats there.
+        Number::Integer(x) => match x.try_into() {
+            Ok(x) => Converted::Integer(x),
+            Err(_) => Converted::Float(x as f64),
+        },
+        Number::Float(x) => Converted::Float(x),
+        Number::Complex(re, im) => Converted::Complex(Complex64::new(re, im)),
+    });
+    stays(number, result.number().into()).then_some(result)
 }
 
-macro_rules! integers {
-    ($($ty:ty)*) => {$(
-        impl FromNumber for $ty {
-            fn from_number(number: Number) -> Option<Self> {
-                number.integer()?.try_into().ok()
-            }
+/// Whether `x` has become `y` by no more than the rounding of a float.
+fn stays(x: Number, y: Number) -> bool {
+    match (x, y) {
+        (Number::Float(x), Number::Float(y)) => y.is_finite() || x == y || x.is_nan() && y.is_nan(),
+        (x, Number::Complex(re, im)) => {
+            let (x_re, x_im) = parts(x);
+            stays(x_re, Number::Float(re)) && stays(x_im, Number::Float(im))
         }
-    )*};
-}
-
-macro_rules! floats {
-    ($($ty:ty: $from:expr;)*) => {$(
-        impl FromNumber for $ty {
-            fn from_number(number: Number) -> Option<Self> {
-                match number {
-                    Number::Integer(x) => {
-                        let result: Self = $from(x as f64);
-                        (f64::from(result) as i128 == x).then_some(result)
-                    }
-                    Number::Float(x) => {
-                        let result: Self = $from(x);
-                        (f64::from(result).is_finite() || !x.is_finite()).then_some(result)
-                    }
-                    Number::Complex(re, im) => {
-                        (im == 0.0).then_some(Number::Float(re)).and_then(Self::from_number)
-                    }
-                }
-            }
-        }
-    )*};
-}
-
-integers! { i8 u8 i16 i32 i64 u32 }
-
-floats! {
-    f32: |x| x as f32;
-    f64: |x| x;
-    f16: f16::from_f64;
-    bf16: bf16::from_f64;
-}
-
-impl FromNumber for Bool {
-    fn from_number(number: Number) -> Option<Self> {
-        match number.integer()? {
-            x @ (0 | 1) => Some((x == 1).into()),
-            _ => None,
-        }
+        (Number::Complex(re, im), y) => im == 0.0 && stays(Number::Float(re), y),
+        (x, y) => x.integer().is_some() && x.integer() == y.integer(),
     }
 }
 
-impl FromNumber for Complex32 {
-    fn from_number(number: Number) -> Option<Self> {
-        let (re, im) = parts(number);
-        Some(Self::new(f32::from_number(re)?, f32::from_number(im)?))
-    }
-}
-
-impl FromNumber for Complex64 {
-    fn from_number(number: Number) -> Option<Self> {
-        let (re, im) = parts(number);
-        Some(Self::new(f64::from_number(re)?, f64::from_number(im)?))
+impl From<Converted> for Number {
+    fn from(number: Converted) -> Self {
+        match number {
+            Converted::Integer(x) => Self::Integer(x.into()),
+            Converted::Float(x) => Self::Float(x),
+            Converted::Complex(x) => Self::Complex(x.re, x.im),
+        }
     }
 }
 
@@ -207,6 +183,8 @@ fn parts(number: Number) -> (Number, Number) {
 
 #[cfg(test)]
 mod tests {
+    use lumina_kernels::{Bool, Complex32, bf16, f16};
+
     use super::*;
 
     #[test]
@@ -214,40 +192,40 @@ mod tests {
         for &dtype in DType::ALL {
             let element = Element::of(dtype).unwrap();
             assert_eq!((element.name, element.size), (dtype.numpy_name(), dtype.size()));
-            assert!(std::ptr::eq(Element::of_code(element.code).unwrap(), element));
+            assert!(std::ptr::eq(Element::of_code(&element.code()).unwrap(), element));
         }
     }
 
     #[test]
     fn values_stay_what_they_are_but_for_the_rounding_of_floats() {
         use Number::{Complex, Float, Integer};
-        assert_eq!(f32::from_number(Float(0.1)), Some(0.1));
-        assert_eq!(f32::from_number(Float(1e-50)), Some(0.0));
-        assert_eq!(f32::from_number(Float(1e39)), None);
-        assert_eq!(f32::from_number(Float(f64::INFINITY)), Some(f32::INFINITY));
-        assert!(f32::from_number(Float(f64::NAN)).unwrap().is_nan());
-        assert_eq!(f32::from_number(Integer(1 << 24)), Some(16_777_216.0));
-        assert_eq!(f32::from_number(Integer((1 << 24) + 1)), None);
-        assert_eq!(f64::from_number(Integer((1 << 53) + 1)), None);
-        assert_eq!(f64::from_number(Integer(i128::from(u64::MAX))), None);
-        assert_eq!(f64::from_number(Integer(i128::from(i64::MIN))), Some(i64::MIN as f64));
-        assert_eq!(f16::from_number(Integer(2049)), None);
-        assert_eq!(f16::from_number(Integer(70_000)), None);
-        assert_eq!(bf16::from_number(Float(1.01)), Some(bf16::from_f32(1.01)));
-        assert_eq!(f32::from_number(Complex(2.5, 0.0)), Some(2.5));
-        assert_eq!(f32::from_number(Complex(2.5, f64::NAN)), None);
-        assert_eq!(i32::from_number(Float(-3.0)), Some(-3));
-        assert_eq!(i32::from_number(Float(0.5)), None);
-        assert_eq!(i32::from_number(Float(f64::NAN)), None);
-        assert_eq!(i64::from_number(Float(1e300)), None);
-        assert_eq!(i64::from_number(Float(f64::INFINITY)), None);
-        assert_eq!(u8::from_number(Integer(256)), None);
-        assert_eq!(u32::from_number(Integer(-1)), None);
-        assert_eq!(u32::from_number(Complex(7.0, 0.0)), Some(7));
-        assert_eq!(Bool::from_number(Float(1.0)), Some(true.into()));
-        assert_eq!(Bool::from_number(Integer(2)), None);
-        assert_eq!(Complex32::from_number(Integer(3)), Some(Complex32::new(3.0, 0.0)));
-        assert_eq!(Complex32::from_number(Complex(0.0, 1e300)), None);
+        assert_eq!(from_number::<f32>(Float(0.1)), Some(0.1));
+        assert_eq!(from_number::<f32>(Float(1e-50)), Some(0.0));
+        assert_eq!(from_number::<f32>(Float(1e39)), None);
+        assert_eq!(from_number::<f32>(Float(f64::INFINITY)), Some(f32::INFINITY));
+        assert!(from_number::<f32>(Float(f64::NAN)).unwrap().is_nan());
+        assert_eq!(from_number::<f32>(Integer(1 << 24)), Some(16_777_216.0));
+        assert_eq!(from_number::<f32>(Integer((1 << 24) + 1)), None);
+        assert_eq!(from_number::<f64>(Integer((1 << 53) + 1)), None);
+        assert_eq!(from_number::<f64>(Integer(i128::from(u64::MAX))), None);
+        assert_eq!(from_number::<f64>(Integer(i128::from(i64::MIN))), Some(i64::MIN as f64));
+        assert_eq!(from_number::<f16>(Integer(2049)), None);
+        assert_eq!(from_number::<f16>(Integer(70_000)), None);
+        assert_eq!(from_number::<bf16>(Float(1.01)), Some(bf16::from_f32(1.01)));
+        assert_eq!(from_number::<f32>(Complex(2.5, 0.0)), Some(2.5));
+        assert_eq!(from_number::<f32>(Complex(2.5, f64::NAN)), None);
+        assert_eq!(from_number::<i32>(Float(-3.0)), Some(-3));
+        assert_eq!(from_number::<i32>(Float(0.5)), None);
+        assert_eq!(from_number::<i32>(Float(f64::NAN)), None);
+        assert_eq!(from_number::<i64>(Float(1e300)), None);
+        assert_eq!(from_number::<i64>(Float(f64::INFINITY)), None);
+        assert_eq!(from_number::<u8>(Integer(256)), None);
+        assert_eq!(from_number::<u32>(Integer(-1)), None);
+        assert_eq!(from_number::<u32>(Complex(7.0, 0.0)), Some(7));
+        assert_eq!(from_number::<Bool>(Float(1.0)), Some(true.into()));
+        assert_eq!(from_number::<Bool>(Integer(2)), None);
+        assert_eq!(from_number::<Complex32>(Integer(3)), Some(Complex32::new(3.0, 0.0)));
+        assert_eq!(from_number::<Complex32>(Complex(0.0, 1e300)), None);
     }
 
     #[test]

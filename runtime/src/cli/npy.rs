@@ -83,7 +83,7 @@ impl Array {
             return Err(truncated(bytes.len() as u64));
         }
         if is_big_endian {
-            bytes.chunks_exact_mut(element.word).for_each(<[u8]>::reverse);
+            bytes.chunks_exact_mut(element.word()).for_each(<[u8]>::reverse);
         }
         let shape: Vec<usize> = shape
             .iter()
@@ -172,11 +172,11 @@ fn row_major(shape: &[usize], size: usize, bytes: &[u8]) -> Vec<u8> {
 pub(crate) fn write(sink: &mut dyn Write, view: &View<'_>) -> io::Result<()> {
     let element = Element::of(view.dtype())
         .ok_or_else(|| io::Error::other(format!(".npy files have no type {}", view.dtype())))?;
-    let order = if element.word == 1 { '|' } else { '<' };
+    let order = if element.word() == 1 { '|' } else { '<' };
     let extents: Vec<String> = view.shape().iter().map(usize::to_string).collect();
     // A tuple of one has a comma of its own.
     let extents = extents.join(", ") + if extents.len() == 1 { "," } else { "" };
-    let code = element.code;
+    let code = element.code();
     let mut text =
         format!("{{'descr': '{order}{code}', 'fortran_order': False, 'shape': ({extents}), }}");
     let length = (10 + text.len() + 1).next_multiple_of(64) - 10;

@@ -59,16 +59,22 @@ fn convert<T: Convert, U: Convert>(x: &[u8], out: &mut [U]) {
 }
 
 /// An element on its way from one type to another, which holds it exactly.
-#[derive(Clone, Copy)]
-pub(crate) enum Number {
+#[derive(Clone, Copy, Debug)]
+pub enum Number {
+    /// Of a float.
     Float(f64),
+    /// Of an integer or a truth value.
     Integer(i64),
+    /// Of a complex number.
     Complex(Complex64),
 }
 
 /// Every element type.
-pub(crate) trait Convert: Element {
+pub trait Convert: Element {
+    /// Its value.
     fn number(self) -> Number;
+
+    /// The element of that value, or what `convert_element_type` makes of it.
     fn from_number(number: Number) -> Self;
 }
 

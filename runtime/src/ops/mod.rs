@@ -19,7 +19,7 @@ mod threefry;
 mod unary;
 
 pub(crate) use common::{element_arms, with_element};
-pub(crate) use convert::{Convert, Number};
+pub use convert::{Convert, Number};
 use lumina_kernels::Entry;
 pub(crate) use strided::copy;
 

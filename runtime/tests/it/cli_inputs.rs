@@ -209,7 +209,7 @@ fn damaged_and_hostile_files_are_refused() {
         [b"\x93NUMPY", &[version, 0][..], length, rest].concat()
     };
     let cut = npy([1, 0], &good, &bytes_of(&ROWS)[..20]);
-    let unsupported = |descr: &str| format!("dtype {descr} is not supported, only bool, int8, ");
+    let unsupported = |descr: &str| format!("dtype {descr} is not supported, only float32, ");
     for (bytes, expected) in [
         (vec![], "it is empty".into()),
         (b"\x93NUM".to_vec(), "truncated: expected 8 more bytes, got 4".into()),
