@@ -76,11 +76,40 @@ def _array(name: str, leaf: Any) -> Any:
     if isinstance(leaf, jax.ShapeDtypeStruct | jax.Array):
         return leaf
     if isinstance(leaf, np.ndarray | np.generic):
-        return jax.numpy.asarray(leaf)
+        return as_jax(name, leaf)
     raise ExportError(
         f"`{name}` is {leaf!r} of type {type(leaf).__name__}, expected an array; bind what is no "
         "input of the model with functools.partial or a lambda"
     )
+
+
+def as_jax(name: str, array: np.ndarray | np.generic) -> jax.Array:
+    """The elements of a NumPy array, however it lies in memory, as JAX takes them.
+
+    Numbers of 64 bits become 32 bits unless `jax_enable_x64` is set, as in any function of JAX.
+
+    Raises ExportError where JAX has no such elements, and where an integer would become another.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise ExportError(
+            f"`{name}` is a masked array of {array.dtype}, expected one without a mask; call "
+            "its method `filled`"
+        )
+    native = np.asarray(array)
+    native = native.astype(native.dtype.newbyteorder("="), copy=False)
+    try:
+        converted = jax.numpy.asarray(native)
+    except (TypeError, ValueError) as fault:
+        raise ExportError(
+            f"`{name}` is an array of {array.dtype}, which JAX does not have; convert it with its "
+            "method `astype`"
+        ) from fault
+    if native.dtype.kind in "iu" and not np.array_equal(native, np.asarray(converted)):
+        raise ExportError(
+            f"`{name}` is an array of {array.dtype} with numbers that do not fit "
+            f"{converted.dtype}; keep them within"
+        )
+    return converted
 
 
 def _check_batch(batch: str, found: Sequence[Argument]) -> None:

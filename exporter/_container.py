@@ -26,6 +26,7 @@ _NAMES = {GRAPH: "GRAPH", WEIGHTS: "WEIGHTS", LUTS: "LUTS", META: "META"}
 _HEADER = struct.Struct("<4sHHIIQII")
 _ENTRY = struct.Struct("<IIQQII")
 _MOST_SECTIONS = 64
+_PART = 1 << 20
 
 
 class Section:
@@ -47,7 +48,9 @@ class Section:
         """The checksum of all pieces."""
         crc = google_crc32c.Checksum()
         for piece in self.pieces:
-            crc.update(bytes(piece))
+            # It takes bytes alone, so a weight is copied part by part rather than as a whole.
+            for start in range(0, len(piece), _PART):
+                crc.update(bytes(piece[start : start + _PART]))
         return int.from_bytes(crc.digest(), "big")
 
 

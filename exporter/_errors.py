@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+COMPLEX = (
+    "of complex numbers only sums, products and comparisons are in the format; keep real and "
+    "imaginary part as two real arrays, (a + ib)·(c + id) = (ac - bd) + i(ad + bc)"
+)
+
 
 class ExportError(ValueError):
     """The function cannot be exported; the message lists every reason, with its source lines."""

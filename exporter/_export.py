@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,14 +12,15 @@ import numpy as np
 
 from lumina_jax._jaxpr import InconclusiveDimensionOperation
 
-from ._arguments import Argument, BatchAxes, arguments, test_inputs, traced
+from ._arguments import BatchAxes, arguments, as_jax, traced
 from ._errors import ExportError, faults_error
-from ._graph import DType, Role, TestVector
+from ._graph import Role
 from ._lower import lower
 from ._model import Model
 from ._names import closure_names, path_name, signature_names
-from ._program import Constant
+from ._program import Constant, Program
 from ._types import is_key
+from ._vectors import test_vectors
 from ._walk import walk
 from .rules import rule_of
 
@@ -31,6 +33,7 @@ def export(
     batch_axes: BatchAxes = 0,
     rtol: float = 1e-5,
     atol: float = 1e-5,
+    allow_uncalibrated: bool = False,
 ) -> Model:
     """The computation of `fn` as a model that `save`s to one `.lmn` file.
 
@@ -62,10 +65,13 @@ def export(
         with one entry per argument, None for an argument without a batch.
       rtol: relative tolerance of the test vectors.
       atol: absolute tolerance of the test vectors.
+      allow_uncalibrated: takes a network whose converters have no calibrated ranges: each batch is
+        converted at its own, so that an output depends on the other rows of its batch.
 
     Raises:
-      ExportError: an argument is no array, or `fn` has operations with no counterpart in the file;
-        the message lists all of them with their source lines.
+      ExportError: an argument is no array, ranges of a layer are not calibrated, or `fn` has
+        operations with no counterpart in the file; the message lists all of them with their
+        source lines.
     """
     leading = () if params is None else (params,)
     names = signature_names(fn, len(leading) + len(example_args))[len(leading) :]
@@ -82,6 +88,8 @@ def export(
     jaxpr, results = _trace(flat, structs, title)
     known = {i: Constant.of(array, name) for i, (name, array) in enumerate(weights.items())}
     program = walk(jaxpr, known, closure_names(fn))
+    if not allow_uncalibrated:
+        _check_ranges(program, title)
     paths = jax.tree_util.tree_flatten_with_path(results)[0]
     result_names = [path_name("output", path) for path, _ in paths]
     for name, (_, result) in zip(result_names, paths, strict=True):
@@ -97,8 +105,8 @@ def export(
             "derive them from one key with jax.random.split"
         )
     graph.validate()
-    tests = _tests(flat, list(weights.values()), found, atol, rtol)
-    return Model(graph, tuple(tests), _producer())
+    tests = test_vectors(flat, list(weights.values()), found, atol, rtol)
+    return Model(graph, tests, _producer())
 
 
 def _weights(params: Any) -> dict[str, Any]:
@@ -110,7 +118,7 @@ def _weights(params: Any) -> dict[str, Any]:
                 f"`params` holds {leaf!r} of type {type(leaf).__name__} at `{name}`, "
                 "expected arrays alone"
             )
-        weights[name] = jax.numpy.asarray(leaf)
+        weights[name] = leaf if isinstance(leaf, jax.Array) else as_jax(name, leaf)
     return weights
 
 
@@ -126,36 +134,24 @@ def _trace(
         ) from fault
 
 
-def _tests(
-    flat: Callable[..., Any],
-    weights: Sequence[Any],
-    found: Sequence[Argument],
-    atol: float,
-    rtol: float,
-) -> list[TestVector]:
-    """What JAX computes on the CPU with the whole function under one jit."""
-    tests = []
-    cpu = jax.devices("cpu")[0]
-    with jax.default_device(cpu):
-        compiled = jax.jit(flat)
-        for inputs in test_inputs(found):
-            outputs = compiled(*jax.device_put((*weights, *inputs), cpu))
-            tests.append(
-                TestVector(
-                    inputs=tuple(_stored(array) for array in inputs),
-                    outputs=tuple(_stored(array) for array in jax.tree_util.tree_leaves(outputs)),
-                    absolute_tolerance=atol,
-                    relative_tolerance=rtol,
-                )
-            )
-    return tests
-
-
-def _stored(array: Any) -> np.ndarray:
-    data = np.asarray(jax.random.key_data(array) if is_key(array.dtype) else array)
-    dtype = DType.of(data.dtype)
-    assert dtype is not None, f"lowering accepted {data.dtype}"
-    return np.ascontiguousarray(data, dtype.numpy).reshape(data.shape)
+def _check_ranges(program: Program, title: str) -> None:
+    """Raises where a converter takes the range of each batch, for it has none of its own."""
+    layers = []
+    for equation in program.equations:
+        if equation.primitive == "uncalibrated_range":
+            running = equation.inputs[0]
+            name = running.name if isinstance(running, Constant) else ""
+            # The path of the module; NNX keeps none, but the range has one.
+            path = equation.source.scope if equation.source else ""
+            layers.append(path or re.sub(r"(\.|\[')[xy]_full_scale.*", "", name) or "a layer")
+    if layers:
+        found = list(dict.fromkeys(layers))
+        raise ExportError(
+            f"cannot export `{title}`: converters have ranges that are not calibrated\n"
+            f"  {_quoted(found)}: an output would depend on the other rows of its batch; run "
+            "training batches with mutable=['ranges'] (Linen) or after model.train() (NNX) first, "
+            "or pass allow_uncalibrated=True"
+        )
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ._dim import Shape
-from ._errors import Fault, Unsupported
+from ._errors import COMPLEX, Fault, Unsupported
 from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, Value
 from ._ops import infer
 from ._program import Constant, Equation, Operand, Program, Variable
@@ -43,6 +43,8 @@ class Context:
         """The value of input number `index`, which must have one of the `dtypes`."""
         value = self.value(self.inputs[index])
         if value.dtype.name not in dtypes:
+            if value.dtype.numpy.kind == "c":
+                raise Unsupported(f"operand {index} is {value.dtype}; {COMPLEX}")
             raise Unsupported(
                 f"operand {index} is {value.dtype}, expected {type_names(dtypes)}; "
                 "cast it before this line"
@@ -208,7 +210,7 @@ class _Builder:
 
     def _tensor(self, dtype: DType, data: np.ndarray, name: str) -> Value:
         data = np.asarray(data)
-        digest = hashlib.sha256(data.tobytes()).digest()
+        digest = hashlib.sha256(_bytes(data)).digest()
         keys = [(n, dtype, data.shape, digest) for n in dict.fromkeys((name, ""))]
         # An unnamed constant may be any equal tensor; a parameter is only itself.
         found = self._by_content.get(keys[0])
@@ -221,7 +223,14 @@ class _Builder:
 
 
 def _is_repeated(data: np.ndarray) -> bool:
-    return data.tobytes() == data.reshape(-1)[:1].tobytes() * data.size
+    """Whether every element has the bytes of the first one."""
+    rows = _bytes(data).reshape(data.size, -1)
+    return bool((rows[: _REPEATED + 1] == rows[0]).all() and (rows == rows[0]).all())
+
+
+def _bytes(data: np.ndarray) -> np.ndarray:
+    """The bytes of a row-major array, which are not copied."""
+    return data.reshape(-1).view(np.uint8)
 
 
 def _plain(attr: Attr) -> Attr:

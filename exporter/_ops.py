@@ -17,7 +17,7 @@ from ._graph import Attr, DType, Value
 Fact = tuple[DType, Shape]
 TypeRule = TypeVar("TypeRule", bound=Callable[..., Fact | list[Fact]])
 
-_TYPES: dict[str, Callable[..., Fact | list[Fact]]] = {}
+TYPES: dict[str, Callable[..., Fact | list[Fact]]] = {}
 
 
 def gives(*ops: str) -> Callable[[TypeRule], TypeRule]:
@@ -25,9 +25,9 @@ def gives(*ops: str) -> Callable[[TypeRule], TypeRule]:
 
     def register(rule: TypeRule) -> TypeRule:
         for op in ops:
-            if op in _TYPES:
+            if op in TYPES:
                 raise ValueError(f"two types for the op `{op}`")
-            _TYPES[op] = rule
+            TYPES[op] = rule
         return rule
 
     return register
@@ -38,10 +38,10 @@ def infer(op: str, inputs: Sequence[Value], attrs: Mapping[str, Attr]) -> list[F
 
     Raises ValueError where the op is unknown, or where operands or attributes do not fit it.
     """
-    if op not in OPS and op not in _TYPES:
+    if op not in OPS and op not in TYPES:
         raise ValueError("there is no such op")
     try:
-        found = _kernel(OPS[op], inputs, attrs) if op in OPS else _TYPES[op](*inputs, **attrs)
+        found = _kernel(OPS[op], inputs, attrs) if op in OPS else TYPES[op](*inputs, **attrs)
     except (ArithmeticError, LookupError, TypeError, ValueError) as fault:
         raise ValueError(f"operands or attributes do not fit the op: {fault}") from fault
     return found if isinstance(found, list) else [found]

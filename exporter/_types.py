@@ -80,6 +80,6 @@ def _polynomial(tree: ast.expr) -> Dim:
             return result
     raise Unsupported(
         "a symbolic extent must be a polynomial of the symbols; make this extent independent of "
-        "the batch size",
+        "the batch size, or export without `batch`",
         f"extent {ast.unparse(tree)}",
     )

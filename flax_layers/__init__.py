@@ -2,6 +2,7 @@
 
 `from lumina_jax import layers`: `layers.OpticalDense` is the Linen layer, as are all that have no
 family before their names, and `layers.nnx.OpticalDense` the same layer for NNX.
+`layers.load_dense` takes the parameters of a network of ordinary dense layers.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ except ModuleNotFoundError as fault:
     ) from fault
 
 from . import linen
+from ._load import load_dense
 from .linen import *  # noqa: F403
 
 # `lumina_jax.layers` knows its package by this line.
 __distribution__ = "lumina-jax"
 
-__all__ = []
+__all__ = ["load_dense"]
 __all__ += linen.__all__

@@ -44,6 +44,8 @@ class Context:
     """Logarithms of learned factors on them."""
     momentum: float | None
     """Share of the old range in the new one; None where this call does not observe."""
+    initializing: bool = False
+    """Parameters are made, and the output is for no one."""
     axis_name: AxisName | None
     """Mapped axes that hold parts of one batch."""
 
@@ -64,7 +66,12 @@ class Context:
             gain=self.gain,
             momentum=self.momentum,
             axis_name=self.axis_name,
+            infers=self.layer if self._infers else "",
         )
+
+    @property
+    def _infers(self) -> bool:
+        return self.deterministic and self.momentum is None and not self.initializing
 
 
 def check_size(layer: str, name: str, value: Any) -> None:

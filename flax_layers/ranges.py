@@ -33,6 +33,8 @@ from lumina_jax.ops._op import vary_over, varying_axes
 from lumina_jax.ops.quantize import absmax
 from lumina_jax.spec import OpticalSpec
 
+from ._uncalibrated import of_this_batch, watch
+
 AxisName: TypeAlias = str | tuple[str, ...]
 
 
@@ -74,6 +76,7 @@ def calibrated_matmul(
     gain: Ranges = Ranges(),
     momentum: float | None = None,
     axis_name: AxisName | None = None,
+    infers: str = "",
 ) -> tuple[jax.Array, Ranges]:
     """`optical_matmul(x, attenuation * kernel, bias)` at the running ranges, and their update.
 
@@ -90,12 +93,14 @@ def calibrated_matmul(
         gain: natural logarithms of learned factors on the full scales, f32[]; None for no factor.
         momentum: share of the old range in the new one; None leaves the ranges as they are.
         axis_name: mapped axes (of `shard_map` or `vmap`) that hold parts of one batch.
+        infers: the name of the layer, where this is inference: ranges of 0 are then warned of.
 
     Returns:
         y f32[..., N], and the ranges for the next batch.
     """
     weight, spec = in_light(kernel, attenuation, crosstalk, spec)
-    scales = _full_scales(x, weight, bias, running, spec=spec, axis_name=axis_name)
+    marked = watch(infers, jax.tree.leaves(running)) if infers else ""
+    scales = _full_scales(x, weight, bias, running, spec=spec, axis_name=axis_name, marked=marked)
     x_scale, y_scale = (
         scale if scale is None or g is None else scale * jnp.exp(g)
         for scale, g in zip(scales, gain, strict=True)
@@ -121,7 +126,7 @@ def calibrated_matmul(
 
 
 # A `cond` compiles at every call outside of jit, because its branches are new functions each time.
-@functools.partial(jax.jit, static_argnames=("spec", "axis_name"))
+@functools.partial(jax.jit, static_argnames=("spec", "axis_name", "marked"))
 def _full_scales(
     x: jax.Array,
     weight: jax.Array,
@@ -130,21 +135,26 @@ def _full_scales(
     *,
     spec: OpticalSpec,
     axis_name: AxisName | None,
+    marked: str,
 ) -> Ranges:
     """The running ranges, with those of this batch in place of zeros."""
     known = jax.tree.leaves(running)
     if not known:
         return running
 
-    def of_this_batch() -> Ranges:
+    def known_or_seen(range_: jax.Array, signal: jax.Array) -> jax.Array:
+        of_signal = of_this_batch(range_, seen(signal, axis_name=axis_name), layer=marked)
+        return jnp.where(range_ > 0, range_, of_signal)
+
+    def as_seen() -> Ranges:
         x_scale = y_scale = None
         if running.x is not None:
-            x_scale = jnp.where(running.x > 0, running.x, seen(x, axis_name=axis_name))
+            x_scale = known_or_seen(running.x, x)
         if running.y is not None:
             # A range is not differentiated, so no precision of a gradient may ask for a key.
             before_adc = dataclasses.replace(spec, adc_bits=None, grad_precision="float32")
             linear = optical_matmul(x, weight, bias, spec=before_adc, x_full_scale=x_scale)
-            y_scale = jnp.where(running.y > 0, running.y, seen(linear, axis_name=axis_name))
+            y_scale = known_or_seen(running.y, linear)
         return Ranges(x=x_scale, y=y_scale)
 
     def as_kept() -> Ranges:
@@ -153,7 +163,7 @@ def _full_scales(
             y=_vary_like(running.y, x, weight, bias, axis_name=axis_name),
         )
 
-    return lax.cond(functools.reduce(jnp.minimum, known) > 0, as_kept, of_this_batch)
+    return lax.cond(functools.reduce(jnp.minimum, known) > 0, as_kept, as_seen)
 
 
 def _vary_like(

@@ -183,7 +183,8 @@ def test_one_error_lists_everything() -> None:
     types = type_names(dtype.name for dtype in DTYPES)
     assert str(caught.value).replace(str(here), "HERE").splitlines() == [
         f"cannot export `{name}`: 4 things have no counterpart in a .lmn file",
-        "  `sort` (2 times): no rule exports it; write this line with other operations",
+        "  `sort` (2 times): sorting is not in the format; return the array, and sort what the "
+        "model returns",
         f"    HERE:{first + 1} ({name})",
         f"    HERE:{first + 2} ({name})",
         "  `scan` (once): loops are not in the format; write a Python loop over a fixed number "
@@ -191,8 +192,8 @@ def test_one_error_lists_everything() -> None:
         f"    HERE:{first + 3} ({name})",
         f"  dtype float8_e5m2 (once): element types are {types}; cast to one",
         f"    HERE:{first + 4} ({name})",
-        "  `cond` (once): its predicate depends on an argument; use jnp.where, or bind the "
-        "predicate",
+        "  `cond` (once): its predicate depends on an argument; use jnp.where, or bind what the "
+        "predicate depends on with functools.partial or `params`",
         f"    HERE:{first + 4} ({name})",
     ]
 

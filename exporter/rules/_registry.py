@@ -6,25 +6,46 @@ from collections.abc import Callable
 
 from lumina_jax.ops import OPS
 
-from .._errors import Unsupported
+from .._errors import COMPLEX, Unsupported
 from .._lower import Context, Rule
 
 _RULES: dict[str, Rule] = {}
 
-_LOOP = "loops are not in the format; write a Python loop over a fixed number of steps"
+_BITS = "write a Python loop over the lines of jnp.unstack"
 _CALLBACK = "the file runs without Python; compute this outside of the exported function"
+_LOOP = "loops are not in the format; write a Python loop over a fixed number of steps"
 _RANDOM = "only the noise of the optical ops is random in a file; pass deterministic=True to layers"
+_SCAN = "of cumulative operations only cumsum is in the format; use jax.lax.associative_scan"
+_SORT = "sorting is not in the format; return the array, and sort what the model returns"
+_UPDATE = "arrays are not updated in a file; use jnp.where with a mask, or jnp.concatenate"
+_WINDOW = "it is not in the format; write it with slices of the padded array"
 _REASONS = {
-    "cond": "its predicate depends on an argument; use jnp.where, or bind the predicate",
-    "conv_general_dilated": "convolutions are not in the format yet",
-    "erf_inv": _RANDOM,
-    "io_callback": _CALLBACK,
-    "pure_callback": _CALLBACK,
+    **dict.fromkeys(("complex", "conj", "imag", "real"), COMPLEX),
+    **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod"), _SCAN),
+    **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_mul"), _UPDATE),
+    **dict.fromkeys(("io_callback", "pure_callback"), _CALLBACK),
+    **dict.fromkeys(("reduce", "reduce_xor"), _BITS),
+    **dict.fromkeys(("scan", "while"), _LOOP),
+    **dict.fromkeys(("sort", "top_k"), _SORT),
+    "cond": (
+        "its predicate depends on an argument; use jnp.where, or bind what the predicate depends "
+        "on with functools.partial or `params`"
+    ),
+    "conv_general_dilated": (
+        "convolutions are not in the format; join slices of the padded image with jnp.concatenate "
+        "and multiply them by the kernel as a matrix"
+    ),
+    "erf_inv": f"no rule exports it; if it is of jax.random.normal, {_RANDOM}",
     "random_bits": _RANDOM,
     "random_seed": "pass the key as an argument, made by jax.random.key outside of the function",
-    "scan": _LOOP,
-    "while": _LOOP,
+    **dict.fromkeys(
+        ("reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum"), _WINDOW
+    ),
 }
+_NO_RULE = (
+    "no rule exports it; write this line with operations that have one, or return its operand and "
+    "go on outside of the model"
+)
 
 
 def rule(*primitives: str) -> Callable[[Rule], Rule]:
@@ -49,8 +70,7 @@ def rule_of(primitive: str) -> Rule:
         return _RULES[primitive]
     if primitive in OPS:
         return _optical
-    reason = _REASONS.get(primitive, "no rule exports it; write this line with other operations")
-    raise Unsupported(reason)
+    raise Unsupported(_REASONS.get(primitive, _NO_RULE))
 
 
 def primitives() -> list[str]:

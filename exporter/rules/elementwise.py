@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._dim import Shape
-from .._errors import Unsupported
+from .._errors import COMPLEX, Unsupported
 from .._graph import DTYPES, DType, Value
 from .._lower import Context, Rule
 from .._ops import Fact, gives
@@ -29,16 +29,21 @@ _TYPES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("max", "min", "ge", "gt", "le", "lt"): _ORDERED,
     ("eq", "ne"): (*_ORDERED, "c64"),
     ("select_n",): tuple(dtype.name for dtype in DTYPES),
-    ("pow",): ("f32", "i32"),
     ("and", "not", "or", "xor"): ("bool", *_INTEGER),
     ("shift_left", "shift_right_arithmetic", "shift_right_logical"): _INTEGER,
 }
-_PREDICATES = ("eq", "ge", "gt", "is_finite", "le", "lt", "ne")
+_PREDICATES = {"eq", "ge", "gt", "is_finite", "le", "lt", "ne"}
+_BINARY = {
+    *("add", "and", "atan2", "div", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "or"),
+    *("rem", "shift_left", "shift_right_arithmetic", "shift_right_logical", "sub", "xor"),
+}
 
 
 def _same(dtypes: tuple[str, ...]) -> Rule:
     def apply(ctx: Context) -> list[Value]:
-        ctx.require(len(ctx.inputs) - 1, *dtypes)
+        last = ctx.require(len(ctx.inputs) - 1, *dtypes)
+        if len(ctx.inputs) == 2 and ctx.primitive == "select_n":
+            return [last]  # of one case there is nothing to select
         if is_key(ctx.inputs[-1].dtype) and not ctx.is_key():
             raise Unsupported("it compares PRNG keys; compare their jax.random.key_data")
         _, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
@@ -67,17 +72,47 @@ def _elementwise(*inputs: Value) -> Fact:
     return inputs[-1].dtype, shapes.pop()
 
 
-def _truth(*inputs: Value) -> Fact:
-    return DType.named("bool"), _elementwise(*inputs)[1]
+def _unary(x: Value) -> Fact:
+    return x.dtype, x.shape
+
+
+def _binary(x: Value, y: Value) -> Fact:
+    return _elementwise(x, y)
+
+
+def _unary_truth(x: Value) -> Fact:
+    return DType.named("bool"), x.shape
+
+
+def _binary_truth(x: Value, y: Value) -> Fact:
+    return DType.named("bool"), _elementwise(x, y)[1]
+
+
+@gives("clamp")
+def _clamped(low: Value, x: Value, high: Value) -> Fact:
+    return x.dtype, _elementwise(low, high, x)[1]
+
+
+@gives("select_n")
+def _selected(which: Value, *cases: Value) -> Fact:
+    return cases[-1].dtype, _elementwise(which, *cases)[1]
 
 
 for _primitives, _dtypes in _TYPES.items():
     rule(*_primitives)(_same(_dtypes))
-    for _primitive in _primitives:
-        gives(_primitive)(_truth if _primitive in _PREDICATES else _elementwise)
+    for _primitive in {*_primitives} - {"clamp", "select_n"}:
+        _arity = _primitive in _BINARY, _primitive in _PREDICATES
+        gives(_primitive)(
+            {
+                (False, False): _unary,
+                (True, False): _binary,
+                (False, True): _unary_truth,
+                (True, True): _binary_truth,
+            }[_arity]
+        )
 
 
-gives("mul")(_elementwise)
+gives("mul")(_binary)
 
 
 @rule("mul")
@@ -85,6 +120,17 @@ def _mul(ctx: Context) -> list[Value]:
     lhs = ctx.require(0, *_REAL, "c64")
     ctx.require_result(lhs.dtype.name)
     return list(_same((lhs.dtype.name,))(ctx))
+
+
+@rule("pow")
+def _pow(ctx: Context) -> list[Value]:
+    ctx.require(0, "f32")
+    return list(_same(("f32", "i32"))(ctx))
+
+
+@gives("pow")
+def _powered(x: Value, y: Value) -> Fact:
+    return x.dtype, _elementwise(x, y)[1]
 
 
 @rule("log2")
@@ -143,7 +189,7 @@ def _convert_element_type(ctx: Context) -> list[Value]:
     if operand.dtype == dtype:
         return [operand]
     if operand.dtype.numpy.kind == "c" and dtype.numpy.kind != "c":
-        raise Unsupported("a complex number has no real counterpart; take .real or jnp.abs")
+        raise Unsupported(COMPLEX)
     return ctx.node(new_dtype=dtype.name)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .._dim import Dim, Shape
 from .._errors import Unsupported
@@ -27,7 +26,7 @@ def _broadcast_in_dim(ctx: Context) -> list[Value]:
 
 
 @gives("broadcast_in_dim")
-def _broadcast(x: Value, shape: Sequence[int | Dim], broadcast_dimensions: Any) -> Fact:
+def _broadcast(x: Value, shape: Sequence[int | Dim], broadcast_dimensions: tuple[int, ...]) -> Fact:
     return x.dtype, Shape.of(shape)
 
 
@@ -42,6 +41,11 @@ def _reshape(ctx: Context) -> list[Value]:
 @gives("reshape")
 def _reshaped(x: Value, new_sizes: Sequence[int | Dim]) -> Fact:
     return x.dtype, Shape.of(new_sizes)
+
+
+@gives("copy")
+def _copied(x: Value) -> Fact:
+    return x.dtype, x.shape
 
 
 @rule("squeeze")

@@ -11,6 +11,12 @@ from .._program import Constant
 from ._registry import rule
 
 
+@rule("uncalibrated_range")
+def _uncalibrated_range(ctx: Context) -> list[Value]:
+    """The range of this batch, which stands in for one that was never calibrated."""
+    return [ctx.value(ctx.inputs[1])]
+
+
 @rule("optical_matmul_fwd")
 def _optical_matmul_fwd(ctx: Context) -> list[Value]:
     """The chain as training runs it: that of files, and for y the same without noise and ADC.

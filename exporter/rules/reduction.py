@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._dim import Shape
+from .._errors import Unsupported
 from .._graph import DType, Value
 from .._lower import Context
 from .._ops import Fact, gives
@@ -26,7 +27,12 @@ def _extremum(ctx: Context) -> list[Value]:
 
 @rule("reduce_and", "reduce_or")
 def _logical(ctx: Context) -> list[Value]:
-    ctx.require(0, "bool")
+    operand = ctx.value(ctx.inputs[0])
+    if operand.dtype.name != "bool":
+        raise Unsupported(
+            f"operand 0 is {operand.dtype}, expected bool; combine the lines of jnp.unstack with "
+            "& or |"
+        )
     return ctx.node(axes=ctx.ints("axes"))
 
 
@@ -39,6 +45,10 @@ def _reduced(x: Value, axes: tuple[int, ...]) -> Fact:
 def _arg(ctx: Context) -> list[Value]:
     ctx.require(0, *_REAL)
     dtype, _ = fact((), ctx.params["index_dtype"])
+    if dtype.name not in ("i32", "u32"):
+        raise Unsupported(
+            f"its `index_dtype` is {dtype}, expected i32 or u32; cast it after this line"
+        )
     return ctx.node(axes=ctx.ints("axes"), index_dtype=dtype.name)
 
 

@@ -53,6 +53,7 @@ def run(
         running=Ranges(**{name: variable.value for name, variable in full_scales.items()}),
         gain=Ranges(**gains),
         momentum=momentum if observes else None,
+        initializing=layer.is_initializing(),
         axis_name=axis_name,
     )
     y, updated = context.run(op, x, kernel, bias)

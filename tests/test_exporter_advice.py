@@ -1,0 +1,364 @@
+"""What an error of the exporter advises works: each piece of advice is followed here."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import exporter
+import lumina_jax
+from exported import Program
+from exporter import ExportError
+
+ROOT = Path(__file__).parents[1]
+RNG = np.random.default_rng(4)
+X = RNG.standard_normal((3, 4)).astype(np.float32)
+I = RNG.integers(0, 4, (3, 4)).astype(np.int32)  # noqa: E741 - the integers beside X
+B = X > 0
+Y = RNG.standard_normal((3, 4, 6, 2)).astype(np.float32)
+H = X.astype(jnp.bfloat16)
+W = RNG.standard_normal((4, 5)).astype(np.float32)
+U = (W + 1j * RNG.standard_normal((4, 5))).astype(np.complex64)
+K = RNG.standard_normal((2, 2, 2, 5)).astype(np.float32)
+KEY = jax.random.key(3)
+
+COMPLEX = "keep real and imaginary part as two real arrays"
+CUMSUM = "only cumsum is in the format; use jax.lax.associative_scan"
+LOOP = "loops are not in the format; write a Python loop over a fixed number of steps"
+ONE_HOT = r"multiply jax.nn.one_hot\(i, n\) by the array"
+SORT = "sorting is not in the format; return the array, and sort what the model returns"
+UPDATE = "not updated in a file; use jnp.where with a mask, or jnp.concatenate"
+
+
+@pytest.fixture(autouse=True)
+def _numpy_promotion():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def conv(y: Any) -> Any:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(y, K, (1, 1), "VALID", dimension_numbers=numbers)
+
+
+def conv_of_slices(y: Any) -> Any:
+    rows, columns = y.shape[1] - 1, y.shape[2] - 1
+    patches = [y[:, i : i + rows, j : j + columns] for i in range(2) for j in range(2)]
+    return jnp.concatenate(patches, -1) @ K.reshape(-1, 5)
+
+
+def pooled(y: Any) -> Any:
+    return lax.reduce_window(y, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def pooled_of_slices(y: Any) -> Any:
+    return jnp.max(jnp.stack([y[:, i::2, j::2] for i in range(2) for j in range(2)]), 0)
+
+
+def looped(x: Any) -> Any:
+    for _ in range(3):
+        x = x + 0.1 * x
+    return x
+
+
+def cells(x: Any, run: Callable[..., Any]) -> Any:
+    cell = nn.GRUCell(5)
+    variables = cell.init(jax.random.key(0), jnp.zeros((1, 5)), jnp.zeros((1, 1)))
+    return run(lambda carry, v: cell.apply(variables, carry, v[:, None]), x)
+
+
+def unrolled(step: Callable[..., Any], x: Any) -> Any:
+    carry = jnp.zeros((x.shape[0], 5))
+    for t in range(x.shape[1]):
+        carry, y = step(carry, x[:, t])
+    return y
+
+
+def scanned(step: Callable[..., Any], x: Any) -> Any:
+    return lax.scan(step, jnp.zeros((x.shape[0], 5)), x.T)[1][-1]
+
+
+def dropout(x: Any, deterministic: bool) -> Any:
+    rngs = {"dropout": jax.random.key(0)} if deterministic else {"dropout": jax.random.key(x[0, 0])}
+    return nn.Dropout(0.5, deterministic=deterministic).apply({}, x, rngs=rngs)
+
+
+def field(x: Any) -> Any:
+    return x.astype(jnp.complex64) @ U
+
+
+def detected(x: Any) -> Any:
+    return (x @ U.real) ** 2 + (x @ U.imag) ** 2
+
+
+def phased(x: Any) -> Any:
+    """(a + ib)·(c + id) for the field times a phase each."""
+    (a, b), (c, d) = (x @ U.real, x @ U.imag), (np.cos(W[:1, :]), np.sin(W[:1, :]))
+    return a * c - b * d, a * d + b * c
+
+
+# A function with its arguments, what is said of it, and what is said to work instead.
+REWRITTEN: dict[str, tuple[Callable[..., Any], Any, str, Callable[..., Any]]] = {
+    "abs": (lambda x: jnp.abs(field(x)) ** 2, X, f"`abs` .* 0 is c64; .*{COMPLEX}", detected),
+    "real": (lambda x: field(x).real, X, f"`real` .*{COMPLEX}", lambda x: x @ U.real),
+    "imag": (lambda x: field(x).imag, X, f"`imag` .*{COMPLEX}", lambda x: x @ U.imag),
+    "conj": (lambda x: field(x) * jnp.conj(field(x)), X, f"`conj` .*{COMPLEX}", detected),
+    "phase": (lambda x: (field(x) * jnp.exp(1j * W[:1])).real, X, COMPLEX, phased),
+    "ctor": (lambda x: lax.complex(x, x) @ U, X, COMPLEX, lambda x: (x @ U.real, x @ U.imag)),
+    "expc": (lambda x: jnp.exp(field(x)), X, f"`exp` .*operand 0 is c64; .*{COMPLEX}", phased),
+    "sumc": (lambda x: field(x).sum(1), X, COMPLEX, lambda x: (x @ U.real).sum(1)),
+    "sort": (lambda x: jnp.sort(x), X, f"`sort` .*{SORT}", lambda x: x),
+    "top_k": (lambda x: lax.top_k(x, 2), X, f"`top_k` .*{SORT}", lambda x: x),
+    "set": (lambda x: x.at[:, 1].set(0), X, UPDATE, lambda x: jnp.where(np.arange(4) == 1, 0, x)),
+    "add": (lambda x: x.at[:, 1].add(2), X, UPDATE, lambda x: x + 2 * (np.arange(4) == 1)),
+    "dus": (
+        lambda x: lax.dynamic_update_slice(x, x[:, 2:], (0, 0)), X, UPDATE,
+        lambda x: jnp.concatenate([x[:, 2:], x[:, 2:]], 1),
+    ),
+    "cumprod": (
+        lambda x: lax.cumprod(x, 1), X, CUMSUM,
+        lambda x: lax.associative_scan(jnp.multiply, x, axis=1),
+    ),
+    "cummax": (
+        lambda x: lax.cummax(x, 1), X, CUMSUM,
+        lambda x: lax.associative_scan(jnp.maximum, x, axis=1),
+    ),
+    "xor": (
+        lambda b: lax.reduce(b, False, lax.bitwise_xor, (1,)), B,
+        "`reduce_xor` .*write a Python loop over the lines of jnp.unstack",
+        lambda b: functools.reduce(operator.xor, jnp.unstack(b, axis=1)),
+    ),
+    "reduce": (
+        lambda x: lax.reduce(x, np.float32(1), lambda a, b: a * b + 1, (1,)), X,
+        "`reduce` .*write a Python loop over the lines of jnp.unstack",
+        lambda x: functools.reduce(lambda a, b: a * b + 1, jnp.unstack(x, axis=1)),
+    ),
+    "bits": (
+        lambda i: lax.reduce(i, np.int32(-1), lax.bitwise_and, (1,)), I,
+        "operand 0 is i32, expected bool; combine the lines of jnp.unstack with & or |",
+        lambda i: functools.reduce(operator.and_, jnp.unstack(i, axis=1)),
+    ),
+    "while": (lambda x: lax.while_loop(lambda v: v[0, 0] < 9, lambda v: v + 1, x), X, LOOP, looped),
+    "fori": (lambda x: lax.fori_loop(0, 3, lambda _, v: v + 0.1 * v, x), X, LOOP, looped),
+    "rnn": (lambda x: cells(x, scanned), X, LOOP, lambda x: cells(x, unrolled)),
+    "cond": (
+        lambda x: lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x), X, "`cond` .*use jnp.where",
+        lambda x: jnp.where(x[:1, :1] > 0, jnp.sin(x), jnp.cos(x)),
+    ),
+    "conv": (conv, Y, "`conv_general_dilated` .*join slices of the padded image", conv_of_slices),
+    "pool": (pooled, Y, "write it with slices of the padded array", pooled_of_slices),
+    "erf_inv": (lambda x: lax.erf_inv(x), X, "`erf_inv` .*go on|no rule exports it", lambda x: x),
+    "dropout": (
+        lambda x: dropout(x, False), X, "pass deterministic=True to layers",
+        lambda x: dropout(x, True),
+    ),
+    "callback": (
+        lambda x: jax.pure_callback(np.sin, jax.typeof(x), x) * 2, X,
+        "compute this outside of the exported function", lambda x: x * 2,
+    ),
+    "embed": (
+        lambda i: jnp.asarray(W)[i], I, f"`gather` .*{ONE_HOT}", lambda i: jax.nn.one_hot(i, 4) @ W
+    ),
+    "along": (
+        lambda i: jnp.take_along_axis(jnp.asarray(X[:1]) + 0 * i, i, 1), I, ONE_HOT,
+        lambda i: jnp.einsum("bij,bj->bi", jax.nn.one_hot(i, 4), X[:1] + 0 * i),
+    ),
+    "dynamic": (
+        lambda i: lax.dynamic_slice(jnp.asarray(W), (i[0, 0], 0), (1, 5)), I,
+        f"`dynamic_slice` .*{ONE_HOT}", lambda i: jax.nn.one_hot(i[:1, 0], 4) @ W,
+    ),
+    "bf16": (lambda h: h @ h.T, H, "is bf16, expected f32, i32 or c64; cast it before this line",
+             lambda h: h.astype("f4") @ h.astype("f4").T),
+    "argmax": (lambda b: jnp.argmax(b, 1), B, "is bool, expected .*cast it before this line",
+               lambda b: jnp.argmax(b.astype("i4"), 1)),
+    "small index": (lambda x: lax.argmax(x, 1, jnp.int8), X,
+                    "`index_dtype` is i8, expected i32 or u32; cast it after this line",
+                    lambda x: lax.argmax(x, 1, jnp.int32).astype(jnp.int8)),
+    "product": (
+        lambda h: lax.dot(h.astype("f4"), h.T.astype("f4"), preferred_element_type=jnp.bfloat16), H,
+        "result is bf16, expected f32; cast it after this line",
+        lambda h: (h.astype("f4") @ h.T.astype("f4")).astype(jnp.bfloat16),
+    ),
+    "precision": (
+        lambda x: lax.dot(x, x.T, precision=lax.DotAlgorithmPreset.BF16_BF16_F32), X,
+        "`precision` is .*BF16_BF16_F32.*; leave `precision` out", lambda x: lax.dot(x, x.T),
+    ),
+    "bits of floats": (lambda x: lax.reduce_precision(x, 5, 10), X, "keep its 8 and 23 bits",
+                       lambda x: lax.reduce_precision(x, 8, 23)),
+    "reshape": (lambda x: lax.reshape(x, (12,), (1, 0)), X, "transpose the array first",
+                lambda x: x.T.reshape(-1)),
+    "fill": (
+        lambda x: jnp.take(x, np.array([9]), axis=1, mode="fill"), X,
+        "the index 9 lies outside of 0..=3; index within",
+        lambda x: jnp.take(x, np.array([3]), axis=1, mode="fill"),
+    ),
+    "float8": (lambda x: x.astype(jnp.float8_e5m2), X, "dtype float8_e5m2 .*; cast to one",
+               lambda x: x.astype(jnp.bfloat16)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REWRITTEN)
+@pytest.mark.filterwarnings("ignore:A JAX array is being set as static")
+def test_it_is_refused(name: str) -> None:
+    fn, example, message, _ = REWRITTEN[name]
+    with pytest.raises(ExportError, match=message):
+        exporter.export(fn, example)
+
+
+def test_what_is_said_to_work_does(program: Program) -> None:
+    examples = {name: example for name, (_, example, _, _) in REWRITTEN.items()}
+
+    def fn(examples: Any) -> Any:
+        return {name: REWRITTEN[name][3](example) for name, example in examples.items()}
+
+    program.export(fn, examples)
+
+
+SYMBOLIC: dict[str, tuple[Callable[..., Any], str, Callable[..., Any]]] = {
+    "last row": (lambda x: x[-1], r"the last row by jnp.flip\(x, 0\)\[0\]",
+                 lambda x: jnp.flip(x, 0)[0]),
+    "backward": (lambda x: x[::-1], "index with fixed integers and slices, or jnp.flip",
+                 lambda x: jnp.flip(x, 0)),
+    "iota": (lambda x: lax.iota(jnp.bfloat16, x.shape[0]), "result is bf16, .*cast it later",
+             lambda x: lax.iota(jnp.float32, x.shape[0]).astype(jnp.bfloat16)),
+    "row": (lambda x: x[2], "could lie outside of it; .*or index another axis", lambda x: x[:, 2]),
+}  # fmt: skip
+
+
+def test_of_symbolic_extents(program: Program) -> None:
+    for fn, message, _ in SYMBOLIC.values():
+        with pytest.raises(ExportError, match=message):
+            exporter.export(fn, X, batch="batch")
+    program.export(lambda x: [fn(x) for _, _, fn in SYMBOLIC.values()], X, batch="batch")
+
+
+def test_export_without_batch(program: Program) -> None:
+    for fn in (
+        lambda x: x[2],
+        lambda x: x[: x.shape[0] // 2],
+        lambda x: x * (2 if x.shape[0] > 2 else 3),
+    ):
+        with pytest.raises(ExportError, match="export without `batch`"):
+            exporter.export(fn, X, batch="batch")
+        program.export(fn, X)
+
+
+def test_of_arguments(program: Program) -> None:
+    with pytest.raises(ExportError, match=r"`t` is 2 .*bind .* with functools.partial or a lambda"):
+        exporter.export(lambda x, t: x * t, X, 2)
+    program.export(functools.partial(lambda x, t: x * t, t=2), X)
+
+    with pytest.raises(ExportError, match="say which axes are the batch with `batch_axes`"):
+        exporter.export(lambda x, y: x @ y, X, W, batch="n")
+    program.export(lambda x, y: x @ y, X, W, batch="n", batch_axes=(0, None))
+
+    (n,) = jax.export.symbolic_shape("n")
+    struct = jax.ShapeDtypeStruct((n, 4), jnp.float32)
+    with pytest.raises(ExportError, match="give all of them so, and leave out `batch`"):
+        exporter.export(lambda x, y: x + y, struct, X, batch="m", batch_axes=(None, 0))
+    program.verified(exporter.export(lambda x, y: x + y, struct, struct))
+
+    masked = np.ma.masked_array(X, B)
+    with pytest.raises(ExportError, match=r"`x` is a masked array of float32, .*method `filled`"):
+        exporter.export(lambda x: x, masked)
+    program.export(lambda x: x, masked.filled(0))
+
+    texts = np.array(["1", "2"])
+    with pytest.raises(ExportError, match=r"`w` is an array of <U1, .*method `astype`"):
+        exporter.export(lambda p, x: x + p["w"], X[:, :2], params={"w": texts})
+    program.export(lambda p, x: x + p["w"], X[:, :2], params={"w": texts.astype(np.float32)})
+
+    large = np.array([2**40, 1])
+    with pytest.raises(ExportError, match="`w` is an array of int64 with numbers that do not fit"):
+        exporter.export(lambda p, x: x + p["w"], I[:, :2], params={"w": large})
+    program.export(lambda p, x: x + p["w"], I[:, :2], params={"w": large % 1000})
+
+
+def test_of_predicates(program: Program) -> None:
+    def fn(flags: Any, x: Any) -> Any:
+        return lax.cond(flags["training"], jnp.sin, jnp.cos, x)
+
+    flags = {"training": np.bool_(False)}
+    message = "bind what the predicate depends on with functools.partial or `params`"
+    with pytest.raises(ExportError, match=message):
+        exporter.export(fn, flags, X)
+    program.export(functools.partial(fn, flags), X)
+    program.export(fn, X, params=flags)
+
+
+def test_of_keys(program: Program) -> None:
+    def words(key: Any) -> Any:
+        return jax.random.key_data(key)
+
+    with pytest.raises(ExportError, match=r"derive them from one key with jax.random.split"):
+        exporter.export(lambda a, b: words(a) + words(b), KEY, KEY)
+    program.export(lambda key: words(jax.random.split(key)).sum(0), KEY)
+
+    with pytest.raises(ExportError, match=r"which is what jax.random.key\(seed, impl='threefry2x"):
+        exporter.export(
+            lambda k: words(jax.random.fold_in(k, 1)), jax.random.key(0, impl="unsafe_rbg")
+        )
+    program.export(
+        lambda k: words(jax.random.fold_in(k, 1)), jax.random.key(0, impl="threefry2x32")
+    )
+
+    with pytest.raises(ExportError, match=r"compare their jax.random.key_data"):
+        exporter.export(lambda k: k == jax.random.fold_in(k, 1), KEY)
+    program.export(lambda k: words(k) == words(jax.random.fold_in(k, 1)), KEY)
+
+    with pytest.raises(ExportError, match="write a loop over the keys instead of vmap"):
+        exporter.export(lambda k: words(jax.vmap(jax.random.split)(jax.random.split(k, 3))), KEY)
+    program.export(lambda k: [words(jax.random.split(one)) for one in jax.random.split(k, 3)], KEY)
+
+    with pytest.raises(ExportError, match=r"pass the key as an argument, made by jax.random.key"):
+        exporter.export(lambda x: words(jax.random.key(x)), np.uint32(3))
+    program.export(words, jax.random.key(3))
+
+    with jax.threefry_partitionable(False):
+        with pytest.raises(ExportError, match="set that option"):
+            exporter.export(lambda k: words(jax.random.split(k)), KEY)
+        with jax.threefry_partitionable(True):
+            program.export(lambda k: words(jax.random.split(k)), KEY)
+
+
+def test_of_gradients(program: Program) -> None:
+    spec = lumina_jax.OpticalSpec(adc_bits=5)
+
+    def loss(x: Any, scale: Any) -> Any:
+        return lumina_jax.optical_matmul(x, W, spec=spec, y_full_scale=scale).sum()
+
+    with pytest.raises(ExportError, match="is for the gradient alone; export the function without"):
+        exporter.export(jax.grad(loss), X, np.float32(4))
+    program.export(loss, X, np.float32(4))
+
+
+def test_extras_that_are_named_have_what_is_missing() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = {("flax", "flax")}  # whose message has another form
+    for folder in ("lumina_jax", "flax_layers", "exporter", "benchmarks"):
+        for file in (ROOT / folder).rglob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            found |= set(re.findall(r"needs? (\w+)[^;]*pip install 'lumina-jax\[(\w+)\]'", text))
+    assert {package.lower() for package, _ in found} >= {"matplotlib", "optax", "flax"}
+    extras = project["optional-dependencies"]
+
+    def has(extra: str, package: str) -> bool:
+        included = [re.fullmatch(r"lumina-jax\[([\w,]+)\]", r) for r in extras[extra]]
+        return any(r.startswith(package) for r in extras[extra]) or any(
+            has(name, package) for match in included if match for name in match[1].split(",")
+        )
+
+    for package, extra in found:
+        assert has(extra, package.lower()), (package, extra)
