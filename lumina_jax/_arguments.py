@@ -179,7 +179,9 @@ def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
     ):
         raise TypeError(f"{op}: `{name}` must be {expected}, got {value!r}")
     try:
-        return jnp.asarray(_native_order(value))
+        # What f32 does not hold becomes infinite, and is for the caller to look at.
+        with np.errstate(over="ignore"):
+            return jnp.asarray(_native_order(value))
     except TypeError:
         raise TypeError(f"{op}: `{name}` must be {expected}, got {_shown(value)}") from None
     except OverflowError:  # an int beyond what JAX holds

@@ -86,7 +86,9 @@ def comb_condition(channels: int, rho: ArrayLike) -> jax.Array:
         rho: any shape, 0 < ρ < 1.
     """
     n, delta = _comb("comb_condition", channels, rho)
-    return jnp.cosh(n * delta / 2) / jnp.cosh((n % 2) * delta / 2)
+    all_of, odd = n * delta / 2, (n % 2) * delta / 2
+    # A ratio of two cosh, neither of which need be a number that f32 holds.
+    return jnp.exp(all_of - odd) * (1 + jnp.exp(-2 * all_of)) / (1 + jnp.exp(-2 * odd))
 
 
 def lorentzian_comb_total(spacing: ArrayLike) -> jax.Array:
@@ -119,8 +121,8 @@ def lorentzian_comb_rms(spacing: ArrayLike) -> jax.Array:
     small = u < 1.5
     series = _polynomial(jnp.where(small, u, 1.5), _RMS_SERIES)
     large = jnp.where(small, 1.5, u)
-    decay = jnp.exp(-2 * large)
-    ratio = 4 * jnp.square(large) * decay / jnp.square(1 - decay)
+    decay = jnp.exp(-large)
+    ratio = 4 * jnp.square(large * decay / (1 - decay * decay))
     exact = (_coth_excess(large) + ratio - 1) / 2
     return jnp.where(small, series, exact)
 
@@ -137,7 +139,9 @@ def sir_db(spacing: ArrayLike) -> jax.Array:
 def _comb(name: str, channels: int, rho: ArrayLike) -> tuple[int, jax.Array]:
     """N, and δ = -ln ρ."""
     rho = real(name, "rho", rho, above=0, below=1)
-    return integer(name, "channels", channels, at_least=1), -jnp.log1p(-(1 - rho))
+    # 1 - ρ keeps the digits where ρ is close to 1, and is 1 where it is tiny.
+    delta = jnp.where(rho > 0.5, -jnp.log1p(-(1 - rho)), -jnp.log(rho))
+    return integer(name, "channels", channels, at_least=1), delta
 
 
 def _inverse_spacing(name: str, spacing: ArrayLike) -> jax.Array:

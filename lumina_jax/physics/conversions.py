@@ -15,13 +15,16 @@ from jax.typing import ArrayLike
 
 from .._arguments import real
 
+DECIBELS = {"at_least": -300.0, "at_most": 300.0}
+"""Limits of a level in dB: what is beyond is no measured one, and not a ratio that f32 holds."""
+
 
 def dbm_to_w(power_dbm: ArrayLike) -> jax.Array:
     """Optical power in W of a level in dBm: `P = 1 mW · 10^(p/10)`.
 
     Source: definition of the unit. Valid for any level that f32 holds.
     """
-    return 1e-3 * db_to_ratio(real("dbm_to_w", "power_dbm", power_dbm))
+    return 1e-3 * db_to_ratio(real("dbm_to_w", "power_dbm", power_dbm, **DECIBELS))
 
 
 def w_to_dbm(power_w: ArrayLike) -> jax.Array:
@@ -29,7 +32,7 @@ def w_to_dbm(power_w: ArrayLike) -> jax.Array:
 
     Source: definition of the unit. Valid for P > 0, W.
     """
-    return ratio_to_db(real("w_to_dbm", "power_w", power_w, above=0) / 1e-3)
+    return ratio_to_db(real("w_to_dbm", "power_w", power_w, above=0)) + 30
 
 
 def db_to_ratio(power_db: ArrayLike) -> jax.Array:
@@ -37,7 +40,7 @@ def db_to_ratio(power_db: ArrayLike) -> jax.Array:
 
     Source: definition of the unit. Valid for powers, no unit; for amplitudes take half the dB.
     """
-    return jnp.power(10.0, real("db_to_ratio", "power_db", power_db) / 10)
+    return jnp.power(10.0, real("db_to_ratio", "power_db", power_db, **DECIBELS) / 10)
 
 
 def ratio_to_db(ratio: ArrayLike) -> jax.Array:
@@ -99,7 +102,7 @@ def combine_snr_db(*snr_db: ArrayLike) -> jax.Array:
     """
     if not snr_db:
         raise ValueError("combine_snr_db: `snr_db` must have at least one entry, got none")
-    terms = [real("combine_snr_db", "snr_db", value) for value in snr_db]
+    terms = [real("combine_snr_db", "snr_db", value, **DECIBELS) for value in snr_db]
     return -ratio_to_db(sum((db_to_ratio(-term) for term in terms[1:]), db_to_ratio(-terms[0])))
 
 
@@ -110,8 +113,8 @@ def sinad_db(snr_db: ArrayLike, thd_db: ArrayLike) -> jax.Array:
 
     Source: IEEE Std 1241. Valid for dB; distortion and noise that are independent.
     """
-    thd_db = real("sinad_db", "thd_db", thd_db, at_most=0)
-    return combine_snr_db(real("sinad_db", "snr_db", snr_db), -thd_db)
+    thd_db = real("sinad_db", "thd_db", thd_db, at_least=-300, at_most=0)
+    return combine_snr_db(real("sinad_db", "snr_db", snr_db, **DECIBELS), -thd_db)
 
 
 def dithered_std(noise_std: ArrayLike, lsb: ArrayLike) -> jax.Array:

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from .._arguments import integer, real
 from ._constants import BOLTZMANN, ELEMENTARY_CHARGE, root
 from .conversions import db_to_ratio, dbm_to_w, enob_to_sinad_db, ratio_to_db, sinad_db_to_enob
-from .receiver import Receiver
+from .receiver import MAX_POWER_W, Receiver
 
 PENALTY_DB = {"AMW": 5.8, "MAW": 4.8, "MWA": 1.8}
 """Network penalty of each organization, optical dB."""
@@ -52,8 +52,8 @@ def link_enob(
         elementary_charge_c: q, C; the published figures round it to 1.6e-19.
     """
     name = "link_enob"
-    rate = real(name, "symbol_rate_hz", symbol_rate_hz, above=0)
-    current = receiver.primary_current(real(name, "power_w", power_w, above=0))
+    rate = real(name, "symbol_rate_hz", symbol_rate_hz, above=0, at_most=1e15)
+    current = receiver.primary_current(real(name, "power_w", power_w, above=0, at_most=MAX_POWER_W))
     q, dark, rin = _densities(name, receiver, elementary_charge_c)
     noise = root(dark + 2 * q * current + rin * current**2) + root(dark)
     ratio = current / (noise * jnp.sqrt(rate / math.sqrt(2)))
@@ -80,7 +80,7 @@ def sensitivity_w(
     """
     name = "sensitivity_w"
     bits = real(name, "enob", enob, at_least=0)
-    rate = real(name, "symbol_rate_hz", symbol_rate_hz, above=0)
+    rate = real(name, "symbol_rate_hz", symbol_rate_hz, above=0, at_most=1e15)
     q, dark, rin = _densities(name, receiver, elementary_charge_c)
     inverse = jnp.exp(enob_to_sinad_db(bits) * (-math.log(10) / 20)) / jnp.sqrt(rate / math.sqrt(2))
     # 1/S² - RIN, factored because a difference of squares loses digits close to the limit.
@@ -90,7 +90,8 @@ def sensitivity_w(
         limit = sinad_db_to_enob(-ratio_to_db(rin * jnp.max(rate) / math.sqrt(2)))
         raise ValueError(
             f"{name}: `enob` of {np.max(np.asarray(bits)):g} is out of reach at any power, "
-            f"expected less than {float(limit):.2f}, which is what the RIN of the laser leaves"
+            f"expected less than {float(limit):.2f}, which is what the RIN of the laser leaves "
+            "at that `symbol_rate_hz`"
         )
     current = (2 * q + 2 * root(dark) * inverse) / jnp.where(reachable, margin, 1.0)
     return jnp.where(reachable, current / receiver.primary_current(1.0), jnp.inf)
@@ -110,7 +111,11 @@ def _densities(
         )
     else:
         dark = dark + real(name, "tia_a_per_rthz", receiver.tia_a_per_rthz, at_least=0) ** 2
-    return q, dark, db_to_ratio(real(name, "rin_db_per_hz", receiver.rin_db_per_hz))
+    return (
+        q,
+        dark,
+        db_to_ratio(real(name, "rin_db_per_hz", receiver.rin_db_per_hz, at_least=-300, at_most=0)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,13 @@ hold for white noise and Gaussian statistics, that is for n ≫ 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._arguments import real
+from .._arguments import field, real
 from ._constants import BOLTZMANN, ELEMENTARY_CHARGE, LIGHT_SPEED, PLANCK, root
 from .conversions import db_to_ratio, ratio_to_db, sinad_db_to_enob
 
@@ -133,7 +134,8 @@ def rin_noise(current_a: ArrayLike, rin_db_per_hz: ArrayLike, bandwidth_hz: Arra
 
     Args:
         current_a: I, photocurrent after multiplication, A; not negative.
-        rin_db_per_hz: relative intensity noise, averaged over the band, -130 to -160 dB/Hz.
+        rin_db_per_hz: relative intensity noise, averaged over the band, -130 to -160 dB/Hz; at
+            most 0.
         bandwidth_hz: B, Hz; above 0.
     """
     current = real("rin_noise", "current_a", current_a, at_least=0)
@@ -147,17 +149,34 @@ def relative_intensity_noise(rin_db_per_hz: ArrayLike, bandwidth_hz: ArrayLike) 
     averaged over the band; √(10^(RIN/10)·B) ≪ 1.
     """
     name = "relative_intensity_noise"
-    rin = real(name, "rin_db_per_hz", rin_db_per_hz)
+    rin = real(name, "rin_db_per_hz", rin_db_per_hz, at_least=-300, at_most=0)
     bandwidth = real(name, "bandwidth_hz", bandwidth_hz, above=0)
     return jnp.sqrt(db_to_ratio(rin)) * jnp.sqrt(bandwidth)
 
 
-@jax.tree_util.register_dataclass
+MAX_POWER_W = 1e6
+"""No photodiode survives as much, and f32 holds the squares of all currents below."""
+
+_LIMITS: dict[str, dict[str, float]] = {
+    "bandwidth_hz": {"above": 0, "at_most": 1e15},
+    "responsivity_a_per_w": {"above": 0, "at_most": 1e3},
+    "dark_current_a": {"at_least": 0},
+    "load_ohm": {"above": 0},
+    "tia_a_per_rthz": {"at_least": 0},
+    "temperature_k": {"at_least": 0},
+    "rin_db_per_hz": {"at_least": -300, "at_most": 0},
+    "gain": {"at_least": 1, "at_most": 1e6},
+    "ionization": {"at_least": 0, "at_most": 1},
+}
+
+
+@jax.tree_util.register_pytree_with_keys_class
 @dataclass(frozen=True, kw_only=True)
 class Receiver:
     """A photodiode and its amplifier. A pytree: every field may be traced and has a gradient.
 
-    `SNR = I²/(i_sh² + i_th² + i_rin²)`, each in A rms. Values are checked where they are used.
+    `SNR = I²/(i_sh² + i_th² + i_rin²)`, each in A rms. Numbers are checked here,
+    arrays of JAX where they are used.
 
     Source: Agrawal, "Fiber-Optic Communication Systems", ch. 4; the defaults are those of Al-Qadasi
     et al., APL Photonics 7, 020902 (2022). Valid for white noise and many photoelectrons in a
@@ -183,10 +202,27 @@ class Receiver:
     ionization: ArrayLike = 0.0
     """k_A of an avalanche photodiode."""
 
+    def __post_init__(self) -> None:
+        for name, limits in _LIMITS.items():
+            field("Receiver", name, getattr(self, name), **limits)
+
+    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Any], ...], None]:
+        """The figures by name."""
+        key = jax.tree_util.GetAttrKey
+        return tuple((key(name), getattr(self, name)) for name in _LIMITS), None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, figures: Any) -> Self:
+        """From what JAX puts in place of the figures, such as gradients, which may be negative."""
+        receiver = object.__new__(cls)
+        for name, value in zip(_LIMITS, figures, strict=True):
+            object.__setattr__(receiver, name, value)
+        return receiver
+
     def primary_current(self, power_w: ArrayLike) -> jax.Array:
         """Photocurrent before multiplication, A: `R·P`, for an optical power P ≥ 0 in W."""
         r = real("Receiver", "responsivity_a_per_w", self.responsivity_a_per_w, above=0)
-        return r * real("Receiver", "power_w", power_w, at_least=0)
+        return r * real("Receiver", "power_w", power_w, at_least=0, at_most=MAX_POWER_W)
 
     def current(self, power_w: ArrayLike) -> jax.Array:
         """Photocurrent, A: `M·R·P`, for an optical power P ≥ 0 in W."""
@@ -226,7 +262,7 @@ class Receiver:
 
     def snr_db(self, power_w: ArrayLike) -> jax.Array:
         """`20·log10(I/i_noise)`, electrical dB, of a signal that is as large as I; P > 0 in W."""
-        power_w = real("Receiver.snr_db", "power_w", power_w, above=0)
+        power_w = real("Receiver.snr_db", "power_w", power_w, above=0, at_most=MAX_POWER_W)
         return 2 * ratio_to_db(self.current(power_w) / self.noise(power_w))
 
     def enob(self, power_w: ArrayLike) -> jax.Array:

@@ -115,8 +115,9 @@ def rho_of_finesse(finesse: ArrayLike) -> jax.Array:
     Source: Bogaerts et al., Laser Photon. Rev. 6, 47 (2012), solved for ρ. Valid for one mode,
     no backscattering, no dispersion within an FSR; no unit.
     """
-    f = real("rho_of_finesse", "finesse", finesse, above=0)
-    return jnp.square(2 * f / (math.pi + jnp.hypot(math.pi, 2 * f)))
+    # In 1/F, which no large F takes out of the range of f32.
+    h = (math.pi / 2) / real("rho_of_finesse", "finesse", finesse, above=0)
+    return jnp.square(1 / (h + jnp.hypot(h, 1.0)))
 
 
 def free_spectral_range(
@@ -220,7 +221,8 @@ def drift_gain(
     temperature = real("drift_gain", "temperature_k", temperature_k)
     drift = real("drift_gain", "drift_m_per_k", drift_m_per_k)
     # In linewidths: a detuning in m squared is near the smallest f32.
-    return lorentzian(temperature * (drift / real("drift_gain", "fwhm_m", fwhm_m, above=0)), 1.0)
+    widths = temperature * (drift / real("drift_gain", "fwhm_m", fwhm_m, above=0))
+    return 1 / (1 + jnp.square(2 * widths))
 
 
 def half_lsb_drift(bits: ArrayLike, fwhm_m: ArrayLike) -> jax.Array:

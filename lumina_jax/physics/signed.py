@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from .._arguments import real
 from ._constants import ELEMENTARY_CHARGE, root
 from .conversions import db_to_ratio
-from .receiver import Receiver, excess_noise_factor, relative_intensity_noise
+from .receiver import MAX_POWER_W, Receiver, excess_noise_factor, relative_intensity_noise
 
 
 def ring_mac_variance(x: ArrayLike, n_max: ArrayLike) -> jax.Array:
@@ -126,7 +126,7 @@ def balanced_noise(
     """
     name = "balanced_noise"
     plus, minus = (
-        real(name, arm, power, at_least=0)
+        real(name, arm, power, at_least=0, at_most=MAX_POWER_W / 2)
         for arm, power in (("plus_w", plus_w), ("minus_w", minus_w))
     )
     rin = relative_intensity_noise(receiver.rin_db_per_hz, receiver.bandwidth_hz)
@@ -138,7 +138,7 @@ def balanced_noise(
         + (rin * difference) ** 2
     )
     if cmrr_db is not None:
-        leak = db_to_ratio(-real(name, "cmrr_db", cmrr_db, at_least=0))
+        leak = db_to_ratio(-real(name, "cmrr_db", cmrr_db, at_least=0, at_most=300))
         variance = variance + (rin * total) ** 2 * leak
     return root(variance)
 
