@@ -18,7 +18,7 @@ RUST := Cargo.toml Cargo.lock $(shell find ffi_rs -name '*.rs' -o -name Cargo.to
 STAMP := .venv/ready-$(shell pwd | cksum | tr ' ' -)
 LUMINA := $(CURDIR)/target/debug/lumina
 
-GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/src/decode/proto.rs
+GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/tests/it/proto.rs
 define GENERATE
 $(VENV_PYTHON) exporter/_generate.py
 cargo run --quiet --locked --manifest-path runtime/proto-gen/Cargo.toml
@@ -78,6 +78,14 @@ smoke: $(STAMP)-dev-test lumina ## a few Python tests on the oldest jax and on t
 neon: requirements ## the kernel tests as AArch64 programs, where QEMU can be had
 	@echo '==> Kernel tests on AArch64'
 	@sh tools/neon.sh
+
+# Mutants, and the seed of the first of them.
+N ?= 1000000
+SEED ?= 0
+
+.PHONY: attack
+attack: requirements ## a million wrong .lmn files against the loader, or as many as N=... says
+	cargo test --release --locked -p lumina-runtime --test attack -- $(N) $(SEED)
 
 .PHONY: lint
 lint: $(STAMP)-dev-lint ## formatting, lints, types, freshness of generated files

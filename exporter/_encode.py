@@ -17,6 +17,8 @@ OPSET = 2
 """The newest op set."""
 
 GRAPH_LIMIT = 64 << 20
+TEXT_LIMIT = 4096
+SYMBOL_LIMIT = 64
 
 ROLES = {Role.PLAIN: pb.PLAIN, Role.NOISE_SEED: pb.NOISE_SEED}
 
@@ -24,7 +26,7 @@ ROLES = {Role.PLAIN: pb.PLAIN, Role.NOISE_SEED: pb.NOISE_SEED}
 def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int, Section]:
     """The sections of the file by kind.
 
-    Raises SaveError where the graph is larger than a reader takes.
+    Raises SaveError where the graph, or a text in it, is larger than a reader takes.
     """
     sections = {kind: Section() for kind in (GRAPH, WEIGHTS, META)}
     symbols = graph.symbols()
@@ -38,6 +40,7 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
         outputs=[_port(port, symbols) for port in graph.outputs],
         tests=[_test(test, sections[META]) for test in tests],
     )
+    _check_texts(message)
     data = message.SerializeToString(deterministic=True)
     if len(data) > GRAPH_LIMIT:
         raise SaveError(
@@ -47,6 +50,25 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
         )
     sections[GRAPH].add(data)
     return sections
+
+
+def _check_texts(message: pb.Graph) -> None:
+    texts = [("a symbol", symbol, SYMBOL_LIMIT) for symbol in message.symbols]
+    for what, named in (
+        ("an input", message.inputs),
+        ("an output", message.outputs),
+        ("a weight", message.tensors),
+    ):
+        texts += [(f"the name of {what}", item.name, TEXT_LIMIT) for item in named]
+    texts += [("the source of a node", node.source, TEXT_LIMIT) for node in message.nodes]
+    for what, text, limit in texts:
+        size = len(text.encode())
+        if size > limit:
+            raise SaveError(
+                errno.ENAMETOOLONG,
+                f"{what} has {size} bytes, expected at most {limit}, got `{text[:SYMBOL_LIMIT]}...`"
+                "; give it a shorter one",
+            )
 
 
 def _opset(graph: Graph) -> int:

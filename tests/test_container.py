@@ -218,6 +218,22 @@ def test_graph_larger_than_the_limit(monkeypatch) -> None:
         build().to_bytes()
 
 
+def test_texts_longer_than_the_limit() -> None:
+    def refused(symbol: str, name: str) -> str:
+        args = {"params": {name: W}, "batch": symbol}
+        model = exporter.export(lambda params, x: x @ params[name], X, **args)
+        with pytest.raises(SaveError) as fault:
+            model.to_bytes()
+        return str(fault.value)
+
+    assert "a symbol has 65 bytes, expected at most 64, got `bb" in refused("b" * 65, "w")
+    expected = "the name of a weight has 4097 bytes, expected at most 4096, got `ww"
+    assert expected in refused("b", "w" * 4097)
+    args = {"params": {"w" * 4096: W}, "batch": "b" * 64}
+    longest = exporter.export(lambda params, x: x @ params["w" * 4096], X, **args).to_bytes()
+    assert b"w" * 4096 in longest
+
+
 def test_generated_code_is_fresh() -> None:
     pytest.importorskip("grpc_tools")
     from exporter import _generate

@@ -10,7 +10,7 @@ use lumina_kernels::{
     Attr, DType, Data, DataMut, Error, Fact, OPS, RayonPool, View, ViewMut, machine,
 };
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -55,11 +55,14 @@ fn machine_peak(py: Python<'_>, numbers: &str, seconds: f64) -> PyResult<f64> {
     })
 }
 
-/// Bytes per second that the calling thread reads from a buffer of that size.
+/// Bytes per second that the calling thread reads from a buffer of that size; MemoryError where there
+/// is no room for it.
 #[pyfunction]
 fn read_bandwidth(py: Python<'_>, bytes: usize, seconds: f64) -> PyResult<f64> {
     let duration = duration(seconds)?;
-    Ok(py.detach(|| machine::read_bandwidth(bytes, duration)))
+    py.detach(|| machine::read_bandwidth(bytes, duration)).map_err(|error| {
+        PyMemoryError::new_err(format!("a buffer of `bytes` {bytes} cannot be had: {error}"))
+    })
 }
 
 fn duration(seconds: f64) -> PyResult<Duration> {

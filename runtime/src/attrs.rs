@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use lumina_kernels::{Attr, Attrs};
 
 use crate::ir::dim::describe_shape;
-use crate::ir::{Attribute, Node};
+use crate::ir::{Attribute, Attributes, Node};
 
 /// Attributes whose symbolic extents are resolved, and which of them were read. The op does not see
 /// regions.
 pub(crate) struct NodeAttrs<'a> {
-    attributes: &'a BTreeMap<String, Attribute>,
+    attributes: &'a Attributes,
     shapes: BTreeMap<&'a str, Vec<i64>>,
     read: RefCell<BTreeSet<String>>,
 }
@@ -24,7 +24,7 @@ impl<'a> NodeAttrs<'a> {
         names: &[String],
     ) -> Result<Self, String> {
         let mut shapes = BTreeMap::new();
-        for (name, attribute) in &node.attributes {
+        for (name, attribute) in node.attributes.iter() {
             if let Attribute::Shape(dims) = attribute {
                 let extents: Option<Vec<i64>> = dims
                     .iter()
@@ -34,7 +34,7 @@ impl<'a> NodeAttrs<'a> {
                     let words = describe_shape(dims, names);
                     format!("attribute `{name}` is {words}, which is no shape for these inputs")
                 })?;
-                shapes.insert(name.as_str(), extents);
+                shapes.insert(name, extents);
             }
         }
         Ok(Self { attributes: &node.attributes, shapes, read: RefCell::default() })
@@ -45,7 +45,7 @@ impl<'a> NodeAttrs<'a> {
     pub(crate) fn unread(&self, regions: &[&str]) -> Vec<&str> {
         let read = self.read.borrow();
         let is_known = |name: &&str| read.contains(*name) || regions.contains(name);
-        self.attributes.keys().map(String::as_str).filter(|name| !is_known(name)).collect()
+        self.attributes.iter().map(|(name, _)| name).filter(|name| !is_known(name)).collect()
     }
 }
 

@@ -10,7 +10,10 @@
 //! are separated by zeros alone, and the last ends with the file.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::ops::{Range, RangeInclusive};
+use std::path::Path;
 
 use crate::Error;
 use crate::bytes::{ALIGN, AlignedBytes};
@@ -21,6 +24,8 @@ const MAJORS: RangeInclusive<u16> = 1..=1;
 const HEADER: usize = 32;
 const ENTRY: usize = 32;
 const MAX_SECTIONS: u32 = 64;
+/// Bytes of a header with the longest table.
+const MAX_HEADER: u64 = (HEADER + ENTRY * MAX_SECTIONS as usize) as u64;
 const MAX_ALIGN: u32 = 4096;
 /// Must-understand flags that this runtime knows, of the header and of sections.
 const KNOWN_FLAGS: u32 = 0;
@@ -79,26 +84,56 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    pub(crate) fn parse(bytes: AlignedBytes) -> Result<Self, Error> {
-        let (version, header_len) = check_header(&bytes)?;
-        let mut sections: Vec<Section> = Vec::new();
-        let mut end = header_len;
-        for (index, entry) in bytes[HEADER..header_len].chunks_exact(ENTRY).enumerate() {
-            let section = check_section(index, entry, &bytes, end)?;
-            if section.kind.is_some() && sections.iter().any(|s| s.kind == section.kind) {
-                return Err(section_error(index, section.kind, "appears twice"));
-            }
-            end = section.range.end;
-            sections.push(section);
+    /// Reads a file. Nothing but its header is read, nor room made for more, before that is checked.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let fault = |source| Error::Read { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(fault)?;
+        let metadata = file.metadata().map_err(fault)?;
+        let mut head = Vec::new();
+        (&mut file).take(MAX_HEADER).read_to_end(&mut head).map_err(fault)?;
+        if !metadata.is_file() {
+            // A pipe does not say how long it is; its header does.
+            let rest = check_header(&head)?.file_len.saturating_sub(head.len() as u64);
+            file.take(rest.saturating_add(1)).read_to_end(&mut head).map_err(fault)?;
+            return Self::parse(&head);
         }
-        if end != bytes.len() {
-            return Err(Error::Section {
-                place: "section table".into(),
-                message: format!(
-                    "the last section must end with the file at {}, it ends at {end}",
-                    bytes.len()
-                ),
-            });
+        Self::with_body(&head, metadata.len(), |rest| file.read_exact(rest).map_err(fault))
+    }
+
+    /// The container in these bytes.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let (head, body) = bytes.split_at(bytes.len().min(MAX_HEADER as usize));
+        Self::with_body(head, bytes.len() as u64, |rest| {
+            rest.copy_from_slice(body);
+            Ok(())
+        })
+    }
+
+    /// The container that starts with `head` and has `length` bytes; `fill` writes those after `head`.
+    fn with_body(
+        head: &[u8],
+        length: u64,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let Header { version, end: header_len, file_len } = check_header(head)?;
+        if file_len > length {
+            return Err(Error::Truncated { what: "file", expected: file_len, got: length });
+        }
+        if file_len != length {
+            return Err(field("file_len", format!("{length} as the file has"), file_len));
+        }
+        let size = usize::try_from(length).map_err(|_| Error::Allocation { bytes: length })?;
+        let sections = check_table(&head[HEADER..header_len], header_len, length)?;
+        let mut bytes = AlignedBytes::zeroed(size)?;
+        // The file may have grown since it was asked for its length.
+        let head = &head[..head.len().min(size)];
+        let (start, rest) = bytes.split_at_mut(head.len());
+        start.copy_from_slice(head);
+        fill(rest)?;
+        let mut end = header_len;
+        for (index, section) in sections.iter().enumerate() {
+            check_contents(index, section, &bytes, end)?;
+            end = section.range.end;
         }
         Ok(Self { bytes, version, sections })
     }
@@ -114,18 +149,26 @@ impl Container {
     }
 }
 
-/// Version and length of the header with its table.
-fn check_header(bytes: &[u8]) -> Result<((u16, u16), usize), Error> {
-    if !bytes.starts_with(&MAGIC[..MAGIC.len().min(bytes.len())]) {
-        return Err(Error::Magic { got: bytes[..MAGIC.len().min(bytes.len())].to_vec() });
+/// What the header says.
+struct Header {
+    version: (u16, u16),
+    /// Where the section table ends.
+    end: usize,
+    file_len: u64,
+}
+
+/// Checks the header of the file that starts with `head`, and is longer only if the header is whole.
+fn check_header(head: &[u8]) -> Result<Header, Error> {
+    if !head.starts_with(&MAGIC[..MAGIC.len().min(head.len())]) {
+        return Err(Error::Magic { got: head[..MAGIC.len().min(head.len())].to_vec() });
     }
-    need("header", bytes, HEADER)?;
-    let major = u16_at(bytes, 4);
+    need("header", head, HEADER)?;
+    let major = u16_at(head, 4);
     if !MAJORS.contains(&major) {
         let (oldest, newest) = MAJORS.into_inner();
         return Err(Error::Major { got: major, oldest, newest });
     }
-    let section_count = u32_at(bytes, 24);
+    let section_count = u32_at(head, 24);
     if section_count > MAX_SECTIONS {
         return Err(field(
             "section_count",
@@ -133,34 +176,48 @@ fn check_header(bytes: &[u8]) -> Result<((u16, u16), usize), Error> {
             section_count.into(),
         ));
     }
-    let header_len = HEADER + ENTRY * section_count as usize;
-    let got = u32_at(bytes, 8);
-    if got as usize != header_len {
-        let expected = format!("{header_len} for {section_count} sections");
+    let end = HEADER + ENTRY * section_count as usize;
+    let got = u32_at(head, 8);
+    if got as usize != end {
+        let expected = format!("{end} for {section_count} sections");
         return Err(field("header_len", expected, got.into()));
     }
-    need("section table", bytes, header_len)?;
-    let expected = u32_at(bytes, 28);
-    let crc = crc32c::crc32c(&bytes[..28]);
+    need("section table", head, end)?;
+    let expected = u32_at(head, 28);
+    let crc = crc32c::crc32c(&head[..28]);
     let crc = crc32c::crc32c_append(crc, &[0; 4]);
-    let got = crc32c::crc32c_append(crc, &bytes[HEADER..header_len]);
+    let got = crc32c::crc32c_append(crc, &head[HEADER..end]);
     if got != expected {
         return Err(Error::Checksum { place: "the header".into(), expected, got });
     }
-    check_flags("the header".into(), u32_at(bytes, 12))?;
-    let file_len = u64_at(bytes, 16);
-    if file_len > bytes.len() as u64 {
-        let got = bytes.len() as u64;
-        return Err(Error::Truncated { what: "file", expected: file_len, got });
-    }
-    if file_len != bytes.len() as u64 {
-        return Err(field("file_len", format!("{} as the file has", bytes.len()), file_len));
-    }
-    Ok(((major, u16_at(bytes, 6)), header_len))
+    check_flags("the header".into(), u32_at(head, 12))?;
+    Ok(Header { version: (major, u16_at(head, 6)), end, file_len: u64_at(head, 16) })
 }
 
-/// The section of `entry`, which must start at `end` or after some zeros.
-fn check_section(index: usize, entry: &[u8], file: &[u8], end: usize) -> Result<Section, Error> {
+/// The sections of a table that ends at `end`, in a file of `length` bytes.
+fn check_table(table: &[u8], mut end: usize, length: u64) -> Result<Vec<Section>, Error> {
+    let mut sections: Vec<Section> = Vec::new();
+    for (index, entry) in table.chunks_exact(ENTRY).enumerate() {
+        let section = check_entry(index, entry, length, end)?;
+        if section.kind.is_some() && sections.iter().any(|s| s.kind == section.kind) {
+            return Err(section_error(index, section.kind, "appears twice"));
+        }
+        end = section.range.end;
+        sections.push(section);
+    }
+    if end as u64 != length {
+        let message =
+            format!("the last section must end with the file at {length}, it ends at {end}");
+        return Err(Error::Section { place: "section table".into(), message });
+    }
+    if !sections.iter().any(|section| section.kind == Some(SectionKind::Graph)) {
+        return Err(Error::Section { place: "section GRAPH".into(), message: "missing".into() });
+    }
+    Ok(sections)
+}
+
+/// The section of `entry`, which must start at `end` or later.
+fn check_entry(index: usize, entry: &[u8], file_len: u64, end: usize) -> Result<Section, Error> {
     let kind = SectionKind::of(u32_at(entry, 0));
     let (offset, length) = (u64_at(entry, 8), u64_at(entry, 16));
     let align = u32_at(entry, 24);
@@ -174,11 +231,10 @@ fn check_section(index: usize, entry: &[u8], file: &[u8], end: usize) -> Result<
         return Err(section_error(index, kind, message));
     }
     let range = match offset.checked_add(length) {
-        Some(stop) if stop <= file.len() as u64 => offset as usize..stop as usize,
+        Some(stop) if stop <= file_len => offset as usize..stop as usize,
         _ => {
             let message = format!(
-                "`offset` {offset} and `length` {length} reach beyond the file of {} bytes",
-                file.len()
+                "`offset` {offset} and `length` {length} reach beyond the file of {file_len} bytes"
             );
             return Err(section_error(index, kind, message));
         }
@@ -187,16 +243,21 @@ fn check_section(index: usize, entry: &[u8], file: &[u8], end: usize) -> Result<
         let message = format!("`offset` {offset} overlaps what comes before it, up to {end}");
         return Err(section_error(index, kind, message));
     }
+    Ok(Section { kind, range, align, crc32c: u32_at(entry, 28) })
+}
+
+/// Checks the bytes of a section, and that those before it, from `end` on, are zero.
+fn check_contents(index: usize, section: &Section, file: &[u8], end: usize) -> Result<(), Error> {
+    let &Section { kind, ref range, crc32c: expected, .. } = section;
     if file[end..range.start].iter().any(|&byte| byte != 0) {
-        let message = format!("the padding before it, from {end} to {offset}, must be zero");
+        let start = range.start;
+        let message = format!("the padding before it, from {end} to {start}, must be zero");
         return Err(section_error(index, kind, message));
     }
-    let crc32c = u32_at(entry, 28);
-    let got = crc32c::crc32c(&file[range.clone()]);
-    if got != crc32c {
-        return Err(Error::Checksum { place: place(index, kind), expected: crc32c, got });
+    match crc32c::crc32c(&file[range.clone()]) {
+        got if got == expected => Ok(()),
+        got => Err(Error::Checksum { place: place(index, kind), expected, got }),
     }
-    Ok(Section { kind, range, align, crc32c })
 }
 
 fn check_flags(place: String, flags: u32) -> Result<(), Error> {

@@ -109,6 +109,12 @@ pub enum Error {
         /// Bytes that it may have.
         limit: u64,
     },
+    /// There is no room for a file, a tensor or a buffer.
+    #[error("there is no memory for {bytes} bytes")]
+    Allocation {
+        /// Bytes that were asked for at once.
+        bytes: u64,
+    },
     /// A tensor whose data does not fit its shape or type.
     #[error("{0}")]
     Tensor(#[from] lumina_kernels::Error),

@@ -1,5 +1,7 @@
 //! Runs the steps of a plan.
 
+use std::sync::Arc;
+
 use lumina_kernels::{Fact, RayonPool, View, ViewMut};
 
 use crate::Error;
@@ -14,6 +16,7 @@ use crate::tensor::{byte_size, view_mut};
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
     pub(crate) weights: &'a [u8],
+    pub(crate) copies: &'a [Arc<AlignedBytes>],
     pub(crate) pool: &'a RayonPool,
 }
 
@@ -45,7 +48,7 @@ impl<'a> Machine<'a> {
         let size = byte_size(&place.stored).unwrap_or(0);
         Ok(match place.root {
             Root::Given(index) => place.view(given[index].bytes()?)?,
-            Root::Weights(_) => place.constant(self.weights)?,
+            Root::Weights(_) | Root::Copy(_) => place.constant(self.weights, self.copies)?,
             Root::Buffer(buffer) => place.view(&buffers[buffer][..size])?,
         })
     }

@@ -4,8 +4,7 @@ use lumina_kernels::{DType, DynOp, Entry, Fact};
 
 use crate::attrs::NodeAttrs;
 use crate::control::{CONTROL, Control, ControlEntry};
-use crate::ir::dim::{Solution, Symbols};
-use crate::ir::{Graph, Node, Port, Region, in_region};
+use crate::ir::{Graph, Node, Region, in_region};
 use crate::tensor::{MAX_RANK, byte_size};
 use crate::{Error, ops};
 
@@ -73,69 +72,6 @@ pub(crate) fn make(
             Err(fault(format!("unknown attributes: {}", names.join(", "))))
         }
     }
-}
-
-/// The symbols for inputs of these facts, or which input does not fit.
-pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
-    if inputs.len() != graph.inputs.len() {
-        let names: Vec<_> = graph.inputs.iter().map(|input| format!("`{}`", input.name)).collect();
-        return Err(Error::Input(format!(
-            "expected {} inputs ({}), got {}",
-            names.len(),
-            names.join(", "),
-            inputs.len()
-        )));
-    }
-    for (port, fact) in graph.inputs.iter().zip(inputs) {
-        if port.dtype != fact.dtype || port.shape.len() != fact.shape.len() {
-            return Err(Error::Input(format!(
-                "input `{}` must be {}, got {fact}",
-                port.name,
-                port.describe(&graph.symbols)
-            )));
-        }
-    }
-    let axes = || {
-        graph.inputs.iter().zip(inputs).flat_map(|(port, fact)| {
-            port.shape.iter().zip(&fact.shape).enumerate().map(move |axis| (port, axis))
-        })
-    };
-    let misfit = |port: &Port, axis: usize, expected: String, got: usize| {
-        Error::Input(format!("input `{}`: axis {axis} must be {expected}, got {got}", port.name))
-    };
-    let mut symbols = vec![None; graph.symbols.len()];
-    // Each round that goes on has bound a symbol, so there are few.
-    loop {
-        let mut progress = false;
-        for (port, (axis, (dim, &got))) in axes() {
-            match dim.solve(got, &symbols) {
-                Solution::Symbol(symbol, bound) => {
-                    symbols[symbol] = Some(bound);
-                    progress = true;
-                }
-                Solution::Impossible => {
-                    return Err(misfit(port, axis, dim.display(&graph.symbols).to_string(), got));
-                }
-                Solution::Known | Solution::Open => {}
-            }
-        }
-        if !progress {
-            break;
-        }
-    }
-    for (port, (axis, (dim, &got))) in axes() {
-        let expected = dim.eval(&symbols);
-        if expected != Some(got) {
-            let words = dim.display(&graph.symbols).to_string();
-            let expected = match expected {
-                Some(extent) if extent.to_string() == words => words,
-                Some(extent) => format!("{words} = {extent} as the other axes have it"),
-                None => format!("{words}, which the other axes leave without a value"),
-            };
-            return Err(misfit(port, axis, expected, got));
-        }
-    }
-    Ok(symbols)
 }
 
 /// Makes every op and infers every shape for inputs of these facts, whose symbols are `symbols`.

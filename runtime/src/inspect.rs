@@ -6,20 +6,22 @@ use serde_json::{Map, Value, json};
 
 use crate::Model;
 use crate::container::Section;
-use crate::ir::{Attribute, Dim, Graph, Node, Port, Region, Role};
+use crate::ir::{Attribute, Dim, Graph, Node, Port, Region, Role, Tensor};
 
 impl Model {
-    /// What is in the file, as JSON.
+    /// What is in the file, as JSON: a line for each input, tensor, node and so on.
     ///
     /// Extents are numbers, or text where they are symbolic: `["batch", 64]`.
     pub fn to_json(&self) -> String {
-        format!("{:#}", as_json(self))
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = write_json(&mut text, self);
+        text
     }
 
     /// What is in the file, as lines of text.
     pub fn describe(&self) -> String {
         let mut text = String::new();
-        // Writing to a string cannot fail.
         let _ = write_text(&mut text, self);
         text
     }
@@ -39,7 +41,8 @@ pub fn printable(text: &str) -> String {
     line
 }
 
-fn as_json(model: &Model) -> Value {
+/// Written line by line, as the values of a whole file take many times its bytes.
+fn write_json(out: &mut String, model: &Model) -> fmt::Result {
     let graph = model.graph();
     let (major, minor) = model.version();
     let port = |port: &Port| {
@@ -51,7 +54,7 @@ fn as_json(model: &Model) -> Value {
             "role": if port.role == Role::NoiseSeed { "noise_seed" } else { "plain" },
         })
     };
-    let sections = model.sections().iter().map(|section| {
+    let section = |section: &Section| {
         json!({
             "kind": kind(section),
             "offset": section.range.start,
@@ -59,8 +62,8 @@ fn as_json(model: &Model) -> Value {
             "align": section.align,
             "crc32c": section.crc32c,
         })
-    });
-    let tensors = graph.tensors.iter().map(|tensor| {
+    };
+    let tensor = |tensor: &Tensor| {
         json!({
             "id": tensor.id,
             "name": tensor.name,
@@ -69,38 +72,57 @@ fn as_json(model: &Model) -> Value {
             "offset": tensor.stored.offset,
             "bits": tensor.quantization.as_ref().map(|quantization| quantization.bits),
         })
-    });
-    json!({
-        "format": format!("{major}.{minor}"),
-        "opset": graph.opset,
-        "producer": graph.producer,
-        "bytes": model.file_len(),
-        "symbols": graph.symbols,
-        "sections": sections.collect::<Vec<_>>(),
-        "inputs": graph.inputs.iter().map(port).collect::<Vec<_>>(),
-        "outputs": graph.outputs.iter().map(port).collect::<Vec<_>>(),
-        "tensors": tensors.collect::<Vec<_>>(),
-        "nodes": nodes_json(&graph.nodes, graph),
-        "test_vectors": graph.tests.len(),
-    })
+    };
+    writeln!(out, "{{")?;
+    for (name, value) in [
+        ("format", json!(format!("{major}.{minor}"))),
+        ("opset", json!(graph.opset)),
+        ("producer", json!(graph.producer)),
+        ("bytes", json!(model.file_len())),
+        ("symbols", json!(graph.symbols)),
+        ("test_vectors", json!(graph.tests.len())),
+    ] {
+        writeln!(out, "  \"{name}\": {value},")?;
+    }
+    write_list(out, "sections", model.sections(), section)?;
+    writeln!(out, ",")?;
+    write_list(out, "inputs", &graph.inputs, port)?;
+    writeln!(out, ",")?;
+    write_list(out, "outputs", &graph.outputs, port)?;
+    writeln!(out, ",")?;
+    write_list(out, "tensors", &graph.tensors, tensor)?;
+    writeln!(out, ",")?;
+    write_list(out, "nodes", &graph.nodes, |node| node_json(node, graph))?;
+    write!(out, "\n}}")
 }
 
-fn nodes_json(nodes: &[Node], graph: &Graph) -> Vec<Value> {
-    let node = |node: &Node| {
-        let attributes: Map<String, Value> = node
-            .attributes
-            .iter()
-            .map(|(name, attribute)| (name.clone(), attribute_json(attribute, graph)))
-            .collect();
-        json!({
-            "op": node.op,
-            "inputs": node.inputs,
-            "outputs": node.outputs,
-            "attrs": attributes,
-            "source": node.source,
-        })
-    };
-    nodes.iter().map(node).collect()
+/// A field that is a list, with a line for each item.
+fn write_list<T>(
+    out: &mut String,
+    name: &str,
+    items: &[T],
+    json: impl Fn(&T) -> Value,
+) -> fmt::Result {
+    write!(out, "  \"{name}\": [")?;
+    for (index, item) in items.iter().enumerate() {
+        write!(out, "{}    {}", if index == 0 { "\n" } else { ",\n" }, json(item))?;
+    }
+    write!(out, "{}]", if items.is_empty() { "" } else { "\n  " })
+}
+
+fn node_json(node: &Node, graph: &Graph) -> Value {
+    let attributes: Map<String, Value> = node
+        .attributes
+        .iter()
+        .map(|(name, attribute)| (name.to_owned(), attribute_json(attribute, graph)))
+        .collect();
+    json!({
+        "op": node.op,
+        "inputs": node.inputs,
+        "outputs": node.outputs,
+        "attrs": attributes,
+        "source": node.source,
+    })
 }
 
 fn attribute_json(attribute: &Attribute, graph: &Graph) -> Value {
@@ -114,7 +136,7 @@ fn attribute_json(attribute: &Attribute, graph: &Graph) -> Value {
         Attribute::Region(region) => json!({
             "captures": region.captures,
             "inputs": region.inputs,
-            "nodes": nodes_json(&region.nodes, graph),
+            "nodes": region.nodes.iter().map(|node| node_json(node, graph)).collect::<Vec<_>>(),
             "outputs": region.outputs,
         }),
     }
@@ -170,7 +192,7 @@ fn write_nodes(out: &mut String, nodes: &[Node], graph: &Graph, depth: usize) ->
     for node in nodes {
         let (results, operands) = (ids(&node.outputs), ids(&node.inputs));
         write!(out, "{:1$}{results} = {2}({operands})", "", 2 * depth, node.op)?;
-        for (name, attribute) in &node.attributes {
+        for (name, attribute) in node.attributes.iter() {
             let name = printable(name);
             if !matches!(attribute, Attribute::Region(_)) {
                 write!(out, " {name}={}", attribute_json(attribute, graph))?;

@@ -22,6 +22,7 @@ compile_error!("the tensors of a .lmn file are little endian and used in place")
 extern crate self as lumina_runtime;
 
 mod attrs;
+mod bind;
 mod bytes;
 mod container;
 mod control;
@@ -31,6 +32,7 @@ mod execute;
 mod infer;
 mod inspect;
 mod ir;
+mod kept;
 mod memory;
 mod model;
 mod ops;

@@ -1,11 +1,8 @@
 //! A file that has been checked.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use crate::Error;
-use crate::bytes::AlignedBytes;
 use crate::container::{Container, Section, SectionKind};
 use crate::control::CONTROL;
 use crate::decode::decode;
@@ -29,30 +26,16 @@ pub struct Model {
 impl Model {
     /// Reads and checks a file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let read = || {
-            let mut file = File::open(path)?;
-            let length = file.metadata()?.len();
-            let mut bytes = AlignedBytes::zeroed(usize::try_from(length).unwrap_or(0));
-            file.read_exact(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        Self::new(bytes)
+        Self::new(Container::read(path.as_ref())?)
     }
 
     /// Checks the bytes of a file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Self::new(AlignedBytes::copy_of(bytes))
+        Self::new(Container::parse(bytes)?)
     }
 
-    fn new(bytes: AlignedBytes) -> Result<Self, Error> {
-        let container = Container::parse(bytes)?;
-        if !container.sections.iter().any(|section| section.kind == Some(SectionKind::Graph)) {
-            let message = "missing".into();
-            return Err(Error::Section { place: "section GRAPH".into(), message });
-        }
-        let mut graph = decode(container.section(SectionKind::Graph))?;
+    fn new(container: Container) -> Result<Self, Error> {
+        let mut graph = decode(container.section(SectionKind::Graph), container.len())?;
         upgrade(&mut graph);
         validate(&graph, &container)?;
         Ok(Self { container, graph })

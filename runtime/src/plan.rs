@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use lumina_kernels::{DType, Data, DynOp, Error as KernelError, Fact, Layout, View};
 
+use crate::bind::bind;
+use crate::bytes::AlignedBytes;
 use crate::control::Control;
-use crate::infer::{Action, Inference, bind, infer};
-use crate::ir::{Attribute, Node, Region, in_region};
+use crate::infer::{Action, Inference, infer};
+use crate::ir::{Node, Region, in_region};
+use crate::kept::Kept;
 use crate::memory::{Access, Assignment, assign};
 use crate::tensor::{byte_size, length_error};
 use crate::{Error, Model};
@@ -16,6 +19,8 @@ use crate::{Error, Model};
 pub(crate) struct Plan {
     pub(crate) inputs: Vec<Fact>,
     pub(crate) block: Block,
+    /// The copies of constants that its places name.
+    pub(crate) copies: Vec<Arc<AlignedBytes>>,
 }
 
 /// The nodes of a graph or of a region, ready to run.
@@ -39,13 +44,18 @@ pub(crate) struct Place {
     pub(crate) layout: Layout,
 }
 
+/// What tells one constant from others: its root, what lies there, and its layout.
+pub(crate) type ConstantKey = (Root, u32, Vec<usize>, Vec<usize>, Vec<isize>, usize);
+
 /// What holds elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Root {
     /// An argument of the run, or a value that a region is given.
     Given(usize),
     /// The WEIGHTS section, from this byte on.
     Weights(usize),
+    /// A copy of a constant, which the session keeps.
+    Copy(usize),
     /// A buffer, from its start on.
     Buffer(usize),
 }
@@ -79,24 +89,13 @@ pub(crate) struct ControlPlan {
     pub(crate) scratch: Vec<(Fact, usize)>,
 }
 
-/// Ops prepared for their constant operands, by the path of node numbers to them. Plans share them.
-#[derive(Default)]
-pub(crate) struct PreparedOps(BTreeMap<Vec<usize>, Prepared>);
-
-/// What came of an op whose constant operands lie there.
-struct Prepared {
-    constants: Vec<Option<Place>>,
-    /// None where it is of no use.
-    op: Option<Arc<dyn DynOp>>,
-}
-
 impl Plan {
-    /// A plan for inputs of these facts, whose buffers take no more than `limit` bytes.
+    /// A plan for inputs of these facts. Its buffers and what is kept take no more than `limit` bytes.
     pub(crate) fn new(
         model: &Model,
         inputs: &[Fact],
         limit: u64,
-        prepared: &mut PreparedOps,
+        kept: &mut Kept,
     ) -> Result<Self, Error> {
         let graph = model.graph();
         let symbols = bind(graph, inputs)?;
@@ -110,14 +109,18 @@ impl Plan {
             given.insert(tensor.id as usize, Place::whole(root, &tensor.stored.fact));
         }
         let outputs = graph.outputs.iter().map(|port| port.id as usize).collect();
-        let weights = model.weights();
-        let mut planner = Planner { weights, prepared, path: Vec::new() };
-        let block = planner.block(&graph.nodes, inference, given, outputs, Results::RowMajor)?;
-        let needed: u128 = block.buffers.iter().map(|&size| size as u128).sum();
-        if needed > limit.into() {
-            return Err(Error::Memory { needed, limit });
+        let mut planner =
+            Planner { largest_view: 0, constants: Vec::new(), numbers: BTreeMap::new() };
+        let mut block =
+            planner.block(&graph.nodes, inference, given, outputs, Results::RowMajor)?;
+        let buffers: u128 = block.buffers.iter().map(|&size| size as u128).sum();
+        if buffers <= limit.into() && planner.largest_view as u64 > limit {
+            // It would take no memory, but whoever reads it would hardly come to an end.
+            return Err(Error::Memory { needed: planner.largest_view as u128, limit });
         }
-        Ok(Self { inputs: inputs.to_vec(), block })
+        let constants = planner.constants;
+        let copies = kept.prepare(model, &mut block, constants, buffers, limit)?;
+        Ok(Self { inputs: inputs.to_vec(), block, copies })
     }
 }
 
@@ -129,6 +132,13 @@ impl Place {
     /// The fact of the value.
     pub(crate) fn fact(&self) -> Fact {
         Fact::new(self.stored.dtype, self.layout.shape())
+    }
+
+    pub(crate) fn key(&self) -> ConstantKey {
+        let Self { root, stored, layout } = self;
+        let (shape, strides) = (layout.shape().to_vec(), layout.strides().to_vec());
+        let dtype = stored.dtype.file_number();
+        (*root, dtype, stored.shape.clone(), shape, strides, layout.start())
     }
 
     /// The buffer that holds it, if one does.
@@ -146,10 +156,24 @@ impl Place {
         View::strided(self.layout.shape(), self.layout.strides(), self.layout.start(), data)
     }
 
+    /// Whether the value is the same in every run.
+    pub(crate) fn is_constant(&self) -> bool {
+        matches!(self.root, Root::Weights(_) | Root::Copy(_))
+    }
+
     /// The value, which is a constant.
-    pub(crate) fn constant<'a>(&'a self, weights: &'a [u8]) -> Result<View<'a>, KernelError> {
-        let Root::Weights(offset) = self.root else { return self.view(&[]) };
-        self.view(&weights[offset..offset + byte_size(&self.stored).unwrap_or(0)])
+    pub(crate) fn constant<'a>(
+        &'a self,
+        weights: &'a [u8],
+        copies: &'a [Arc<AlignedBytes>],
+    ) -> Result<View<'a>, KernelError> {
+        match self.root {
+            Root::Weights(offset) => {
+                self.view(&weights[offset..offset + byte_size(&self.stored).unwrap_or(0)])
+            }
+            Root::Copy(number) => self.view(&copies[number]),
+            _ => self.view(&[]),
+        }
     }
 }
 
@@ -160,11 +184,13 @@ enum Results {
     Any,
 }
 
-struct Planner<'a> {
-    weights: &'a [u8],
-    prepared: &'a mut PreparedOps,
-    /// Numbers of the nodes, and of their regions, around the block.
-    path: Vec<usize>,
+struct Planner {
+    /// Bytes of the largest view that repeats elements, if it were none.
+    largest_view: usize,
+    /// The constants of which there will be a row-major copy, as the weights hold them.
+    constants: Vec<Place>,
+    /// Their numbers.
+    numbers: BTreeMap<ConstantKey, usize>,
 }
 
 /// A block in the making. What holds elements is a value that no other one looks at; scratch
@@ -221,25 +247,9 @@ impl Draft {
         self.accesses.push(Access { reads: reads.collect(), writes: writes.collect() });
         self.steps.push(step);
     }
-
-    /// The value, or a copy of it that is row-major.
-    fn row_major(&mut self, node: usize, id: usize) -> usize {
-        if self.places[id].layout.is_row_major() {
-            return id;
-        }
-        if let Some(&copy) = self.copies.get(&id) {
-            return copy;
-        }
-        let fact = self.places[id].fact();
-        let bytes = byte_size(&fact).unwrap_or(usize::MAX);
-        let copy = self.add(Place::whole(UNASSIGNED, &fact), bytes);
-        self.copies.insert(id, copy);
-        self.push(Step { node, work: Work::Copy, inputs: vec![id], outputs: vec![copy] }, &[]);
-        copy
-    }
 }
 
-impl Planner<'_> {
+impl Planner {
     /// Plans the nodes of a graph or of a region. `given` says where the values lie that are not
     /// results of its nodes.
     fn block(
@@ -252,18 +262,18 @@ impl Planner<'_> {
     ) -> Result<Block, Error> {
         let mut draft = Draft::new(&inference.facts, given);
         for (index, (node, action)) in nodes.iter().zip(inference.actions).enumerate() {
-            self.path.push(index);
             match action {
                 Action::Op(op) => self.op(&mut draft, index, node, op)?,
                 Action::Control(op, regions) => {
                     self.control(&mut draft, index, node, op, regions)?;
                 }
             }
-            self.path.pop();
         }
         let last = nodes.len().saturating_sub(1);
         let outputs: Vec<usize> = match results {
-            Results::RowMajor => outputs.iter().map(|&id| draft.row_major(last, id)).collect(),
+            Results::RowMajor => {
+                outputs.iter().map(|&id| self.row_major(&mut draft, last, id)).collect()
+            }
             Results::Any => outputs,
         };
         Ok(finish(draft, outputs))
@@ -281,55 +291,55 @@ impl Planner<'_> {
         if let (&[x], &[y]) = (&*inputs, &*outputs)
             && let Some(layout) = op.alias(&draft.places[x].layout)
         {
-            draft.places[y] = Place { layout, ..draft.places[x].clone() };
+            let place = Place { layout, ..draft.places[x].clone() };
+            let bytes = byte_size(&place.fact()).unwrap_or(usize::MAX);
+            if byte_size(&place.stored).is_some_and(|stored| bytes > stored) {
+                self.largest_view = self.largest_view.max(bytes);
+            }
+            draft.places[y] = place;
             draft.holders[y] = draft.holders[x];
             return Ok(());
         }
-        let op = self
-            .prepare(draft, node, &inputs, op)
-            .map_err(|source| Error::Op { place: node.place(index), source })?;
         let inputs = match op.accepts_strides() {
             true => inputs,
-            false => inputs.into_iter().map(|id| draft.row_major(index, id)).collect(),
+            false => inputs.into_iter().map(|id| self.row_major(draft, index, id)).collect(),
         };
-        draft.push(Step { node: index, work: Work::Op(op), inputs, outputs }, &[]);
+        draft.push(Step { node: index, work: Work::Op(op.into()), inputs, outputs }, &[]);
         Ok(())
     }
 
-    /// The op, prepared for those operands that are constants, where it is of use.
-    fn prepare(
-        &mut self,
-        draft: &Draft,
-        node: &Node,
-        inputs: &[usize],
-        op: Box<dyn DynOp>,
-    ) -> Result<Arc<dyn DynOp>, KernelError> {
-        let strided = op.accepts_strides();
-        let is_constant = |place: &&Place| {
-            matches!(place.root, Root::Weights(_)) && (strided || place.layout.is_row_major())
+    /// The value, or a copy of it that is row-major: of a constant one for all runs, unless it would
+    /// be larger than the constant.
+    fn row_major(&mut self, draft: &mut Draft, node: usize, id: usize) -> usize {
+        let place = &draft.places[id];
+        if place.layout.is_row_major() {
+            return id;
+        }
+        if let Some(&copy) = draft.copies.get(&id) {
+            return copy;
+        }
+        let fact = place.fact();
+        let bytes = byte_size(&fact).unwrap_or(usize::MAX);
+        let of_constant =
+            place.is_constant() && byte_size(&place.stored).is_some_and(|stored| bytes <= stored);
+        let copy = if of_constant {
+            let number = self.number_of(place);
+            draft.add(Place::whole(Root::Copy(number), &fact), bytes)
+        } else {
+            let copy = draft.add(Place::whole(UNASSIGNED, &fact), bytes);
+            draft.push(Step { node, work: Work::Copy, inputs: vec![id], outputs: vec![copy] }, &[]);
+            copy
         };
-        let constants: Vec<Option<Place>> =
-            inputs.iter().map(|&id| Some(&draft.places[id]).filter(is_constant).cloned()).collect();
-        if constants.iter().all(Option::is_none) {
-            return Ok(op.into());
-        }
-        let is_fixed = !node.attributes.values().any(Attribute::is_symbolic);
-        if is_fixed
-            && let Some(known) = self.prepared.0.get(&self.path)
-            && known.constants == constants
-        {
-            return Ok(known.op.clone().unwrap_or_else(|| op.into()));
-        }
-        let views = constants
-            .iter()
-            .map(|place| place.as_ref().map(|place| place.constant(self.weights)).transpose())
-            .collect::<Result<Vec<_>, _>>()?;
-        let prepared: Option<Arc<dyn DynOp>> = op.prepare(&views)?.map(Arc::from);
-        if is_fixed {
-            let known = Prepared { constants, op: prepared.clone() };
-            self.prepared.0.insert(self.path.clone(), known);
-        }
-        Ok(prepared.unwrap_or_else(|| op.into()))
+        draft.copies.insert(id, copy);
+        copy
+    }
+
+    /// The number of the copy of a constant.
+    fn number_of(&mut self, place: &Place) -> usize {
+        *self.numbers.entry(place.key()).or_insert_with(|| {
+            self.constants.push(place.clone());
+            self.constants.len() - 1
+        })
     }
 
     fn control(
@@ -340,19 +350,24 @@ impl Planner<'_> {
         op: Box<dyn Control>,
         inferences: Vec<Inference>,
     ) -> Result<(), Error> {
-        let row_major = |draft: &mut Draft, ids: &[u32]| -> Vec<usize> {
-            ids.iter().map(|&id| draft.row_major(index, id as usize)).collect()
+        let inputs: Vec<usize> =
+            node.inputs.iter().map(|&id| self.row_major(draft, index, id as usize)).collect();
+        let mut capture = |&id: &u32| match id as usize {
+            // A constant is one inside too, in whatever order.
+            id if draft.places[id].is_constant() => id,
+            id => self.row_major(draft, index, id),
         };
-        let inputs = row_major(draft, &node.inputs);
+        let captures: Vec<Vec<usize>> = node
+            .regions()
+            .map(|(_, region)| region.captures.iter().map(&mut capture).collect())
+            .collect();
         let facts: Vec<Fact> = inputs.iter().map(|&id| draft.places[id].fact()).collect();
         let (mut regions, mut buffers, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, ((name, region), inference)) in node.regions().zip(inferences).enumerate() {
-            let captures = row_major(draft, &region.captures);
-            self.path.push(number);
+        for (((name, region), captures), inference) in node.regions().zip(captures).zip(inferences)
+        {
             let block = self
                 .region(draft, region, &captures, inference)
                 .map_err(|error| in_region(node, index, name, error))?;
-            self.path.pop();
             let mut own = Vec::new();
             for &bytes in &block.buffers {
                 own.push(draft.add(Place::whole(UNASSIGNED, &Fact::new(DType::I8, [])), bytes));
@@ -384,8 +399,7 @@ impl Planner<'_> {
         let mut given = BTreeMap::new();
         for (id, fact) in inference.facts[..region.given()].iter().enumerate() {
             let place = match captures.get(id).map(|&outer| &draft.places[outer]) {
-                // A constant is one inside too.
-                Some(place) if matches!(place.root, Root::Weights(_)) => place.clone(),
+                Some(place) if place.is_constant() => place.clone(),
                 _ => Place::whole(Root::Given(id), fact),
             };
             given.insert(id, place);
@@ -457,13 +471,13 @@ fn dying_operand(draft: &Draft, time: usize, last_use: &[usize], heirs: &[usize]
     (0..step.inputs.len()).find(|&operand| {
         let id = step.inputs[operand];
         let (place, holder) = (&draft.places[id], draft.holders[id]);
-        let reads = draft.accesses[time].reads.iter().filter(|&&read| read == holder).count();
+        let reads = || draft.accesses[time].reads.iter().filter(|&&read| read == holder).count();
         place.root == UNASSIGNED
             && place.layout.is_row_major()
             && facts[operand] == fact
             && draft.bytes[holder] == draft.bytes[result]
             && last_use[heirs[holder]] == time
-            && reads == 1
             && op.in_place(&facts, operand)
+            && reads() == 1
     })
 }

@@ -6,7 +6,8 @@ use lumina_kernels::{Fact, RayonPool, View};
 
 use crate::bytes::AlignedBytes;
 use crate::execute::Machine;
-use crate::plan::{Plan, PreparedOps};
+use crate::kept::Kept;
+use crate::plan::Plan;
 use crate::{Error, Model};
 
 /// Plans that are kept, the latest last: a batch size for training data, one for its last batch.
@@ -17,7 +18,8 @@ const MAX_PLANS: usize = 4;
 pub struct Options {
     /// Threads; 0 is one per core.
     pub threads: usize,
-    /// Most bytes that the buffers may take.
+    /// Most bytes that the buffers may take, and what is kept of the weights beside the file: copies
+    /// in another order, and what ops prepare once.
     pub memory_limit: u64,
 }
 
@@ -34,7 +36,7 @@ pub struct Session {
     pool: RayonPool,
     memory_limit: u64,
     plans: Vec<Plan>,
-    prepared: PreparedOps,
+    kept: Kept,
     buffers: Vec<AlignedBytes>,
 }
 
@@ -49,7 +51,7 @@ impl Session {
             pool,
             memory_limit,
             plans: Vec::new(),
-            prepared: PreparedOps::default(),
+            kept: Kept::default(),
             buffers: Vec::new(),
         })
     }
@@ -60,37 +62,53 @@ impl Session {
         match self.plans.iter().position(|plan| plan.inputs == inputs) {
             Some(position) => self.plans[position..].rotate_left(1),
             None => {
-                let plan = Plan::new(&self.model, inputs, self.memory_limit, &mut self.prepared)?;
+                let plan = self.plan(inputs)?;
                 if self.plans.len() == MAX_PLANS {
                     self.plans.remove(0);
                 }
                 self.plans.push(plan);
+                self.kept.forget_unused();
             }
         }
-        self.grow_buffers();
-        Ok(())
+        self.grow_buffers()
+    }
+
+    fn plan(&mut self, inputs: &[Fact]) -> Result<Plan, Error> {
+        let mut plan = Plan::new(&self.model, inputs, self.memory_limit, &mut self.kept);
+        if matches!(plan, Err(Error::Memory { .. })) && self.kept.bytes() > 0 {
+            // What other plans keep must not stand against this one.
+            self.plans.clear();
+            self.kept = Kept::default();
+            plan = Plan::new(&self.model, inputs, self.memory_limit, &mut self.kept);
+        }
+        if plan.is_err() {
+            self.kept.forget_unused();
+        }
+        plan
     }
 
     /// Makes the buffers large enough for the last plan.
-    fn grow_buffers(&mut self) {
-        let Some(plan) = self.plans.last() else { return };
+    fn grow_buffers(&mut self) -> Result<(), Error> {
+        let Some(plan) = self.plans.last() else { return Ok(()) };
         let needed = &plan.block.buffers;
         if self.buffers.len() < needed.len() {
             self.buffers.resize_with(needed.len(), AlignedBytes::default);
         }
-        // Buffers may be larger than this plan needs; together they still keep to the limit.
+        // Buffers may be larger than this plan needs; all together still keeps to the limit.
         let needs = needed.iter().chain(std::iter::repeat(&0));
         let sizes = self.buffers.iter().zip(needs).map(|(buffer, &need)| buffer.len().max(need));
-        if sizes.map(|size| size as u128).sum::<u128>() > self.memory_limit.into() {
+        let sum = self.kept.bytes() + sizes.map(|size| size as u128).sum::<u128>();
+        if sum > self.memory_limit.into() {
             self.buffers.fill_with(AlignedBytes::default);
         }
         for (buffer, &size) in self.buffers.iter_mut().zip(needed) {
             if buffer.len() < size {
                 // The old one is freed before the new one is there.
                 *buffer = AlignedBytes::default();
-                *buffer = AlignedBytes::zeroed(size);
+                *buffer = AlignedBytes::zeroed(size)?;
             }
         }
+        Ok(())
     }
 
     /// Computes the outputs for `inputs`, both row-major and in the order of the graph.
@@ -103,8 +121,8 @@ impl Session {
             let name = &graph.inputs[index].name;
             return Err(Error::Input(format!("input `{name}` must be row-major")));
         }
-        let Some(Plan { block, .. }) = plans.last() else { return Ok(Vec::new()) };
-        let machine = Machine { weights: model.weights(), pool };
+        let Some(Plan { block, copies, .. }) = plans.last() else { return Ok(Vec::new()) };
+        let machine = Machine { weights: model.weights(), copies, pool };
         pool.install(|| machine.execute(block, &graph.nodes, inputs, buffers))?;
         let locate = |&id: &usize| machine.locate(&block.places[id], inputs, buffers);
         block.outputs.iter().map(locate).collect()

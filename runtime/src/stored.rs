@@ -6,50 +6,53 @@ use crate::Error;
 use crate::bytes::ALIGN;
 use crate::container::{Container, SectionKind};
 use crate::infer::check_size;
-use crate::ir::{Graph, Quantization, Stored, Tensor};
+use crate::ir::{Graph, Port, Quantization, Stored};
 use crate::tensor::byte_size;
 
-/// Checks a constant of the graph.
-pub(crate) fn check_tensor(tensor: &Tensor, container: &Container) -> Result<(), Error> {
-    let fault = |message| Error::graph(tensor.place(), message);
-    check_stored(&tensor.stored, container, SectionKind::Weights).map_err(fault)?;
-    let Some(quantization) = &tensor.quantization else { return Ok(()) };
-    check_quantization(quantization, &tensor.stored.fact, container).map_err(fault)
+/// Checks the constants of the graph.
+pub(crate) fn check_tensors(graph: &Graph, container: &Container) -> Result<(), Error> {
+    for tensor in &graph.tensors {
+        let fault = |message| Error::graph(tensor.place(), message);
+        check_range(&tensor.stored, container, SectionKind::Weights).map_err(fault)?;
+        if let Some(quantization) = &tensor.quantization {
+            check_quantization(quantization, &tensor.stored.fact, container).map_err(fault)?;
+        }
+    }
+    let tensors = graph.tensors.iter().map(|tensor| (&tensor.stored, tensor));
+    check_bytes(tensors.collect(), container.section(SectionKind::Weights), |tensor| tensor.place())
 }
 
-/// Checks the inputs or the outputs of a test vector.
-pub(crate) fn check_test(
-    graph: &Graph,
-    what: &str,
-    index: usize,
-    container: &Container,
-) -> Result<(), Error> {
-    let test = &graph.tests[index];
-    let (tensors, ports) = match what {
-        "input" => (&test.inputs, &graph.inputs),
-        _ => (&test.outputs, &graph.outputs),
+/// Checks what lies in a section for the test vectors.
+pub(crate) fn check_tests(graph: &Graph, container: &Container) -> Result<(), Error> {
+    let place = |&(index, what, port): &(usize, &str, &Port)| {
+        format!("test vector {index}, {what} `{}`", port.name)
     };
-    let vector = format!("test vector {index}");
-    if tensors.len() != ports.len() {
-        let message = format!("expected {} {what}s, got {}", ports.len(), tensors.len());
-        return Err(Error::graph(vector, message));
+    let mut all = Vec::new();
+    for (index, test) in graph.tests.iter().enumerate() {
+        for (what, tensors, ports) in
+            [("input", &test.inputs, &graph.inputs), ("output", &test.outputs, &graph.outputs)]
+        {
+            if tensors.len() != ports.len() {
+                let message = format!("expected {} {what}s, got {}", ports.len(), tensors.len());
+                return Err(Error::graph(format!("test vector {index}"), message));
+            }
+            for (stored, port) in tensors.iter().zip(ports) {
+                let got = stored.fact.dtype;
+                let result = if got == port.dtype {
+                    check_range(stored, container, SectionKind::Meta)
+                } else {
+                    Err(format!("expected {}, got {got}", port.describe(&graph.symbols)))
+                };
+                result.map_err(|message| Error::graph(place(&(index, what, port)), message))?;
+                all.push((stored, (index, what, port)));
+            }
+        }
     }
-    for (stored, port) in tensors.iter().zip(ports) {
-        let got = stored.fact.dtype;
-        let result = if got == port.dtype {
-            check_stored(stored, container, SectionKind::Meta)
-        } else {
-            Err(format!("expected {}, got {got}", port.describe(&graph.symbols)))
-        };
-        result.map_err(|message| {
-            Error::graph(format!("{vector}, {what} `{}`", port.name), message)
-        })?;
-    }
-    Ok(())
+    check_bytes(all, container.section(SectionKind::Meta), place)
 }
 
-/// Checks that a tensor lies in its section, and that its truth values are 0 or 1.
-fn check_stored(stored: &Stored, container: &Container, kind: SectionKind) -> Result<(), String> {
+/// Checks that a tensor lies in its section.
+fn check_range(stored: &Stored, container: &Container, kind: SectionKind) -> Result<(), String> {
     let Stored { fact, offset } = stored;
     check_size(fact)?;
     let bytes = container.section(kind);
@@ -57,18 +60,41 @@ fn check_stored(stored: &Stored, container: &Container, kind: SectionKind) -> Re
         return Err(format!("`offset` must be a multiple of {ALIGN}, got {offset}"));
     }
     let size = byte_size(fact).unwrap_or(usize::MAX) as u64;
-    let end = offset.checked_add(size).filter(|&end| end <= bytes.len() as u64);
-    let Some(end) = end else {
-        return Err(format!(
+    match offset.checked_add(size) {
+        Some(end) if end <= bytes.len() as u64 => Ok(()),
+        _ => Err(format!(
             "{fact} at offset {offset} reaches beyond section {kind} of {} bytes",
             bytes.len()
-        ));
-    };
-    let stored = &bytes[*offset as usize..end as usize];
-    if fact.dtype == DType::Bool && stored.iter().any(|&byte| byte > 1) {
-        return Err("a truth value must be 0 or 1".into());
+        )),
     }
-    Ok(())
+}
+
+/// Checks that no two of the tensors in `section` share bytes, so that what is done with each of them
+/// takes no longer than reading the section, and that truth values are 0 or 1. `place` says where a
+/// fault is.
+fn check_bytes<T>(
+    mut tensors: Vec<(&Stored, T)>,
+    section: &[u8],
+    place: impl Fn(&T) -> String,
+) -> Result<(), Error> {
+    let range = |stored: &Stored| {
+        let start = stored.offset as usize;
+        start..start + byte_size(&stored.fact).unwrap_or(0)
+    };
+    tensors.retain(|(stored, _)| !range(stored).is_empty());
+    tensors.sort_by_key(|(stored, _)| stored.offset);
+    let overlap = tensors.windows(2).find(|pair| range(pair[1].0).start < range(pair[0].0).end);
+    if let Some([(_, first), (_, second)]) = overlap {
+        let message = format!("its bytes are also those of {}", place(first));
+        return Err(Error::graph(place(second), message));
+    }
+    let is_wrong = |stored: &Stored| {
+        stored.fact.dtype == DType::Bool && section[range(stored)].iter().any(|&byte| byte > 1)
+    };
+    match tensors.iter().find(|(stored, _)| is_wrong(stored)) {
+        None => Ok(()),
+        Some((_, wrong)) => Err(Error::graph(place(wrong), "a truth value must be 0 or 1")),
+    }
 }
 
 fn check_quantization(q: &Quantization, fact: &Fact, container: &Container) -> Result<(), String> {
@@ -93,6 +119,6 @@ fn check_quantization(q: &Quantization, fact: &Fact, container: &Container) -> R
     }
     let Some((offset, length)) = q.lut else { return Ok(()) };
     let table = Stored { fact: Fact::new(DType::F32, [length as usize]), offset };
-    check_stored(&table, container, SectionKind::Luts)
+    check_range(&table, container, SectionKind::Luts)
         .map_err(|message| format!("quantization: {message}"))
 }

@@ -23,7 +23,7 @@ impl Tensor {
         if byte_size(&fact) != Some(bytes.len()) {
             return Err(length_error(&fact, data.len()).into());
         }
-        Ok(Self { fact, bytes: AlignedBytes::copy_of(bytes) })
+        Ok(Self { fact, bytes: AlignedBytes::copy_of(bytes)? })
     }
 
     /// A tensor of little-endian elements, row-major.
@@ -32,7 +32,7 @@ impl Tensor {
             let got = bytes.len() / fact.dtype.size();
             return Err(length_error(&fact, got).into());
         }
-        Ok(Self { fact, bytes: AlignedBytes::copy_of(bytes) })
+        Ok(Self { fact, bytes: AlignedBytes::copy_of(bytes)? })
     }
 
     /// A view of the elements.

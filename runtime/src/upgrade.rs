@@ -29,8 +29,8 @@ fn from_opset_1(node: &mut Node) {
             if let Some(Attribute::Bool(with_linear)) = node.attributes.get("with_linear") {
                 let residual = if *with_linear { "linear" } else { "none" };
                 node.attributes.remove("with_linear");
-                node.attributes.insert("residual".into(), Attribute::Str(residual.into()));
-                node.attributes.insert("with_peak".into(), Attribute::Bool(false));
+                node.attributes.set("residual", Attribute::Str(residual.into()));
+                node.attributes.set("with_peak", Attribute::Bool(false));
             }
             let residual = node.attributes.get("residual");
             let plain = matches!(residual, Some(Attribute::Str(text)) if text == "none");
@@ -57,16 +57,21 @@ fn rename_linear(node: &mut Node) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::ir::Attributes;
 
     /// The op and the attributes that say what it returns, after the upgrade.
     fn upgraded(op: &str, attributes: &[(&str, Attribute)]) -> (String, String) {
         let attributes =
             attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+        let attributes = Attributes::new(attributes);
         let (inputs, outputs) = (vec![], vec![]);
         let mut node = Node { op: op.into(), inputs, outputs, attributes, source: String::new() };
         from_opset_1(&mut node);
-        (node.op, format!("{:?}", node.attributes))
+        let attributes: BTreeMap<&str, &Attribute> = node.attributes.iter().collect();
+        (node.op.clone(), format!("{attributes:?}"))
     }
 
     #[test]

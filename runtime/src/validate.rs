@@ -5,17 +5,21 @@ use std::collections::BTreeSet;
 use lumina_kernels::{DType, Fact};
 
 use crate::Error;
+use crate::bind::{bind, check_symbols_are_bound};
 use crate::container::Container;
-use crate::infer::{bind, check_size, find, infer, make};
-use crate::ir::dim::MAX_POWER;
+use crate::infer::{check_size, find, infer, make};
+use crate::ir::dim::{MAX_FACTORS, MAX_POWER, MAX_SYMBOLS, MAX_TERMS};
 use crate::ir::{Attribute, Crosstalk, Dim, Graph, Node, Port, Region, Role, Wdm, in_region};
-use crate::stored::{check_tensor, check_test};
+use crate::stored::{check_tensors, check_tests};
 use crate::tensor::MAX_RANK;
 use crate::upgrade::OPSET;
 
-const MAX_SYMBOLS: usize = 64;
+/// Bytes of the name of a symbol, which is in the text of every extent that has it.
+const MAX_SYMBOL_NAME: usize = 64;
 const MAX_TESTS: usize = 64;
-/// Inputs of a node, and outputs.
+/// Terms and factors in the shapes of the inputs and outputs, which every test vector is compared to.
+const MAX_BOUNDARY: usize = 1 << 16;
+/// Inputs of a node, its outputs, and what is in an attribute of it.
 const MAX_OPERANDS: usize = 1 << 16;
 const COMPENSATIONS: [&str; 5] = ["none", "fold", "readout", "wiener", "feedback"];
 
@@ -29,19 +33,22 @@ pub(crate) fn validate(graph: &Graph, container: &Container) -> Result<(), Error
     for (what, values) in [("input", &graph.inputs), ("output", &graph.outputs)] {
         check_values(what, values, graph)?;
     }
-    check_seed(graph)?;
-    for tensor in &graph.tensors {
-        check_tensor(tensor, container)?;
+    let boundary = graph.inputs.iter().chain(&graph.outputs).flat_map(|port| &port.shape);
+    let size: usize = boundary.map(Dim::size).sum();
+    if size > MAX_BOUNDARY {
+        let message = format!("at most {MAX_BOUNDARY} terms and factors, got {size}");
+        return Err(Error::graph("shapes of inputs and outputs", message));
     }
+    check_seed(graph)?;
+    check_tensors(graph, container)?;
     check_scopes(graph)?;
     check_symbols_are_bound(graph)?;
     if graph.tests.len() > MAX_TESTS {
         let message = format!("at most {MAX_TESTS}, got {}", graph.tests.len());
         return Err(Error::graph("`tests`", message));
     }
+    check_tests(graph, container)?;
     for (index, test) in graph.tests.iter().enumerate() {
-        check_test(graph, "input", index, container)?;
-        check_test(graph, "output", index, container)?;
         for (name, tolerance) in [
             ("absolute_tolerance", test.absolute_tolerance),
             ("relative_tolerance", test.relative_tolerance),
@@ -53,7 +60,8 @@ pub(crate) fn validate(graph: &Graph, container: &Container) -> Result<(), Error
         }
         check_test_shapes(graph, index)?;
     }
-    // A graph of fixed shapes can be inferred without a test vector too.
+    // One vector shows that the nodes fit each other; the others are inferred when they are run. A
+    // graph of fixed shapes can be inferred without a vector too.
     if graph.symbols.is_empty() && graph.tests.is_empty() {
         let facts: Option<Vec<Fact>> = graph.inputs.iter().map(|input| input.fact(&[])).collect();
         if let Some(facts) = facts {
@@ -73,6 +81,11 @@ fn check_symbols(graph: &Graph) -> Result<(), Error> {
     for name in &graph.symbols {
         if name.is_empty() || !seen.insert(name) {
             let message = format!("`{name}` is empty or appears twice");
+            return Err(Error::graph("`symbols`", message));
+        }
+        if name.len() > MAX_SYMBOL_NAME {
+            let message =
+                format!("a name has {} bytes, the limit is {MAX_SYMBOL_NAME}", name.len());
             return Err(Error::graph("`symbols`", message));
         }
     }
@@ -99,9 +112,18 @@ fn check_values(what: &str, values: &[Port], graph: &Graph) -> Result<(), Error>
     Ok(())
 }
 
-/// Checks that the polynomials use known symbols; extents without symbols are not negative.
+/// Checks that the polynomials are short and use known symbols; extents without symbols are not
+/// negative.
 fn check_dims(dims: &[Dim], graph: &Graph) -> Result<(), String> {
     for dim in dims {
+        let factors = dim.terms.iter().map(|term| term.factors.len()).max().unwrap_or(0);
+        for (what, most, got) in
+            [("terms", MAX_TERMS, dim.terms.len()), ("factors in a term", MAX_FACTORS, factors)]
+        {
+            if got > most {
+                return Err(format!("an extent has at most {most} {what}, got {got}"));
+            }
+        }
         for factor in dim.terms.iter().flat_map(|term| &term.factors) {
             if factor.symbol as usize >= graph.symbols.len() {
                 let (got, known) = (factor.symbol, graph.symbols.len());
@@ -225,7 +247,16 @@ fn check_nodes(scope: &mut Scope, nodes: &[Node], graph: &Graph) -> Result<(), E
         for &id in &node.inputs {
             scope.read(id).map_err(fault)?;
         }
-        for (name, attribute) in &node.attributes {
+        for (name, attribute) in node.attributes.iter() {
+            let length = match attribute {
+                Attribute::Ints(list) => list.len(),
+                Attribute::Shape(dims) => dims.len(),
+                _ => 0,
+            };
+            if length > MAX_OPERANDS {
+                let message = format!("at most {MAX_OPERANDS} integers, got {length}");
+                return Err(fault(format!("attribute `{name}`: {message}")));
+            }
             match attribute {
                 Attribute::Shape(dims) => check_dims(dims, graph)
                     .map_err(|message| fault(format!("attribute `{name}`: {message}")))?,
@@ -239,7 +270,7 @@ fn check_nodes(scope: &mut Scope, nodes: &[Node], graph: &Graph) -> Result<(), E
                 _ => {}
             }
         }
-        if !node.attributes.values().any(Attribute::is_symbolic) {
+        if !node.attributes.are_symbolic() {
             make(node, index, &[], &graph.symbols)?;
         }
         for &id in &node.outputs {
@@ -270,32 +301,20 @@ fn check_region(node: &Node, region: &Region, graph: &Graph) -> Result<(), Error
     }
 }
 
-/// Checks that the input shapes will give every symbol a value.
-fn check_symbols_are_bound(graph: &Graph) -> Result<(), Error> {
-    let mut symbols = vec![None; graph.symbols.len()];
-    let dims = || graph.inputs.iter().flat_map(|port| &port.shape);
-    while let Some(symbol) = dims().find_map(|dim| dim.unknown(&symbols)) {
-        symbols[symbol as usize] = Some(1);
-    }
-    match symbols.iter().position(Option::is_none) {
-        None => Ok(()),
-        Some(open) => Err(Error::graph(
-            "`symbols`",
-            format!("no input shape determines `{}`", graph.symbols[open]),
-        )),
-    }
-}
-
-/// Infers every shape for the inputs of a test vector.
+/// Checks the shapes of a test vector, and of all values that the first one gives.
 fn check_test_shapes(graph: &Graph, index: usize) -> Result<(), Error> {
     let vector = |error: Error| Error::graph(format!("test vector {index}"), error.to_string());
     let test = &graph.tests[index];
     let inputs: Vec<Fact> = test.inputs.iter().map(|stored| stored.fact.clone()).collect();
     let symbols = bind(graph, &inputs).map_err(vector)?;
-    let facts = infer(graph, &symbols, &inputs)?.facts;
+    if index == 0 {
+        infer(graph, &symbols, &inputs)?;
+    }
     for (port, stored) in graph.outputs.iter().zip(&test.outputs) {
-        let fact = &facts[port.id as usize];
-        if fact.shape != stored.fact.shape {
+        let fact = port.fact(&symbols);
+        if fact.as_ref() != Some(&stored.fact) {
+            let words = port.describe(&graph.symbols);
+            let fact = fact.map_or(words, |fact| fact.to_string());
             let place = format!("test vector {index}, output `{}`", port.name);
             let message = format!("expected {fact}, got shape {:?}", stored.fact.shape);
             return Err(Error::graph(place, message));

@@ -57,27 +57,35 @@ fn stored<'a>(model: &'a Model, tensors: &'a [Stored]) -> Result<Vec<View<'a>>, 
 }
 
 fn compare(got: &View<'_>, want: &View<'_>, test: &TestVector) -> Result<(f64, bool), Error> {
-    let (mut worst, mut passed) = (0.0f64, true);
-    for (got, want) in numbers(got)?.into_iter().zip(numbers(want)?) {
-        // Equal infinities have no difference, and NaN is expected where training had NaN.
-        let same = got == want || got.is_nan() && want.is_nan();
-        let diff = if same { 0.0 } else { (got - want).abs() };
-        let diff = if diff.is_nan() { f64::INFINITY } else { diff };
-        worst = worst.max(diff);
-        let tolerance = test.absolute_tolerance + test.relative_tolerance * want.abs();
-        passed &= same || diff.is_finite() && diff <= tolerance;
-    }
-    Ok((worst, passed))
+    with_element!(want.dtype(), T => {
+        let numbers = got.data::<T>()?.iter().zip(want.data::<T>()?).flat_map(|(got, want)| {
+            let (got, want) = (parts(got.number()), parts(want.number()));
+            got.into_iter().zip(want).filter_map(|(got, want)| got.zip(want))
+        });
+        Ok(numbers.fold((0.0, true), |(worst, passed), (got, want)| {
+            let (diff, close) = difference(got, want, test);
+            (diff.max(worst), passed & close)
+        }))
+    })
 }
 
-/// The elements as f64, which holds them all; complex ones as two.
-fn numbers(view: &View<'_>) -> Result<Vec<f64>, Error> {
-    with_element!(view.dtype(), T => {
-        let parts = |element: &T| match element.number() {
-            Number::Float(x) => [Some(x), None],
-            Number::Integer(x) => [Some(x as f64), None],
-            Number::Complex(x) => [Some(x.re), Some(x.im)],
-        };
-        Ok(view.data::<T>()?.iter().flat_map(parts).flatten().collect())
-    })
+/// |got - want|, and whether it is within the tolerance.
+fn difference(got: f64, want: f64, test: &TestVector) -> (f64, bool) {
+    // Equal infinities have no difference, and NaN is expected where training had NaN.
+    if got == want || got.is_nan() && want.is_nan() {
+        return (0.0, true);
+    }
+    let diff = (got - want).abs();
+    let diff = if diff.is_nan() { f64::INFINITY } else { diff };
+    let tolerance = test.absolute_tolerance + test.relative_tolerance * want.abs();
+    (diff, diff.is_finite() && diff <= tolerance)
+}
+
+/// The number as f64, which holds them all; a complex one as two.
+fn parts(number: Number) -> [Option<f64>; 2] {
+    match number {
+        Number::Float(x) => [Some(x), None],
+        Number::Integer(x) => [Some(x as f64), None],
+        Number::Complex(x) => [Some(x.re), Some(x.im)],
+    }
 }

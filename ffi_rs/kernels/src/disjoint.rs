@@ -315,7 +315,11 @@ impl<T: Copy> StageBuffer<T> {
 
 impl<T> StageBuffer<T> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.elements.len == 0
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.elements.len
     }
 
     /// The elements of `range`, to write.

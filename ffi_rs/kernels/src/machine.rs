@@ -1,5 +1,6 @@
 //! What this machine reaches at most: the yardstick of benchmarks.
 
+use std::collections::TryReserveError;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,9 @@ use crate::packing::{Arithmetic, Packing};
 
 /// The best of many measurements that take `duration` together, each of them `work` per round.
 fn best_rate(duration: Duration, mut measure: impl FnMut() -> (f64, Duration)) -> f64 {
-    let end = Instant::now() + duration;
+    let start = Instant::now();
     let mut best = 0.0f64;
-    while best == 0.0 || Instant::now() < end {
+    while best == 0.0 || start.elapsed() < duration {
         let (work, time) = measure();
         best = best.max(work / time.as_secs_f64());
     }
@@ -40,11 +41,15 @@ pub fn peak(numbers: &str, duration: Duration) -> Option<f64> {
     }))
 }
 
-/// Bytes per second that one thread reads from a buffer of `bytes` bytes, over and over.
-pub fn read_bandwidth(bytes: usize, duration: Duration) -> f64 {
-    let words = vec![1u64; (bytes / size_of::<u64>()).max(1)];
+/// Bytes per second that one thread reads from a buffer of `bytes` bytes, over and over; or why it
+/// cannot have such a buffer.
+pub fn read_bandwidth(bytes: usize, duration: Duration) -> Result<f64, TryReserveError> {
+    let count = (bytes / size_of::<u64>()).max(1);
+    let mut words = Vec::new();
+    words.try_reserve_exact(count)?;
+    words.resize(count, 1u64);
     let repeats = (1 << 20) / words.len() + 1;
-    best_rate(duration, || {
+    Ok(best_rate(duration, || {
         let start = Instant::now();
         for _ in 0..repeats {
             let mut sum = 0;
@@ -52,7 +57,7 @@ pub fn read_bandwidth(bytes: usize, duration: Duration) -> f64 {
             black_box(sum);
         }
         ((repeats * words.len() * size_of::<u64>()) as f64, start.elapsed())
-    })
+    }))
 }
 
 #[inline(always)]
@@ -79,8 +84,12 @@ mod tests {
         }
         assert!(peak("float16", short).is_none());
         for bytes in [0, 1 << 12, 1 << 20] {
-            let rate = read_bandwidth(bytes, short);
+            let rate = read_bandwidth(bytes, short).unwrap();
             assert!(rate > 1e6 && rate < 1e16, "{rate}");
+        }
+        // More than an address can reach, and more than there is.
+        for bytes in [usize::MAX, isize::MAX as usize - 7] {
+            assert!(read_bandwidth(bytes, short).is_err());
         }
     }
 }

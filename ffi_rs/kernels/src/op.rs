@@ -130,6 +130,11 @@ pub trait Op: Sized + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Bytes that the op holds beside its attributes, once it is prepared.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// What a run on these inputs takes; by default one operation for each element of an output,
     /// and every operand and output moved once.
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
@@ -198,6 +203,9 @@ pub trait DynOp: Send + Sync {
     /// See [`Op::prepare`].
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error>;
 
+    /// See [`Op::held_bytes`].
+    fn held_bytes(&self) -> usize;
+
     /// See [`Op::work`].
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error>;
 }
@@ -240,6 +248,10 @@ impl<O: Op> DynOp for O {
 
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
         Op::prepare(self, constants)
+    }
+
+    fn held_bytes(&self) -> usize {
+        Op::held_bytes(self)
     }
 
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {

@@ -17,7 +17,10 @@ const ENTRY: usize = 32;
 const SECTION: usize = 1024;
 
 fuzz_target!(|graph: &[u8]| {
-    if let Ok(model) = Model::from_bytes(&file(graph)) {
+    let file = file(graph);
+    if let Ok(model) = Model::from_bytes(&file) {
+        let bound = 4096 + 32 * file.len();
+        assert!(model.describe().len() <= bound && model.to_json().len() <= bound);
         let _ = verify(&Arc::new(model), OPTIONS);
     }
 });

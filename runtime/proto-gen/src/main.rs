@@ -1,4 +1,4 @@
-//! Writes `runtime/src/decode/proto.rs` from `runtime/proto/lmn.proto`:
+//! Writes `runtime/tests/it/proto.rs` from `runtime/proto/lmn.proto`:
 //! `cargo run --manifest-path runtime/proto-gen/Cargo.toml`.
 
 use std::error::Error;
@@ -12,6 +12,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(["."])
         .out_dir(scratch.path())
         .compile_fds(descriptors)?;
-    std::fs::copy(scratch.path().join("lumina.lmn.v1.rs"), runtime.join("src/decode/proto.rs"))?;
+    std::fs::copy(scratch.path().join("lumina.lmn.v1.rs"), runtime.join("tests/it/proto.rs"))?;
     Ok(())
 }

@@ -1,52 +1,55 @@
 //! From the bytes of a GRAPH section to a [`Graph`]: the only place that knows protobuf.
+//!
+//! It is decoded here rather than by a library because a library allocates what a message asks for
+//! before anything can be said about it. Fields that are not known are skipped.
 
-#[allow(missing_docs, unreachable_pub, rustdoc::all, clippy::all)]
-#[rustfmt::skip]
-mod proto;
+mod decoder;
+mod node;
 mod wire;
 
 use lumina_kernels::{DType, Fact};
-use prost::Message;
 
 use crate::Error;
-use crate::ir::dim::{Dim, Factor, Term};
-use crate::ir::{
-    Attribute, Crosstalk, Graph, Node, Port, Quantization, Region, Role, Stored, Tensor,
-    TestVector, Wdm, in_region,
-};
+use crate::ir::{Crosstalk, Graph, Port, Quantization, Role, Stored, Tensor, TestVector, Wdm};
+use decoder::{ALLOCATION, Decoder};
+use node::{VALUE, dim, node};
+use wire::{Fields, fault};
 
-/// Decodes a graph. What numbers mean is checked here, what they say to each other is not.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Graph, Error> {
-    wire::check(bytes)?;
-    let graph = proto::Graph::decode(bytes).map_err(|error| Error::Decode(error.to_string()))?;
-    Ok(Graph {
-        producer: graph.producer,
-        opset: graph.opset,
-        symbols: graph.symbols,
-        inputs: all(graph.inputs, |value| port("input", value))?,
-        tensors: all(graph.tensors, tensor)?,
-        nodes: nodes(graph.nodes)?,
-        outputs: all(graph.outputs, |value| port("output", value))?,
-        tests: graph
-            .tests
-            .into_iter()
-            .enumerate()
-            .map(|(index, test)| test_vector(index, test))
-            .collect::<Result<_, _>>()?,
-        wdm: graph.wdm.map(|wdm| Wdm {
-            wavelengths_nm: wdm.wavelengths_nm,
-            slot_of_stream: wdm.slot_of_stream,
-        }),
-        crosstalk: graph.crosstalk.map(|crosstalk| Crosstalk {
-            size: crosstalk.size,
-            matrix: crosstalk.matrix,
-            compensation: crosstalk.compensation,
-        }),
-    })
-}
+/// Bytes of a GRAPH section.
+const MAX_BYTES: usize = 64 << 20;
 
-fn all<T, U>(items: Vec<T>, one: impl Fn(T) -> Result<U, Error>) -> Result<Vec<U>, Error> {
-    items.into_iter().map(one).collect()
+/// Decodes a graph, in a file of that length. What numbers mean is checked here, what they say to
+/// each other is not.
+pub(crate) fn decode(message: &[u8], file_len: usize) -> Result<Graph, Error> {
+    if message.len() > MAX_BYTES {
+        return fault(format!("{} bytes, the limit is {MAX_BYTES}", message.len()));
+    }
+    let decoder = &mut Decoder::new(file_len);
+    let mut graph = Graph {
+        producer: String::new(),
+        opset: 0,
+        symbols: decoder.messages(message, 3, |decoder, _, text| decoder.text_of(text))?,
+        inputs: decoder.messages(message, 4, |decoder, _, value| port(decoder, "input", value))?,
+        tensors: decoder.messages(message, 5, tensor)?,
+        nodes: decoder
+            .messages(message, 6, |decoder, index, message| node(decoder, 0, index, message))?,
+        outputs: decoder
+            .messages(message, 7, |decoder, _, value| port(decoder, "output", value))?,
+        tests: decoder.messages(message, 8, test_vector)?,
+        wdm: None,
+        crosstalk: None,
+    };
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => graph.producer = decoder.text(field)?,
+            2 => graph.opset = field.varint()? as u32,
+            9 => graph.wdm = Some(wdm(decoder, field.bytes()?)?),
+            10 => graph.crosstalk = Some(crosstalk(decoder, field.bytes()?)?),
+            _ => {}
+        }
+    }
+    Ok(graph)
 }
 
 /// The element type of a number in a file.
@@ -54,105 +57,153 @@ fn dtype(number: u32) -> Result<DType, String> {
     DType::from_file_number(number).ok_or_else(|| format!("unknown dtype {number}"))
 }
 
-fn port(what: &str, value: proto::Value) -> Result<Port, Error> {
-    let fault = |message| Error::graph(format!("{what} `{}`", value.name), message);
-    Ok(Port {
-        dtype: dtype(value.dtype).map_err(fault)?,
-        role: match proto::Role::try_from(value.role) {
-            Ok(proto::Role::Plain) => Role::Plain,
-            Ok(proto::Role::NoiseSeed) => Role::NoiseSeed,
-            Err(_) => return Err(fault(format!("unknown role {}", value.role))),
-        },
-        id: value.id,
-        shape: dims(value.shape),
-        name: value.name,
-    })
-}
-
-fn tensor(tensor: proto::Tensor) -> Result<Tensor, Error> {
-    let fault = |message| Error::graph(format!("tensor {} `{}`", tensor.id, tensor.name), message);
-    Ok(Tensor {
-        id: tensor.id,
-        stored: stored(tensor.dtype, &tensor.shape, tensor.offset).map_err(fault)?,
-        quantization: tensor.quantization.map(|q| Quantization {
-            bits: q.bits,
-            axis: q.axis,
-            scales: q.scales,
-            zero_points: q.zero_points,
-            lut: q.lut_offset.map(|offset| (offset, q.lut_length)),
-        }),
-        name: tensor.name,
-    })
-}
-
-fn stored(number: u32, shape: &[u64], offset: u64) -> Result<Stored, String> {
-    let extents: Result<Vec<usize>, _> = shape.iter().map(|&e| usize::try_from(e)).collect();
-    let extents = extents.map_err(|_| format!("shape {shape:?} is too large"))?;
-    Ok(Stored { fact: Fact::new(dtype(number)?, extents), offset })
-}
-
-fn nodes(nodes: Vec<proto::Node>) -> Result<Vec<Node>, Error> {
-    nodes.into_iter().enumerate().map(|(index, node)| self::node(index, node)).collect()
-}
-
-fn node(index: usize, mut node: proto::Node) -> Result<Node, Error> {
-    let attributes = std::mem::take(&mut node.attrs);
-    let mut node = Node {
-        op: node.op,
-        inputs: node.inputs,
-        outputs: node.outputs,
-        attributes: Default::default(),
-        source: node.source,
-    };
-    for (name, attr) in attributes {
-        let Some(value) = attr.value else {
-            let message = format!("attribute `{name}` has no value");
-            return Err(Error::graph(node.place(index), message));
-        };
-        let attribute = attribute(value).map_err(|error| in_region(&node, index, &name, error))?;
-        node.attributes.insert(name, attribute);
+fn port(decoder: &mut Decoder, what: &str, message: &[u8]) -> Result<Port, Error> {
+    decoder.charge(VALUE)?;
+    let (mut id, mut name, mut number, mut role) = (0, String::new(), 0, 0);
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => id = field.varint()? as u32,
+            2 => name = decoder.text(field)?,
+            3 => number = field.varint()? as u32,
+            5 => role = field.varint()? as i32,
+            _ => {}
+        }
     }
-    Ok(node)
-}
-
-fn attribute(value: proto::attr::Value) -> Result<Attribute, Error> {
-    use proto::attr::Value;
-    Ok(match value {
-        Value::Flag(value) => Attribute::Bool(value),
-        Value::Integer(value) => Attribute::Int(value),
-        Value::Number(value) => Attribute::Float(value),
-        Value::Text(value) => Attribute::Str(value),
-        Value::Integers(value) => Attribute::Ints(value.values),
-        Value::Shape(value) => Attribute::Shape(dims(value.dims)),
-        Value::Region(value) => Attribute::Region(Region {
-            captures: value.captures,
-            inputs: value.inputs as usize,
-            nodes: nodes(value.nodes)?,
-            outputs: value.outputs,
-        }),
+    let fault = |message| Error::graph(format!("{what} `{name}`"), message);
+    Ok(Port {
+        dtype: dtype(number).map_err(fault)?,
+        role: match role {
+            0 => Role::Plain,
+            1 => Role::NoiseSeed,
+            _ => return Err(fault(format!("unknown role {role}"))),
+        },
+        id,
+        shape: decoder.messages(message, 4, dim)?,
+        name,
     })
 }
 
-fn dims(dims: Vec<proto::Dim>) -> Vec<Dim> {
-    let factor = |f: proto::Factor| Factor { symbol: f.symbol, power: f.power };
-    let term = |term: proto::Term| Term {
-        coefficient: term.coefficient,
-        factors: term.factors.into_iter().map(factor).collect(),
-    };
-    dims.into_iter().map(|dim| Dim { terms: dim.terms.into_iter().map(term).collect() }).collect()
+fn tensor(decoder: &mut Decoder, _: usize, message: &[u8]) -> Result<Tensor, Error> {
+    decoder.charge(VALUE)?;
+    let (mut id, mut name, mut quantization) = (0, String::new(), None);
+    let mut place = Place::default();
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => id = field.varint()? as u32,
+            2 => name = decoder.text(field)?,
+            3 => place.dtype = field.varint()? as u32,
+            4 => decoder.numbers(field, &mut place.shape, extent)?,
+            5 => place.offset = field.varint()?,
+            6 => quantization = Some(self::quantization(decoder, field.bytes()?)?),
+            _ => {}
+        }
+    }
+    let fault = |message| Error::graph(format!("tensor {id} `{name}`"), message);
+    Ok(Tensor { id, stored: place.stored().map_err(fault)?, quantization, name })
 }
 
-fn test_vector(index: usize, test: proto::TestVector) -> Result<TestVector, Error> {
-    let read = |what: &str, tensors: Vec<proto::TestTensor>| {
-        all(tensors, |tensor| {
-            stored(tensor.dtype, &tensor.shape, tensor.offset)
+fn quantization(decoder: &mut Decoder, message: &[u8]) -> Result<Quantization, Error> {
+    let (mut bits, mut axis, mut offset, mut length) = (0, None, None, 0);
+    let (mut scales, mut zero_points) = (Vec::new(), Vec::new());
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => bits = field.varint()? as u32,
+            2 => axis = Some(field.varint()? as u32),
+            3 => decoder.floats(field, &mut scales)?,
+            4 => decoder.floats(field, &mut zero_points)?,
+            5 => offset = Some(field.varint()?),
+            6 => length = field.varint()? as u32,
+            _ => {}
+        }
+    }
+    let lut = offset.map(|offset| (offset, length));
+    Ok(Quantization { bits, axis, scales, zero_points, lut })
+}
+
+/// Where a tensor lies in its section, as the file says it.
+#[derive(Default)]
+struct Place {
+    dtype: u32,
+    shape: Vec<usize>,
+    offset: u64,
+}
+
+impl Place {
+    fn stored(self) -> Result<Stored, String> {
+        Ok(Stored { fact: Fact::new(dtype(self.dtype)?, self.shape), offset: self.offset })
+    }
+}
+
+/// An extent of a tensor, which is too large for a section if it is for an address.
+fn extent(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn test_vector(decoder: &mut Decoder, index: usize, message: &[u8]) -> Result<TestVector, Error> {
+    let mut tensors = |number, what: &str| {
+        decoder.messages(message, number, |decoder, _, message| {
+            test_tensor(decoder, message)?
+                .stored()
                 .map_err(|message| Error::graph(format!("test vector {index}, {what}"), message))
         })
     };
-    Ok(TestVector {
-        inputs: read("inputs", test.inputs)?,
-        outputs: read("outputs", test.outputs)?,
-        absolute_tolerance: test.absolute_tolerance,
-        relative_tolerance: test.relative_tolerance,
-    })
+    let (inputs, outputs) = (tensors(1, "inputs")?, tensors(2, "outputs")?);
+    let (mut absolute_tolerance, mut relative_tolerance) = (0.0, 0.0);
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            3 => absolute_tolerance = field.f64()?,
+            4 => relative_tolerance = field.f64()?,
+            _ => {}
+        }
+    }
+    Ok(TestVector { inputs, outputs, absolute_tolerance, relative_tolerance })
 }
+
+fn test_tensor(decoder: &mut Decoder, message: &[u8]) -> Result<Place, Error> {
+    decoder.charge(ALLOCATION)?;
+    let mut place = Place::default();
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => place.dtype = field.varint()? as u32,
+            2 => decoder.numbers(field, &mut place.shape, extent)?,
+            3 => place.offset = field.varint()?,
+            _ => {}
+        }
+    }
+    Ok(place)
+}
+
+fn wdm(decoder: &mut Decoder, message: &[u8]) -> Result<Wdm, Error> {
+    let mut wdm = Wdm { wavelengths_nm: Vec::new(), slot_of_stream: Vec::new() };
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => decoder.doubles(field, &mut wdm.wavelengths_nm)?,
+            2 => decoder.numbers(field, &mut wdm.slot_of_stream, |slot| slot as u32)?,
+            _ => {}
+        }
+    }
+    Ok(wdm)
+}
+
+fn crosstalk(decoder: &mut Decoder, message: &[u8]) -> Result<Crosstalk, Error> {
+    let mut crosstalk = Crosstalk { size: 0, matrix: Vec::new(), compensation: String::new() };
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => crosstalk.size = field.varint()? as u32,
+            2 => decoder.floats(field, &mut crosstalk.matrix)?,
+            3 => crosstalk.compensation = decoder.text(field)?,
+            _ => {}
+        }
+    }
+    Ok(crosstalk)
+}
+
+#[cfg(test)]
+mod tests;

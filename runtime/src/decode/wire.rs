@@ -1,175 +1,183 @@
-//! Bounds what decoding a graph can allocate, before it starts.
-//!
-//! A message of two bytes on the wire takes over a hundred in memory, so the length of the section
-//! alone is no bound. This walks the wire format without decoding and counts the messages.
+//! The wire format of protobuf: a message as its fields.
 
 use crate::Error;
 
-/// Bytes of a GRAPH section.
-const MAX_BYTES: usize = 64 << 20;
-/// Messages of a graph, itself included: some 100,000 nodes.
-const MAX_MESSAGES: usize = 1 << 20;
-
-/// Regions in regions, at most.
-const MAX_DEPTH: usize = 8;
-
-/// A message of the schema, by the fields of it that are messages.
-struct Message {
-    children: &'static [(u32, &'static Message)],
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Wire<'a> {
+    Varint(u64),
+    Fixed32([u8; 4]),
+    Fixed64([u8; 8]),
+    /// A text, a message, or numbers one after the other.
+    Bytes(&'a [u8]),
 }
 
-static LEAF: Message = Message { children: &[] };
-static TERM: Message = Message { children: &[(2, &LEAF)] };
-static DIM: Message = Message { children: &[(1, &TERM)] };
-static VALUE: Message = Message { children: &[(4, &DIM)] };
-static TENSOR: Message = Message { children: &[(6, &LEAF)] };
-static SHAPE: Message = Message { children: &[(1, &DIM)] };
-static REGION: Message = Message { children: &[(3, &NODE)] };
-static ATTR: Message = Message { children: &[(5, &LEAF), (6, &SHAPE), (7, &REGION)] };
-static ATTR_ENTRY: Message = Message { children: &[(2, &ATTR)] };
-static NODE: Message = Message { children: &[(4, &ATTR_ENTRY)] };
-static TEST: Message = Message { children: &[(1, &LEAF), (2, &LEAF)] };
-static GRAPH: Message = Message {
-    children: &[
-        (3, &LEAF),
-        (4, &VALUE),
-        (5, &TENSOR),
-        (6, &NODE),
-        (7, &VALUE),
-        (8, &TEST),
-        (9, &LEAF),
-        (10, &LEAF),
-    ],
-};
+/// A field of a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Field<'a> {
+    pub(super) number: u32,
+    pub(super) wire: Wire<'a>,
+}
 
-/// Checks the bounds of an encoded graph. Faults of the encoding are left to the decoder.
-pub(crate) fn check(bytes: &[u8]) -> Result<(), Error> {
-    if bytes.len() > MAX_BYTES {
-        let message = format!("{} bytes, the limit is {MAX_BYTES}", bytes.len());
-        return Err(Error::Decode(message));
-    }
-    let mut left = MAX_MESSAGES;
-    match count(bytes, &GRAPH, &mut left, MAX_DEPTH) {
-        Ok(()) => Ok(()),
-        Err(Excess::Messages) => Err(Error::Decode(format!("more than {MAX_MESSAGES} messages"))),
-        Err(Excess::Depth) => {
-            Err(Error::Decode(format!("regions are nested more than {MAX_DEPTH} deep")))
+impl<'a> Field<'a> {
+    /// The number in it.
+    pub(super) fn varint(self) -> Result<u64, Error> {
+        match self.wire {
+            Wire::Varint(value) => Ok(value),
+            _ => self.unexpected(),
         }
     }
-}
 
-enum Excess {
-    Messages,
-    Depth,
-}
-
-fn count(
-    mut bytes: &[u8],
-    message: &'static Message,
-    left: &mut usize,
-    depth: usize,
-) -> Result<(), Excess> {
-    *left = left.checked_sub(1).ok_or(Excess::Messages)?;
-    let depth = if std::ptr::eq(message, &REGION) {
-        depth.checked_sub(1).ok_or(Excess::Depth)?
-    } else {
-        depth
-    };
-    while let Some((field, payload)) = next_field(&mut bytes) {
-        let child = message.children.iter().find(|(number, _)| *number == field);
-        if let (Some((_, child)), Some(payload)) = (child, payload) {
-            count(payload, child, left, depth)?;
+    /// The float in it.
+    pub(super) fn f64(self) -> Result<f64, Error> {
+        match self.wire {
+            Wire::Fixed64(bytes) => Ok(f64::from_le_bytes(bytes)),
+            _ => self.unexpected(),
         }
     }
-    Ok(())
+
+    /// The bytes in it.
+    pub(super) fn bytes(self) -> Result<&'a [u8], Error> {
+        match self.wire {
+            Wire::Bytes(bytes) => Ok(bytes),
+            _ => self.unexpected(),
+        }
+    }
+
+    /// The refusal of a field that holds something else than the schema says.
+    pub(super) fn unexpected<T>(self) -> Result<T, Error> {
+        fault(format!("field {} is of another type than in the schema", self.number))
+    }
 }
 
-/// Number and, where it has a length, payload of the next field.
-fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u32, Option<&'a [u8]>)> {
+/// The fields of a message, or what is wrong with the next one.
+///
+/// Groups are refused: no writer makes them, and what is in one could not be told from what is after
+/// it without reading all of it.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = next_field(&mut self.0);
+        if field.is_err() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+fn next_field<'a>(bytes: &mut &'a [u8]) -> Result<Field<'a>, Error> {
     let key = varint(bytes)?;
-    let field = u32::try_from(key >> 3).ok()?;
-    let length = match key & 7 {
-        0 => {
-            varint(bytes)?;
-            return Some((field, None));
-        }
-        1 => 8,
-        2 => usize::try_from(varint(bytes)?).ok()?,
-        5 => 4,
-        _ => return None,
+    let number = match u32::try_from(key >> 3) {
+        Ok(number @ 1..0x2000_0000) => number,
+        _ => return fault(format!("there is no field {}", key >> 3)),
     };
-    let (payload, rest) = bytes.split_at_checked(length)?;
-    *bytes = rest;
-    Some((field, (key & 7 == 2).then_some(payload)))
+    let wire = match key & 7 {
+        0 => Wire::Varint(varint(bytes)?),
+        1 => Wire::Fixed64(chunk(bytes)?),
+        2 => {
+            let length = varint(bytes)?;
+            let split = usize::try_from(length).ok().and_then(|at| bytes.split_at_checked(at));
+            let Some((payload, rest)) = split else { return truncated() };
+            *bytes = rest;
+            Wire::Bytes(payload)
+        }
+        5 => Wire::Fixed32(chunk(bytes)?),
+        3 | 4 => return fault(format!("field {number} is a group, which no graph has")),
+        other => return fault(format!("field {number} is of the unknown wire type {other}")),
+    };
+    Ok(Field { number, wire })
 }
 
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
+/// The next number of 7 bits a byte, lowest first; the last byte is below 128.
+pub(super) fn varint(bytes: &mut &[u8]) -> Result<u64, Error> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
+        let Some((&byte, rest)) = bytes.split_first() else { return truncated() };
         *bytes = rest;
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
-            return Some(value);
+            return match shift {
+                63 if byte > 1 => break,
+                _ => Ok(value),
+            };
         }
     }
-    None
+    fault("a number has more than 64 bits")
+}
+
+fn chunk<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Error> {
+    let Some((chunk, rest)) = bytes.split_first_chunk() else { return truncated() };
+    *bytes = rest;
+    Ok(*chunk)
+}
+
+fn truncated<T>() -> Result<T, Error> {
+    fault("a field ends after the message that it is in")
+}
+
+pub(super) fn fault<T>(message: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Decode(message.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn fields(bytes: &[u8]) -> Result<Vec<(u32, Wire<'_>)>, String> {
+        let fields = Fields(bytes).map(|field| field.map(|field| (field.number, field.wire)));
+        fields.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        let text = fields(bytes).expect_err("the bytes are no message");
+        text.strip_prefix("section GRAPH cannot be decoded: ").unwrap().to_string()
+    }
+
     #[test]
-    fn every_message_of_the_schema_is_counted() {
-        let schema = include_str!("proto.rs");
-        let fields =
-            schema.matches("prost(message,").count() + schema.matches("prost(btree_map").count();
-        let messages = [
-            &TERM,
-            &DIM,
-            &VALUE,
-            &TENSOR,
-            &SHAPE,
-            &REGION,
-            &ATTR,
-            &ATTR_ENTRY,
-            &NODE,
-            &TEST,
-            &GRAPH,
+    fn every_wire_type_is_read() {
+        let bytes = [
+            &[0x08, 0x96, 0x01][..],
+            &[0x11, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[0x1a, 2, 9, 9],
+            &[0x25, 1, 2, 3, 4],
+            &[0x28, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+        ]
+        .concat();
+        let expected = vec![
+            (1, Wire::Varint(150)),
+            (2, Wire::Fixed64([1, 2, 3, 4, 5, 6, 7, 8])),
+            (3, Wire::Bytes(&[9, 9])),
+            (4, Wire::Fixed32([1, 2, 3, 4])),
+            (5, Wire::Varint(u64::MAX)),
         ];
-        let counted: usize = messages.iter().map(|message| message.children.len()).sum();
-        // Beside them count the value of a map entry and the strings of `symbols`.
-        assert_eq!(counted, fields + 2);
+        assert_eq!(fields(&bytes), Ok(expected));
+        assert_eq!(fields(&[]), Ok(vec![]));
     }
 
     #[test]
-    fn many_empty_messages_are_refused() {
-        // Field 6 (nodes), length 0.
-        let nodes = [0x32, 0x00].repeat(MAX_MESSAGES - 1);
-        assert!(check(&nodes).is_ok());
-        let nodes = [0x32, 0x00].repeat(MAX_MESSAGES);
-        assert_eq!(
-            check(&nodes).unwrap_err().to_string(),
-            "section GRAPH cannot be decoded: more than 1048576 messages"
-        );
-    }
-
-    #[test]
-    fn nested_messages_count() {
-        // Field 4 (inputs) with field 4 (shape) of empty dims.
-        let dims = [0x22, 0x00].repeat(MAX_MESSAGES);
-        let mut input = vec![0x22];
-        prost::encoding::encode_varint(dims.len() as u64, &mut input);
-        input.extend(dims);
-        assert!(check(&input).is_err());
-    }
-
-    #[test]
-    fn long_graphs_are_refused() {
-        assert_eq!(
-            check(&vec![0; MAX_BYTES + 1]).unwrap_err().to_string(),
-            "section GRAPH cannot be decoded: 67108865 bytes, the limit is 67108864"
-        );
+    fn what_is_no_message_is_refused() {
+        let cut = "a field ends after the message that it is in";
+        for bytes in [&[0x08][..], &[0x80], &[0x0a, 2, 0], &[0x0d, 1, 2, 3], &[0x09, 1]] {
+            assert_eq!(refusal(bytes), cut);
+        }
+        assert_eq!(refusal(&[0x02, 0]), "there is no field 0");
+        assert_eq!(refusal(&[0x82, 0x80, 0x80, 0x80, 0x10, 0]), "there is no field 536870912");
+        for group in [0x7b, 0x7c] {
+            assert_eq!(refusal(&[group, 0]), "field 15 is a group, which no graph has");
+        }
+        assert_eq!(refusal(&[0x0e]), "field 1 is of the unknown wire type 6");
+        let long = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80];
+        for last in [&[0x02][..], &[0x80, 0x00]] {
+            assert_eq!(
+                refusal(&[&[0x08], &long[..], last].concat()),
+                "a number has more than 64 bits"
+            );
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::tensor::MAX_RANK;
+
 /// A sum of terms: 3, batch, 2*batch + 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dim {
@@ -24,6 +26,12 @@ pub(crate) struct Factor {
 
 /// Largest power of a symbol in a term.
 pub(crate) const MAX_POWER: u32 = 8;
+/// Terms of an extent.
+pub(crate) const MAX_TERMS: usize = 64;
+/// Factors of a term.
+pub(crate) const MAX_FACTORS: usize = 16;
+/// Symbols of a graph: a set of them is a word.
+pub(crate) const MAX_SYMBOLS: usize = 64;
 
 /// The value of each symbol, where it is known.
 pub(crate) type Symbols = Vec<Option<usize>>;
@@ -46,16 +54,32 @@ impl Dim {
         self.terms.iter().any(|term| !term.factors.is_empty())
     }
 
+    /// The symbols in it as a set: bit i is symbol i.
+    pub(crate) fn symbols(&self) -> u64 {
+        let factors = self.terms.iter().flat_map(|term| &term.factors);
+        factors.fold(0, |set, factor| set | 1u64.checked_shl(factor.symbol).unwrap_or(0))
+    }
+
+    /// Terms and factors: what it takes to compute it.
+    pub(crate) fn size(&self) -> usize {
+        self.terms.iter().map(|term| 1 + term.factors.len()).sum()
+    }
+
     /// The extent, where every symbol in it is known and it is an extent.
     pub(crate) fn eval(&self, symbols: &[Option<usize>]) -> Option<usize> {
-        let sum = self.terms.iter().try_fold(0i128, |sum, term| {
-            let factors = term.factors.iter().try_fold(1i128, |product, factor| {
-                let value = symbols.get(factor.symbol as usize).copied().flatten()? as i128;
-                product.checked_mul(value.checked_pow(factor.power)?)
+        let value = |symbol: usize| symbols.get(symbol).copied().flatten().map(|n| n as i128);
+        usize::try_from(self.value(value)?).ok()
+    }
+
+    /// The polynomial where the symbols have these values; None where one has none, or a number on
+    /// the way is too large.
+    fn value(&self, symbol: impl Fn(usize) -> Option<i128>) -> Option<i128> {
+        self.terms.iter().try_fold(0i128, |sum, term| {
+            let product = term.factors.iter().try_fold(term.coefficient.into(), |product, f| {
+                i128::checked_mul(product, symbol(f.symbol as usize)?.checked_pow(f.power)?)
             })?;
-            sum.checked_add(factors.checked_mul(term.coefficient.into())?)
-        })?;
-        usize::try_from(sum).ok()
+            sum.checked_add(product)
+        })
     }
 
     /// The symbol that alone is unknown, if the extent is linear in it.
@@ -80,30 +104,22 @@ impl Dim {
             return if open { Solution::Open } else { Solution::Known };
         };
         // The extent is `offset + slope * symbol`, so two values of the symbol give both.
-        let at = |value: i64| {
-            let mut offset = 0i128;
-            for term in &self.terms {
-                let mut product = i128::from(term.coefficient);
-                for factor in &term.factors {
-                    let base = match symbols.get(factor.symbol as usize).copied().flatten() {
-                        Some(known) => known as i128,
-                        None => value.into(),
-                    };
-                    product = product.checked_mul(base.checked_pow(factor.power)?)?;
-                }
-                offset = offset.checked_add(product)?;
-            }
-            Some(offset)
+        let at = |value: i128| {
+            let known = |index: usize| symbols.get(index).copied().flatten();
+            self.value(|index| Some(known(index).map_or(value, |known| known as i128)))
         };
-        let (Some(offset), Some(at_one)) = (at(0), at(1)) else { return Solution::Impossible };
-        let slope = at_one - offset;
-        let rise = got as i128 - offset;
-        if slope == 0 {
-            return if rise == 0 { Solution::Open } else { Solution::Impossible };
-        }
-        match usize::try_from(rise / slope) {
-            Ok(value) if rise % slope == 0 => Solution::Symbol(symbol as usize, value),
-            _ => Solution::Impossible,
+        let line = at(0).and_then(|offset| {
+            let slope = at(1)?.checked_sub(offset)?;
+            Some((slope, i128::try_from(got).ok()?.checked_sub(offset)?))
+        });
+        match line {
+            Some((0, 0)) => Solution::Open,
+            Some((slope, rise)) => match (rise.checked_div(slope), rise.checked_rem(slope)) {
+                (Some(value), Some(0)) => usize::try_from(value)
+                    .map_or(Solution::Impossible, |n| Solution::Symbol(symbol as usize, n)),
+                _ => Solution::Impossible,
+            },
+            None => Solution::Impossible,
         }
     }
 
@@ -147,8 +163,103 @@ impl fmt::Display for Words<'_> {
     }
 }
 
-/// A symbolic shape in words: `[batch,64]`.
+/// A symbolic shape in words: `[batch,64]`. Of more axes than a tensor can have, it names the first.
 pub(crate) fn describe_shape(shape: &[Dim], symbols: &[String]) -> String {
-    let dims: Vec<String> = shape.iter().map(|dim| dim.display(symbols).to_string()).collect();
+    let shown = shape.iter().take(MAX_RANK);
+    let mut dims: Vec<String> = shown.map(|dim| dim.display(symbols).to_string()).collect();
+    if shape.len() > MAX_RANK {
+        dims.push(format!("... {} more", shape.len() - MAX_RANK));
+    }
     format!("[{}]", dims.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn dim(terms: &[(i64, &[(u32, u32)])]) -> Dim {
+        let factor = |&(symbol, power): &(u32, u32)| Factor { symbol, power };
+        let term = |&(coefficient, factors): &(i64, &[(u32, u32)])| Term {
+            coefficient,
+            factors: factors.iter().map(factor).collect(),
+        };
+        Dim { terms: terms.iter().map(term).collect() }
+    }
+
+    fn solution(dim: &Dim, got: usize, symbols: &[Option<usize>]) -> Result<usize, &'static str> {
+        match dim.solve(got, symbols) {
+            Solution::Symbol(_, value) => Ok(value),
+            Solution::Known => Err("known"),
+            Solution::Impossible => Err("impossible"),
+            Solution::Open => Err("open"),
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_numbers_are_no_extent() {
+        // -2·a^6 is the least number there is, at a = 2^21.
+        let a = Some(1 << 21);
+        let least = dim(&[(-2, &[(0, 6)]), (1, &[]), (-1, &[(1, 1)])]);
+        for got in [0, 1, usize::MAX] {
+            assert_eq!(solution(&least, got, &[a, None]), Err("impossible"));
+        }
+        assert_eq!(least.eval(&[a, Some(1)]), None);
+        let least = dim(&[(-2, &[(0, 6)])]);
+        assert_eq!(solution(&least, 0, &[a, None]), Err("known"));
+        // The least number over -1 is none; one slope is the least number itself.
+        let rise = dim(&[(2, &[(0, 6)]), (-1, &[(1, 1)])]);
+        assert_eq!(solution(&rise, 0, &[a, None]), Err("impossible"));
+        let steep = dim(&[(-2, &[(0, 6), (1, 1)])]);
+        assert_eq!(solution(&steep, 0, &[a, None]), Ok(0));
+        assert_eq!(solution(&steep, 1, &[a, None]), Err("impossible"));
+    }
+
+    #[test]
+    fn one_unknown_is_solved() {
+        let odd = dim(&[(2, &[(0, 1)]), (1, &[])]);
+        assert_eq!(solution(&odd, 7, &[None]), Ok(3));
+        assert_eq!(solution(&odd, 6, &[None]), Err("impossible"));
+        assert_eq!(solution(&odd, 7, &[Some(3)]), Err("known"));
+        let product = dim(&[(1, &[(0, 1), (1, 1)])]);
+        assert_eq!(solution(&product, 0, &[Some(0), None]), Err("open"));
+        assert_eq!(solution(&product, 1, &[Some(0), None]), Err("impossible"));
+        assert_eq!(solution(&product, 6, &[Some(2), None]), Ok(3));
+        assert_eq!(solution(&product, 6, &[None, None]), Err("open"));
+        assert_eq!(solution(&dim(&[(1, &[(0, 2)])]), 4, &[None]), Err("open"));
+        assert_eq!(product.symbols(), 0b11);
+    }
+
+    #[test]
+    fn more_axes_than_a_tensor_has_are_counted() {
+        let shape = vec![dim(&[(3, &[])]); 100];
+        assert_eq!(describe_shape(&shape, &[]), "[3,3,3,3,3,3,3,3,... 92 more]");
+    }
+
+    /// Numbers of every size, the largest included.
+    fn number() -> impl Strategy<Value = i64> {
+        prop_oneof![Just(0), -3..4i64, any::<i64>(), Just(i64::MIN), Just(i64::MAX)]
+    }
+
+    proptest! {
+        /// What comes out fits the extent; nothing overflows, whatever the numbers are.
+        #[test]
+        fn what_is_solved_is_so(
+            terms in proptest::collection::vec(
+                (number(), proptest::collection::vec((0..3u32, 1..9u32), 0..3)), 0..4),
+            known in any::<[Option<usize>; 2]>(),
+            got in prop_oneof![0..9usize, any::<usize>()],
+        ) {
+            let terms: Vec<_> = terms.iter().map(|(c, factors)| (*c, &factors[..])).collect();
+            let dim = dim(&terms);
+            let mut symbols = vec![known[0], known[1], None];
+            prop_assert!(dim.unknown(&symbols).is_none_or(|symbol| symbol < 3));
+            if let Solution::Symbol(symbol, value) = dim.solve(got, &symbols) {
+                symbols[symbol] = Some(value);
+                // Terms that cancel may be too large each.
+                prop_assert!(dim.eval(&symbols).is_none_or(|extent| extent == got));
+            }
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! The graph as everything after decoding sees it.
 
+mod attributes;
 pub(crate) mod dim;
-
-use std::collections::BTreeMap;
 
 use lumina_kernels::{DType, Fact};
 
+pub(crate) use attributes::{Attribute, Attributes};
 pub(crate) use dim::Dim;
 
 use crate::Error;
@@ -86,22 +86,9 @@ pub(crate) struct Node {
     pub(crate) op: String,
     pub(crate) inputs: Vec<u32>,
     pub(crate) outputs: Vec<u32>,
-    pub(crate) attributes: BTreeMap<String, Attribute>,
+    pub(crate) attributes: Attributes,
     /// Where the node comes from: "model.py:12 (Dense_0)".
     pub(crate) source: String,
-}
-
-/// An attribute of a node.
-#[derive(Clone, Debug)]
-pub(crate) enum Attribute {
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Str(String),
-    Ints(Vec<i64>),
-    /// A shape, whose extents may be symbolic; the op sees integers.
-    Shape(Vec<Dim>),
-    Region(Region),
 }
 
 /// Nodes of their own scope, which an op repeats or chooses. Its values have the ids 0, 1, ...:
@@ -176,19 +163,9 @@ impl Node {
     /// The regions by name.
     pub(crate) fn regions(&self) -> impl Iterator<Item = (&str, &Region)> {
         self.attributes.iter().filter_map(|(name, attribute)| match attribute {
-            Attribute::Region(region) => Some((name.as_str(), region)),
+            Attribute::Region(region) => Some((name, &**region)),
             _ => None,
         })
-    }
-}
-
-impl Attribute {
-    /// Whether it depends on the shapes of the inputs.
-    pub(crate) fn is_symbolic(&self) -> bool {
-        match self {
-            Self::Shape(dims) => dims.iter().any(Dim::is_symbolic),
-            _ => false,
-        }
     }
 }
 

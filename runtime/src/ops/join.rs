@@ -69,10 +69,12 @@ impl Concatenate {
     ) -> Result<(), Error> {
         // What lies together of each operand, and of the result.
         let row = |shape: &[usize]| shape[self.dimension..].iter().product::<usize>();
-        let parts = inputs
+        let mut parts = inputs
             .iter()
             .map(|x| Ok((x.data::<T>()?, row(x.shape()))))
             .collect::<Result<Vec<_>, Error>>()?;
+        // Those of which nothing lies in a row must not be asked for each row.
+        parts.retain(|&(_, length)| length > 0);
         let width = row(out.shape());
         let rows = (CHUNK / width.max(1)).max(1);
         chunked(pool, out.data_mut::<T>()?, rows * width, |start, out| {

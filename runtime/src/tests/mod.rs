@@ -3,12 +3,12 @@
 
 #[path = "../../tests/it/build.rs"]
 #[allow(dead_code, unused_imports)]
-mod build;
+pub(crate) mod build;
 pub(crate) mod choose;
 pub(crate) mod prepared;
-#[path = "../decode/proto.rs"]
+#[path = "../../tests/it/proto.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all)]
 #[rustfmt::skip]
-mod proto;
+pub(crate) mod proto;
 mod regions;
 pub(crate) mod repeat;

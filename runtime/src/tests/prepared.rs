@@ -62,6 +62,10 @@ impl Op for AddRow {
         PREPARED.set(PREPARED.get() + 1);
         Ok(Some(Box::new(Self { row: Some(row.data::<f32>()?.to_vec()), ..*self })))
     }
+
+    fn held_bytes(&self) -> usize {
+        self.row.as_ref().map_or(0, |row| 4 * row.len())
+    }
 }
 
 /// A float attribute, which no op of the product has.
@@ -164,4 +168,96 @@ fn attributes_are_read_as_they_were_written() {
     let json: serde_json::Value = serde_json::from_str(&model.to_json()).unwrap();
     assert_eq!(json["nodes"][0]["attrs"]["factor"], 0.1);
     assert!(model.describe().contains("%1 = add_row(%0, %0) factor=0.1"));
+}
+
+/// y = x + row and z = x - row', where a view says in which order the elements of `w` are the row.
+fn reversed(length: usize) -> File {
+    let mut file = File::new();
+    let batch = file.symbol("batch");
+    let dims = [batch, fixed(&[length])[0].clone()];
+    let x = file.input("x", DType::F32, &dims);
+    let numbers: Vec<f32> = (0..length).map(|n| n as f32).collect();
+    let w = file.tensor("w", &f32s(&[length], &numbers));
+    let row = file.node("rev", &[w], &[("dimensions", ints(&[0]))]);
+    let y = file.node("add_row", &[x, row], &[]);
+    // An op that prepares nothing and takes no strides.
+    let sums = file.node("cumsum", &[row], &[("axis", int(0)), ("reverse", flag(false))]);
+    file.output(y, "y", DType::F32, &dims);
+    file.output(sums, "sums", DType::F32, &fixed(&[length]));
+    file.output(row, "row", DType::F32, &fixed(&[length]));
+    file
+}
+
+/// Such a constant is put in order once for a session, so that it can be prepared.
+#[test]
+fn a_view_of_a_constant_is_prepared_once_too() {
+    let mut session = session(&reversed(3), 1);
+    let mut rows = Vec::new();
+    for batch in [1, 3, 1, 2] {
+        let x = f32s(&[batch, 3], &vec![1.0; 3 * batch]);
+        let outputs = session.run(&[x.view()]).unwrap();
+        assert_eq!(outputs[0].data::<f32>().unwrap(), [3.0, 2.0, 1.0].repeat(batch));
+        assert_eq!(outputs[1].data::<f32>().unwrap(), [2.0, 3.0, 3.0]);
+        assert_eq!(outputs[2].data::<f32>().unwrap(), [2.0, 1.0, 0.0]);
+        rows.push(outputs[2].data::<f32>().unwrap().as_ptr());
+    }
+    assert_eq!(PREPARED.get(), 1);
+    assert!(rows.iter().all(|&row| row == rows[0]), "one copy for all plans");
+}
+
+/// Copies and prepared ops count as buffers do, whatever was run before.
+#[test]
+fn what_is_kept_counts() {
+    let model = Arc::new(reversed(4).load().unwrap());
+    let run = |memory_limit, batches: &[usize]| {
+        let options = Options { threads: 1, memory_limit };
+        let mut session = Session::new(Arc::clone(&model), options).unwrap();
+        let one = |&batch: &usize| {
+            let x = f32s(&[batch, 4], &vec![1.0; 4 * batch]);
+            session.run(&[x.view()]).map_err(|error| error.to_string()).map(drop)
+        };
+        batches.iter().map(one).collect::<Result<Vec<()>, String>>()
+    };
+    // For one row: y, the sums, the copy and the prepared row.
+    let least = 4 * 16;
+    assert!(run(least, &[1, 1]).is_ok());
+    for limit in [0, least - 1] {
+        let refused = run(limit, &[1]).unwrap_err();
+        // What is prepared is known only once all the rest has room.
+        let needed = if limit == 0 { least - 16 } else { least };
+        assert_eq!(
+            refused,
+            format!("these input shapes need {needed} bytes of buffers, the limit is {limit}")
+        );
+    }
+    // Buffers are given up for those of another plan, and what is kept is shared.
+    assert!(run(least + 7 * 16, &[1, 8, 1, 3, 2, 8, 5, 1]).is_ok());
+    assert!(run(least + 6 * 16, &[1, 8]).is_err());
+}
+
+/// What is left of other plans is given up where there is no room for it.
+#[test]
+fn copies_of_other_plans_make_room() {
+    let mut file = File::new();
+    let n = file.symbol("n");
+    let x = file.input("x", DType::F32, std::slice::from_ref(&n));
+    let numbers: Vec<f32> = (0..100).map(|number| number as f32).collect();
+    let w = file.tensor("w", &f32s(&[100], &numbers));
+    let attrs = [
+        ("start_indices", ints(&[0])),
+        ("limit_indices", shape(std::slice::from_ref(&n))),
+        ("strides", ints(&[1])),
+    ];
+    let part = file.node("slice", &[w], &attrs);
+    let part = file.node("rev", &[part], &[("dimensions", ints(&[0]))]);
+    file.output(part, "y", DType::F32, std::slice::from_ref(&n));
+    file.output(x, "x", DType::F32, &[n]);
+    let options = Options { threads: 1, memory_limit: 4 * 100 };
+    let mut session = Session::new(Arc::new(file.load().unwrap()), options).unwrap();
+    for n in [60, 50, 100, 40, 99, 1] {
+        let x = f32s(&[n], &vec![0.0; n]);
+        let outputs = session.run(&[x.view()]).unwrap();
+        let expected: Vec<f32> = (0..n).rev().map(|number| number as f32).collect();
+        assert_eq!(outputs[0].data::<f32>().unwrap(), expected);
+    }
 }

@@ -206,6 +206,40 @@ fn a_result_may_be_an_input_a_capture_or_twice_the_same() {
     }
 }
 
+/// A view of a constant that a region captures, and turns once more for a reader that takes no strides.
+#[test]
+fn a_view_of_a_constant_can_be_captured() {
+    let turned = [("permutation", ints(&[1, 0]))];
+    let rows = [("dimensions", ints(&[0]))];
+    let sums = [("axis", int(1)), ("reverse", flag(false))];
+    let body = Region {
+        captures: vec![2],
+        inputs: 1,
+        nodes: vec![
+            node("rev", &[0], &[2], &rows),
+            node("cumsum", &[2], &[3], &sums),
+            node("cumsum", &[0], &[4], &sums),
+            node("add", &[3, 4], &[5], &[]),
+            node("add", &[1, 5], &[6], &[]),
+        ],
+        outputs: vec![6],
+    };
+    let mut file = File::new();
+    let x = file.input("x", DType::F32, &fixed(&[2, 2]));
+    let w = file.tensor("w", &f32s(&[2, 2], &[1.0, 2.0, 3.0, 4.0]));
+    file.node("transpose", &[w], &turned);
+    let attrs = [("trips", int(2)), ("body", region(body))];
+    let y = file.node("repeat", &[x], &attrs);
+    file.output(y, "y", DType::F32, &fixed(&[2, 2]));
+    let mut session = session(&file, 1);
+    let x = f32s(&[2, 2], &[0.0, 0.0, 0.0, 100.0]);
+    for _ in 0..2 {
+        let outputs = session.run(&[x.view()]).unwrap();
+        // Twice the sums along the rows of [[2, 4], [1, 3]] and of [[1, 3], [2, 4]].
+        assert_eq!(outputs[0].data::<f32>().unwrap(), [6.0, 20.0, 6.0, 120.0]);
+    }
+}
+
 /// What a region needs counts, and it is freed when the loop is over.
 #[test]
 fn buffers_of_a_region_are_planned() {

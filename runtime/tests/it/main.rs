@@ -8,14 +8,15 @@ mod container;
 mod corpus;
 mod dependencies;
 mod graph;
+mod hostile;
 mod inspect;
+mod mutants;
 mod mutation;
 mod ops;
 mod ops_float;
 mod ops_shape;
 mod optical;
 mod program;
-#[path = "../../src/decode/proto.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all)]
 #[rustfmt::skip]
 mod proto;

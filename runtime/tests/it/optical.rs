@@ -1,7 +1,9 @@
 //! The kernels as nodes of a graph.
 
+use std::sync::Arc;
+
 use lumina_kernels::{OPS, RayonPool, ViewMut};
-use lumina_runtime::{DType, Fact, Tensor, View};
+use lumina_runtime::{DType, Fact, Options, Session, Tensor, View};
 
 use crate::build::*;
 
@@ -65,6 +67,75 @@ fn a_node_is_the_kernel_bit_for_bit() {
     ];
     let operands: Vec<&Tensor> = operands.iter().collect();
     check("optical_matmul", &attrs, &operands, &f32s(&shape, &expected));
+}
+
+/// The packed weights of a deployed layer count as its buffers do.
+#[test]
+fn packed_weights_count() {
+    let attrs = [
+        ("dac_bits", int(8)),
+        ("weight_bits", int(8)),
+        ("adc_bits", int(8)),
+        ("transpose_weight", flag(false)),
+        ("noisy", flag(true)),
+    ];
+    let mut file = File::new();
+    let operands = operands();
+    let mut ids = vec![file.input("x", DType::F32, &fixed(&[ROWS, DEPTH]))];
+    ids.extend(operands[1..].iter().enumerate().map(|(n, x)| file.tensor(&n.to_string(), x)));
+    let y = file.node("optical_matmul", &ids, &attrs);
+    file.output(y, "y", DType::F32, &fixed(&[ROWS, COLUMNS]));
+    let model = Arc::new(file.load().unwrap());
+    let run = |memory_limit| {
+        let options = Options { threads: 1, memory_limit };
+        let mut session = Session::new(Arc::clone(&model), options).unwrap();
+        session.run(&[operands[0].view()]).map(|outputs| raw(&outputs[0]))
+    };
+    let output = 4 * (ROWS * COLUMNS) as u64;
+    let refused = run(output).unwrap_err().to_string();
+    let needed: u64 = refused.split(' ').nth(4).unwrap().parse().unwrap();
+    // At least a byte for each code, and the step and the sum of each column.
+    assert!(needed >= output + (DEPTH * COLUMNS + 8 * COLUMNS) as u64, "{refused}");
+    assert_eq!(
+        run(needed - 1).unwrap_err().to_string(),
+        format!("these input shapes need {needed} bytes of buffers, the limit is {}", needed - 1)
+    );
+    let views: Vec<&Tensor> = operands.iter().collect();
+    let shape = Fact::new(DType::F32, [ROWS, COLUMNS]);
+    let expected = lumina_run(&attrs, &views, &shape);
+    assert_eq!(run(needed).unwrap(), expected);
+}
+
+/// The bytes that the op gives without constants.
+fn lumina_run(attrs: Attrs<'_>, operands: &[&Tensor], result: &Fact) -> Vec<u8> {
+    raw(&run("optical_matmul", attrs, operands, std::slice::from_ref(result))[0].view())
+}
+
+/// Weights without depth have any number of columns and no bytes.
+#[test]
+fn nothing_is_prepared_where_nothing_is_computed() {
+    let columns = 1 << 40;
+    let attrs = [
+        ("dac_bits", int(8)),
+        ("weight_bits", int(8)),
+        ("adc_bits", int(8)),
+        ("transpose_weight", flag(false)),
+        ("noisy", flag(false)),
+    ];
+    let mut file = File::new();
+    let mut ids = vec![file.input("x", DType::F32, &fixed(&[0, 0]))];
+    let one = |value: f32| f32s(&[1], &[value]);
+    let w = Tensor::from_bytes(Fact::new(DType::F32, [0, columns]), &[]).unwrap();
+    let noise = f32s(&[1, 4], &[0.0; 4]);
+    let (seed, index) = (u32s(&[1, 2], &[0, 7]), u32s(&[1], &[0]));
+    let constants =
+        [w, one(0.0), one(1.0), one(1.0), one(4.0), noise, seed, index, u32s(&[1], &[0])];
+    ids.extend(constants.iter().enumerate().map(|(n, x)| file.tensor(&n.to_string(), x)));
+    let y = file.node("optical_matmul", &ids, &attrs);
+    file.output(y, "y", DType::F32, &fixed(&[0, columns]));
+    let mut session = session(&file, 1);
+    let x = Tensor::from_bytes(Fact::new(DType::F32, [0, 0]), &[]).unwrap();
+    assert_eq!(session.run(&[x.view()]).unwrap()[0].shape(), [0, columns]);
 }
 
 #[test]

@@ -69,6 +69,11 @@ impl Request {
         Ok(Some(Self { packed: Some(Arc::new(packed)), ..self.clone() }))
     }
 
+    /// Bytes of the packed weights, where there are some.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.packed.as_ref().map_or(0, |packed| packed.bytes())
+    }
+
     /// The weights that `w` holds, and the DACs that `full_scale` gives them.
     fn weights<'a>(
         &self,

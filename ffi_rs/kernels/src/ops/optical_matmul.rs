@@ -71,6 +71,10 @@ impl Op for OpticalMatmul {
         Ok(prepared.map(|request| Box::new(Self(request)) as Box<dyn DynOp>))
     }
 
+    fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
+    }
+
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
         self.0.work(inputs, &Op::output_shapes(self, inputs)?)
     }

@@ -58,6 +58,12 @@ impl PackedWeights {
         }
     }
 
+    /// Bytes of all that is packed.
+    pub(crate) fn bytes(&self) -> usize {
+        let words = self.packed.len() + self.corrections.len() + self.steps.len();
+        words * size_of::<u32>()
+    }
+
     /// How many chunks there are to pack.
     pub(crate) fn chunks(&self) -> usize {
         self.columns.div_ceil(self.width.max(1))
