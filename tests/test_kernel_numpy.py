@@ -310,6 +310,15 @@ def test_the_native_entry_names_what_it_refuses(error, arguments, text):
         _lumina.call(*arguments)
 
 
+def test_a_buffer_that_cannot_be_had_is_an_error() -> None:
+    for size in (2**63 - 8, 2**64 - 1):
+        with pytest.raises(MemoryError, match=f"a buffer of `bytes` {size} cannot be had: "):
+            _lumina.read_bandwidth(size, 0.001)
+    # Longer than a clock can tell.
+    with pytest.raises(ValueError, match="`seconds` is 1e[+]30: "):
+        _lumina.read_bandwidth(64, 1e30)
+
+
 def test_the_native_entry_takes_every_element_type():
     for dtype in (np.complex64, np.int8, np.int32, np.uint32, np.bool_):
         with pytest.raises(ValueError, match=r"^quantize: `v` must be"):

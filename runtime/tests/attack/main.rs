@@ -1,17 +1,20 @@
-//! `make attack`: mutants by the million. Each is loaded, shown and verified, in bounded time and
-//! memory, and none is a panic. It is no part of the tests: it takes as long as one lets it.
+//! `make attack`: the files of `it/hostile.rs`, of ten megabytes each, and mutants by the million. Each
+//! is loaded, shown and verified, in bounded time and memory, and none is a panic. It is no part of
+//! the tests: it takes as long as one lets it.
 //!
 //! ```text
 //! attack [COUNT [SEED]]
 //! ```
 //!
-//! A mutant is known by its number, which its seed is: COUNT 1 and SEED n make it again.
+//! The seed of a mutant is its number: COUNT 1 and SEED n make it again.
 
 // Of what is shared with the tests, not all is used here.
 #![allow(dead_code)]
 
 #[path = "../it/build.rs"]
 mod build;
+#[path = "../it/hostile.rs"]
+mod hostile;
 #[path = "../it/mutants.rs"]
 mod mutants;
 #[path = "../it/proto.rs"]
@@ -20,20 +23,29 @@ mod mutants;
 mod proto;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use lumina_runtime::Model;
 use mutants::Random;
 
-/// Time that a mutant may take, even where other programs run beside this one.
+/// Time that a mutant may take, or a file of ten megabytes, even where other programs run beside this.
 const SLOW: Duration = Duration::from_secs(2);
+/// Bytes of each hostile file, and what loading it may take beside three times that.
+const LARGE: usize = 10 << 20;
+const BASE: u64 = 32 << 20;
 /// Bytes that the whole process may take: the mutants are short.
 const MEMORY: u64 = 256 << 20;
 /// Mutants between two lines of progress.
 const ROUND: u64 = 20_000;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq("--load").is_some() {
+        load(Path::new(&arguments.next().unwrap_or_default()));
+        return ExitCode::SUCCESS;
+    }
     let mut number = |default: u64| match arguments.next().map(|text| text.parse()) {
         None => Some(default),
         Some(number) => number.ok(),
@@ -85,7 +97,47 @@ fn main() -> ExitCode {
             }
         }
     }
+    harmful += hostile_files();
     if harmful == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Loads the files of which each asks for more than it is worth, each in a process of its own, and says
+/// how many of them get it.
+fn hostile_files() -> u64 {
+    let folder = tempfile::tempdir().expect("a place for files");
+    let path = folder.path().join("m.lmn");
+    let program = std::env::current_exe().expect("the path of this program");
+    let mut harmful = 0;
+    for &((what, make), expected) in hostile::FILES {
+        let bytes = make(LARGE);
+        std::fs::write(&path, &bytes).expect("room for a file");
+        let output = Command::new(&program).arg("--load").arg(&path).output();
+        let output = output.expect("a process of this program");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let number = |index: usize| said.split(' ').nth(index)?.parse::<u64>().ok();
+        let is_harmless = number(0) == Some(u64::from(expected.is_none()))
+            && number(1).is_some_and(|time| time <= SLOW.as_millis() as u64)
+            && number(2).is_some_and(|peak| peak <= BASE + 3 * bytes.len() as u64);
+        harmful += u64::from(!is_harmless);
+        println!(
+            "{what}: {:.1} MiB, {} ms, {} MiB of memory{}",
+            bytes.len() as f64 / 1048576.0,
+            number(1).unwrap_or(0),
+            number(2).unwrap_or(0) >> 20,
+            if is_harmless { "" } else { ": HARMFUL" },
+        );
+    }
+    harmful
+}
+
+/// Loads a file and prints whether it loaded, the milliseconds that it took, and the bytes of memory.
+fn load(path: &Path) {
+    let before = peak_memory();
+    let began = Instant::now();
+    let loaded = Model::load(path).is_ok();
+    let took = began.elapsed().as_millis();
+    let peak = peak_memory().zip(before).map_or(0, |(peak, before)| peak - before);
+    print!("{} {took} {peak} ", u8::from(loaded));
 }
 
 /// The most bytes of memory that this process has had at once, where the system tells.
