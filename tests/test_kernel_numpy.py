@@ -315,7 +315,7 @@ def test_a_buffer_that_cannot_be_had_is_an_error() -> None:
         with pytest.raises(MemoryError, match=f"a buffer of `bytes` {size} cannot be had: "):
             _lumina.read_bandwidth(size, 0.001)
     # Longer than a clock can tell.
-    with pytest.raises(ValueError, match="`seconds` is 10{30}: "):
+    with pytest.raises(ValueError, match=r"`seconds` is 10{30}: "):
         _lumina.read_bandwidth(64, 1e30)
 
 
