@@ -49,6 +49,11 @@ impl Element {
         ELEMENTS.iter().find(|element| element.code() == code)
     }
 
+    /// Whether it is a real number of some precision.
+    pub(crate) fn is_float(&self) -> bool {
+        self.code.starts_with('f') || self.code == "V2"
+    }
+
     /// The type of a tensor's elements.
     pub(crate) fn of(dtype: DType) -> Option<&'static Self> {
         ELEMENTS.iter().find(|element| element.name == dtype.numpy_name())

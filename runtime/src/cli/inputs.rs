@@ -16,6 +16,7 @@ use crate::npz::{self, Archive};
 pub(crate) fn read(
     model: &Model,
     arguments: &[OsString],
+    cast: bool,
     noise_seed: Option<u64>,
 ) -> Result<Vec<Tensor>, String> {
     let is_seed = |port: &Port| port.role == Role::NoiseSeed;
@@ -33,7 +34,7 @@ pub(crate) fn read(
         _ => {}
     }
     let ports: Vec<&Port> = model.inputs().iter().filter(|port| !is_seed(port)).collect();
-    let mut arrays = arrays(&ports, arguments)?.into_iter();
+    let mut arrays = arrays(&ports, arguments, cast)?.into_iter();
     model
         .inputs()
         .iter()
@@ -51,7 +52,11 @@ pub(crate) fn read(
 }
 
 /// A tensor for each port that the arguments give one.
-fn arrays(ports: &[&Port], arguments: &[OsString]) -> Result<Vec<Option<Tensor>>, String> {
+fn arrays(
+    ports: &[&Port],
+    arguments: &[OsString],
+    cast: bool,
+) -> Result<Vec<Option<Tensor>>, String> {
     let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
     let mut named: Vec<Option<&Path>> = vec![None; ports.len()];
     let mut unnamed = Vec::new();
@@ -90,7 +95,7 @@ fn arrays(ports: &[&Port], arguments: &[OsString]) -> Result<Vec<Option<Tensor>>
                 continue;
             }
             let array = archive.read(names[port]).map_err(cannot_read)?;
-            let tensor = tensor(array, ports[port], path)?;
+            let tensor = tensor(array, ports[port], path, cast)?;
             if tensors[port].replace(tensor).is_some() {
                 return Err(twice(names[port]));
             }
@@ -100,15 +105,15 @@ fn arrays(ports: &[&Port], arguments: &[OsString]) -> Result<Vec<Option<Tensor>>
         if let Some(path) = named[index] {
             let array = open(path).and_then(|source| source.array(&port.name));
             let array = array.map_err(|message| cannot_read(path, message))?;
-            tensors[index] = Some(tensor(array, port, path)?);
+            tensors[index] = Some(tensor(array, port, path, cast)?);
         }
     }
     Ok(tensors)
 }
 
-fn tensor(array: Array, port: &Port, path: &Path) -> Result<Tensor, String> {
+fn tensor(array: Array, port: &Port, path: &Path, cast: bool) -> Result<Tensor, String> {
     array
-        .tensor(port.dtype)
+        .tensor(port.dtype, cast)
         .map_err(|message| format!("input `{}`, from `{}`: {message}", port.name, path.display()))
 }
 

@@ -96,15 +96,23 @@ impl Array {
         Ok(Self { element, shape, bytes })
     }
 
-    /// A tensor of these elements, which become those of `dtype`.
-    pub(crate) fn tensor(self, dtype: DType) -> Result<Tensor, String> {
+    /// A tensor of these elements, which become those of `dtype`: floats of another precision if
+    /// they are to be `cast`.
+    pub(crate) fn tensor(self, dtype: DType, cast: bool) -> Result<Tensor, String> {
         let Self { element, shape, bytes } = self;
-        let bytes = if element.name == dtype.numpy_name() {
+        let (from, to) = (element.name, dtype.numpy_name());
+        let is_precision = |to: &Element| to.is_float() && element.is_float() && from != to.name;
+        if !cast && Element::of(dtype).is_some_and(is_precision) {
+            return Err(format!(
+                "{from} is not supported as it is, the input is {to}: pass --cast to round each \
+                 value, or convert the array in NumPy, as by x.astype(\"{to}\")"
+            ));
+        }
+        let bytes = if from == to {
             bytes
         } else {
             convert(element, &bytes, dtype).map_err(|position| {
                 let value = (element.number)(&bytes[position * element.size..][..element.size]);
-                let (from, to) = (element.name, dtype.numpy_name());
                 format!(
                     "{from} {value} at {:?} is no {to}: convert the array in NumPy, as by \
                      x.astype(\"{to}\")",
@@ -215,7 +223,7 @@ mod tests {
         for length in [None, Some(bytes.len() as u64)] {
             let array = Array::read(&mut &bytes[..], length).unwrap();
             assert_eq!((array.element.name, &array.shape[..]), ("uint16", &[2, 3][..]));
-            let tensor = array.tensor(DType::I32).unwrap();
+            let tensor = array.tensor(DType::I32, false).unwrap();
             assert_eq!(tensor.view().data::<i32>().unwrap(), [1, 2, 3, 4, 5, 6]);
         }
     }
@@ -236,7 +244,7 @@ mod tests {
             if let Ok(array) = Array::read(&mut &bytes[..], length) {
                 let elements = array.shape.iter().product::<usize>();
                 prop_assert_eq!(array.bytes.len(), elements * array.element.size);
-                let _ = array.tensor(DType::F32);
+                let _ = array.tensor(DType::F32, true);
             }
         }
     }

@@ -159,8 +159,9 @@ mod tests {
         let mut bytes = Vec::new();
         write(&mut bytes, [("x", x.view())]).unwrap();
         let read = |bytes: &[u8]| {
-            let x =
-                Archive::of_bytes(bytes.to_vec())?.read("x")?.tensor(lumina_runtime::DType::F32)?;
+            let x = Archive::of_bytes(bytes.to_vec())?
+                .read("x")?
+                .tensor(lumina_runtime::DType::F32, true)?;
             Ok::<_, String>(x.view().data::<f32>().unwrap().to_vec())
         };
         assert_eq!(read(&bytes).unwrap(), [1.0, 2.0, 3.0]);

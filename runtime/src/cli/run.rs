@@ -18,6 +18,7 @@ Examples:
   lumina run net.lmn --input x.npy --top 3
   lumina run net.lmn --input image=a.npy --input mask=b.npy --output logits=y.npy
   lumina run net.lmn --input data.npz --output results.npz
+  lumina run net.lmn --input float64.npy --cast --output y.npy
   produce | lumina run net.lmn --input - --output - | consume
 
 A path that begins with NAME= is written with ./ before it, and so is a file that is called -.";
@@ -29,11 +30,14 @@ pub(crate) struct Arguments {
     /// An input: a .npy file, a .npz file, or - for standard input
     ///
     /// A model with several inputs takes NAME=PATH for each, or a .npz file that holds them by
-    /// their names. Of a .npz file, an input takes the array of its name, or the only one. Elements
-    /// of another type are converted: floats are rounded to narrower ones, and other values must
-    /// be the same in the type of the input.
+    /// their names. Of a .npz file, an input takes the array of its name, or the only one. Integers
+    /// and bools are converted where they keep their values; floats of another precision need
+    /// --cast.
     #[arg(long, value_name = "[NAME=]PATH", allow_hyphen_values = true)]
     input: Vec<OsString>,
+    /// Take floats of another precision than that of the input, and round them to it
+    #[arg(long)]
+    cast: bool,
     /// Where an output goes: a .npy file, a .npz file, or - for standard output
     ///
     /// A model with several outputs takes NAME=PATH for each that is wanted, or a .npz file, which
@@ -72,7 +76,8 @@ impl Arguments {
         // Reading the inputs is no part of starting.
         let reading = Instant::now();
         let outputs = self.outputs(&model).map_err(Failure::Usage)?;
-        let inputs = inputs::read(&model, &self.input, self.noise_seed).map_err(Failure::Usage)?;
+        let inputs = inputs::read(&model, &self.input, self.cast, self.noise_seed)
+            .map_err(Failure::Usage)?;
         let reading = reading.elapsed();
         let mut session =
             Session::new(Arc::clone(&model), self.resources.options()).map_err(&fault)?;

@@ -190,6 +190,7 @@ fn the_examples_of_help_run() {
     }
     let (single, pair) = (negation().bytes(), pair.bytes());
     folder.array("x.npy", &[1, 2], &[1f32, 2.0]);
+    folder.array("float64.npy", &[1, 2], &[1f64, 2.0]);
     folder.array("a.npy", &[1], &[1f32]);
     folder.array("b.npy", &[1], &[2f32]);
     let one =

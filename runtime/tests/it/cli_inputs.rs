@@ -122,6 +122,24 @@ fn every_element_type_is_read_and_written() {
 }
 
 #[test]
+fn floats_of_another_precision_are_taken_where_that_is_asked_for() {
+    let folder = Folder::new();
+    let model = folder.model(&copies(&[("x", DType::F32, 2)]));
+    let (path, out) = (folder.string("in.npy"), folder.string("out.npy"));
+    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }";
+    std::fs::write(&path, npy([1, 0], header, bytes_of(&[0.1f64, 2.0]))).unwrap();
+    let arguments = ["run", &model, "--input", &path, "--output", &out];
+    let output = lumina(&arguments);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let advice = "float64 is not supported as it is, the input is float32: pass --cast to round";
+    assert!(said.contains(advice), "{said}");
+    let output = lumina(&[&arguments[..], &["--cast"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read(out).unwrap()[128..], *bytes_of(&[0.1f32, 2.0]));
+}
+
+#[test]
 fn other_types_are_converted_where_each_value_stays() {
     let folder = Folder::new();
     let header =
@@ -167,7 +185,7 @@ fn other_types_are_converted_where_each_value_stays() {
     let call = |name: &str, descr: &str, data: &[u8]| {
         let (path, out) = (folder.string("in.npy"), folder.string("out.npy"));
         std::fs::write(&path, npy([1, 0], &header(descr), data)).unwrap();
-        let mut arguments = vec!["run".into(), model.clone()];
+        let mut arguments = vec!["run".into(), model.clone(), "--cast".into()];
         for (input, ..) in inputs {
             let path = if input == name { &path } else { &zeros };
             arguments.extend(["--input".to_string(), format!("{input}={path}")]);
@@ -309,10 +327,10 @@ fn inputs_whose_names_begin_alike() {
 fn archives_hold_inputs_by_name() {
     let folder = Folder::new();
     let two = folder.model(&copies(&[("a", DType::F32, 1), ("v['b']", DType::I32, 1)]));
-    let float = "{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }";
-    let a = npy([1, 0], float, bytes_of(&[1.5f64]));
-    let b = npy([1, 0], float, bytes_of(&[2f64]));
-    let other = npy([1, 0], float, bytes_of(&[9f64]));
+    let float = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }";
+    let a = npy([1, 0], float, bytes_of(&[1.5f32]));
+    let b = npy([1, 0], float, bytes_of(&[2f32]));
+    let other = npy([1, 0], float, bytes_of(&[9f32]));
     let (out_a, out_b) = (folder.path("a.out"), folder.path("b.out"));
     let outputs = [format!("out-a={}", out_a.display()), format!("out-v['b']={}", out_b.display())];
     let call = |model: &str, inputs: &[&str]| {
