@@ -51,7 +51,7 @@ impl Element {
 
     /// Whether it is a real number of some precision.
     pub(crate) fn is_float(&self) -> bool {
-        self.code.starts_with('f') || self.code == "V2"
+        self.name.contains("float")
     }
 
     /// The type of a tensor's elements.
