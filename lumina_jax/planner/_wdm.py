@@ -73,6 +73,8 @@ class WDMPlanner:
                 power_w = float(device.link_budget.output_w(grid.slots))
         instance(_OP, "ring", ring, Ring, "a Ring, or a `profile`")
         instance(_OP, "grid", grid, Grid, "a Grid, or a `profile`")
+        assert ring is not None
+        assert grid is not None
         choice(_OP, "objective", objective, Objective)
         instance(_OP, "receiver", receiver, Receiver | None, "a Receiver or None")
         if enob_target is not None:

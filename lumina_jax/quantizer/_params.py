@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from .._arguments import instance, numeric
@@ -75,7 +76,7 @@ class QuantizerParams:
 
 def known(name: str, value: Any) -> str:
     """A scalar as an entry of a repr, and nothing where it is traced or a placeholder."""
-    if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array | np.ndarray):
+    if isinstance(value, Tracer) or not isinstance(value, jax.Array | np.ndarray):
         return ""
     return f", {name} {float(value):.4g}" if value.ndim == 0 else f", {name} f32{list(value.shape)}"
 
