@@ -127,9 +127,9 @@ def optical_matmul(
     """
     x, w = float32(_NAME, "x", x), float32(_NAME, "w", w)
     if profile is not None:
-        device = profile_of(_NAME, profile)
-        spec = device.spec if spec is None else spec
-        noise = device.noise if noise is None else noise
+        profile = profile_of(_NAME, profile)
+        spec = profile.spec if spec is None else spec
+        noise = profile.noise if noise is None else noise
     if not isinstance(spec, OpticalSpec):
         cure = "; pass one, or a `profile`" if spec is None else ""
         raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}{cure}")
@@ -141,7 +141,7 @@ def optical_matmul(
             f"the last extent of `x`"
         )
     if profile is not None:
-        w, spec = in_light(w, device.path.transmission, device.crosstalk, spec)
+        w, spec = in_light(w, profile.path.transmission, profile.crosstalk, spec)
     attrs = ChainAttrs(
         dac_bits=op_bits(spec.dac_bits),
         weight_bits=op_bits(spec.weight_bits),

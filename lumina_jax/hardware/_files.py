@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import html as markup
 import json
 import math
 import os
@@ -17,9 +16,11 @@ import tomli_w
 
 from .._arguments import file_path
 from .._files import write
+from .._html import table
 from .crosstalk import CrosstalkMatrix, NearestNeighbor, RingComb
 from .measurements import NoiseFit
 from .noise import NoiseModel
+from .parts import Part
 
 _P = TypeVar("_P")
 
@@ -167,7 +168,7 @@ def rows(profile: Any) -> list[tuple[str, str]]:
             lines.append(("crosstalk", f"{type(part).__name__}, {part.channels} channels"))
         elif entry.name == "fit" and part is not None:
             lines.append(("fit", str(part).replace("\n", "; ")))
-        elif is_dataclass(part) and hasattr(part, "title"):
+        elif isinstance(part, Part):
             figures = (f"{f.name} {_figure(getattr(part, f.name))}" for f in fields(part))
             lines.append((part.title, ", ".join(figures)))
     return lines
@@ -191,9 +192,4 @@ def text(profile: Any) -> str:
 
 def html(profile: Any) -> str:
     """`rows` as a table."""
-    body = "".join(
-        f"<tr><th style='text-align:left'>{markup.escape(name)}</th>"
-        f"<td style='text-align:left'>{markup.escape(what)}</td></tr>"
-        for name, what in rows(profile)
-    )
-    return f"<table><caption>{markup.escape(profile.name)}</caption>{body}</table>"
+    return table(profile.name, ("part", "figures"), rows(profile))

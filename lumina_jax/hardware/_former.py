@@ -38,7 +38,7 @@ PLACES: dict[str, tuple[tuple[str, str], ...]] = {
 def accept(cls: Any) -> None:
     """Lets the constructor of a profile take the former fields, and its attributes give them."""
     own = cls.__init__
-    made = {entry.name: entry.default_factory for entry in fields(cls)}
+    made: dict[str, Any] = {entry.name: entry.default_factory for entry in fields(cls)}
 
     @functools.wraps(own)
     def init(self: Any, **values: Any) -> None:

@@ -45,6 +45,9 @@ class CrosstalkMatrix:
         rows = nonnegative("CrosstalkMatrix", "rows", self.rows, expected="[n, n]")
         object.__setattr__(self, "rows", tuple(map(tuple, rows.tolist())))
 
+    def __repr__(self) -> str:
+        return f"CrosstalkMatrix({self.channels} channels)"
+
     @property
     def channels(self) -> int:
         """Wavelengths on one bus, n."""

@@ -72,7 +72,7 @@ def _limited(op: str, name: str, value: Any, entry: Any) -> float:
 class Converters(Part):
     """Resolution and rate of the converters.
 
-    Bits are from 1 to 23, or None for no converter.
+    Bits are from 1 to 32, or None for no converter, as 24 and more are too.
 
     Raises:
         TypeError, ValueError: a field is not a number, or out of its range.

@@ -88,16 +88,17 @@ class HardwareProfile:
         self._check_contradictions()
 
     def _check_contradictions(self) -> None:
-        one_bus = isinstance(self.crosstalk, RingComb | NearestNeighbor)
-        if one_bus and self.crosstalk.channels > self.grid.channels:
+        comb = self.crosstalk
+        # A matrix may be that of several buses.
+        if isinstance(comb, RingComb | NearestNeighbor) and comb.channels > self.grid.channels:
             raise ValueError(
-                f"{_NAME}: `crosstalk` is among {self.crosstalk.channels} channels, expected at "
+                f"{_NAME}: `crosstalk` is among {comb.channels} channels, expected at "
                 f"most the {self.grid.channels} of `grid.channels`"
             )
-        comb = self.grid.channels * self.grid.spacing_hz
-        if self.ring.fsr_nm is not None and comb > self.fsr_hz * (1 + 1e-9):
+        width = self.grid.channels * self.grid.spacing_hz
+        if self.ring.fsr_nm is not None and width > self.fsr_hz * (1 + 1e-9):
             raise ValueError(
-                f"{_NAME}: `grid` takes {comb / 1e12:.3g} THz, expected at most the free spectral "
+                f"{_NAME}: `grid` takes {width / 1e12:.3g} THz, expected at most the free spectral "
                 f"range, `ring.fsr_nm`={self.ring.fsr_nm:g} or {self.fsr_hz / 1e12:.3g} THz"
             )
         if self.ring.q is not None and self.fsr_hz <= self.linewidth_hz:

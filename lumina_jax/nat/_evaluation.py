@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import itertools
 import json
 import math
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from .. import _figure
 from .._arguments import file_path
 from .._files import write
+from .._html import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,12 +159,7 @@ class Evaluation:
         return "\n".join([repr(self), *lines])
 
     def _repr_html_(self) -> str:
-        head, rows = self._table()
-        titles = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-        body = "".join(
-            f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-        )
-        return f"<table><caption>{html.escape(repr(self))}</caption><tr>{titles}</tr>{body}</table>"
+        return table(repr(self), *self._table())
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         """Mean ± std of every metric at every point, up to as many points as one reads."""
