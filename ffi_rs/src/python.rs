@@ -22,6 +22,13 @@ use crate::xla::{TARGETS, abi, panic_text};
 mod _lumina {
     #[pymodule_export]
     use super::{call, dtypes, machine_peak, op_names, read_bandwidth, registrations, version};
+
+    /// What is looked up once is looked up now: a child that is forked meanwhile would wait for
+    /// a thread that it does not have.
+    #[pymodule_init]
+    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        super::numpy_types(module.py()).map(|_| ())
+    }
 }
 
 /// The version of this build.
@@ -217,6 +224,8 @@ fn pool(_py: Python<'_>) -> PyResult<Arc<RayonPool>> {
     }
     let pool = RayonPool::new(0)
         .map_err(|error| PyRuntimeError::new_err(format!("cannot start the threads: {error}")))?;
+    // With the GIL, so that no child is forked before they are there.
+    pool.wait_until_started();
     let pool = Arc::new(pool);
     // To drop the pool of the parent would be to talk to threads that are not there.
     std::mem::forget(slot.replace((process, Arc::clone(&pool))));

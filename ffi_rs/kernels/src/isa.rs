@@ -1,7 +1,7 @@
 //! Instruction sets: one body is compiled once for each of them, and picked at run time. It is
 //! portable but for what it asks of `vector`.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The instruction sets that a body is compiled for. A value above the baseline is proof that
 /// this CPU has them: only [`Isa::detect`] makes one.
@@ -38,16 +38,18 @@ impl Isa {
     /// The best one of this CPU, or the best up to that which `LUMINA_MAX_SIMD` names: a
     /// test's way to run every variant on one machine.
     pub(crate) fn detect() -> Self {
-        static ISA: OnceLock<Isa> = OnceLock::new();
-        *ISA.get_or_init(|| {
-            let name = std::env::var("LUMINA_MAX_SIMD").unwrap_or_default();
-            let highest =
-                ISAS.iter().find(|(of, _)| *of == name).map_or(ISAS[0].1, |(_, isa)| *isa);
-            let isas = ISAS.into_iter().map(|(_, isa)| isa);
-            isas.filter(|isa| *isa <= highest)
-                .find(|isa| isa.is_available())
-                .unwrap_or(Self::Baseline)
-        })
+        // Found again by whoever comes before it is stored: a lock would be held for good in a
+        // process that is forked meanwhile.
+        static FOUND: AtomicUsize = AtomicUsize::new(usize::MAX);
+        if let Some((_, isa)) = ISAS.get(FOUND.load(Ordering::Relaxed)) {
+            return *isa;
+        }
+        let name = std::env::var("LUMINA_MAX_SIMD").unwrap_or_default();
+        let first = ISAS.iter().position(|(of, _)| *of == name).unwrap_or(0);
+        let last = ISAS.len() - 1;
+        let index = (first..last).find(|&index| ISAS[index].1.is_available()).unwrap_or(last);
+        FOUND.store(index, Ordering::Relaxed);
+        ISAS[index].1
     }
 
     /// Whether one instruction multiplies and sums 8-bit integers.

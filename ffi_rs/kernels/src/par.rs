@@ -53,6 +53,12 @@ impl RayonPool {
         Ok(Self { pool })
     }
 
+    /// Returns when every thread runs and has set up what threads share. What is set up only once
+    /// is set up under a lock, and nobody is to fork meanwhile.
+    pub fn wait_until_started(&self) {
+        self.pool.broadcast(|_| ());
+    }
+
     /// Runs `work` on a thread of the pool: what is computed between the parallel loops needs the
     /// same float environment as what is computed in them.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {

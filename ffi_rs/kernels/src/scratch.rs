@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use bytemuck::{Pod, Zeroable};
 
@@ -21,11 +21,14 @@ unsafe impl Zeroable for Line {}
 // SAFETY: integers without padding, all bits of which are numbers.
 unsafe impl Pod for Line {}
 
-/// What no call uses.
+/// What no call uses. It is locked for moments; a process that is forked in one of them inherits it
+/// locked for good, so nobody waits for it: see [`spare`].
 static SPARE: Mutex<Spare> =
     Mutex::new(Spare { small: [const { Vec::new() }; CLASSES], large: Vec::new() });
 /// Sizes of small pieces, of which a call needs many: 1, 2, 4 … 1024 lines.
 const CLASSES: usize = 11;
+/// How often the lock is tried before memory is allocated anew: a few times as long as it is held.
+const TRIES: usize = 100;
 
 struct Spare {
     small: [Vec<Vec<Line>>; CLASSES],
@@ -44,21 +47,31 @@ impl Spare {
         (best.len() <= 8 * count).then(|| self.large.remove(index))
     }
 
-    /// Keeps `lines` for later calls, in place of older ones if they are too many.
-    fn give(&mut self, lines: Vec<Line>) {
+    /// Keeps `lines` for later calls, in place of older ones if they are too many: those are for the
+    /// caller to drop, once it has given back the lock.
+    #[must_use]
+    fn give(&mut self, lines: Vec<Line>) -> Vec<Vec<Line>> {
+        let mut gone = Vec::new();
         if let Some(class) = self.small.get_mut(class_of(lines.len())) {
             if (class.len() + 1) * lines.len() <= KEPT_SMALL_LINES {
                 class.push(lines);
+            } else {
+                gone.push(lines);
             }
-            return;
+            return gone;
         }
         let mut total = lines.len() + self.large.iter().map(Vec::len).sum::<usize>();
         while total > KEPT_LARGE_LINES && !self.large.is_empty() {
-            total -= self.large.remove(0).len();
+            let oldest = self.large.remove(0);
+            total -= oldest.len();
+            gone.push(oldest);
         }
         if total <= KEPT_LARGE_LINES {
             self.large.push(lines);
+        } else {
+            gone.push(lines);
         }
+        gone
     }
 }
 
@@ -67,9 +80,21 @@ fn class_of(count: usize) -> usize {
     count.next_power_of_two().trailing_zeros() as usize
 }
 
+/// What no call uses, unless another thread keeps it longer than it takes to move a piece.
+fn spare() -> Option<MutexGuard<'static, Spare>> {
+    for _ in 0..TRIES {
+        match SPARE.try_lock() {
+            Ok(spare) => return Some(spare),
+            Err(TryLockError::Poisoned(spare)) => return Some(spare.into_inner()),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+        }
+    }
+    None
+}
+
 /// At least so many lines, which hold anything.
 fn take(count: usize) -> Vec<Line> {
-    let kept = SPARE.lock().unwrap_or_else(PoisonError::into_inner).take(count);
+    let kept = spare().and_then(|mut spare| spare.take(count));
     let mut lines = kept.unwrap_or_else(|| {
         let whole = if class_of(count) < CLASSES { count.next_power_of_two() } else { count };
         vec![Line([0; 8]); whole]
@@ -123,7 +148,8 @@ impl<T> Drop for Scratch<T> {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.lines);
         if !lines.is_empty() {
-            SPARE.lock().unwrap_or_else(PoisonError::into_inner).give(lines);
+            let gone = spare().map(|mut spare| spare.give(lines));
+            drop(gone);
         }
     }
 }
@@ -169,6 +195,19 @@ mod tests {
         for (value, numbers) in (0..).zip(&all) {
             assert!(numbers.iter().all(|number| *number == value));
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_the_lock() {
+        // As in the child of a fork whose lock another thread of the parent held.
+        let spare = SPARE.lock().unwrap();
+        for len in [1, 100_000] {
+            let mut numbers = Scratch::<u64>::new(len);
+            numbers.fill(7);
+            numbers.resize(3 * len);
+            assert_eq!(numbers.len(), 3 * len);
+        }
+        drop(spare);
     }
 
     #[test]
