@@ -2,7 +2,8 @@
 
 One function for each kind of argument. Each takes the function that asks, the name of the argument
 and its value, and either returns the value as the function uses it, or raises a TypeError (it is of
-another kind) or a ValueError (out of range) that says what was got and what was expected. Values
+another kind) or a ValueError (out of range) that says what was got and what was expected. A number
+is a Python number of any size, a NumPy scalar or an array of shape (), and never a bool. Values
 that are traced are trusted.
 
 JAX is imported by the functions that return its arrays, so that the NumPy entry does without it.
@@ -68,11 +69,13 @@ def axis(op: str, value: Any, rank: int) -> int | None:
     """An axis of an array of that rank, counted from 0, or None; the argument `axis`."""
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{op}: `axis` must be an int or None, got {value!r}")
-    if not -rank <= value < rank:
-        raise ValueError(f"{op}: `axis` is {value}, expected -{rank} to {rank - 1} for rank {rank}")
-    return value % rank
+    try:
+        index = integer(op, "axis", value)
+    except TypeError:
+        raise TypeError(f"{op}: `axis` must be an int or None, got {value!r}") from None
+    if not -rank <= index < rank:
+        raise ValueError(f"{op}: `axis` is {index}, expected -{rank} to {rank - 1} for rank {rank}")
+    return index % rank
 
 
 def choice(op: str, name: str, value: Any, options: Any) -> None:
@@ -110,21 +113,23 @@ def file_path(op: str, name: str, value: Any) -> Path:
 
 def constant(op: str, name: str, value: Any, *, infinite: bool = False) -> float:
     """A Python number, kept as it is: it can be compared and hashed. Never NaN."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    number = _plain(value)
+    if isinstance(number, bool) or not isinstance(number, int | float):
         raise TypeError(f"{op}: `{name}` must be a number, got {value!r}")
-    if math.isnan(value) or (math.isinf(value) and not infinite):
-        raise ValueError(f"{op}: `{name}` must be finite, got {value}")
-    return value
+    if math.isnan(_float(number)) or (math.isinf(_float(number)) and not infinite):
+        raise ValueError(f"{op}: `{name}` must be finite, got {number}")
+    return number
 
 
 def number(
     op: str, name: str, value: Any, *, above: float | None = None, at_least: float | None = None
 ) -> float:
     """A finite number within its limits, as a Python float."""
+    value = _plain(value)
     if isinstance(value, bool | str | bytes | complex) or np.ndim(value) != 0:
         raise TypeError(f"{op}: `{name}` must be a number, got {value!r}")
     try:
-        converted = float(value)
+        converted = _float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{op}: `{name}` must be a number, got {value!r}") from None
     if not math.isfinite(converted):
@@ -154,12 +159,10 @@ def number_f32(
     at_most: float = float(_F32.max),
 ) -> float:
     """A Python or NumPy number within its limits, in words `expected`, that is finite in f32."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    number = _plain(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise TypeError(f"{op}: `{name}` must be a number, got {kind_of(value)}")
-    try:
-        converted = float(value)
-    except OverflowError:  # an int beyond float64
-        converted = math.inf
+    converted = _float(number)
     if not at_least <= converted <= at_most:
         raise ValueError(f"{op}: `{name}` must be {expected} and finite in float32, got {value}")
     return converted
@@ -169,7 +172,6 @@ def number_f32(
 def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
     """A JAX array of numbers, which should be `expected`."""
     import jax
-    import jax.numpy as jnp
 
     _no_mask(op, name, value)
     # JAX would take a string in a list for the name of a dtype.
@@ -179,12 +181,10 @@ def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
     ):
         raise TypeError(f"{op}: `{name}` must be {expected}, got {value!r}")
     try:
-        # What f32 does not hold becomes infinite, and is for the caller to look at.
-        with np.errstate(over="ignore"):
-            return jnp.asarray(_native_order(value))
+        return _array(value)
     except TypeError:
         raise TypeError(f"{op}: `{name}` must be {expected}, got {_shown(value)}") from None
-    except OverflowError:  # an int beyond what JAX holds
+    except OverflowError:  # an int beyond float64
         raise ValueError(f"{op}: `{name}` must be finite in float32, got {value}") from None
     except ValueError:
         message = f"{op}: `{name}` must be a rectangular array, got rows of unequal length"
@@ -214,10 +214,9 @@ def real(
         # Squared currents and energies are far below the smallest float of 16 bits.
         array = array.astype(np.float32)
     # Inside jit even the array of a Python number is traced; the number itself is known.
-    source = value if isinstance(value, int | float | np.ndarray) else array
-    if not _is_known(source):
+    known = _known(value)
+    if known is None:
         return array
-    known = np.asarray(source)
     kind = np.finfo(array.dtype)
     # What XLA computes with: beyond the largest it is infinite, below the least normal it is 0.
     used = np.where(np.abs(known) < float(kind.tiny), 0.0, known)
@@ -275,10 +274,8 @@ def complex_matrix(op: str, name: str, value: Any) -> jax.Array:
 @numpy_defaults
 def float32(op: str, name: str, value: Any) -> jax.Array:
     """A JAX array that is f32 already."""
-    import jax.numpy as jnp
-
     _no_mask(op, name, value)
-    array = jnp.asarray(_native_order(value))
+    array = _array(value)
     if array.dtype != np.float32:
         raise TypeError(
             f"{op}: `{name}` must be float32, got {array.dtype}; "
@@ -289,16 +286,18 @@ def float32(op: str, name: str, value: Any) -> jax.Array:
 
 @numpy_defaults
 def magnitude(op: str, name: str, value: Any) -> jax.Array:
-    """A JAX array of reals that are neither negative nor NaN, in f32."""
+    """A JAX array of reals that are finite and not negative, in f32."""
     import jax.numpy as jnp
 
     array = numeric(op, name, value, "a real number")
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"{op}: `{name}` must be a real number, got {array.dtype}")
-    if _is_known(array):
-        known = np.asarray(array)
+    known = _known(value)
+    if known is not None:
         if not np.all(known >= 0):
             raise ValueError(f"{op}: `{name}` must not be negative or NaN, got {known}")
+        if not np.all(known.astype(np.float64) <= float(_F32.max)):
+            raise ValueError(f"{op}: `{name}` must be finite in float32, got {known}")
     return array.astype(np.float32)
 
 
@@ -445,6 +444,54 @@ def _host_array(
     if array.dtype.kind not in kinds:
         raise TypeError(f"{op}: `{name}` is of type {array.dtype}, expected {kind}")
     return array
+
+
+def _array(value: Any) -> jax.Array:
+    """`value` as JAX converts it, and integers too large for that as floats."""
+    import jax.numpy as jnp
+
+    # What f32 does not hold becomes infinite, and is for the caller to look at.
+    with np.errstate(over="ignore"):
+        try:
+            return jnp.asarray(_native_order(value))
+        except OverflowError:
+            return jnp.asarray(_floats(value), jnp.result_type(float))
+
+
+def _known(value: Any) -> NDArray[Any] | None:
+    """The numbers of `value`, which may be a list, or None where one of them is traced.
+
+    Inside `jit` even the array of a Python number is traced; the number itself is known.
+    """
+    items = value if isinstance(value, list | tuple) else ()
+    if not _is_known(value) or any(_known(item) is None for item in items):
+        return None
+    array = np.asarray(value)
+    if array.dtype == object:
+        return _floats(value)
+    # Floats of 16 bits are compared to limits that they do not hold.
+    return array.astype(np.float32) if array.dtype.kind in "fV" and array.itemsize < 4 else array
+
+
+def _floats(value: Any) -> Floats:
+    return np.vectorize(float, otypes=[np.float64])(np.asarray(value, object))
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int beyond float64
+        return math.inf if value > 0 else -math.inf
+
+
+def _plain(value: Any) -> Any:
+    """The Python number in a NumPy scalar or in an array of shape (); any other `value` itself."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind not in (*"biufcV",) or value.shape != () or not _is_known(value):
+        return value
+    plain = np.asarray(value).item()
+    # That of an extension type such as bfloat16 is no number of Python.
+    return plain if isinstance(plain, int | float | complex) else float(plain)
 
 
 def _is_known(array: Any) -> bool:

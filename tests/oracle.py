@@ -163,7 +163,7 @@ def optical_matmul(op: Operands, bits: Bits, *, noisy: bool) -> Forward:
         sigma, before_adc = np.zeros_like(linear), linear
         if noisy:
             free = (flush(op.noise) == 0).all(axis=1)[:, None]
-            sigma = flush(np.sqrt(_variance(linear, xq.value, op.noise)))
+            sigma = _sigma(linear, xq.value, op.noise)
             sigma = np.where(free, np.float32(0), sigma)
             before_adc = np.where(free, linear, flush(linear + flush(sigma * op.eps)))
         before_adc = np.where(np.isfinite(before_adc), before_adc, np.float32(np.nan))
@@ -177,6 +177,26 @@ def _integer_sum(xq: Quantized, wq: Quantized) -> Array:
     a, b = (np.where(np.isfinite(q.value), q.code, 0) for q in (xq, wq))
     a, b = (np.nan_to_num(code).astype(np.int64) for code in (a, b))
     return (a @ b).astype(np.float32)
+
+
+def _sigma(y: Array, xq: Array, noise: Array) -> Array:
+    """The root of the variance, in float32 where that loses no square that counts, else in float64.
+
+    What is lost is below the smallest normal number times 1 or the square of a coefficient; it does
+    not count below 2^-24 of the sum. A negative coefficient is none: all is NaN.
+    """
+    noise = np.where((noise >= 0).all(axis=1, keepdims=True), flush(noise), np.float32(np.nan))
+    narrow = _variance(y, xq, noise)
+    thermal, shot, relative, weight = (noise[:, i : i + 1].astype(np.float64) for i in range(4))
+    factor = np.maximum(1, np.maximum(relative**2, weight**2))
+    holds = np.isfinite(narrow) & (narrow >= 2.0**24 * _SMALLEST_NORMAL * factor)
+    squares = noise[:, 1:].astype(np.float64) ** 2
+    holds &= ((squares == 0) | (squares >= _SMALLEST_NORMAL)).all(axis=1, keepdims=True)
+    holds |= (y == 0) & (thermal == 0) & (weight == 0)
+    y_wide, power = y.astype(np.float64), (xq.astype(np.float64) ** 2).sum(axis=1)[:, None]
+    wide = thermal**2 + shot**2 * np.abs(y_wide) + relative**2 * y_wide**2
+    wide += np.where(weight == 0, 0, weight**2 * power)
+    return flush(np.sqrt(np.where(holds, narrow, wide)))
 
 
 def _variance(y: Array, xq: Array, noise: Array) -> Array:

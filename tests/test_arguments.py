@@ -51,12 +51,15 @@ ERRORS = [
     (integer, 0, {"at_least": 1}, ValueError, "must be at least 1, got 0"),
     (integer, 9, {"at_least": 1, "at_most": 8}, ValueError, "must be from 1 to 8, got 9"),
     (constant, True, {}, TypeError, "must be a number, got True"),
-    (constant, np.float32(1), {}, TypeError, "must be a number, got np.float32(1.0)"),
+    (constant, np.True_, {}, TypeError, "must be a number, got np.True_"),
+    (constant, -(10**400), {}, ValueError, f"must be finite, got -1{'0' * 400}"),
     (constant, np.inf, {}, ValueError, "must be finite, got inf"),
     (constant, np.nan, {"infinite": True}, ValueError, "must be finite, got nan"),
     (number, "1", {}, TypeError, "must be a number, got '1'"),
     (number, [1.0], {}, TypeError, "must be a number, got [1.0]"),
     (number, None, {}, TypeError, "must be a number, got None"),
+    (number, np.True_, {}, TypeError, "must be a number, got True"),
+    (number, 10**400, {}, ValueError, "must be finite, got inf"),
     (number, np.nan, {}, ValueError, "must be finite, got nan"),
     (number, 0, {"above": 0}, ValueError, "must be above 0, got 0"),
     (number, 0.5, {"at_least": 1.0}, ValueError, "must be at least 1, got 0.5"),
@@ -87,6 +90,8 @@ ERRORS = [
     ),
     (real, 1j, {}, TypeError, "must be a real number, got complex64"),
     (real, np.inf, {}, ValueError, "must be finite, got inf"),
+    (real, np.True_, {}, TypeError, "must be a real number, got bool"),
+    (real, 1e39, {}, ValueError, "must be finite in float32, got 1e+39"),
     (real, -1, {"at_least": 0}, ValueError, "must be at least 0, got -1"),
     (real, [1.0, 0.0], {"above": 0}, ValueError, "must be above 0, got [1. 0.]"),
     (real, 2, {"at_most": 1}, ValueError, "must be at most 1, got 2"),
@@ -116,7 +121,16 @@ ERRORS = [
         "must be float32, got bfloat16; cast it with a.astype(jnp.float32)",
     ),
     (magnitude, 1j, {}, TypeError, "must be a real number, got complex64"),
+    (magnitude, True, {}, TypeError, "must be a real number, got True"),
     (magnitude, -1.0, {}, ValueError, "must not be negative or NaN, got -1.0"),
+    (
+        magnitude,
+        [1, 2**200],
+        {},
+        ValueError,
+        "must be finite in float32, got [1.00000000e+00 1.60693804e+60]",
+    ),
+    (magnitude, np.inf, {}, ValueError, "must be finite in float32, got inf"),
     (reals, RAGGED, {}, ValueError, "is ragged, expected rows of equal length"),
     (reals, ["a"], {}, TypeError, "is of type <U1, expected real numbers"),
     (reals, [np.nan], {}, ValueError, "has NaN or infinite values, expected finite ones"),
@@ -256,6 +270,14 @@ def test_values_become_what_functions_use() -> None:
     assert _arguments.axis("f", None, 3) is None
     assert asks(constant, np.inf, infinite=True) == np.inf
     assert type(asks(number, np.float32(0.5), above=0)) is float
+    for eight in (8, np.int8(8), np.float32(8), np.array(8), jnp.array(8), jnp.bfloat16(8)):
+        for check in (constant, number, positive, real, scalar, magnitude):
+            assert asks(check, eight) == 8
+        assert asks(number_f32, eight, at_least=0, expected="0 or more") == 8
+    assert type(asks(constant, np.float32(0.5))) is float
+    for check in (number, real, magnitude):
+        assert asks(check, 2**40) == 2.0**40
+    assert _arguments.axis("f", np.int64(-1), 3) == 2
     assert asks(real, 3).dtype == jnp.float32
     assert asks(real, jnp.ones(2, jnp.bfloat16)).dtype == jnp.float32
     assert asks(magnitude, 3).dtype == jnp.float32

@@ -107,11 +107,6 @@ def test_x64() -> None:
         assert call(y_full_scale=4.0, x_full_scale=np.float64(2)).dtype == np.float32
 
 
-def test_forward_mode() -> None:
-    with pytest.raises(TypeError, match="custom_vjp"):
-        jax.jvp(call, (X,), (X,))
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -39,6 +39,9 @@ def seed_words(op: str, key: Any) -> jax.Array:
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape != ():
             raise ValueError(f"{op}: `key` must be one key, got keys of shape {key.shape}")
+        if jax.config.jax_debug_key_reuse:  # pyright: ignore[reportAttributeAccessIssue]
+            # Nobody sees that its data are drawn from: no bits of it are drawn, but that is seen.
+            jax.random.bits(key, (0,))
         words = jax.random.key_data(key)
     else:
         words = jnp.asarray(key)

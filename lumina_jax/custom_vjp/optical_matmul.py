@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jax.typing import ArrayLike
 
 from .. import ops
@@ -22,6 +23,7 @@ from ..ops._chain import ChainAttrs, Operands
 from ..ops._op import vary_together
 from ..ops.quantize import absmax
 from ..spec import OpticalSpec, op_bits
+from ._derivative import Forward, Rule, differentiable
 from ._operands import gradient_of, ids, seed_words
 
 
@@ -379,44 +381,39 @@ def _forward(
     return [out, *pre_noise, *peak], saved
 
 
-@jax.tree_util.register_static
 @dataclass(frozen=True)
-class _Wanted:
-    """Which gradients are asked for, of those that cost something, and what is saved for them."""
+class _Saved:
+    """What is static in a gradient: the call, which gradients cost something, and the residual."""
 
+    call: _Call
     inputs: bool
     ranges: bool
     residual: str
 
 
-_Residuals: TypeAlias = tuple[_Wanted, jax.Array, Operands[jax.Array]]
-
-
-def _fwd(call: _Call, primals: Operands[CustomVJPPrimal]) -> tuple[list[jax.Array], _Residuals]:
+def _differentiated(call: _Call, operands: Operands[jax.Array], wanted: Operands[bool]) -> Forward:
     if call.grad_precision == "int8" and not call.has_key:
         raise ValueError(
             f'{_NAME}: the gradient with `grad_precision`="int8" needs a `key`, got None; '
             f"pass key=jax.random.key(seed) (to a layer: the stream `noise`), or take another "
             f"precision"
         )
-    operands = Operands(*(primal.value for primal in primals))
-    by_ranges = (primals.x_full_scale, primals.w_full_scale, primals.y_full_scale, primals.noise)
-    ranges = any(primal.perturbed for primal in by_ranges)
+    ranges = wanted.x_full_scale or wanted.w_full_scale or wanted.y_full_scale or wanted.noise
     size = operands.x.shape[0] * operands.w.shape[1]
     residual = call.residual(ranges=ranges, size=size)
     results, saved = _forward(call, operands, residual)
-    return results, (_Wanted(primals.x.perturbed, ranges, residual), saved, operands)
+    return Forward(results, _Saved(call, wanted.x, ranges, residual), (saved, operands))
 
 
-def _bwd(
-    call: _Call, residuals: _Residuals, cotangents: list[jax.Array | SymbolicZero]
-) -> tuple[Operands[jax.Array | None] | None]:
-    wanted, saved, operands = residuals
-    g = cotangents[0]
-    if isinstance(g, SymbolicZero):
-        return (None,)
-    chain = call.attrs
-    match wanted.residual:
+def _gradient(
+    of_op: Callable[[ops.optical_matmul_grad.Attrs, Any], Sequence[jax.Array]],
+    static: _Saved,
+    residuals: tuple[jax.Array, Operands[jax.Array]],
+    g: jax.Array,
+) -> Operands[jax.Array | None]:
+    saved, operands = residuals
+    call, chain = static.call, static.call.attrs
+    match static.residual:
         case "slope":
             residual, chain = "slope", replace(chain, noisy=False, adc_bits=0)
         case "signs":
@@ -427,22 +424,35 @@ def _bwd(
         **vars(chain),
         residual=residual,
         grad_precision=call.grad_precision,
-        with_inputs=wanted.inputs,
-        with_ranges=wanted.ranges,
+        with_inputs=static.inputs,
+        with_ranges=static.ranges,
     )
     forward = operands._asdict()
     del forward["bias"]
     if call.grad_precision == "int8" and not call.attrs.noisy:
         forward["rows"], forward["columns"] = (ids(extent) for extent in saved.shape)
-    of_op = ops.optical_matmul_grad.Operands(g=g, saved=saved, **forward)
-    gradients = ops.optical_matmul_grad.Gradients(*ops.optical_matmul_grad.op(attrs, of_op))
+    inputs = ops.optical_matmul_grad.Operands(g=g, saved=saved, **forward)
+    gradients = ops.optical_matmul_grad.Gradients(*of_op(attrs, inputs))
     by_operand = {
         name: gradient_of(getattr(operands, name), gradient)
         for name, gradient in gradients._asdict().items()
     }
-    return (Operands(**by_operand, seed=None, rows=None, columns=None),)
+    return Operands(**by_operand, seed=None, rows=None, columns=None)
 
 
-_differentiable = jax.custom_vjp(_primal, nondiff_argnums=(0,))
-# Which operands are differentiated decides what the backward pass computes.
-_differentiable.defvjp(_fwd, _bwd, symbolic_zeros=True)
+def _definition(
+    attrs: ops.optical_matmul_grad.Attrs, operands: ops.optical_matmul_grad.Operands[jax.Array]
+) -> Sequence[jax.Array]:
+    op = ops.optical_matmul_grad.op
+    return op.reference(op.smooth(attrs), operands)
+
+
+_differentiable = differentiable(
+    Rule[_Call, Operands[Any]](
+        name=_NAME,
+        primal=_primal,
+        forward=_differentiated,
+        gradient=functools.partial(_gradient, ops.optical_matmul_grad.op),
+        definition=functools.partial(_gradient, _definition),
+    )
+)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 import jax
+import jax.export
 
 from .._attributes import Attributes
 from ..ops.optical_noise import Operands, op
@@ -13,7 +15,7 @@ from ._operands import ids, seed_words
 _NAME = "optical_noise"
 
 
-def optical_noise(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+def optical_noise(key: jax.Array, shape: tuple[Any, Any]) -> jax.Array:
     """Standard normal noise: what `optical_matmul` draws for that key as its ε.
 
     An element depends on the key, its row and its column alone, so a larger shape begins with the
@@ -21,7 +23,7 @@ def optical_noise(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
     Args:
         key: random key of any kind; raw uint32 keys are accepted too.
-        shape: `(rows, columns)`.
+        shape: `(rows, columns)`, ints or symbolic dimensions of `jax.export`.
 
     Returns:
         f32[rows, columns]. It has no gradient.
@@ -30,12 +32,19 @@ def optical_noise(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
         TypeError, ValueError: `key` is no key, or `shape` is not two extents.
     """
     try:
-        rows, columns = (operator.index(extent) for extent in shape)
-        if rows < 0 or columns < 0:
-            raise ValueError
+        rows, columns = map(_extent, shape)
     except (TypeError, ValueError):
         message = f"{_NAME}: `shape` must be two extents (rows, columns), got {shape!r}"
         raise ValueError(message) from None
     operands = Operands(seed=seed_words(_NAME, key), rows=ids(rows), columns=ids(columns))
     (eps,) = op(Attributes(), operands)
     return eps
+
+
+def _extent(extent: Any) -> Any:
+    if jax.export.is_symbolic_dim(extent):
+        return extent
+    extent = operator.index(extent)
+    if extent < 0:
+        raise ValueError
+    return extent

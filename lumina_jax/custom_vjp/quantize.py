@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from .._arguments import float32, magnitude
 from ..ops._op import vary_together
 from ..ops.quantize import Attrs, Operands, absmax, op, slopes
 from ..spec import check_bits, op_bits
+from ._derivative import Forward, Rule, differentiable
 from ._operands import gradient_of
 
 _NAME = "quantize"
@@ -56,24 +58,25 @@ def quantize(v: ArrayLike, *, bits: int | None, full_scale: ArrayLike | None = N
     columns = v.shape[-1] if v.ndim else 1
     flat = v.reshape(math.prod(v.shape[:-1]), columns)
     operands = vary_together(Operands(v=flat, full_scale=scale.reshape(1, -1)))
-    return _differentiable(Attrs(bits=resolution), operands).reshape(v.shape)
+    (value,) = _differentiable(Attrs(bits=resolution), operands)
+    return value.reshape(v.shape)
 
 
-def _primal(attrs: Attrs, operands: Operands[jax.Array]) -> jax.Array:
-    return op(attrs, operands)[0]
+def _forward(attrs: Attrs, operands: Operands[jax.Array], wanted: Operands[bool]) -> Forward:
+    del wanted
+    return Forward(op(attrs, operands), attrs, operands)
 
 
-def _fwd(attrs: Attrs, operands: Operands[jax.Array]) -> tuple[jax.Array, Operands[jax.Array]]:
-    return _primal(attrs, operands), operands
-
-
-def _bwd(attrs: Attrs, operands: Operands[jax.Array], g: jax.Array) -> tuple[Operands[jax.Array]]:
+def _gradient(attrs: Attrs, operands: Operands[jax.Array], g: jax.Array) -> Operands[jax.Array]:
     v, full_scale = operands
     by_v, by_full_scale = slopes(v, full_scale, attrs.bits)
     axes = (0,) if full_scale.shape == (1, v.shape[1]) else (0, 1)
     by_full_scale = jnp.sum(g * by_full_scale, axis=axes, keepdims=True)
-    return (Operands(gradient_of(v, g * by_v), gradient_of(full_scale, by_full_scale)),)
+    return Operands(gradient_of(v, g * by_v), gradient_of(full_scale, by_full_scale))
 
 
-_differentiable = jax.custom_vjp(_primal, nondiff_argnums=(0,))
-_differentiable.defvjp(_fwd, _bwd)
+_differentiable = differentiable(
+    Rule[Attrs, Operands[Any]](
+        name=_NAME, primal=op, forward=_forward, gradient=_gradient, definition=_gradient
+    )
+)

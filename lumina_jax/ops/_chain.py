@@ -5,10 +5,13 @@
 
 Where both DACs have at most 8 bits and 32 bits hold the sum, the products are summed as integers,
 and so exactly.
+
+A noise parameter that is negative or NaN makes all outputs NaN.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -72,18 +75,16 @@ def signal(attrs: ChainAttrs, operands: Operands[jax.Array]) -> Signal:
     """The signal in plain jnp."""
     x, w = operands.x, operands.w.T if attrs.transpose_weight else operands.w
     x_range, w_range = operands.x_full_scale[:, None], operands.w_full_scale[None, :]
-    x_q = quantize.quantized(x, x_range, attrs.dac_bits)
     if _is_integer(x.shape[1], attrs):
-        product = _integer_product(x, w, x_range, w_range, attrs)
+        product = _integer_product(attrs, x, w, x_range, w_range)
     else:
-        w_q = quantize.quantized(w, w_range, attrs.weight_bits)
-        product = jnp.matmul(x_q, w_q, precision=jax.lax.Precision.HIGHEST)
+        product = _float_product(attrs, x, w, x_range, w_range)
     y = product + operands.bias[None, :]
     if not attrs.noisy:
         return Signal(y)
-    x_norm_sq = jnp.sum(x_q * x_q, axis=1, keepdims=True)
-    sigma = jnp.sqrt(variance(y, x_norm_sq, operands.noise))
-    return Signal(y, sigma, optical_noise.normals(operands.seed, operands.rows, operands.columns))
+    x_q = quantize.quantized(x, x_range, attrs.dac_bits)
+    std = sigma(y, x_norm(x_q), operands.noise)
+    return Signal(y, std, optical_noise.normals(operands.seed, operands.rows, operands.columns))
 
 
 def signal_of_shards(
@@ -103,11 +104,10 @@ def signal_of_shards(
     converter = quantize.Attrs(bits=attrs.dac_bits)
     x_range = operands.x_full_scale[:, None]
     (x_q,) = quantize.op(converter, quantize.Operands(operands.x, x_range))
-    x_norm_sq = jax.lax.psum(jnp.sum(x_q * x_q, axis=1, keepdims=True), axes["k"])
-    sigma = jnp.sqrt(variance(y, x_norm_sq, operands.noise))
+    std = sigma(y, x_norm(x_q, axes["k"]), operands.noise)
     ids = optical_noise.Operands(operands.seed, operands.rows, operands.columns)
     (eps,) = optical_noise.op(Attributes(), ids)
-    return Signal(y, sigma, eps)
+    return Signal(y, std, eps)
 
 
 def converted_shard(attrs: ChainAttrs, operands: Operands[jax.Array], signal: Signal) -> jax.Array:
@@ -116,11 +116,54 @@ def converted_shard(attrs: ChainAttrs, operands: Operands[jax.Array], signal: Si
     return quantize.op(quantize.Attrs(bits=attrs.adc_bits), adc)[0]
 
 
-def variance(y: jax.Array, x_norm_sq: jax.Array, noise: jax.Array) -> jax.Array:
-    """σ² f32[m, n] of y f32[m, n], ‖x_q‖² f32[m, 1] and noise f32[1|m, 4]."""
-    thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
-    quiet = thermal * thermal + shot * shot * jnp.abs(y)
-    return quiet + relative * relative * (y * y) + weight * weight * x_norm_sq
+def parameters(noise: jax.Array) -> tuple[jax.Array, ...]:
+    """thermal, shot, relative and weight, f32[1|m, 1] each, of noise f32[1|m, 4]."""
+    noise = jnp.where(noise >= 0, noise, np.float32(np.nan))
+    return tuple(noise[:, i : i + 1] for i in range(4))
+
+
+def sigma(y: jax.Array, x_norm: jax.Array, noise: jax.Array) -> jax.Array:
+    """σ f32[m, n] of y f32[m, n], ‖x_q‖ f32[m, 1] and noise f32[1|m, 4]."""
+    thermal, shot, relative, weight = parameters(noise)
+    parts = (thermal, shot * root(y), relative * jnp.abs(y), weight * x_norm)
+    return _norm(functools.reduce(jnp.maximum, parts), parts)
+
+
+def root(y: jax.Array) -> jax.Array:
+    """√|y|, with the derivative 0 at 0."""
+    is_zero = y == 0
+    magnitude = jnp.where(is_zero, np.float32(1), jnp.abs(y))
+    return jnp.where(is_zero, np.float32(0), jnp.sqrt(magnitude))
+
+
+def x_norm(x_q: jax.Array, axes: tuple[str, ...] = ()) -> jax.Array:
+    """‖x_q‖ f32[m, 1] of x_q f32[m, k], whose depth is sharded over the mesh `axes`."""
+    largest = jnp.max(jnp.abs(x_q), axis=1, keepdims=True, initial=np.float32(0))
+    if not axes:
+        return _norm(largest, (x_q,), lambda squares: jnp.sum(squares, axis=1, keepdims=True))
+
+    def over_shards(squares: jax.Array) -> jax.Array:
+        return jax.lax.psum(jnp.sum(squares, axis=1, keepdims=True), axes)
+
+    return _norm(jax.lax.pmax(largest, axes), (x_q,), over_shards)
+
+
+def _norm(
+    largest: jax.Array,
+    parts: tuple[jax.Array, ...],
+    total: Callable[[jax.Array], jax.Array] = lambda squares: squares,
+) -> jax.Array:
+    """The root of the sum of the squares of `parts`, `total` of them where they are many.
+
+    f32 cannot hold the squares of all its numbers; it can once they are divided by the largest.
+    """
+    largest = jax.lax.stop_gradient(largest)
+    is_zero = largest == 0
+    divisor = jnp.where(is_zero, np.float32(1), largest)
+    squares = total(
+        sum((jnp.square(part / divisor) for part in parts[1:]), jnp.square(parts[0] / divisor))
+    )
+    return largest * jnp.sqrt(jnp.where(is_zero, np.float32(1), squares))
 
 
 def _is_integer(depth: int, attrs: ChainAttrs) -> bool:
@@ -129,8 +172,17 @@ def _is_integer(depth: int, attrs: ChainAttrs) -> bool:
     return all(1 <= b <= 8 for b in bits) and depth * largest < 2**31
 
 
+def _float_product(
+    attrs: ChainAttrs, x: jax.Array, w: jax.Array, x_range: jax.Array, w_range: jax.Array
+) -> jax.Array:
+    x_q = quantize.quantized(x, x_range, attrs.dac_bits)
+    w_q = quantize.quantized(w, w_range, attrs.weight_bits)
+    return jnp.matmul(x_q, w_q, precision=jax.lax.Precision.HIGHEST)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _integer_product(
-    x: jax.Array, w: jax.Array, x_range: jax.Array, w_range: jax.Array, attrs: ChainAttrs
+    attrs: ChainAttrs, x: jax.Array, w: jax.Array, x_range: jax.Array, w_range: jax.Array
 ) -> jax.Array:
     def codes(v: jax.Array, full_scale: jax.Array, bits: int, axis: int) -> tuple[jax.Array, ...]:
         valid = jnp.isfinite(v) & (full_scale >= 0)
@@ -142,3 +194,12 @@ def _integer_product(
     total = jnp.matmul(x_code, w_code, preferred_element_type=np.dtype(np.int32))
     scale = quantize.step(x_range, attrs.dac_bits) * quantize.step(w_range, attrs.weight_bits)
     return jnp.where(x_valid & w_valid, total.astype(np.float32) * scale, np.float32(np.nan))
+
+
+@_integer_product.defjvp
+def _follow_levels(
+    attrs: ChainAttrs, primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
+    # Integers have no derivative; the levels that they stand for do.
+    product = functools.partial(_float_product, attrs)
+    return _integer_product(attrs, *primals), jax.jvp(product, primals, tangents)[1]

@@ -1,6 +1,7 @@
 """`define()` turns a signature and a reference into a JAX primitive.
 
-With `_partition.py` and `_jaxpr.py` it is all that touches the semi-public parts of JAX.
+With `_partition.py`, `_jaxpr.py` and `custom_vjp/_derivative.py` it is all that touches the
+semi-public parts of JAX.
 
 Lowerings: on CPU the FFI target `lumina.NAME.v1` of the Rust module, under custom partitioning;
 everywhere else the reference. Semantics, shapes and gradients do not depend on which one runs.
@@ -17,15 +18,17 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax._src import dispatch
+from jax._src.export import _export
 from jax._src.interpreters import mlir
 from jax.extend.core import Primitive
-from jax.interpreters import batching
+from jax.interpreters import ad, batching
 from jax.interpreters.mlir import SPMDAxisContext
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .._attributes import Attributes, field_types
 from .._native import _lumina
 from ._batch import batch
+from ._jvp import jvp
 from ._partition import Axes, partitioned
 from ._signature import Signature
 
@@ -36,6 +39,9 @@ jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
 
 for _name, _capsule in _lumina.registrations():
     jax.ffi.register_ffi_target(_name, _capsule, platform="cpu", api_version=1)
+    # `jax.export` takes custom calls alone whose targets are known not to change; the version is in
+    # the name of ours.
+    _export._CUSTOM_CALL_TARGETS_GUARANTEED_STABLE.add(_name)
 
 A = TypeVar("A", bound=Attributes)
 O = TypeVar("O", bound=tuple)  # noqa: E741, a NamedTuple
@@ -76,6 +82,8 @@ class OpDef(Generic[A, O]):
     """The table of operands and results, for the op's attributes."""
     reference: Callable[[A, O], Results]
     """The same computation in plain jnp: the oracle, and the lowering for GPU and TPU."""
+    smooth: Callable[[A], A]
+    """The attributes with which the derivative of the reference stands for that of the op."""
     primitive: Primitive
     _factors: Callable[[A, O], tuple[Factors, ...]]
 
@@ -130,6 +138,7 @@ def define(
     reference: Callable[[A, O], Results],
     local: Callable[[Axes, A, O], Results] | None = None,
     factors: Callable[[A, O], tuple[Factors, ...]] = lambda attrs, operands: (),
+    smooth: Callable[[A], A] = lambda attrs: attrs,
 ) -> OpDef[A, O]:
     """Make a primitive and register it in `OPS`.
 
@@ -145,19 +154,21 @@ def define(
         factors: those of the products that run on the processor, in jnp,
             `factors(attrs, operands)`. By default there are none; the gradient of an op has none,
             as its products are digital.
+        smooth: the attributes with which the reference has the derivative of the op: for an op
+            that rounds at random, those without the rounding. By default its own.
     """
     field_types(attrs)
     primitive = Primitive(name)
     primitive.multiple_results = True
-    op = OpDef(name, attrs, operands, signature, reference, primitive, factors)
+    op = OpDef(name, attrs, operands, signature, reference, smooth, primitive, factors)
     OPS[name] = op
     on_shard = local or (lambda axes, attrs, operands: op(attrs, operands))
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def compiled(attrs: A, *operands: jax.Array) -> list[jax.Array]:
-        return primitive.bind(*operands, **vars(attrs))
+    def compiled(*args: jax.Array, **params: Any) -> Sequence[jax.Array]:
+        # Compiles the primitive also under `disable_jit`, and names it where a NaN comes out.
+        return dispatch.apply_primitive(primitive, *args, **vars(attrs(**params)))
 
-    primitive.def_impl(lambda *args, **params: compiled(attrs(**params), *args))
+    primitive.def_impl(compiled)
     primitive.def_abstract_eval(lambda *avals, **params: _abstract(op, attrs(**params), avals))
 
     def batch_rule(
@@ -166,6 +177,10 @@ def define(
         return batch(op, attrs(**params), args, dims)
 
     batching.primitive_batchers[primitive] = batch_rule
+
+    ad.primitive_jvps[primitive] = lambda primals, tangents, **params: jvp(
+        op, attrs(**params), primals, tangents
+    )
 
     def in_jnp(*args: jax.Array, **params: Any) -> Results:
         return reference(attrs(**params), operands(*args))
@@ -183,10 +198,13 @@ def define(
         )
 
     def lower_on_cpu(ctx: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
-        # Within `shard_map` the operands are shards already.
-        manual = isinstance(ctx.module_context.axis_context, SPMDAxisContext)
+        # Within `shard_map` the operands are shards already, and what is exported cannot ask this
+        # process how to split an op.
+        context = ctx.module_context
+        manual = isinstance(context.axis_context, SPMDAxisContext)
+        whole = manual or context.lowering_parameters.for_export
         static = attrs(**params)
-        call = functools.partial(_ffi_call, op, static) if manual else on_cpu(static)
+        call = functools.partial(_ffi_call, op, static) if whole else on_cpu(static)
         results = mlir.lower_fun(call, multiple_results=True)(ctx, *args)
         return [
             mlir.lower_with_sharding_in_types(ctx, result, aval)
@@ -201,7 +219,7 @@ def define(
 def vary_together(operands: O) -> O:
     """Inside `shard_map`: cast operands to vary over the same mesh axes.
 
-    A differentiable function casts before its `custom_vjp`, so that the gradient of an operand
+    A differentiable function casts before its `custom_jvp`, so that the gradient of an operand
     that all shards share is summed over the shards.
     """
     axes = frozenset[Any]().union(*(varying_axes(operand) for operand in operands))
@@ -220,7 +238,11 @@ def vary_over(operand: jax.Array, axes: frozenset[Any]) -> jax.Array:
 
 def varying_axes(operand: jax.Array) -> frozenset[Any]:
     """The mesh axes over which `operand` varies, inside `shard_map`."""
-    aval = jax.typeof(operand)
+    return axes_of_type(jax.typeof(operand))
+
+
+def axes_of_type(aval: Any) -> frozenset[Any]:
+    """The mesh axes over which a value of that type varies, inside `shard_map`."""
     # Renamed after jax 0.9.
     return aval.vma if hasattr(aval, "vma") else aval.manual_axis_type.varying
 

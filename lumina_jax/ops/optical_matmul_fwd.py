@@ -34,6 +34,7 @@ from ._chain import (
     converted_shard,
     factors,
     operand_types,
+    parameters,
     signal,
     signal_of_shards,
 )
@@ -85,10 +86,13 @@ def slopes(signal: Signal, noise: jax.Array, y_full_scale: jax.Array, adc_bits: 
     if sigma is None or eps is None:
         return Slopes(inside, jnp.zeros_like(y), by_full_scale)
     is_zero = sigma == 0
-    by_noise = inside * jnp.where(is_zero, np.float32(0), eps / jnp.where(is_zero, 1, sigma))
-    shot, relative = noise[:, 1:2], noise[:, 2:3]
-    by_y = shot * shot * jnp.sign(y) / 2 + relative * relative * y
-    return Slopes(inside + by_noise * by_y, by_noise, by_full_scale)
+    divisor = jnp.where(is_zero, np.float32(1), sigma)
+    by_noise = inside * jnp.where(is_zero, np.float32(0), eps / divisor)
+    _, shot, relative, _ = parameters(noise)
+    # In this order no square leaves the range of f32.
+    by_shot = shot * (shot / divisor) * jnp.sign(y) / 2
+    by_y = jnp.where(is_zero, np.float32(0), by_shot + relative * (relative * y / divisor))
+    return Slopes(inside + inside * eps * by_y, by_noise, by_full_scale)
 
 
 _NO_SIGN = np.float32(2)
@@ -99,7 +103,7 @@ def slope_of_signs(signs: jax.Array, eps: jax.Array | None, noise: jax.Array) ->
     """The slope f32[m, n] that signs i8[m, n] tell, of relative noise alone."""
     values = signs.astype(np.float32)
     sign = jnp.where(values == _NO_SIGN, np.float32(0), values)
-    by_noise = np.float32(0) if eps is None else eps * jnp.abs(noise[:, 2:3]) * sign
+    by_noise = np.float32(0) if eps is None else eps * parameters(noise)[2] * sign
     slope = jnp.where(values == 0, np.float32(0), 1 + by_noise)
     return jnp.where(values == _NO_SLOPE, np.float32(np.nan), slope)
 

@@ -59,7 +59,7 @@ is not asked for is 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, TypeVar
 
 import jax
@@ -67,7 +67,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _gradient_products, optical_matmul_fwd, optical_noise, quantize
-from ._chain import ChainAttrs, Signal, operand_types, variance
+from ._chain import ChainAttrs, Signal, operand_types, parameters, root, sigma, x_norm
 from ._op import define
 from ._partition import Axes
 from ._signature import Signature, tensor
@@ -220,27 +220,28 @@ def _at_output(attrs: Attrs, operands: Operands[jax.Array], x_q: jax.Array) -> _
         return _AtOutput(saved, *nothing)
     if attrs.residual == "signs":
         return _AtOutput(optical_matmul_fwd.slope_of_signs(saved, eps, noise), *nothing)
-    y, sigma = saved, None
-    x_norm_sq = jnp.sum(x_q * x_q, axis=1, keepdims=True)
-    if attrs.noisy:
-        sigma = jnp.sqrt(variance(y, x_norm_sq, noise))
-    at_adc = Signal(y, sigma, eps)
+    y, norm = saved, x_norm(x_q)
+    at_adc = Signal(y, sigma(y, norm, noise) if attrs.noisy else None, eps)
     slopes = optical_matmul_fwd.slopes(at_adc, noise, operands.y_full_scale, attrs.adc_bits)
     if not attrs.noisy:
         return _AtOutput(slopes.y, slopes.y_full_scale, *nothing[1:])
-    thermal, shot, relative, weight = (noise[:, i : i + 1] for i in range(4))
+    thermal, shot, relative, weight = parameters(noise)
     noise_cotangent = operands.g * slopes.noise
     by_row = jnp.sum(noise_cotangent, axis=1, keepdims=True)
+    root_y = root(y)
+    # In this order no square leaves the range of f32.
+    by_shot = noise_cotangent * root_y * (shot * root_y)
+    by_relative = noise_cotangent * y * (relative * y)
     by_parameter = [
         thermal * by_row,
-        shot * jnp.sum(noise_cotangent * jnp.abs(y), axis=1, keepdims=True),
-        relative * jnp.sum(noise_cotangent * y * y, axis=1, keepdims=True),
-        weight * x_norm_sq * by_row,
+        jnp.sum(by_shot, axis=1, keepdims=True),
+        jnp.sum(by_relative, axis=1, keepdims=True),
+        weight * norm * (norm * by_row),
     ]
     return _AtOutput(
         slopes.y,
         slopes.y_full_scale,
-        x_q * (weight * weight) * by_row,
+        x_q * (weight * (weight * by_row)),
         jnp.concatenate(by_parameter, axis=1),
     )
 
@@ -286,4 +287,6 @@ op = define(
     signature=_signature,
     reference=_reference,
     local=_local,
+    # The expectation of what is rounded is what is not.
+    smooth=lambda attrs: replace(attrs, grad_precision="float32"),
 )

@@ -8,6 +8,7 @@ with `rint` half to even; the value is `code · s`. One bit is the sign: two lev
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -48,6 +49,7 @@ def code(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
     return jnp.clip(jnp.round(_ratio(v, full_scale, bits)), -q, q)
 
 
+@functools.partial(jax.jit, static_argnames="axis", inline=True)
 def absmax(v: jax.Array, axis: int | None = None) -> jax.Array:
     """Largest finite magnitude, 0 where there is none; not differentiated."""
     v = jax.lax.stop_gradient(v)
@@ -59,21 +61,38 @@ def quantized(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
     """The nearest levels to `v`.
 
     NaN where `v` is not finite and where the full scale is negative or NaN; 0 for a full scale
-    of 0.
+    of 0. Its derivatives are `slopes`, however often it is differentiated.
     """
-    if is_off(bits):
-        return v
+    return v if is_off(bits) else _level(bits, v, full_scale)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _level(bits: int, v: jax.Array, full_scale: jax.Array) -> jax.Array:
     value = code(v, full_scale, bits) * step(full_scale, bits)
     return jnp.where(_is_valid(v, full_scale), value, np.float32(np.nan))
 
 
+@_level.defjvp
+def _straight_through(
+    bits: int, primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
+    v, full_scale = primals
+    by_v, by_full_scale = slopes(v, full_scale, bits)
+    return _level(bits, v, full_scale), tangents[0] * by_v + tangents[1] * by_full_scale
+
+
+@functools.partial(jax.jit, static_argnames="bits", inline=True)
 def slopes(v: jax.Array, full_scale: jax.Array, bits: int) -> tuple[jax.Array, jax.Array]:
     """`(∂value/∂v, ∂value/∂full_scale)`, straight through the rounding.
 
     Within the full scale `(1, (code - v/s) / Q)`, with the sign of `v` as the second for one bit;
     beyond it `(0, sign v)`. NaN where the value is. The second is the learned step size of Esser
     et al., "Learned Step Size Quantization", ICLR 2020.
+
+    They have no derivatives: straight through, `code · s` follows `v`, so that `code - v/s` stays
+    as it is, and the masks are constant but at their steps.
     """
+    v, full_scale = jax.lax.stop_gradient((v, full_scale))
     if is_off(bits):
         return jnp.ones_like(v), jnp.zeros_like(v)
     inside = jnp.abs(v) <= full_scale

@@ -108,8 +108,7 @@ impl Context<'_> {
     ) {
         let x = &self.x_row(row)[range.clone()];
         let noise = self.operands.noise.coefficients(row);
-        let weight = noise.map_or(0.0, |noise| noise.weight);
-        let factor = weight * weight * noise_cotangent;
+        let factor = noise.map_or(0.0, |noise| noise.gradient_by_x(noise_cotangent));
         // Within its full scale a converter passes the gradient as it is.
         let passes = !input.clipped && by_full_scale.is_none();
         let dac = (!self.operands.is_dac_off()).then(|| self.operands.dac(row));

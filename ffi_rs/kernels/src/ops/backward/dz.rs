@@ -110,7 +110,7 @@ impl Block {
         part.fill_dz(&mut dz, by_column, &mut sums[..local.len()], &norms);
         let mut cotangents = self.noise_cotangent.write(local.clone());
         for (out, sums) in cotangents.iter_mut().zip(&sums) {
-            *out = sums.cotangent;
+            *out = sums.cotangent();
         }
         for ((row, dnoise), (sums, norm)) in
             part.rows.clone().zip(dnoise.chunks_exact_mut(4)).zip(sums.iter().zip(norms))
@@ -155,7 +155,7 @@ struct Group<'c, 'a> {
 
 impl Group<'_, '_> {
     /// ‖x_q‖² of the rows whose noise depends on it.
-    fn x_norms(&self) -> [f32; GROUP] {
+    fn x_norms(&self) -> [f64; GROUP] {
         let Context { isa, sizes, operands, request, .. } = self.context;
         let is_integer = request.chain.is_integer(sizes.depth);
         let mut norms = [0.0; GROUP];
@@ -229,7 +229,7 @@ impl Group<'_, '_> {
         dz: &mut [f32],
         by_column: ColumnSums<'_>,
         by_row: &mut [NoiseSums],
-        norms: &[f32; GROUP],
+        norms: &[f64; GROUP],
     ) {
         let context = self.context;
         let columns = context.sizes.columns;

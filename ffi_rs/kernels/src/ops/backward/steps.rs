@@ -26,11 +26,16 @@ fn upstream_body(
     let count = dz.len();
     let (g, y) = (&upstream.g[..count], &upstream.y[..count]);
     let mut buffer = Aligned([0.0; PIECE]);
+    let is_narrow = upstream.noise.is_none_or(|noise| noise.is_narrow(y));
     let seen = match &upstream.noise {
         Some(noise) => {
             let seen = &mut buffer.0[..count];
-            for ((seen, y), epsilon) in seen.iter_mut().zip(y).zip(upstream.epsilon) {
-                *seen = noise.add(*y, *epsilon);
+            if is_narrow {
+                for ((seen, y), epsilon) in seen.iter_mut().zip(y).zip(upstream.epsilon) {
+                    *seen = noise.add(*y, *epsilon);
+                }
+            } else {
+                add_any_noise(seen, y, noise, upstream.epsilon);
             }
             &*seen
         }
@@ -42,8 +47,10 @@ fn upstream_body(
         (Some(adc), None) => mask(dz, seen, adc),
         (None, _) => mask_invalid(dz, seen),
     }
-    if let Some(noise) = &upstream.noise {
-        through_noise(dz, y, noise, upstream.epsilon, sums);
+    match &upstream.noise {
+        None => {}
+        Some(noise) if is_narrow => through_noise(dz, y, noise, upstream.epsilon, sums),
+        Some(noise) => through_any_noise(dz, y, noise, upstream.epsilon, sums),
     }
 }
 
@@ -56,11 +63,7 @@ fn through_noise(
     epsilon: &[f32],
     sums: Option<&mut NoiseSums>,
 ) {
-    let step = |h: f32, y: f32, epsilon: f32| {
-        let sigma = noise.sigma(y);
-        let cotangent = if sigma == 0.0 { 0.0 } else { h * epsilon / sigma };
-        (h + cotangent * noise.coefficients.sigma_by_y(y), cotangent)
-    };
+    let step = |h: f32, y: f32, epsilon: f32| through_one(h, y, noise, epsilon);
     let mut lanes = [[0.0; LANES]; 3];
     let (chunks, rest) = dz.as_chunks_mut::<LANES>();
     let (y, y_rest) = y.as_chunks::<LANES>();
@@ -84,9 +87,60 @@ fn through_noise(
         lanes[2][lane] += cotangent * (y * y);
     }
     if let Some(sums) = sums {
-        sums.cotangent += lanes[0].iter().sum::<f32>();
-        sums.magnitude += lanes[1].iter().sum::<f32>();
-        sums.square += lanes[2].iter().sum::<f32>();
+        sums.add(&lanes);
+    }
+}
+
+/// dz of h, and the noise cotangent.
+#[inline(always)]
+fn through_one(h: f32, y: f32, noise: &RowNoise, epsilon: f32) -> (f32, f32) {
+    let sigma = noise.sigma(y);
+    let cotangent = if sigma == 0.0 { 0.0 } else { h * epsilon / sigma };
+    (h + cotangent * noise.coefficients.sigma_by_y(y), cotangent)
+}
+
+/// `y + σ·ε`, where f32 does not hold the squares everywhere.
+#[cold]
+#[inline(never)]
+fn add_any_noise(seen: &mut [f32], y: &[f32], noise: &RowNoise, epsilon: &[f32]) {
+    for ((seen, y), epsilon) in seen.iter_mut().zip(y).zip(epsilon) {
+        *seen = noise.at_any(*y, *epsilon).0;
+    }
+}
+
+/// As [`through_noise`], to the same bits wherever f32 holds the squares.
+#[cold]
+#[inline(never)]
+fn through_any_noise(
+    dz: &mut [f32],
+    y: &[f32],
+    noise: &RowNoise,
+    epsilon: &[f32],
+    sums: Option<&mut NoiseSums>,
+) {
+    let (mut lanes, mut wide) = ([[0.0; LANES]; 3], [0.0; 3]);
+    for (index, ((dz, y), epsilon)) in dz.iter_mut().zip(y).zip(epsilon).enumerate() {
+        let lane = index % LANES;
+        if noise.is_narrow_at(*y) {
+            let cotangent;
+            (*dz, cotangent) = through_one(*dz, *y, noise, *epsilon);
+            lanes[0][lane] += cotangent;
+            lanes[1][lane] += cotangent * y.abs();
+            lanes[2][lane] += cotangent * (y * y);
+        } else {
+            let (cotangent, by_y) = noise.wide_cotangent(*dz, *y, *epsilon);
+            *dz += by_y;
+            let size = f64::from(y.abs());
+            wide[0] += cotangent;
+            wide[1] += cotangent * size;
+            wide[2] += cotangent * size * size;
+        }
+    }
+    if let Some(sums) = sums {
+        sums.add(&lanes);
+        for (sum, part) in sums.wide.iter_mut().zip(wide) {
+            *sum += part;
+        }
     }
 }
 

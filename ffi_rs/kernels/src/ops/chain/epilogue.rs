@@ -132,6 +132,7 @@ fn convert_row(
     let codes = if let Some(noise) = noise {
         let slope = &mut slope[..if with_slope { count } else { 0 }];
         match (noise.coefficients.only_relative(), with_slope) {
+            _ if !noise.is_narrow(out) => see_any(out, room, slope, noise, adc),
             // σ = √(relative²·y²): terms that are zero change nothing.
             (Some(relative), false) => {
                 see(out, room, adc, |y, e, _| y + (relative * relative * (y * y)).sqrt() * e)
@@ -170,6 +171,25 @@ fn convert_row(
         mask(slope, seen, &converter);
     }
     clipped
+}
+
+/// As [`see`] with `noise`, where f32 does not hold its squares everywhere; `slope` may be empty.
+#[cold]
+#[inline(never)]
+fn see_any(
+    out: &mut [f32],
+    room: &mut [f32],
+    slope: &mut [f32],
+    noise: RowNoise,
+    adc: &Option<Columns<'_>>,
+) -> Codes {
+    see(out, room, adc, |y, epsilon, index| {
+        let (noisy, by_y) = noise.at_any(y, epsilon);
+        if let Some(slope) = slope.get_mut(index) {
+            *slope = by_y;
+        }
+        noisy
+    })
 }
 
 /// What is known of some codes.

@@ -16,7 +16,7 @@ pub(crate) struct InputRow {
     /// What one unit of the converted values stands for; NaN if a value is not finite.
     pub(crate) step: f32,
     /// ‖x_q‖², where the noise of the row depends on it; else 0.
-    pub(crate) x_norm_sq: f32,
+    pub(crate) x_norm_sq: f64,
     /// Whether a value may be beyond the full scale, or not finite.
     pub(crate) clipped: bool,
 }
@@ -42,7 +42,9 @@ pub(crate) fn code_row(
     pack_codes(isa, packed, x, &dac, (packing, Side::Left), &mut converted);
     let step = step_of(isa, dac.at(0).step(), x, converted.clipped);
     let x_norm_sq = if operands.noise.needs_x_norm(row) {
-        squares_of_codes(isa, x, &dac) * step * step
+        let squares = squares_of_codes(isa, x, &dac);
+        let exact = f64::from(squares) * f64::from(step) * f64::from(step);
+        narrow_or(squares * step * step, || exact)
     } else {
         0.0
     };
@@ -89,7 +91,11 @@ pub(crate) fn convert_row(
     };
     let mut x_norm_sq = 0.0;
     if operands.noise.needs_x_norm(row) {
-        add_squares(isa, converted, &mut x_norm_sq);
+        let mut squares = 0.0;
+        add_squares(isa, converted, &mut squares);
+        x_norm_sq = narrow_or(squares, || {
+            converted.iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
+        });
     }
     InputRow { step: 1.0, x_norm_sq, clipped }
 }
@@ -101,7 +107,7 @@ pub(crate) fn x_norm_sq_of_row(
     operands: &Operands<'_>,
     row: usize,
     is_integer: bool,
-) -> f32 {
+) -> f64 {
     let mut converted = Scratch::<f32>::new(x.len());
     if is_integer {
         let packed = bytemuck::cast_slice_mut(&mut converted);
@@ -109,6 +115,12 @@ pub(crate) fn x_norm_sq_of_row(
     } else {
         convert_row(isa, &mut converted, x, operands, row).x_norm_sq
     }
+}
+
+/// A sum of squares, unless f32 cannot hold it or loses what counts of it: then `exact`.
+fn narrow_or(squares: f32, exact: impl FnOnce() -> f64) -> f64 {
+    const SMALLEST: f32 = f32::MIN_POSITIVE * (1u64 << 40) as f32;
+    if squares >= SMALLEST && squares.is_finite() { f64::from(squares) } else { exact() }
 }
 
 /// Σ code²
