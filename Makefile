@@ -11,17 +11,18 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH
 
 VENV_PYTHON := .venv/bin/python
-RUST := Cargo.toml Cargo.lock $(shell find ffi_rs -name '*.rs' -o -name Cargo.toml)
+RUST := Cargo.toml Cargo.lock $(shell find ffi_rs runtime/src runtime/Cargo.toml -name '*.rs' -o -name Cargo.toml)
 # An editable install points to the checkout, so one that has moved is installed again; so is one of
 # another profile. Tests and lint take the profile of the Rust tests, dev: checked as a debug build
 # is, and compiled in a fraction of the time of release.
 STAMP := .venv/ready-$(shell pwd | cksum | tr ' ' -)
 LUMINA := $(CURDIR)/target/debug/lumina
 
-GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/tests/it/proto.rs
+GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/tests/it/proto.rs docs/lmn.md
 define GENERATE
 $(VENV_PYTHON) exporter/_generate.py
 cargo run --quiet --locked --manifest-path runtime/proto-gen/Cargo.toml
+$(VENV_PYTHON) tools/op_table.py
 endef
 
 .DEFAULT_GOAL := help
@@ -98,7 +99,7 @@ lint: $(STAMP)-dev-lint ## formatting, lints, types, freshness of generated file
 	git diff --exit-code -- $(GENERATED)
 
 .PHONY: generate
-generate: $(STAMP)-dev-lint ## the code made from runtime/proto/lmn.proto
+generate: $(STAMP)-dev-lint ## the code made from runtime/proto/lmn.proto, and the table of ops
 	$(GENERATE)
 
 .PHONY: fmt

@@ -10,7 +10,7 @@ export.load("net.lmn").weights
 ```
 """
 
-from ._errors import ExportError, LoadError, SaveError
+from ._errors import ExportError, LoadError, SaveError, VerifyError
 from ._export import export
 from ._graph import TestVector
 from ._model import Model, load
@@ -18,4 +18,13 @@ from ._model import Model, load
 # `lumina_jax.export` knows its package by this line.
 __distribution__ = "lumina-jax"
 
-__all__ = ["ExportError", "LoadError", "Model", "SaveError", "TestVector", "export", "load"]
+__all__ = [
+    "ExportError",
+    "LoadError",
+    "Model",
+    "SaveError",
+    "TestVector",
+    "VerifyError",
+    "export",
+    "load",
+]

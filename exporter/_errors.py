@@ -15,6 +15,10 @@ class ExportError(ValueError):
     """The function cannot be exported; the message lists every reason, with its source lines."""
 
 
+class VerifyError(ExportError):
+    """The runtime does not compute from the file what JAX computed."""
+
+
 class LoadError(ValueError):
     """The file holds no model, or not the one that was written."""
 

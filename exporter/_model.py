@@ -18,6 +18,7 @@ from ._decode import decode
 from ._encode import encode
 from ._errors import LoadError, SaveError
 from ._graph import Graph, Port, Role, TestVector
+from ._verify import verify
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,22 +58,28 @@ class Model:
         return sum(tensor.data.nbytes for tensor in self.graph.tensors)
 
     def to_bytes(self) -> bytes:
-        """The contents of the file. The same model gives the same bytes."""
+        """The contents of the file, not verified. The same model gives the same bytes."""
         return b"".join(self._chunks())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the file at `path`, and returns the path.
 
-        A file that is there is replaced only once the new one is complete on disk, and keeps its
-        mode. A symbolic link stays, and its target is written; a device or a pipe is written to.
+        Before that, the runtime recomputes the test vectors, which takes memory for another copy
+        of the model. A file that is there is replaced only once the new one is complete on disk,
+        and keeps its mode. A symbolic link stays, and its target is written; a device or a pipe is
+        written to.
 
         Raises:
+          VerifyError: the runtime computes something else than JAX did; the message says where.
           SaveError: the directory is missing, or the system refuses to write.
           TypeError, ValueError: `path` is no path, or one that no file can have.
         """
         target = file_path("Model.save", "path", path)
+        chunks = list(self._chunks())
+        if self.tests:
+            verify(chunks, target.name)
         try:
-            write(target, self._chunks())
+            write(target, chunks)
         except SaveError:
             raise
         except OSError as fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 import re
@@ -20,7 +21,7 @@ from jax import lax
 import exporter
 import lumina_jax
 from exported import Program
-from exporter import ExportError
+from exporter import ExportError, VerifyError
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(4)
@@ -342,6 +343,31 @@ def test_of_gradients(program: Program) -> None:
     with pytest.raises(ExportError, match="is for the gradient alone; export the function without"):
         exporter.export(jax.grad(loss), X, np.float32(4))
     program.export(loss, X, np.float32(4))
+
+
+def test_of_what_the_runtime_computes_otherwise(tmp_path: Path) -> None:
+    """A model whose graph is not what its test vectors say: rounding, and worse."""
+    model = exporter.export(lambda x: {"y": x + 1, "z": x}, X)
+    (test,) = model.tests
+    other = dataclasses.replace(test, outputs=(test.outputs[0] + np.float32(1e-3), test.outputs[1]))
+    path = tmp_path / "m.lmn"
+    message = (
+        r"cannot save `m.lmn`: the runtime does not compute what JAX did: output `output\['y'\]` "
+        r"of test vector 0 differs by up to 0\.001\d*; .* export with a larger `rtol` or `atol`"
+    )
+    with pytest.raises(VerifyError, match=message):
+        dataclasses.replace(model, tests=(other,)).save(path)
+    assert not path.exists()
+    wide = dataclasses.replace(other, absolute_tolerance=2e-3)
+    assert dataclasses.replace(model, tests=(wide,)).save(path) == path
+
+    (node,) = model.graph.nodes
+    wrong = dataclasses.replace(model.graph, nodes=(dataclasses.replace(node, op="sub"),))
+    with pytest.raises(VerifyError, match="test vector 0 differs by up to 2"):
+        dataclasses.replace(model, graph=wrong).save(path)
+    unknown = dataclasses.replace(model.graph, nodes=(dataclasses.replace(node, op="sud"),))
+    with pytest.raises(VerifyError, match=r"the runtime refuses it: .*sud"):
+        dataclasses.replace(model, graph=unknown).save(path)
 
 
 def test_extras_that_are_named_have_what_is_missing() -> None:

@@ -71,11 +71,12 @@ def gather(ctx: Context) -> list[Value]:
     columns, lines = _columns(ctx, indices.array())
     parts = _parts(columns)
     x = _cut(ctx, x, sizes, columns, parts)
-    labels = [_Axis(axis) for axis in _together(len(x.shape), parts)]
-    x = _transposed(ctx, x, [label.number for label in labels])
+    order = _together(len(x.shape), parts)
+    labels: list[_Axis | _Line] = [_Axis(axis) for axis in order]
+    x = _transposed(ctx, x, order)
     for part in parts:
         x, labels = _indexed(ctx, x, labels, part, sizes, lines, gone)
-    dropped = tuple(i for i, label in enumerate(labels) if label in map(_Axis, gone))
+    dropped = tuple(labels.index(_Axis(axis)) for axis in sorted(gone) if _Axis(axis) in labels)
     if dropped:
         (x,) = ctx.node("squeeze", [x], dimensions=dropped)
         labels = [label for i, label in enumerate(labels) if i not in dropped]

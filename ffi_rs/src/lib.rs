@@ -3,5 +3,7 @@
 
 mod attrs;
 #[cfg(feature = "python")]
+mod file;
+#[cfg(feature = "python")]
 mod python;
 pub mod xla;

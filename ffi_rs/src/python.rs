@@ -21,6 +21,9 @@ use crate::xla::{TARGETS, abi, panic_text};
 #[pymodule]
 mod _lumina {
     #[pymodule_export]
+    use crate::file::{file_op_names, verify};
+
+    #[pymodule_export]
     use super::{call, dtypes, machine_peak, op_names, read_bandwidth, registrations, version};
 
     /// What is looked up once is looked up now: a child that is forked meanwhile would wait for

@@ -109,6 +109,19 @@ impl Container {
         })
     }
 
+    /// The container of `length` bytes, of which `fill` writes those from an offset on.
+    pub(crate) fn filled_by(
+        length: usize,
+        mut fill: impl FnMut(usize, &mut [u8]),
+    ) -> Result<Self, Error> {
+        let mut head = vec![0; length.min(MAX_HEADER as usize)];
+        fill(0, &mut head);
+        Self::with_body(&head, length as u64, |rest| {
+            fill(head.len(), rest);
+            Ok(())
+        })
+    }
+
     /// The container that starts with `head` and has `length` bytes; `fill` writes those after `head`.
     fn with_body(
         head: &[u8],

@@ -29,6 +29,11 @@ impl Model {
         Self::new(Container::read(path.as_ref())?)
     }
 
+    /// Checks a file of `length` bytes, of which `fill` writes those from an offset on.
+    pub fn filled_by(length: usize, fill: impl FnMut(usize, &mut [u8])) -> Result<Self, Error> {
+        Self::new(Container::filled_by(length, fill)?)
+    }
+
     /// Checks the bytes of a file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::new(Container::parse(bytes)?)

@@ -1,0 +1,71 @@
+//! `.lmn` files in the Python module: an exported file is run before it is saved.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use lumina_runtime::{Comparison, Model, Options};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::xla::panic_text;
+
+/// How one output of a test vector compares: number of the vector, name of the output, largest
+/// difference, and whether all of it is within the tolerances.
+type Row = (usize, String, f64, bool);
+
+/// Runs the test vectors of a file, whose bytes come in pieces, on the kernels of this module.
+///
+/// The GIL is released meanwhile. Raises ValueError where the runtime refuses the file, and
+/// RuntimeError for an internal fault.
+#[pyfunction]
+#[pyo3(signature = (pieces, /))]
+pub(crate) fn verify(py: Python<'_>, pieces: Vec<PyBuffer<u8>>) -> PyResult<Vec<Row>> {
+    catch_unwind(AssertUnwindSafe(|| run(py, &pieces))).unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        Err(PyRuntimeError::new_err(format!("verify: internal fault: {text}")))
+    })
+}
+
+/// The names of the ops that a file may use.
+#[pyfunction]
+pub(crate) fn file_op_names() -> Vec<&'static str> {
+    lumina_runtime::op_names().collect()
+}
+
+fn run(py: Python<'_>, pieces: &[PyBuffer<u8>]) -> PyResult<Vec<Row>> {
+    let rows = py.detach(|| {
+        let length = pieces.iter().map(|piece| piece.item_count()).sum();
+        let mut copied = Ok(());
+        let model = Model::filled_by(length, |offset, bytes| {
+            let done = copy(pieces, offset, bytes);
+            copied = std::mem::replace(&mut copied, Ok(())).and(done);
+        });
+        copied?;
+        let compare = |model| lumina_runtime::verify(&Arc::new(model), Options::default());
+        model.and_then(compare).map_err(|error| PyValueError::new_err(error.to_string()))
+    })?;
+    let row = |row: Comparison| (row.vector, row.output, row.max_abs_diff, row.passed);
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// `target` becomes the bytes of the joined pieces from `offset` on, read with the GIL.
+fn copy(pieces: &[PyBuffer<u8>], mut offset: usize, target: &mut [u8]) -> PyResult<()> {
+    Python::attach(|py| {
+        let mut left = target;
+        for piece in pieces {
+            let length = piece.item_count();
+            let skipped = offset.min(length);
+            offset -= skipped;
+            let (now, later) = left.split_at_mut((length - skipped).min(left.len()));
+            if now.len() == length {
+                piece.copy_to_slice(py, now)?;
+            } else if !now.is_empty() {
+                let whole = piece.to_vec(py)?;
+                now.copy_from_slice(&whole[skipped..skipped + now.len()]);
+            }
+            left = later;
+        }
+        Ok(())
+    })
+}
