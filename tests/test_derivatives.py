@@ -170,3 +170,23 @@ def test_inside_scan_checkpoint_and_shard_map() -> None:
 
     got, expected = jax.jit(lambda: (derivatives(by_scan), derivatives(by_hand)))()
     close(got, expected, 1e-3)
+
+
+def test_on_a_mesh_with_explicit_axes() -> None:
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+    along = jnp.cos(W)
+
+    def derivatives(x: jax.Array, w: jax.Array, along: jax.Array) -> Any:
+        def loss(w: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.tanh(matmul(x, w)))
+
+        gradient = jax.grad(loss)
+        return jax.jvp(loss, (w,), (along,)), gradient(w), jax.jvp(gradient, (w,), (along,))[1]
+
+    expected = jax.jit(derivatives)(X, W, along)
+    with jax.set_mesh(mesh):
+        x = jax.device_put(X, jax.sharding.PartitionSpec("d"))
+        w, d = (jax.device_put(v, jax.sharding.PartitionSpec()) for v in (W, along))
+        close(jax.jit(derivatives)(x, w, d), expected)
+        # Arrays that a program holds have a sharding whose axes XLA does not name.
+        close(jax.jit(lambda: derivatives(x, w, d)[1])(), expected[1])

@@ -25,7 +25,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from ..ops._jvp import is_active, is_float, zero_tangent
+from ..ops._jvp import in_auto_axes, is_active, is_float, zero_tangent
 from ..ops._op import axes_of_type, vary_over, varying_axes
 
 C = TypeVar("C", bound=Hashable)
@@ -125,10 +125,16 @@ def _tangent_primitive(rule: Rule[Any, Any]) -> Primitive:
     def evaluate(*args: jax.Array, **params: Any) -> list[jax.Array]:
         leaves, tangents = split(args, params)
         aval = params["aval"]
-        # What is linear has the same transpose everywhere.
-        at = vary_over(jnp.zeros(aval.shape, aval.dtype), axes_of_type(aval))
-        definition = functools.partial(pulled_back, rule.definition, leaves=leaves, params=params)
-        return list(jax.vjp(definition, at)[1](tangents))
+
+        def tangent(leaves: list[jax.Array], tangents: list[jax.Array]) -> list[jax.Array]:
+            definition = functools.partial(
+                pulled_back, rule.definition, leaves=leaves, params=params
+            )
+            # What is linear has the same transpose everywhere.
+            at = vary_over(jnp.zeros(aval.shape, aval.dtype), axes_of_type(aval))
+            return list(jax.vjp(definition, at)[1](tangents))
+
+        return in_auto_axes(tangent, [aval.sharding])(leaves, tangents)
 
     def jvp(
         primals: Sequence[jax.Array], along: Sequence[Any], **params: Any

@@ -25,18 +25,41 @@ def jvp(
     results = op(attrs, op.operands(*primals))
     active = [i for i, tangent in enumerate(tangents) if is_active(primals[i], tangent)]
 
-    def of_active(*values: jax.Array) -> list[jax.Array]:
-        operands = list(primals)
-        for i, value in zip(active, values, strict=True):
-            operands[i] = value
-        return _reference(op)(op.smooth(attrs), *operands)
+    floats = [i for i, result in enumerate(results) if is_float(result)]
 
-    at, along = [primals[i] for i in active], [tangents[i] for i in active]
-    _, found = jax.jvp(of_active, at, along)
+    def along_active(primals: list[jax.Array], along: list[jax.Array]) -> list[jax.Array]:
+        def of_active(*values: jax.Array) -> list[jax.Array]:
+            operands = list(primals)
+            for i, value in zip(active, values, strict=True):
+                operands[i] = value
+            found = _reference(op)(op.smooth(attrs), *operands)
+            return [found[i] for i in floats]
+
+        return jax.jvp(of_active, [primals[i] for i in active], along)[1]
+
+    shardings = [jax.typeof(results[i]).sharding for i in floats]
+    along = [tangents[i] for i in active]
+    found = iter(in_auto_axes(along_active, shardings)(list(primals), along))
     return results, [
-        tangent if is_float(result) else zero_tangent(result)
-        for result, tangent in zip(results, found, strict=True)
+        next(found) if is_float(result) else zero_tangent(result) for result in results
     ]
+
+
+def in_auto_axes(function: Callable[..., Any], shardings: Any) -> Callable[..., Any]:
+    """`function` where XLA splits what it computes, on a mesh with explicit axes too.
+
+    There the products of plain jnp would have to say how each result is sharded; only the
+    `shardings` of those of the function are known.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    explicit = tuple(
+        name
+        for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
+        if kind == jax.sharding.AxisType.Explicit
+    )
+    if not explicit:
+        return function
+    return jax.sharding.auto_axes(function, axes=explicit, out_sharding=shardings)
 
 
 @functools.cache

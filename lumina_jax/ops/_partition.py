@@ -107,7 +107,9 @@ def _choose_axes(
     types = (*signature.results, *signature.operands)
     for tensor, value in zip(types, (*results, *operands), strict=True):
         names = tensor.shared(value.shape, sizes)
-        for name, entry in zip(names, value.sharding.spec, strict=True):
+        # What XLA cannot say in names of axes it reshards.
+        spec: Sequence[Any] = getattr(value.sharding, "spec", (None,) * len(names))
+        for name, entry in zip(names, spec, strict=True):
             if name is None or name in chosen or name in fixed or entry is None:
                 continue
             axes = tuple(
