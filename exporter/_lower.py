@@ -228,7 +228,7 @@ def _is_repeated(data: np.ndarray) -> bool:
     return bool((rows[: _REPEATED + 1] == rows[0]).all() and (rows == rows[0]).all())
 
 
-def _bytes(data: np.ndarray) -> np.ndarray:
+def _bytes(data: np.ndarray) -> Any:
     """The bytes of a row-major array, which are not copied."""
     return data.reshape(-1).view(np.uint8)
 

@@ -39,7 +39,7 @@ def test_vectors(
     return tuple(tests)
 
 
-def _compute(flat: Callable[..., Any], arguments: Sequence[Any], cpu: jax.Device) -> list[Any]:
+def _compute(flat: Callable[..., Any], arguments: Sequence[Any], cpu: Any) -> list[Any]:
     """The results of `flat`, flat.
 
     Arrays that it closes over are arguments of the compiled program: as constants, XLA would fold

@@ -53,7 +53,7 @@ def load_dense(variables: Any, model: Model) -> Model:
             f"load_dense: `model` is of type {type(model).__name__}, expected the variables of a "
             "Linen network, as its `init` returns them, or an NNX module"
         )
-    boxed = unfreeze(model)
+    boxed = unfreeze(dict(model))
     for name, tree in (("variables", variables), ("model", boxed)):
         if not isinstance(tree, Mapping) or "params" not in tree:
             raise TypeError(

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
@@ -26,7 +27,7 @@ def watch(layer: str, ranges: list[jax.Array]) -> str:
     """
     if _told:
         return ""
-    if any(isinstance(value, jax.core.Tracer) or not _is_here(value) for value in ranges):
+    if any(isinstance(value, Tracer) or not _is_here(value) for value in ranges):
         return layer
     if not all(np.all(np.asarray(value) > 0) for value in ranges):
         _tell(layer)

@@ -9,8 +9,8 @@ pub(crate) const MAX_TEXT: usize = 4096;
 const BASE: usize = 32 << 20;
 const PER_BYTE: usize = 2;
 
-/// What an allocation takes beside what it holds.
-pub(super) const ALLOCATION: usize = 16;
+/// What an allocation takes beside what it holds, at most.
+pub(super) const ALLOCATION: usize = 24;
 
 /// Decodes, and counts the bytes that what it decodes takes in memory.
 ///
@@ -41,7 +41,9 @@ impl Decoder {
 
     /// Room for `count` values.
     pub(super) fn room<T>(&mut self, count: usize) -> Result<Vec<T>, Error> {
-        self.charge(count.saturating_mul(size_of::<T>()) + ALLOCATION)?;
+        if count > 0 {
+            self.charge(count.saturating_mul(size_of::<T>()).saturating_add(ALLOCATION))?;
+        }
         Ok(Vec::with_capacity(count))
     }
 

@@ -11,6 +11,8 @@ use crate::tensor::MAX_RANK;
 
 /// Regions in regions, at most.
 pub(super) const MAX_DEPTH: usize = 8;
+/// Attributes of a node, each of which an error may name.
+const MAX_ATTRIBUTES: usize = 256;
 
 /// What the type of a value takes, which is inferred when the graph is checked.
 pub(super) const VALUE: usize = size_of::<Fact>() + MAX_RANK * size_of::<usize>() + ALLOCATION;
@@ -46,6 +48,10 @@ pub(super) fn node(
     // Now that there is a place for a fault in one of them.
     let attributes = decoder
         .messages(message, 4, |decoder, _, message| entry(decoder, depth, &node, index, message))?;
+    if attributes.len() > MAX_ATTRIBUTES {
+        let message = format!("at most {MAX_ATTRIBUTES} attributes, got {}", attributes.len());
+        return Err(Error::graph(node.place(index), message));
+    }
     node.attributes = Attributes::new(attributes);
     Ok(node)
 }

@@ -27,7 +27,7 @@ pub(crate) const FILES: &[(Hostile, Option<&str>)] = &[
     (("a node of many operands", operands), None),
     (("pieces that are not asked for", pieces), Some("the op has 65536 outputs, the node 1")),
     (("a long attribute", long_attribute), Some("at most 65536 integers")),
-    (("many attributes", attributes), Some("unknown attributes")),
+    (("many attributes", attributes), Some("at most 256 attributes")),
     (("ops that nobody knows", unknown_ops), Some("unknown ops")),
     (("nodes with symbolic shapes", symbolic_nodes), None),
     (("outputs of one value", outputs), None),
