@@ -93,8 +93,9 @@ def requirements(jax: str) -> list[str]:
 def extra(name: str) -> Iterator[str]:
     """The requirements of an extra and of those that it includes."""
     for requirement in PROJECT["optional-dependencies"][name]:
-        if included := re.fullmatch(rf"{PROJECT['name']}\[(\w+)\]", requirement):
-            yield from extra(included[1])
+        if included := re.fullmatch(rf"{PROJECT['name']}\[([\w,]+)\]", requirement):
+            for part in included[1].split(","):
+                yield from extra(part)
         else:
             yield requirement
 
