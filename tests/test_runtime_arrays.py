@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(lumina: Path, *args: object, **options) -> subprocess.CompletedProcess[bytes]:
-    command = [lumina, "run", *args]
+    command = [lumina, "run", "--cast", *args]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60, **options)
     assert done.returncode == 0, done.stderr.decode()
     return done
