@@ -243,8 +243,7 @@ fn memory_has_a_bound() {
         (&[6, 4, 2, 7], &[0x1a, 0]),
         // Symbols and extents.
         (&[], &[0x1a, 0]),
-        (&[6, 4, 2, 6], &[0x0a, 0]),
-        (&[6, 4, 2, 6, 1], &[0x0a, 0]),
+        (&[6, 4, 2, 6], &[0x0a, 2, 0x0a, 0]),
         // Results of a node and captures of a region, each of which has a type.
         (&[6, 3], &[0]),
         (&[6, 4, 2, 7, 1], &[0]),

@@ -216,7 +216,7 @@ fn the_examples_of_help_run() {
         }
     }
     assert_eq!(count, 11);
-    assert_eq!(read::<f32>(&folder.path("y.npy")).1, [-1.0]);
+    assert_eq!(read::<f32>(&folder.path("y.npy")).1, [-1.0, -2.0]);
     assert_eq!(read::<f32>(&folder.path("z.npy")).1, [-1.0, -2.0]);
     assert!(folder.path("results.npz").exists());
 }
