@@ -112,7 +112,10 @@ pub struct Node {
     #[prost(uint32, repeated, tag = "3")]
     pub outputs: ::prost::alloc::vec::Vec<u32>,
     #[prost(btree_map = "string, message", tag = "4")]
-    pub attrs: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, Attr>,
+    pub attrs: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        Attr,
+    >,
     /// Where the node comes from: "model.py:12 (Dense_0)".
     #[prost(string, tag = "5")]
     pub source: ::prost::alloc::string::String,
