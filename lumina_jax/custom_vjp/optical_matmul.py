@@ -229,24 +229,24 @@ def _with_noise_by_column(
     largest = jax.lax.stop_gradient(full_scale.max(initial=0.0))
     lit = full_scale > 0
     share = jnp.where(lit, full_scale / jnp.where(largest > 0, largest, 1.0), 1.0)
-    out, *others = optical_matmul(
+    results = optical_matmul(
         x,
         w / share[None, :],
         None if bias is None else _bias(bias, n) / share,
         w_full_scale=None if w_full_scale is None else w_full_scale / share,
         y_full_scale=largest,
-        return_pre_noise=True,
+        return_pre_noise=return_pre_noise or return_peak,
         **chain,
     )
+    out, *others = results if isinstance(results, tuple) else (results,)
     by_column = (1,) * (out.ndim - 1) + (n,)
     out = jnp.where(lit, share, 0.0).reshape(by_column) * out
+    if not others:
+        return out
     y = jax.lax.stop_gradient(share.reshape(by_column) * others[0])
-    results = [
-        out,
-        *([y] if return_pre_noise else []),
-        *([absmax(y, axis=-1)] if return_peak else []),
-    ]
-    return tuple(results) if len(results) > 1 else out
+    # The peak of a row is that of its columns in their own units.
+    peak = (absmax(y, axis=-1),) if return_peak else ()
+    return (out, y, *peak) if return_pre_noise else (out, *peak)
 
 
 def optical_matmul_with_linear(*args: Any, **kwargs: Any) -> tuple[jax.Array, ...]:

@@ -2,70 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from .._arguments import constant, integer
+from .._arguments import constant, integer, number
 from ..spec import check_bits
 
 
-def _figure(
-    default: float | None,
-    *,
-    above: float = -math.inf,
-    at_least: float = -math.inf,
-    at_most: float = math.inf,
-) -> Any:
+def _figure(default: float | None, **limits: float) -> Any:
     """A field that is a number within these limits; None is allowed where it is the default."""
-    limits = {"above": above, "at_least": at_least, "at_most": at_most}
-    return field(default=default, metadata={"limits": limits})
+    return field(default=default, metadata={"check": functools.partial(_number, **limits)})
 
 
 def _count(default: int | None) -> Any:
     """A field that is an int of at least 1; None is allowed where it is the default."""
-    return field(default=default, metadata={"count": True})
+    return field(default=default, metadata={"check": functools.partial(integer, at_least=1)})
+
+
+def _bits(default: int | None) -> Any:
+    """A field that is the resolution of a converter, or None."""
+    return field(default=default, metadata={"check": check_bits})
+
+
+def _number(op: str, name: str, value: Any, *, at_most: float = math.inf, **limits: float) -> float:
+    figure = number(op, name, constant(op, name, value), **limits)
+    if figure > at_most:
+        raise ValueError(f"{op}: `{name}` must be at most {at_most:g}, got {figure:g}")
+    return figure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A group of figures, each checked against the limits in its field."""
+    """A group of figures, each checked and kept as the check in its field returns it."""
 
     title: ClassVar[str]
     """What the part is, for those who read it."""
 
     def __post_init__(self) -> None:
-        op = type(self).__name__
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if value is None and entry.default is None:
-                continue
-            if "count" in entry.metadata:
-                object.__setattr__(self, entry.name, integer(op, entry.name, value, at_least=1))
-            elif "limits" in entry.metadata:
-                object.__setattr__(self, entry.name, _limited(op, entry.name, value, entry))
-            elif entry.default is not MISSING:
-                object.__setattr__(self, entry.name, check_bits(op, entry.name, value))
-
-
-def _limited(op: str, name: str, value: Any, entry: Any) -> float:
-    number = float(constant(op, name, value))
-    limits = entry.metadata["limits"]
-    broken = next(
-        (
-            rule
-            for holds, rule in (
-                (number > limits["above"], f"above {limits['above']:g}"),
-                (number >= limits["at_least"], f"at least {limits['at_least']:g}"),
-                (number <= limits["at_most"], f"at most {limits['at_most']:g}"),
-            )
-            if not holds
-        ),
-        None,
-    )
-    if broken:
-        raise ValueError(f"{op}: `{name}` must be {broken}, got {number:g}")
-    return number
+            if value is not None or entry.default is not None:
+                value = entry.metadata["check"](type(self).__name__, entry.name, value)
+                object.__setattr__(self, entry.name, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +60,11 @@ class Converters(Part):
 
     title = "converters"
 
-    dac_bits: int | None = 8
+    dac_bits: int | None = _bits(8)
     """Of the DACs of the inputs."""
-    weight_bits: int | None = 8
+    weight_bits: int | None = _bits(8)
     """Of the DACs that set the weights."""
-    adc_bits: int | None = 8
+    adc_bits: int | None = _bits(8)
     """Of the ADCs that read the outputs."""
     symbol_rate_hz: float | None = _figure(None, above=0)
     """Vectors per second, Hz; None where unknown."""

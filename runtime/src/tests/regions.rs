@@ -4,31 +4,16 @@ use std::sync::Arc;
 
 use super::build::*;
 use super::prepared::float;
-use super::proto::{Attr, Node, Region, attr};
+use super::proto::{Attr, Region, attr};
 use crate::{DType, Fact, Options, Session, verify};
 
 fn region(region: Region) -> Attr {
     Attr { value: Some(attr::Value::Region(region)) }
 }
 
-fn node(op: &str, inputs: &[u32], outputs: &[u32], attrs: Attrs<'_>) -> Node {
-    Node {
-        op: op.into(),
-        inputs: inputs.to_vec(),
-        outputs: outputs.to_vec(),
-        attrs: attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect(),
-        source: String::new(),
-    }
-}
-
 /// x · w + b in the values 0 (w), 1 (b) and 2 (x).
 fn affine() -> Region {
-    let dot = [
-        ("lhs_contracting", ints(&[1])),
-        ("rhs_contracting", ints(&[1])),
-        ("lhs_batch", ints(&[])),
-        ("rhs_batch", ints(&[])),
-    ];
+    let contracted = dot(&[1], &[1], &[], &[]);
     let turned = [("permutation", ints(&[1, 0]))];
     let wide = [("shape", ints(&[2, 2])), ("broadcast_dimensions", ints(&[1]))];
     Region {
@@ -36,7 +21,7 @@ fn affine() -> Region {
         inputs: 1,
         nodes: vec![
             node("transpose", &[0], &[3], &turned),
-            node("dot_general", &[2, 3], &[4], &dot),
+            node("dot_general", &[2, 3], &[4], &contracted),
             node("broadcast_in_dim", &[1], &[5], &wide),
             node("add", &[4, 5], &[6], &[]),
         ],

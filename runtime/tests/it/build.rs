@@ -1,6 +1,5 @@
 //! Makes `.lmn` files, right ones and wrong ones.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lumina_runtime::{DType, Error, Fact, Model, Options, Session, Tensor, View};
@@ -80,15 +79,7 @@ impl File {
         attrs: Attrs<'_>,
     ) -> Vec<u32> {
         let outputs: Vec<u32> = (0..outputs).map(|_| self.id()).collect();
-        let attrs: BTreeMap<String, Attr> =
-            attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect();
-        self.graph.nodes.push(Node {
-            op: op.into(),
-            inputs: inputs.to_vec(),
-            outputs: outputs.clone(),
-            attrs,
-            source: String::new(),
-        });
+        self.graph.nodes.push(node(op, inputs, &outputs, attrs));
         outputs
     }
 
@@ -169,6 +160,31 @@ pub(crate) fn dim(terms: &[(i64, &[(u32, u32)])]) -> Dim {
 
 pub(crate) fn fixed(extents: &[usize]) -> Vec<Dim> {
     extents.iter().map(|&extent| dim(&[(extent as i64, &[])])).collect()
+}
+
+pub(crate) fn node(op: &str, inputs: &[u32], outputs: &[u32], attrs: Attrs<'_>) -> Node {
+    Node {
+        op: op.into(),
+        inputs: inputs.to_vec(),
+        outputs: outputs.to_vec(),
+        attrs: attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect(),
+        source: String::new(),
+    }
+}
+
+/// The attributes of `dot_general`: the contracted axes of both operands, and their batch axes.
+pub(crate) fn dot<'a>(
+    lhs: &[i64],
+    rhs: &[i64],
+    lhs_batch: &[i64],
+    rhs_batch: &[i64],
+) -> [(&'a str, Attr); 4] {
+    [
+        ("lhs_contracting", ints(lhs)),
+        ("rhs_contracting", ints(rhs)),
+        ("lhs_batch", ints(lhs_batch)),
+        ("rhs_batch", ints(rhs_batch)),
+    ]
 }
 
 pub(crate) fn value(id: u32, name: &str, dtype: DType, shape: &[Dim]) -> Value {

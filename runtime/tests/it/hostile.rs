@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::build::*;
 use super::mutants::text_bound;
-use super::proto::{self, Dim, Graph, Node, Quantization, Region, attr};
+use super::proto::{self, Dim, Graph, Quantization, Region, attr};
 
 /// A file by what is in it, about `size` bytes long.
 type Hostile = (&'static str, fn(usize) -> Vec<u8>);
@@ -56,16 +56,6 @@ fn file_of(graph: &Graph) -> Vec<u8> {
 fn graph() -> Graph {
     let inputs = vec![value(0, "x", DType::F32, &fixed(&[4]))];
     Graph { opset: 2, inputs, ..Graph::default() }
-}
-
-fn node(op: &str, inputs: &[u32], outputs: &[u32], attrs: Attrs<'_>) -> Node {
-    Node {
-        op: op.into(),
-        inputs: inputs.to_vec(),
-        outputs: outputs.to_vec(),
-        attrs: attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect(),
-        source: String::new(),
-    }
 }
 
 fn group(size: usize) -> Vec<u8> {
@@ -415,12 +405,7 @@ fn a_view_is_no_larger_than_memory() {
     let x = file.input("x", DType::F32, &[]);
     let attrs = [("shape", ints(&[1 << 40])), ("broadcast_dimensions", ints(&[]))];
     let wide = file.node("broadcast_in_dim", &[x], &attrs);
-    let attrs = [
-        ("lhs_contracting", ints(&[0])),
-        ("rhs_contracting", ints(&[0])),
-        ("lhs_batch", ints(&[])),
-        ("rhs_batch", ints(&[])),
-    ];
+    let attrs = dot(&[0], &[0], &[], &[]);
     let sum = file.node("dot_general", &[wide, wide], &attrs);
     file.output(sum, "y", DType::F32, &[]);
     let mut session = session(&file, 1);

@@ -56,12 +56,7 @@ pub(crate) fn rich() -> Vec<u8> {
     let w = file.tensor("w", &f32s(&[4, 3], &[0.5; 12]));
     let one = file.tensor("", &f32s(&[], &[1.0]));
     let mask = file.tensor("mask", &bools(&[3], &[0, 1, 1]));
-    let attrs = [
-        ("lhs_contracting", ints(&[1])),
-        ("rhs_contracting", ints(&[0])),
-        ("lhs_batch", ints(&[])),
-        ("rhs_batch", ints(&[])),
-    ];
+    let attrs = dot(&[1], &[0], &[], &[]);
     let product = file.node("dot_general", &[x, w], &attrs);
     let maximum = file.node("reduce_max", &[product], &[("axes", ints(&[1]))]);
     let attrs = [("shape", shape(&dims(3))), ("broadcast_dimensions", ints(&[0]))];

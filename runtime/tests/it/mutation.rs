@@ -114,12 +114,7 @@ fn hostile_shapes_take_no_memory() {
 
 #[test]
 fn empty_results_take_no_work() {
-    let attrs = [
-        ("lhs_contracting", ints(&[1])),
-        ("rhs_contracting", ints(&[0])),
-        ("lhs_batch", ints(&[])),
-        ("rhs_batch", ints(&[])),
-    ];
+    let attrs = dot(&[1], &[0], &[], &[]);
     let facts = [Fact::new(DType::F32, [1 << 50, 0]), Fact::new(DType::F32, [0, 0])];
     let operands = facts.clone().map(|fact| Tensor::from_bytes(fact, &[]).unwrap());
     let result = Fact::new(DType::F32, [1 << 50, 0]);

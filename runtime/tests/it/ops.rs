@@ -198,20 +198,6 @@ fn integer_reductions() {
     );
 }
 
-fn dot<'a>(
-    lhs: &[i64],
-    rhs: &[i64],
-    lhs_batch: &[i64],
-    rhs_batch: &[i64],
-) -> [(&'a str, crate::proto::Attr); 4] {
-    [
-        ("lhs_contracting", ints(lhs)),
-        ("rhs_contracting", ints(rhs)),
-        ("lhs_batch", ints(lhs_batch)),
-        ("rhs_batch", ints(rhs_batch)),
-    ]
-}
-
 /// An operand with two axes of each kind: batch, free and contracted.
 struct Operand {
     /// Which of the six each axis is.

@@ -6,6 +6,7 @@ use lumina_kernels::{OPS, RayonPool, ViewMut};
 use lumina_runtime::{DType, Fact, Options, Session, Tensor, View};
 
 use crate::build::*;
+use crate::proto::Attr;
 
 const ROWS: usize = 5;
 const DEPTH: usize = 7;
@@ -14,6 +15,16 @@ const COLUMNS: usize = 6;
 fn wave(shape: &[usize], step: f32) -> Tensor {
     let count: usize = shape.iter().product();
     f32s(shape, &(0..count).map(|n| (n as f32 * step).sin()).collect::<Vec<_>>())
+}
+
+fn eight_bits<'a>(noisy: bool) -> [(&'a str, Attr); 5] {
+    [
+        ("dac_bits", int(8)),
+        ("weight_bits", int(8)),
+        ("adc_bits", int(8)),
+        ("transpose_weight", flag(false)),
+        ("noisy", flag(noisy)),
+    ]
 }
 
 fn operands() -> Vec<Tensor> {
@@ -58,13 +69,7 @@ fn a_node_is_the_kernel_bit_for_bit() {
     let pool = RayonPool::new(1).unwrap();
     pool.install(|| kernel.run(&views, &mut [out], &pool)).unwrap();
 
-    let attrs = [
-        ("dac_bits", int(8)),
-        ("weight_bits", int(8)),
-        ("adc_bits", int(8)),
-        ("transpose_weight", flag(false)),
-        ("noisy", flag(true)),
-    ];
+    let attrs = eight_bits(true);
     let operands: Vec<&Tensor> = operands.iter().collect();
     check("optical_matmul", &attrs, &operands, &f32s(&shape, &expected));
 }
@@ -72,13 +77,7 @@ fn a_node_is_the_kernel_bit_for_bit() {
 /// The packed weights of a deployed layer count as its buffers do.
 #[test]
 fn packed_weights_count() {
-    let attrs = [
-        ("dac_bits", int(8)),
-        ("weight_bits", int(8)),
-        ("adc_bits", int(8)),
-        ("transpose_weight", flag(false)),
-        ("noisy", flag(true)),
-    ];
+    let attrs = eight_bits(true);
     let mut file = File::new();
     let operands = operands();
     let mut ids = vec![file.input("x", DType::F32, &fixed(&[ROWS, DEPTH]))];
@@ -115,13 +114,7 @@ fn lumina_run(attrs: Attrs<'_>, operands: &[&Tensor], result: &Fact) -> Vec<u8> 
 #[test]
 fn nothing_is_prepared_where_nothing_is_computed() {
     let columns = 1 << 40;
-    let attrs = [
-        ("dac_bits", int(8)),
-        ("weight_bits", int(8)),
-        ("adc_bits", int(8)),
-        ("transpose_weight", flag(false)),
-        ("noisy", flag(false)),
-    ];
+    let attrs = eight_bits(false);
     let mut file = File::new();
     let mut ids = vec![file.input("x", DType::F32, &fixed(&[0, 0]))];
     let one = |value: f32| f32s(&[1], &[value]);

@@ -17,12 +17,7 @@ fn layer() -> File {
     let numbers: Vec<f32> = (0..12).map(|n| n as f32 / 10.0 - 0.5).collect();
     let w = file.tensor("w", &f32s(&[3, 4], &numbers));
     let b = file.tensor("b", &f32s(&[4], &[0.1, -0.1, 0.2, 0.0]));
-    let attrs = [
-        ("lhs_contracting", ints(&[1])),
-        ("rhs_contracting", ints(&[0])),
-        ("lhs_batch", ints(&[])),
-        ("rhs_batch", ints(&[])),
-    ];
+    let attrs = dot(&[1], &[0], &[], &[]);
     let product = file.node("dot_general", &[x, w], &attrs);
     let attrs = [("shape", shape(&dims(4))), ("broadcast_dimensions", ints(&[1]))];
     let wide = file.node("broadcast_in_dim", &[b], &attrs);
@@ -415,12 +410,7 @@ fn threads_change_no_bit() {
     let mut file = File::new();
     let dims = fixed(&[200, 3]);
     let x = file.input("x", DType::F32, &dims);
-    let attrs = [
-        ("lhs_contracting", ints(&[1])),
-        ("rhs_contracting", ints(&[1])),
-        ("lhs_batch", ints(&[])),
-        ("rhs_batch", ints(&[])),
-    ];
+    let attrs = dot(&[1], &[1], &[], &[]);
     let gram = file.node("dot_general", &[x, x], &attrs);
     let wave = file.node("sin", &[gram], &[]);
     let sums = file.node("reduce_sum", &[wave], &[("axes", ints(&[0]))]);
