@@ -18,6 +18,11 @@
 #[cfg(target_endian = "big")]
 compile_error!("the tensors of a .lmn file are little endian and used in place");
 
+/// The code in the document runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rust.md")]
+mod document {}
+
 #[cfg(test)]
 extern crate self as lumina_runtime;
 

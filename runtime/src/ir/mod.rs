@@ -132,6 +132,11 @@ pub(crate) struct Crosstalk {
 }
 
 impl Port {
+    /// The extent of each axis; None for one that depends on the shapes of a run.
+    pub fn extents(&self) -> Vec<Option<usize>> {
+        self.shape.iter().map(|dim| dim.eval(&[])).collect()
+    }
+
     /// In words: `f32[batch,64]`.
     pub(crate) fn describe(&self, symbols: &[String]) -> String {
         format!("{}{}", self.dtype, describe_shape(&self.shape, symbols))
