@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._floating_point import numpy_defaults
 from ..physics import dbm_to_w, enob_to_sinad_db, link_enob
 from .crosstalk import Crosstalk
 from .noise import NoiseModel
@@ -35,6 +36,7 @@ class Explanation(str):
         return f"<pre>{html.escape(self)}</pre>"
 
 
+@numpy_defaults
 def explain(profile: HardwareProfile | str) -> Explanation:
     """The signal chain of a profile or preset, stage by stage, as a text to print.
 
