@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import jax
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
@@ -90,7 +90,7 @@ def compensate(
     weights = reals(_OP, "w", w, expected="[K, N]")
     if np.abs(weights).max() > _LARGEST:
         raise ValueError(f"{_OP}: `w` must be at most {_LARGEST:g}, got {np.abs(weights).max():g}")
-    if isinstance(crosstalk, jax.core.Tracer):
+    if isinstance(crosstalk, Tracer):
         raise TypeError(f"{_OP}: `crosstalk` is traced, expected an array outside of jax.jit")
     c = np.asarray(matrix_of(_OP, crosstalk), np.float64)
     resolution = _resolution(bits, mode)

@@ -105,7 +105,7 @@ def fit_noise(
     full_scale = positive(_NAME, "full_scale", full_scale)
     instance(_NAME, "skip_bad_rows", skip_bad_rows, bool, "a bool")
     try:
-        if hasattr(source, "read"):
+        if not isinstance(source, str | os.PathLike) and hasattr(source, "read"):
             points, skipped = _points(source, skip_bad_rows)
         else:
             with file_path(_NAME, "source", source).open(newline="", encoding="utf-8-sig") as lines:
