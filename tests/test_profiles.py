@@ -266,6 +266,10 @@ def test_the_fit_is_kept(tmp_path: Path) -> None:
         (FIT, ValueError, "chip.toml: `fit`: NoiseFit: `a0` must be at least 0, got -1"),
         (FIT.replace("-1", "1").replace("[0, 0, 0]", "[0]"), ValueError,
          "chip.toml: `fit`: NoiseFit: `standard_errors` must be three, got shape (1,)"),
+        (FIT.replace("-1", "1").replace("worst = 0", "worst = -1"), ValueError,
+         "chip.toml: `fit`: NoiseFit: `worst` must be at least 0, got -1"),
+        (FIT.replace("-1", "1").replace("worst = 0", "worst = " + 400 * "9"), ValueError,
+         "chip.toml: `fit`: NoiseFit: `worst` must be finite, got inf"),
         (FIT.replace("-1", "1").replace("[]", "['x']"), TypeError,
          "chip.toml: `fit`: NoiseFit: `skipped` must be an int, got 'x'"),
         (FIT.replace("-1", "1").replace("worst = 0", "worst = 'x'"), TypeError,
@@ -423,6 +427,13 @@ def test_explain_crosstalk_extremes() -> None:
     assert "-inf dB of light from all other channels, condition number 1" in alone
     swapped = explain(HardwareProfile(crosstalk=CrosstalkMatrix([[0.0, 1.0], [1.0, 0.0]])))
     assert re.search(r"^crosstalk 2 channels, worst .* -inf +-inf$", swapped, re.MULTILINE)
+
+
+def test_explain_crosstalk_that_is_hardly_any() -> None:
+    for coupling in (0, 5e-324, 1e-300):
+        comb = NearestNeighbor(channels=4, coupling=coupling)
+        with np.errstate(all="raise"):
+            assert "crosstalk" in explain(HardwareProfile(crosstalk=comb))
 
 
 def test_explain_wants_a_profile() -> None:

@@ -96,11 +96,17 @@ class RingComb:
         }
         if self.finesse is not None:
             figures["finesse"] = constant(op, "finesse", self.finesse, infinite=True)
+            if figures["finesse"] > _WIDEST**2 and figures["finesse"] != math.inf:
+                raise ValueError(f"{op}: `finesse` must be at most {_WIDEST**2:g}, or math.inf")
         for name, value in figures.items():
             object.__setattr__(self, name, value)
         if self.spacing <= 0:
             raise ValueError(f"{op}: `spacing` must be above 0, got {self.spacing}")
-        # Their squares are numbers of f64.
+        # Their squares are numbers of f64, and so is what a finesse of N·s divides.
+        if self.spacing < 1 / _WIDEST:
+            raise ValueError(
+                f"{op}: `spacing` must be at least {1 / _WIDEST:g} linewidths, got {self.spacing:g}"
+            )
         for name in ("spacing", "detuning"):
             if abs(figures[name]) > _WIDEST:
                 raise ValueError(

@@ -128,7 +128,7 @@ def _crosstalk_lines(crosstalk: Crosstalk) -> list[str]:
 
 def _least_db(signal: np.ndarray, disturbance: np.ndarray) -> float:
     """The least ratio of the two, dB; a channel that nothing disturbs has inf."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         ratio = np.where(disturbance > 0, signal / disturbance, np.inf)
         return float(10 * np.log10(ratio.min()))
 

@@ -12,7 +12,7 @@ from typing import TextIO
 
 import numpy as np
 
-from .._arguments import constant, file_path, instance, integer, number, positive, reals
+from .._arguments import file_path, instance, integer, number, positive, reals
 from .._floating_point import numpy_defaults
 
 _NAME = "fit_noise"
@@ -58,10 +58,11 @@ class NoiseFit:
         for line in self.skipped:
             integer(op, "skipped", line, at_least=1)
         for name in ("r_squared", "reduced_chi_squared", "worst"):
-            value = getattr(self, name)
-            if not (isinstance(value, float) and math.isnan(value) and name != "worst"):
-                constant(op, name, value, infinite=name == "worst")
-                object.__setattr__(self, name, float(value))
+            value, least = getattr(self, name), 0.0 if name == "worst" else None
+            # What is not known is NaN, and what a fit of 0 is off by is infinite.
+            unknown = math.inf if name == "worst" else math.nan
+            if not isinstance(value, float) or repr(value) != repr(unknown):
+                object.__setattr__(self, name, number(op, name, value, at_least=least))
 
     def __str__(self) -> str:
         thermal, shot, relative = (math.sqrt(a) for a in (self.a0, self.a1, self.a2))
