@@ -16,7 +16,7 @@ import numbers
 import operator
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-_F32 = np.finfo(np.float32)
+_F32_MAX = float(np.finfo(np.float32).max)
 
 
 def integer(
@@ -80,7 +80,7 @@ def axis(op: str, value: Any, rank: int) -> int | None:
 
 def choice(op: str, name: str, value: Any, options: Any) -> None:
     """One of the strings of the `Literal` type `options`."""
-    if value not in get_args(options):
+    if not isinstance(value, str) or value not in get_args(options):
         known = ", ".join(map(repr, get_args(options)))
         raise ValueError(f"{op}: `{name}` is {value!r}, expected one of {known}")
 
@@ -126,9 +126,10 @@ def number(
 ) -> float:
     """A finite number within its limits, as a Python float."""
     value = _plain(value)
-    if isinstance(value, bool | str | bytes | complex) or np.ndim(value) != 0:
-        raise TypeError(f"{op}: `{name}` must be a number, got {value!r}")
     try:
+        # NumPy finds no rank in ragged lists.
+        if isinstance(value, bool | str | bytes | complex | list | tuple) or np.ndim(value) != 0:
+            raise TypeError
         converted = _float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{op}: `{name}` must be a number, got {value!r}") from None
@@ -150,13 +151,7 @@ def positive(op: str, name: str, value: Any) -> float:
 
 
 def number_f32(
-    op: str,
-    name: str,
-    value: Any,
-    at_least: float,
-    expected: str,
-    *,
-    at_most: float = float(_F32.max),
+    op: str, name: str, value: Any, at_least: float, expected: str, *, at_most: float = _F32_MAX
 ) -> float:
     """A Python or NumPy number within its limits, in words `expected`, that is finite in f32."""
     number = _plain(value)
@@ -175,7 +170,7 @@ def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
 
     _no_mask(op, name, value)
     # JAX would take a string in a list for the name of a dtype.
-    leaves = jax.tree.leaves(value, is_leaf=lambda leaf: leaf is None)
+    leaves = jax.tree.leaves(value, is_leaf=lambda v: v is None or isinstance(v, Iterator))
     if isinstance(value, bool) or any(
         leaf is None or isinstance(leaf, str | bytes) for leaf in leaves
     ):
@@ -296,7 +291,7 @@ def magnitude(op: str, name: str, value: Any) -> jax.Array:
     if known is not None:
         if not np.all(known >= 0):
             raise ValueError(f"{op}: `{name}` must not be negative or NaN, got {known}")
-        if not np.all(known.astype(np.float64) <= float(_F32.max)):
+        if not np.all(known.astype(np.float64) <= _F32_MAX):
             raise ValueError(f"{op}: `{name}` must be finite in float32, got {known}")
     return array.astype(np.float32)
 
@@ -441,7 +436,9 @@ def _host_array(
         array = np.asarray(value)
     except ValueError:
         raise ValueError(f"{op}: `{name}` is ragged, expected {ragged}") from None
-    if array.dtype.kind not in kinds:
+    except TypeError:  # such as keys of JAX
+        raise TypeError(f"{op}: `{name}` is of type {kind_of(value)}, expected {kind}") from None
+    if array.dtype.kind not in kinds or array.dtype.names:
         raise TypeError(f"{op}: `{name}` is of type {array.dtype}, expected {kind}")
     return array
 
@@ -486,8 +483,9 @@ def _float(value: Any) -> float:
 
 def _plain(value: Any) -> Any:
     """The Python number in a NumPy scalar or in an array of shape (); any other `value` itself."""
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
-    if kind not in (*"biufcV",) or value.shape != () or not _is_known(value):
+    dtype = getattr(value, "dtype", None)
+    is_number = getattr(dtype, "kind", "") in (*"biufcV",) and not getattr(dtype, "names", None)
+    if not is_number or value.shape != () or not _is_known(value):
         return value
     plain = np.asarray(value).item()
     # That of an extension type such as bfloat16 is no number of Python.

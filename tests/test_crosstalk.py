@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -264,7 +265,11 @@ NAN = float("nan")
         (lambda: CrosstalkMatrix([[NAN]]), ValueError, "`rows` has NaN"),
         (lambda: CrosstalkMatrix([[-0.5]]), ValueError, "`rows` must not be negative, got -0.5"),
         (lambda: CrosstalkMatrix([["a"]]), TypeError, "`rows` is of type <U1"),
-        (lambda: RingComb(channels=0, spacing=1.0), ValueError, "`channels` must be at least 1"),
+        (
+            lambda: RingComb(channels=0, spacing=1.0),
+            ValueError,
+            "`channels` must be from 1 to 65536",
+        ),
         (lambda: RingComb(channels=2.0, spacing=1.0), TypeError, "`channels` must be an int"),
         (lambda: RingComb(channels=2, spacing=0.0), ValueError, "`spacing` must be above 0"),
         (lambda: RingComb(channels=2, spacing=NAN), ValueError, "`spacing` must be finite"),
@@ -358,3 +363,39 @@ def test_linen_profile_is_static() -> None:
     x = jnp.ones((2, 5))
     variables = Net().init(jax.random.key(0), x)
     assert jax.jit(Net().apply)(variables, x).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RingComb(channels=10**9, spacing=1.0), "`channels` must be from 1 to 65536"),
+        (lambda: RingComb(channels=2, spacing=1e300), "`spacing` must be at most 1e+15 linewidths"),
+        (lambda: RingComb(channels=2, spacing=5e-324), "`spacing` must be at least 1e-15 linewid"),
+        (lambda: RingComb(channels=2, spacing=1.0, finesse=1.7e308), "`finesse` must be at most"),
+        (lambda: RingComb(channels=2, spacing=1.0, finesse=10**400), "`finesse` must be at most"),
+        (lambda: RingComb(channels=2, spacing=1.0, detuning=-1e300), "`detuning` must be at most"),
+        (lambda: NearestNeighbor(channels=10**9, coupling=0.1), "`channels` must be from 1 to"),
+        (lambda: CrosstalkMatrix([[1e200]]), "CrosstalkMatrix: `rows` must be at most 1e+15"),
+        (lambda: fold(np.ones((1, 1), "f4"), jnp.zeros((0, 0))), "`crosstalk` has shape (0, 0)"),
+        (lambda: fold(np.ones((1, 1), "f4"), jnp.full((1, 1), NAN)), "`crosstalk` must be finite"),
+        (lambda: compensate([[1.0]], jnp.full((1, 1), NAN)), "`crosstalk` must be finite, got"),
+        (lambda: compensate([[1.0]], -jnp.ones((1, 1))), "`crosstalk` must be at least 0, got"),
+        (lambda: compensate([[1e300]], np.eye(1)), "compensate: `w` must be at most 1e+15"),
+        (
+            lambda: compensate([[1.0]], np.eye(1), "wiener", regularization=1e300),
+            "compensate: `regularization` must be at most 1e+15, got 1e+300",
+        ),
+    ],
+)
+def test_what_no_device_has(make: Any, message: str) -> None:
+    with np.errstate(all="raise"), pytest.raises(ValueError, match=re.escape(message)):
+        make()
+
+
+def test_figures_of_any_type_are_kept_as_numbers() -> None:
+    comb = RingComb(channels=np.int64(2), spacing=np.float16(2), detuning=jnp.asarray(0.5))
+    assert comb == RingComb(channels=2, spacing=2.0, detuning=0.5)
+    assert hash(comb) == hash(RingComb(channels=2, spacing=2.0, detuning=0.5))
+    with np.errstate(all="raise"):
+        for spacing in (1e-15, 1e-9, 1e15):
+            assert np.isfinite(RingComb(channels=3, spacing=spacing, finesse=math.inf).matrix).all()

@@ -213,7 +213,7 @@ def test_every_assumption_is_stated() -> None:
         (lambda: energy_report([(1, 2)], PROFILE), ValueError,
          "energy_report: `model[0]` must be (rows, k, n), got (1, 2)"),
         (lambda: energy_report([(1, 0, 2)], PROFILE), ValueError,
-         "energy_report: `model[0]` must be at least 1, got 0"),
+         "energy_report: `model[0]` must be from 1 to 4611686018427387904, got 0"),
         (lambda: energy_report(7, PROFILE), TypeError,
          "energy_report: `model` must be an exported graph, a function, or (rows, k, n) tuples, "
          "got int"),
@@ -231,11 +231,37 @@ def test_every_assumption_is_stated() -> None:
         (lambda: EnergyAssumptions(wall_plug_efficiency=1.5), ValueError,
          "EnergyAssumptions: `wall_plug_efficiency` must be at most 1, got 1.5"),
         (lambda: EnergyAssumptions(banks=0), ValueError,
-         "EnergyAssumptions: `banks` must be at least 1, got 0"),
+         "EnergyAssumptions: `banks` must be from 1 to 2147483647, got 0"),
         (lambda: EnergyAssumptions(adc_fom_j=-1e-15), ValueError,
-         "EnergyAssumptions: `adc_fom_j` must be at least 0, got -1e-15"),
+         "EnergyAssumptions: `adc_fom_j` must be above 0, got -1e-15"),
     ],
 )  # fmt: skip
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: EnergyAssumptions(banks=10**400),
+            "`banks` must be from 1 to 2147483647",
+        ),
+        (
+            lambda: EnergyAssumptions(modulator_j=[1.0]),
+            "`modulator_j` has shape (1,), expected",
+        ),
+        (
+            lambda: energy_report([(10**400, 2, 2)], "lumina_nano_v1"),
+            "energy_report: `model[0]` must be from 1 to 4611686018427387904, got 1000",
+        ),
+        (
+            lambda: energy_report([(1, 2, 2)], "lumina_nano_v1", assumptions=3),
+            "energy_report: `assumptions` is of type int, expected EnergyAssumptions or None",
+        ),
+    ],
+)
+def test_what_is_built_of_nothing(call: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         call()

@@ -175,9 +175,38 @@ def test_bad_tables(text: str, message: str) -> None:
 
 
 def test_bad_arguments(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="fit_noise: `full_scale` must be above 0 and finite"):
+    with pytest.raises(ValueError, match="fit_noise: `full_scale` must be positive, got 0"):
         fit_noise(_csv([]), full_scale=0.0)
+    for scale in (None, "1", 1j, True):
+        with pytest.raises(TypeError, match="fit_noise: `full_scale` must be a number, got"):
+            fit_noise(_csv([]), full_scale=scale)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="fit_noise: `source` must be a str, bytes or"):
+        fit_noise(None)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         fit_noise(tmp_path / "none.csv")
     with pytest.raises(TypeError, match="`noise` comes from the measurements"):
         HardwareProfile.from_measurements(_csv([]), noise=NoiseModel())
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e200, 1e300])
+def test_no_square_of_a_measurement_is_lost(unit: float) -> None:
+    table = "signal,reading 1,reading 2\n" + "\n".join(
+        f"{y * unit:g},{(y + 1) * unit:g},{(y - 1) * unit:g}" for y in range(5)
+    )
+    with np.errstate(all="raise"):
+        with pytest.raises(ValueError, match=r"`signal` in `source` is up to .* of `full_scale`=1"):
+            fit_noise(io.StringIO(table))
+        if 1e-200 <= unit <= 1e200:
+            # At their own scale they are what any others are.
+            fit = fit_noise(io.StringIO(table.replace("reading 1,", "noise,")), full_scale=unit)
+            assert fit.a0 > 0
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"signal,noise\n" + 200_000 * b"1"])
+def test_files_that_are_no_table(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "noise.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="fit_noise: "):
+        fit_noise(path)
+    with path.open("rb") as binary, pytest.raises(ValueError, match="`source` is no CSV in UTF-8"):
+        fit_noise(binary)  # type: ignore[arg-type]

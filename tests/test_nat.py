@@ -140,9 +140,18 @@ SCHEDULE_ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nat.constant(-1.0), ValueError, "constant: `value` must be at least 0, got -1"),
     (lambda: nat.constant("1"), TypeError, "constant: `value` must be a real number, got '1'"),  # type: ignore[arg-type]
     (lambda: nat.linear(0.0, float("nan"), 3), ValueError, "linear: `end` must be finite, got nan"),
-    (lambda: nat.linear(0.0, 1.0, 0), ValueError, "linear: `steps` must be at least 1, got 0"),
+    (lambda: nat.linear(0.0, 1.0, 0), ValueError,
+     "linear: `steps` must be from 1 to 2147483647, got 0"),
     (lambda: nat.cosine(0.0, 1.0, 2.5), TypeError, "cosine: `steps` must be an int, got 2.5"),  # type: ignore[arg-type]
-    (lambda: nat.cosine(0.0, 1.0, 3, -1), ValueError, "cosine: `begin` must be at least 0, got -1"),
+    (lambda: nat.cosine(0.0, 1.0, 3, -1), ValueError,
+     "cosine: `begin` must be from 0 to 2147483647, got -1"),
+    (lambda: nat.linear(0.0, 1.0, 10**400), ValueError, "linear: `steps` must be from 1 to 2147"),
+    (lambda: nat.curriculum([(0, 0.0), (2**40, 1.0)]), ValueError,
+     "curriculum: `stages` must be from 0 to 2147483647, got 1099511627776"),
+    (lambda: nat.linear(0.0, 1.0, 3)(None), TypeError, "linear: `step` must be a number, got None"),
+    (lambda: nat.constant(0.5)("x"), TypeError, "constant: `step` must be a number, got 'x'"),
+    (lambda: nat.cosine(0.0, 1.0, 3)(float("nan")), ValueError,
+     "cosine: `step` must be finite, got nan"),
     (lambda: nat.curriculum([]), ValueError, "the first of `stages` must begin at step 0"),
     (lambda: nat.curriculum([(1, 0.5)]), ValueError, "the first of `stages` must begin at step 0"),
     (lambda: nat.curriculum([(0, 0.5), (0, 1.0)]), ValueError,
@@ -153,7 +162,7 @@ SCHEDULE_ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nat.scale_noise(NOISE, -1.0), ValueError, "scale_noise: `factor` must be at least 0"),
     (lambda: nat.scale_noise(NOISE, jnp.ones(2)), ValueError,
      r"scale_noise: `factor` has shape \(2,\), expected a scalar"),
-    (lambda: nat.linear(0.0, 1.0, 3)(True), TypeError, "linear: `step` must be a number, got bool"),
+    (lambda: nat.linear(0.0, 1.0, 3)(True), TypeError, "linear: `step` must be a number, got True"),
 ]  # fmt: skip
 
 
@@ -366,3 +375,17 @@ def test_distillation_errors(
 ) -> None:
     with pytest.raises(error, match=message):
         nat.distillation_loss(*arguments)
+
+
+def test_short_integers_count_as_steps() -> None:
+    for schedule in (nat.linear(0.0, 1.0, 1000, 500), nat.curriculum([(0, 0.0), (500, 1.0)])):
+        for kind in (np.uint8, np.int8, np.int16):
+            assert float(schedule(kind(100))) == 0.0
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0]])
+def test_labels_are_classes(labels: list[int]) -> None:
+    logits = np.ones((2, 3), np.float32)
+    message = f"`labels` must be from 0 to 2, got {min(labels)} to {max(labels)}"
+    with pytest.raises(ValueError, match=message):
+        nat.distillation_loss(logits, logits, np.asarray(labels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -295,7 +296,7 @@ GRID_ERRORS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"grid": {"noise": [0.1, 0.1]}}, ValueError, r"`grid\['noise'\]` has a value twice"),
     ({"grid": {"noise": [float("nan")]}}, ValueError, r"`grid\['noise'\]` must be finite, got nan"),
     ({"grid": {"noise": [1j]}}, TypeError, r"has 1j, expected float, int, bool, str or None"),
-    ({"seeds": 0}, ValueError, "`seeds` must be at least 1, got 0"),
+    ({"seeds": 0}, ValueError, "`seeds` must be from 1 to 10000000, got 0"),
     ({"seeds": []}, ValueError, r"`seeds` must be at least one, and different, got \(\)"),
     ({"seeds": [1, 1]}, ValueError, "`seeds` must be at least one, and different"),
     ({"seeds": [-1]}, ValueError, "`seeds` must be from 0 to 4294967295, got -1"),
@@ -401,3 +402,43 @@ def test_plot_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"Evaluation.plot needs matplotlib: pip install"):
         got.plot(x="b")
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([0.0, 1e300], "`grid['n']` must be a number and finite in float32, got 1e+300"),
+        ([0.0, 10**400], "`grid['n']` must be a number and finite in float32, got 1000"),
+        ([[1], [1, 2]], "`grid['n']` has [1], expected float, int, bool, str or None"),
+    ],
+)
+def test_values_that_are_none(grid: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        nat.evaluate(lambda params, key, n: n, {}, {"n": grid}, 1, progress=False)
+
+
+@pytest.mark.parametrize("seeds", [10**9, 10**400])
+def test_seeds_that_no_one_waits_for(seeds: int) -> None:
+    with pytest.raises(ValueError, match="`seeds` must be from 1 to 10000000, got 1000"):
+        nat.evaluate(lambda params, key: 0.0, {}, {}, seeds, progress=False)
+
+
+DOCUMENT = {"format": "lumina-evaluation", "version": 1, "seeds": [0], "params": "", "metrics": {}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(DOCUMENT | {"grid": {str(i): list(range(99)) for i in range(30)}}),
+        json.dumps(DOCUMENT | {"grid": {"a": []}}),
+        json.dumps(DOCUMENT | {"grid": {"a": [[1]]}}),
+        json.dumps(DOCUMENT | {"grid": {}, "seeds": ["x"]}),
+        json.dumps(DOCUMENT | {"grid": {}, "metrics": {"m": [[10**400]]}}),
+        "[" * 100_000,
+    ],
+)
+def test_files_that_no_evaluation_writes(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "noise.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"Evaluation.from_json: .*noise.json (is no|holds 0 of)"):
+        nat.Evaluation.from_json(path)

@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumina_jax import HardwareProfile, physics
-from lumina_jax.physics import LinkBudget, Receiver
+from lumina_jax.physics import (
+    LinkBudget,
+    Receiver,
+    link_enob,
+    published_receiver,
+    scaling_table,
+    sensitivity_w,
+)
 
 RATES = (1e9, 5e9, 10e9)
 
@@ -257,3 +265,46 @@ def test_homodyne_current() -> None:
 def test_errors(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bits": 4}, "`bits` must be a sequence, got 4"),
+        ({"symbol_rates_hz": 1e9}, "`symbol_rates_hz` must be a sequence, got 1000000000.0"),
+        ({"symbol_rates_hz": [[1e9]]}, "`symbol_rates_hz` has shape (1,), expected a scalar"),
+        ({"symbol_rates_hz": [1e30]}, "`symbol_rates_hz` must be at most 1"),
+        ({"organizations": "AMW"}, "`organizations` must be a sequence, got 'AMW'"),
+        ({"organizations": [[]]}, "unknown `organizations` entry [], expected AMW"),
+        ({"grid_db": [1.0]}, "`grid_db` has shape (1,), expected a scalar"),
+        ({"budget": 3}, "`budget` is of type int, expected a LinkBudget or None"),
+    ],
+)
+def test_tables_of_nothing(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(f"scaling_table: {message}")):
+        scaling_table(**arguments)
+
+
+@pytest.mark.parametrize("call", [link_enob, sensitivity_w])
+def test_what_is_no_receiver(call: Any) -> None:
+    with pytest.raises(TypeError, match="`receiver` is of type str, expected a Receiver"):
+        call(1e-3, 1e9, receiver="x")
+    with pytest.raises(ValueError, match="`elementary_charge_c` must be at most 2e-19"):
+        call(1e-3, 1e9, receiver=published_receiver(), elementary_charge_c=1.0)
+
+
+def test_extremes_of_a_budget() -> None:
+    lossless = LinkBudget(**{field.name: 0.0 for field in fields(LinkBudget)})
+    # 1e30 inputs: the power that each gets is as far below that of the laser.
+    assert lossless.max_channels(-300.0) == pytest.approx(1e30, rel=1e-4)
+    for name in ("laser_dbm", "edge_coupler_db", "ring_pitch_mm"):
+        with pytest.raises(ValueError, match=f"LinkBudget: `{name}` must be at most"):
+            LinkBudget(**{name: 3e38})
+        with pytest.raises(ValueError, match=rf"LinkBudget: `{name}` has shape \(1,\), expected"):
+            LinkBudget(**{name: [1.0]})
+    with pytest.raises(
+        ValueError, match=r"LinkBudget.max_channels: `sensitivity_dbm` must be at l"
+    ):
+        lossless.max_channels(-1e30)
+    with pytest.raises(ValueError, match=r"LinkBudget.output_w: `channels` must leave -300 dBm"):
+        LinkBudget().output_w(1e9)

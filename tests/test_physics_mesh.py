@@ -128,6 +128,20 @@ def test_compensation_inverts_crosstalk() -> None:
          "fidelity: `target` must be finite, got NaN or infinity"),
         (lambda: physics.fidelity(np.eye(2), [[1.0, 0.0], [1.0]]), ValueError,
          "fidelity: `actual` must be a rectangular array, got rows of unequal length"),
+        (lambda: physics.fidelity(np.full((2, 2), 1e30), np.eye(2)), ValueError,
+         "fidelity: `target` must be unitary, got a matrix of gain, whose mean power is 2e+60"),
+        (lambda: physics.fidelity(np.eye(2), 2 * np.eye(2)), ValueError,
+         "fidelity: `actual` must be unitary, got a matrix of gain, whose mean power is 4"),
+        (lambda: physics.fidelity(np.zeros((0, 0)), np.zeros((0, 0))), ValueError,
+         "fidelity: `target` has shape (0, 0), expected at least one mode"),
+        (lambda: physics.compensate_thermal_crosstalk([1.0, 1.0], [[0, 1], [1, 0]]), ValueError,
+         "compensate_thermal_crosstalk: `crosstalk` must leave I + Γ regular, got a condition"),
+        (lambda: physics.thermal_crosstalk([0.0, 1.0], [0.1, 0.2], 1e-4), ValueError,
+         "thermal_crosstalk: `coupling` has shape (2,), expected a scalar"),
+        (lambda: physics.thermal_crosstalk([0.0, 1.0], 0.1, []), ValueError,
+         "thermal_crosstalk: `decay_m` has shape (0,), expected a scalar"),
+        (lambda: physics.mesh_error(3e38, 4), ValueError,
+         "mesh_error: `phase_std_rad` must be at most 1"),
         (lambda: physics.thermal_crosstalk(0.0, 0.1, 1e-4), ValueError,
          "thermal_crosstalk: `positions_m` has shape (), expected (p,) or (p, d)"),
         (lambda: physics.thermal_crosstalk([0.0], 1.0, 1e-4), ValueError,
@@ -146,3 +160,22 @@ def test_compensation_inverts_crosstalk() -> None:
 def test_errors(call: Callable[[], Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+def test_laws_of_the_fidelity(n: int) -> None:
+    rng = np.random.default_rng(n)
+
+    def unitary() -> np.ndarray:
+        return np.linalg.qr(rng.normal(size=(n, n)) + 1j * rng.normal(size=(n, n)))[0]
+
+    u, v = unitary(), unitary()
+    permutation = np.eye(n)[rng.permutation(n)]
+    for matrix in (u, np.eye(n), permutation, np.diag(np.exp(1j * np.arange(n)))):
+        for phase in (1, 1j, np.exp(0.3j)):
+            assert float(physics.fidelity(matrix, phase * matrix)) == pytest.approx(1, rel=1e-5)
+    both = physics.fidelity(np.stack([u, v]), np.stack([v, u]))
+    # Sums of n² products in f32.
+    np.testing.assert_allclose(both, abs(np.trace(u.conj().T @ v)) ** 2 / n**2, atol=1e-5)
+    # Losses count: half of the power in every mode.
+    assert float(physics.fidelity(u, u / math.sqrt(2))) == pytest.approx(0.5, rel=1e-5)

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment, quadratic_assignment
 
 from lumina_jax import physics
+from lumina_jax.physics import Receiver
 from lumina_jax.planner import (
     CompressionError,
+    Grid,
     Objective,
     Ring,
+    WDMPlanner,
     _exact,
     _objectives,
     allocate,
@@ -434,3 +437,43 @@ def test_bad_compression(changes: dict[str, Any], error: type[Exception], messag
     }
     with pytest.raises(error, match=re.escape(message)):
         compress(**arguments | changes)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Grid(first=-1931), "Grid: `first` must be from -1930 to 1915 for 16 slots, got"),
+        (lambda: Grid(first=10**400), "Grid: `first` must be from -1930 to 1915 for 16 slots, got"),
+        (lambda: Grid(slots=10**9), "Grid: `slots` must be from 1 to 65536, got 1000000000"),
+        (lambda: RING.tolerance_k(-5000), "Ring.tolerance_k: `bits` must be at least 0, got -5000"),
+        (
+            lambda: RING.transmission(1.7e308),
+            "Ring.transmission: `detuning` must be at most 1e+30 linewidths, got 1.7e+308",
+        ),
+        (
+            lambda: stream_enob([1e-300], [[1]], [0], Receiver(bandwidth_hz=1e9)),
+            "stream_enob: `powers` must be from 1.18e-38 to 1e+06 W at a receiver, got 1e-300",
+        ),
+        (
+            lambda: compress(
+                [0], [1e9], ring=RING, enob_target=4, receiver=Receiver(bandwidth_hz=1e9)
+            ),
+            "compress: `powers` must be from 1.18e-38 to 1e+06 W at a receiver, got 1e+09",
+        ),
+        (
+            lambda: stream_enob([1], [[1]], [0], Receiver(bandwidth_hz=np.array([1e9, 2e9]))),
+            "stream_enob: `receiver` has figures that are arrays, expected numbers",
+        ),
+        (
+            lambda: WDMPlanner(ring=RING, grid=Grid(slots=4), power_w=1e30),
+            "WDMPlanner: `power_w` must be from 1e-25 to 1e+06, got 1e+30",
+        ),
+        (
+            lambda: WDMPlanner(ring=RING, grid=Grid(slots=4), enob_target=1e300),
+            "WDMPlanner: `enob_target` must be at most 53, got 1e+300",
+        ),
+    ],
+)
+def test_what_no_bus_has(call: Any, message: str) -> None:
+    with np.errstate(all="raise"), pytest.raises(ValueError, match=re.escape(message)):
+        call()

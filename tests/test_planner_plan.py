@@ -349,7 +349,7 @@ def test_a_profile_has_ring_grid_receiver_and_power() -> None:
             ValueError,
             "Ring.of_profile: `profile` 'custom' has no `ring.q`",
         ),
-        (lambda: Grid(slots=0), ValueError, "Grid: `slots` must be at least 1, got 0"),
+        (lambda: Grid(slots=0), ValueError, "Grid: `slots` must be from 1 to 65536, got 0"),
         (lambda: Grid(first=0.5), TypeError, "Grid: `first` must be an int, got 0.5"),
         (lambda: Grid(spacing_hz=60e9), ValueError, "Grid: `spacing_hz` is 6e+10, expected 12.5e9"),
         (lambda: planner(ring=1), TypeError, "WDMPlanner: `ring` is of type int"),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec, explain, optical_matmul
+from lumina_jax import (
+    HardwareProfile,
+    NoiseModel,
+    OpticalSpec,
+    energy_report,
+    explain,
+    optical_matmul,
+)
 from lumina_jax.hardware import (
     Converters,
     Laser,
@@ -34,6 +42,15 @@ from lumina_jax.hardware.crosstalk import (
     fold_quantized,
 )
 
+FIT = """[fit]
+a0 = -1
+a1 = 0
+a2 = 0
+standard_errors = [0, 0, 0]
+points = 3
+skipped = []
+worst = 0
+"""
 PRESETS = {
     # name: noise level, bits, drift, transmission, implied SNR in dB and ENOB
     "lumina_nano_v1": (0.15, 4, 0.05, 0.85, 16.5, 2.44),
@@ -99,7 +116,8 @@ def test_presets_print_with_their_sources() -> None:
          "Converters: `adc_bits` must be an int or None, got 8.0"),
         (lambda: Converters(symbol_rate_hz=0), ValueError,
          "Converters: `symbol_rate_hz` must be above 0, got 0"),
-        (lambda: WeightBank(rows=0), ValueError, "WeightBank: `rows` must be at least 1, got 0"),
+        (lambda: WeightBank(rows=0), ValueError,
+         "WeightBank: `rows` must be from 1 to 2147483647, got 0"),
         (lambda: WeightBank(columns=1.5), TypeError,  # type: ignore[arg-type]
          "WeightBank: `columns` must be an int, got 1.5"),
         (lambda: WeightBank(drift=1.5), ValueError,
@@ -234,13 +252,95 @@ def test_the_fit_is_kept(tmp_path: Path) -> None:
          "chip.toml: `crosstalk.kind` is 'comb', expected one of matrix, ring_comb, "),
         ("[crosstalk]\nkind = 'matrix'", TypeError, "chip.toml: `crosstalk`: "),
         ("[noise", ValueError, "chip.toml is malformed: "),
+        ("a = " + 5000 * "[", ValueError, "chip.toml is malformed: "),
+        ("[grid]\nchannels = " + 5000 * "9", ValueError, "chip.toml is malformed: "),
+        (b"name = '\xff'", ValueError, "chip.toml is malformed: "),
+        ("name = 2020-01-01", TypeError, "`name` is of type date, expected a str"),
+        ("name = 'a'\nname = 'b'", ValueError, "chip.toml is malformed: "),
+        ("[grid]\nchannels = " + 400 * "9", ValueError, "`channels` must be from 1 to 65536"),
+        ("[ring]\nq = nan", ValueError, "`q` must be finite, got nan"),
+        ("crosstalk = 3", TypeError, "chip.toml: `crosstalk` is 3, expected a table of figures"),
+        ("[crosstalk]\nkind = []", ValueError, "chip.toml: `crosstalk.kind` is [], expected one"),
+        ("[crosstalk]\nkind = 'matrix'\nrows = [[1, [2]]]", ValueError, "`rows` is ragged"),
+        ("[fit]\na0 = 1", TypeError, "chip.toml: `fit`: "),
+        (FIT, ValueError, "chip.toml: `fit`: NoiseFit: `a0` must be at least 0, got -1"),
+        (FIT.replace("-1", "1").replace("[0, 0, 0]", "[0]"), ValueError,
+         "chip.toml: `fit`: NoiseFit: `standard_errors` must be three, got shape (1,)"),
+        (FIT.replace("-1", "1").replace("worst = 0", "worst = -1"), ValueError,
+         "chip.toml: `fit`: NoiseFit: `worst` must be at least 0, got -1"),
+        (FIT.replace("-1", "1").replace("worst = 0", "worst = " + 400 * "9"), ValueError,
+         "chip.toml: `fit`: NoiseFit: `worst` must be finite, got inf"),
+        (FIT.replace("-1", "1").replace("[]", "['x']"), TypeError,
+         "chip.toml: `fit`: NoiseFit: `skipped` must be an int, got 'x'"),
+        (FIT.replace("-1", "1").replace("worst = 0", "worst = 'x'"), TypeError,
+         "chip.toml: `fit`: NoiseFit: `worst` must be a number, got 'x'"),
     ],
 )  # fmt: skip
-def test_errors_of_files(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
+def test_errors_of_files(
+    tmp_path: Path, text: str | bytes, error: type[Exception], message: str
+) -> None:
     path = tmp_path / "chip.toml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(error, match=re.escape(message)):
         HardwareProfile.load(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '"x"', "null", "[" * 100_000, '{"a":' * 100_000])
+def test_json_that_is_no_profile(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "chip.json"
+    path.write_text(text)
+    with pytest.raises((TypeError, ValueError), match=r"^HardwareProfile.load: `path` .*chip.json"):
+        HardwareProfile.load(path)
+
+
+@pytest.mark.parametrize("values", [None, 3, "name", [("name", "a")], np.eye(2)])
+def test_a_profile_is_made_of_a_mapping(values: Any) -> None:
+    with pytest.raises(TypeError, match=r"HardwareProfile.from_dict: `values` is of type"):
+        HardwareProfile.from_dict(values)
+
+
+PARTS = ("converters", "bank", "ring", "grid", "detector", "laser", "path")
+EXTREMES = (0, 5e-324, 1e-300, 1e-42, 1e-30, 1e30, 3e38, 1e300, 10**400, -1e300, math.nan, math.inf)
+
+
+def attempt(make: Callable[[], Any]) -> tuple[Any, str | None]:
+    """What is made, or the text of the error."""
+    try:
+        return make(), None
+    except (TypeError, ValueError) as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_figures_that_a_part_takes_serve_every_tool(tmp_path: Path, part: str) -> None:
+    profile = HardwareProfile.preset("lumina_nano_v1")
+    kind = type(getattr(profile, part))
+    for figure in dataclasses.fields(kind):
+        for value in EXTREMES:
+            figures = {figure.name: value}
+            changed, refused = attempt(
+                lambda figures=figures: dataclasses.replace(
+                    profile, **{part: dataclasses.replace(getattr(profile, part), **figures)}
+                )
+            )
+            if refused is not None:
+                # A part names its figure, and a profile those that contradict each other.
+                assert re.match(rf"({kind.__name__}|HardwareProfile): `", refused), figures
+                continue
+            with np.errstate(all="raise"):
+                explain(changed)
+                assert math.isfinite(changed.fsr_hz), figures
+                assert changed.linewidth_hz > 0, figures
+                assert float(changed.link_budget.output_dbm(4)) < 50, figures
+                report, refused = attempt(
+                    lambda changed=changed: energy_report([(4, 8, 3)], changed)
+                )
+                if refused is None:
+                    assert math.isfinite(report.total_j), figures
+                else:
+                    assert "energy_report: `profile` has a link that" in refused, figures
+            changed.save(tmp_path / "chip.toml")
+            assert HardwareProfile.load(tmp_path / "chip.toml") == changed
 
 
 def test_endings_of_files(tmp_path: Path) -> None:
@@ -327,6 +427,13 @@ def test_explain_crosstalk_extremes() -> None:
     assert "-inf dB of light from all other channels, condition number 1" in alone
     swapped = explain(HardwareProfile(crosstalk=CrosstalkMatrix([[0.0, 1.0], [1.0, 0.0]])))
     assert re.search(r"^crosstalk 2 channels, worst .* -inf +-inf$", swapped, re.MULTILINE)
+
+
+def test_explain_crosstalk_that_is_hardly_any() -> None:
+    for coupling in (0, 5e-324, 1e-300):
+        comb = NearestNeighbor(channels=4, coupling=coupling)
+        with np.errstate(all="raise"):
+            assert "crosstalk" in explain(HardwareProfile(crosstalk=comb))
 
 
 def test_explain_wants_a_profile() -> None:

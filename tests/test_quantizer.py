@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import math
+import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -341,3 +343,51 @@ def test_params_of_another_type() -> None:
 def test_ragged_weights_of_a_compensation() -> None:
     with pytest.raises(ValueError, match="compensate: `w` is ragged"):
         lumina_jax.compensate([[1.0, 2.0], [3.0]], np.eye(2))  # type: ignore[arg-type]
+
+
+def test_maps_refuse_what_they_cannot_map() -> None:
+    w = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+    for method in METHODS:
+        quantizer = WeightQuantizer(method=method, axis=1)
+        params = quantizer.calibrate(w, bits=4)
+        codes = quantizer.quantize(w, params)
+        low, high = params.codes
+        for call, message in (
+            (
+                lambda: quantize(w, None),
+                "quantize: `params` is of type NoneType, expected",
+            ),
+            (lambda p=params: quantize(w.T, p), "quantize: `weights` has shape (3, 4), expected 3"),
+            (lambda p=params: quantize(w * np.nan, p), "quantize: `weights` must be finite, got"),
+            (lambda p=params: quantize(w * 1j, p), "quantize: `weights` must be a real number"),
+            (lambda: dequantize(w, None), "dequantize: `codes` is float32, expected integers"),
+            (lambda c=codes: dequantize(c, "x"), "dequantize: `params` is of type str, expected"),
+            (
+                lambda p=params, top=high: dequantize(np.full((4, 3), top + 1), p),
+                f"dequantize: `codes` must be from {low} to {high}, got {high + 1} to {high + 1}",
+            ),
+        ):
+            with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}"):
+                call()
+
+
+def test_powers_beyond_f32_are_infinite_and_no_nan() -> None:
+    v = np.float32([1e30, -1e30])
+    for momentum in (None, 0.5):
+        estimator = DynamicRangeEstimator(momentum=momentum)
+        for _ in range(3):
+            estimator = estimator.update(v, noise=v)
+        assert float(estimator.full_scale) == pytest.approx(1e30)
+        assert np.isinf(estimator.signal_power)
+        # 600 dB, of which the ratio is no number of f32.
+        assert float(estimator.snr_db(1e-30)) == pytest.approx(1196.99, abs=0.01)
+
+
+def test_states_at_the_ends_of_f64() -> None:
+    w = np.linspace(-1, 1, 12, dtype=np.float32)
+    quantizer = WeightQuantizer(loss_db=np.float16(1), percentile=Decimal("99.5"))
+    assert quantizer.percentile == 99.5
+    with np.errstate(all="raise"):
+        assert quantizer.calibrate(w, {"noise_std": 1e300}).bits == 1
+        assert quantizer.calibrate(w, {"temperature_k": 5e-324}).bits == 16
+        assert quantizer.calibrate(w, {"temperature_k": 1e300}).bits == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -298,3 +299,29 @@ ONE = layers([1.0], [10])
 def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("bits", [0, -1, 17, 10**400])
+def test_a_layer_has_a_loss_at_its_bits_alone(bits: int) -> None:
+    with pytest.raises(ValueError, match=r"LayerSensitivity.loss: `bits` must be from 1 to 16"):
+        LayerSensitivity(name="a", size=1, gain=1.0).loss(bits)
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments", "message"),
+    [
+        ({"gain": 1e300, "variance": 1e300}, {}, "`model` must have losses up to 1e+100, got inf"),
+        ({"gain": 1e200}, {}, "`model` must have losses up to 1e+100, got 3.6338e+199"),
+        ({}, {"unit": "energy", "energy_per_step_fj": 1e300}, "`energy_per_step_fj` must give"),
+        ({}, {"unit": "energy", "energy_per_step_fj": 1e-320}, "`energy_per_step_fj` must give"),
+    ],
+)
+def test_what_f64_does_not_add_up(layer: Any, arguments: Any, message: str) -> None:
+    layers = [LayerSensitivity(**{"name": "a", "size": 1, "gain": 1.0} | layer)]
+    with np.errstate(all="raise"), pytest.raises(ValueError, match=re.escape(message)):
+        allocate_bits(layers, **{"budget": 1e99} | arguments)
+
+
+def test_a_layer_is_named() -> None:
+    with pytest.raises(TypeError, match="LayerSensitivity 3: `name` is of type int"):
+        LayerSensitivity(name=3, size=1, gain=1.0)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .._arguments import integer, real
+from .._arguments import instance, integer, scalar
 from .._floating_point import numpy_defaults
 from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import walden_energy
@@ -44,13 +44,18 @@ class EnergyAssumptions:
 
     def __post_init__(self) -> None:
         name = "EnergyAssumptions"
-        integer(name, "banks", self.banks, at_least=1)
+        banks = integer(name, "banks", self.banks, at_least=1, at_most=2**31 - 1)
+        object.__setattr__(self, "banks", banks)
+        limits: dict[str, dict[str, float]] = {
+            "wall_plug_efficiency": {"above": 0, "at_most": 1},
+            "adc_fom_j": {"above": 0},
+            "dac_fom_j": {"above": 0},
+        }
         for field in fields(self):
             if field.name != "banks":
-                real(name, field.name, getattr(self, field.name), at_least=0)
-        real(name, "wall_plug_efficiency", self.wall_plug_efficiency, above=0, at_most=1)
-        for figure in ("adc_fom_j", "dac_fom_j"):
-            real(name, figure, getattr(self, figure), above=0)
+                value = getattr(self, field.name)
+                scalar(name, field.name, value, **limits.get(field.name, {"at_least": 0.0}))
+                object.__setattr__(self, field.name, float(value))
 
 
 @numpy_defaults
@@ -95,6 +100,7 @@ def energy_report(
     name = "energy_report"
     profile = profile_of(name, profile)
     assumed = EnergyAssumptions() if assumptions is None else assumptions
+    instance(name, "assumptions", assumed, EnergyAssumptions, "EnergyAssumptions or None")
     layers = layers_of(name, model, inputs=inputs, symbols=symbols)
     rate = profile.converters.symbol_rate_hz
     if rate is None:

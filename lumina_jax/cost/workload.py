@@ -14,6 +14,8 @@ from .._siblings import graph_of
 from ..ops import OPS
 
 _BITS = ("dac_bits", "weight_bits", "adc_bits")
+_EXTENT = 2**62
+"""Of an axis at most; products of some of them are numbers of f64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,9 @@ def _of_entry(name: str, index: int, entry: Any) -> MatmulLayer:
         return entry
     if not isinstance(entry, Sequence) or len(entry) != 3:
         raise ValueError(f"{name}: `model[{index}]` must be (rows, k, n), got {entry!r}")
-    rows, k, n = (integer(name, f"model[{index}]", extent, at_least=1) for extent in entry)
+    rows, k, n = (
+        integer(name, f"model[{index}]", extent, at_least=1, at_most=_EXTENT) for extent in entry
+    )
     return MatmulLayer(rows=rows, k=k, n=n)
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from .._arguments import file_path
+from .._arguments import file_path, instance
 from .._files import write
 from .._html import table
 from .crosstalk import CrosstalkMatrix, NearestNeighbor, RingComb
@@ -48,6 +48,7 @@ def to_dict(profile: Any) -> dict[str, Any]:
 
 def from_dict(cls: type[_P], values: Mapping[str, Any], op: str) -> _P:
     """The profile of such a dictionary."""
+    instance(op, "values", values, Mapping, "a mapping of figures")
     defaults = cls()
     given = {}
     for name, value in _known(op, "", values, cls).items():
@@ -67,9 +68,11 @@ def from_dict(cls: type[_P], values: Mapping[str, Any], op: str) -> _P:
 
 
 def _crosstalk(op: str, value: Any) -> Any:
-    figures = dict(value) if isinstance(value, Mapping) else {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{op}: `crosstalk` is {value!r}, expected a table of figures")
+    figures = dict(value)
     kind = figures.pop("kind", None)
-    if kind not in _CROSSTALK:
+    if not isinstance(kind, str) or kind not in _CROSSTALK:
         known = ", ".join(_CROSSTALK)
         raise ValueError(f"{op}: `crosstalk.kind` is {kind!r}, expected one of {known}")
     return _made(op, "crosstalk", _CROSSTALK[kind], figures)
@@ -100,7 +103,10 @@ def _known(op: str, prefix: str, figures: Mapping[str, Any], kind: Any) -> dict[
 def _without_off(figures: Any) -> Any:
     if not isinstance(figures, Mapping):
         return figures
-    return {name: None if value == _OFF else value for name, value in figures.items()}
+    return {
+        name: None if isinstance(value, str) and value == _OFF else value
+        for name, value in figures.items()
+    }
 
 
 def _fit(figures: Any) -> Any:
@@ -124,6 +130,8 @@ def load(cls: type[_P], path: str | os.PathLike[str]) -> _P:
         values = parse(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{op}: `path` {path} is malformed: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{op}: `path` {path} is malformed: it is nested too deeply") from None
     if not isinstance(values, Mapping):
         raise TypeError(f"{op}: `path` {path} holds {type(values).__name__}, expected a table")
     return from_dict(cls, values, f"{op}: {path.name}")

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from .._arguments import Floats, choice, integer, number, reals
+from .._floating_point import numpy_defaults
 from .crosstalk import Crosstalk, matrix_of, on_buses
 
 Mode: TypeAlias = Literal["fold", "readout", "wiener", "feedback"]
@@ -19,6 +21,8 @@ Mode: TypeAlias = Literal["fold", "readout", "wiener", "feedback"]
 _OP = "compensate"
 # Full scales that "feedback" tries for each column, as parts of the largest weight.
 _FULL_SCALES = np.linspace(0.3, 1.0, 29)
+# Of weights and regularization: what is commanded is a number of f32 at any condition allowed.
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,6 +45,7 @@ class Compensation:
         return f"condition number {self.condition:.4g}, costs {self.cost_bits:.2f} bits"
 
 
+@numpy_defaults
 def compensate(
     w: ArrayLike,
     crosstalk: Crosstalk | ArrayLike,
@@ -83,9 +88,15 @@ def compensate(
     """
     choice(_OP, "mode", mode, Mode)
     weights = reals(_OP, "w", w, expected="[K, N]")
+    if np.abs(weights).max() > _LARGEST:
+        raise ValueError(f"{_OP}: `w` must be at most {_LARGEST:g}, got {np.abs(weights).max():g}")
+    if isinstance(crosstalk, Tracer):
+        raise TypeError(f"{_OP}: `crosstalk` is traced, expected an array outside of jax.jit")
     c = np.asarray(matrix_of(_OP, crosstalk), np.float64)
     resolution = _resolution(bits, mode)
     mu = number(_OP, "regularization", regularization, at_least=0.0)
+    if mu > _LARGEST:
+        raise ValueError(f"{_OP}: `regularization` must be at most {_LARGEST:g}, got {mu:g}")
     if mu and mode != "wiener":
         raise ValueError(f"{_OP}: `regularization` is for mode 'wiener', got {mu:g} in {mode!r}")
     limit = number(_OP, "max_condition", max_condition, at_least=1.0)

@@ -22,10 +22,15 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from .._arguments import constant, integer, nonnegative, numeric
+from .._arguments import Floats, constant, integer, nonnegative, numeric, real
+from .._floating_point import numpy_defaults
 from ..custom_vjp.quantize import quantize
 from ..ops.quantize import absmax
 from ..spec import OpticalSpec, op_bits
+from .parts import MAX_CHANNELS
+
+_WIDEST = 1e15
+"""Of what is squared and summed, in f32 as well; no measurement tells more from infinity."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class CrosstalkMatrix:
     lets through of its own; kept as tuples, so that a profile can be compared and hashed."""
 
     def __post_init__(self) -> None:
-        rows = nonnegative("CrosstalkMatrix", "rows", self.rows, expected="[n, n]")
+        rows = _matrix("CrosstalkMatrix", "rows", self.rows)
         object.__setattr__(self, "rows", tuple(map(tuple, rows.tolist())))
 
     def __repr__(self) -> str:
@@ -83,13 +88,30 @@ class RingComb:
     """How far all rings are off their channels, δ, in linewidths."""
 
     def __post_init__(self) -> None:
-        integer("RingComb", "channels", self.channels, at_least=1)
-        constant("RingComb", "spacing", self.spacing)
+        op = "RingComb"
+        figures: dict[str, Any] = {
+            "channels": integer(op, "channels", self.channels, at_least=1, at_most=MAX_CHANNELS),
+            "spacing": constant(op, "spacing", self.spacing),
+            "detuning": constant(op, "detuning", self.detuning),
+        }
         if self.finesse is not None:
-            constant("RingComb", "finesse", self.finesse, infinite=True)
-        constant("RingComb", "detuning", self.detuning)
+            figures["finesse"] = constant(op, "finesse", self.finesse, infinite=True)
+            if figures["finesse"] > _WIDEST**2 and figures["finesse"] != math.inf:
+                raise ValueError(f"{op}: `finesse` must be at most {_WIDEST**2:g}, or math.inf")
+        for name, value in figures.items():
+            object.__setattr__(self, name, value)
         if self.spacing <= 0:
-            raise ValueError(f"RingComb: `spacing` must be above 0, got {self.spacing}")
+            raise ValueError(f"{op}: `spacing` must be above 0, got {self.spacing}")
+        # Their squares are numbers of f64, and so is what a finesse of N·s divides.
+        if self.spacing < 1 / _WIDEST:
+            raise ValueError(
+                f"{op}: `spacing` must be at least {1 / _WIDEST:g} linewidths, got {self.spacing:g}"
+            )
+        for name in ("spacing", "detuning"):
+            if abs(figures[name]) > _WIDEST:
+                raise ValueError(
+                    f"{op}: `{name}` must be at most {_WIDEST:g} linewidths, got {figures[name]:g}"
+                )
         if self.finesse is not None and self.finesse < self.channels * self.spacing * (1 - 1e-9):
             raise ValueError(
                 f"RingComb: `finesse` is {self.finesse:g}, expected at least "
@@ -97,6 +119,7 @@ class RingComb:
             )
 
     @property
+    @numpy_defaults
     def matrix(self) -> NDArray[np.float64]:
         """C, f64[N, N]; symmetric where there is no detuning."""
         finesse = self.channels * self.spacing if self.finesse is None else self.finesse
@@ -120,12 +143,13 @@ class NearestNeighbor:
     """Part of the power of a neighbor that a ring lets through, 0 to 1 (no unit)."""
 
     def __post_init__(self) -> None:
-        integer("NearestNeighbor", "channels", self.channels, at_least=1)
-        constant("NearestNeighbor", "coupling", self.coupling)
-        if not 0 <= self.coupling <= 1:
-            raise ValueError(
-                f"NearestNeighbor: `coupling` must be from 0 to 1, got {self.coupling}"
-            )
+        op = "NearestNeighbor"
+        channels = integer(op, "channels", self.channels, at_least=1, at_most=MAX_CHANNELS)
+        coupling = constant(op, "coupling", self.coupling)
+        if not 0 <= coupling <= 1:
+            raise ValueError(f"{op}: `coupling` must be from 0 to 1, got {coupling}")
+        object.__setattr__(self, "channels", channels)
+        object.__setattr__(self, "coupling", coupling)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -230,7 +254,15 @@ def matrix_of(op: str, crosstalk: Any) -> Any:
     if isinstance(crosstalk, CrosstalkMatrix | RingComb | NearestNeighbor):
         return crosstalk.matrix
     if isinstance(crosstalk, jax.Array):
-        if crosstalk.ndim != 2 or crosstalk.shape[0] != crosstalk.shape[1]:
-            raise ValueError(f"{op}: `crosstalk` has shape {crosstalk.shape}, expected [n, n]")
-        return crosstalk
-    return nonnegative(op, "crosstalk", crosstalk, expected="[n, n]")
+        c = real(op, "crosstalk", crosstalk, at_least=0)
+        if c.ndim != 2 or not c.size or c.shape[0] != c.shape[1]:
+            raise ValueError(f"{op}: `crosstalk` has shape {c.shape}, expected [n, n]")
+        return c
+    return _matrix(op, "crosstalk", crosstalk)
+
+
+def _matrix(op: str, name: str, value: Any) -> Floats:
+    matrix = nonnegative(op, name, value, expected="[n, n]")
+    if matrix.max() > _WIDEST:
+        raise ValueError(f"{op}: `{name}` must be at most {_WIDEST:g}, got {matrix.max():g}")
+    return matrix

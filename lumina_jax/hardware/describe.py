@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._floating_point import numpy_defaults
 from ..physics import dbm_to_w, enob_to_sinad_db, link_enob
 from .crosstalk import Crosstalk
 from .noise import NoiseModel
@@ -35,6 +36,7 @@ class Explanation(str):
         return f"<pre>{html.escape(self)}</pre>"
 
 
+@numpy_defaults
 def explain(profile: HardwareProfile | str) -> Explanation:
     """The signal chain of a profile or preset, stage by stage, as a text to print.
 
@@ -126,7 +128,7 @@ def _crosstalk_lines(crosstalk: Crosstalk) -> list[str]:
 
 def _least_db(signal: np.ndarray, disturbance: np.ndarray) -> float:
     """The least ratio of the two, dB; a channel that nothing disturbs has inf."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         ratio = np.where(disturbance > 0, signal / disturbance, np.inf)
         return float(10 * np.log10(ratio.min()))
 

@@ -7,10 +7,17 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from .._arguments import integer, real
+from .._arguments import integer, real, scalar
+from ..custom_vjp._operands import seed_words
 from ..physics import SILICON_DRIFT_M_PER_K, drift_gain
+
+_STEPS = 2**31 - 1
+"""Steps that an int32 counts, as JAX does."""
+_MOST = 1e15
+"""Of a standard deviation: no draw takes its product out of f32."""
 
 
 def random_gain(
@@ -34,8 +41,13 @@ def random_gain(
         gain_std: standard deviation of the gain, as a fraction; not negative.
         phase_std: standard deviation of the phase, rad; not negative.
     """
-    gain_std = real("random_gain", "gain_std", gain_std, at_least=0).astype(jnp.float32)
-    phase_std = real("random_gain", "phase_std", phase_std, at_least=0).astype(jnp.float32)
+    name = "random_gain"
+    gain_std = real(name, "gain_std", gain_std, at_least=0, at_most=_MOST).astype(jnp.float32)
+    phase_std = real(name, "phase_std", phase_std, at_least=0, at_most=_MOST).astype(jnp.float32)
+    if isinstance(shape, str | bytes) or not np.iterable(shape):
+        raise TypeError(f"{name}: `shape` must be a sequence of extents, got {shape!r}")
+    shape = tuple(integer(name, "shape", extent, at_least=0) for extent in shape)
+    seed_words(name, key)
     gain, phase = jax.random.normal(key, (2, *shape), jnp.float32)
     return (1 + gain_std * gain) * jnp.cos(phase_std * phase)
 
@@ -55,10 +67,12 @@ def thermal_gain(
         fwhm_m: linewidth of the ring, m; above 0.
         drift_m_per_k: dλ/dT, m/K.
     """
-    change = real("thermal_gain", "temperature_k", temperature_k, above=0) - real(
-        "thermal_gain", "calibrated_k", calibrated_k, above=0
+    name = "thermal_gain"
+    change = real(name, "temperature_k", temperature_k, above=0) - real(
+        name, "calibrated_k", calibrated_k, above=0
     )
-    return drift_gain(change, fwhm_m, drift_m_per_k=drift_m_per_k)
+    fwhm = real(name, "fwhm_m", fwhm_m, above=0)
+    return drift_gain(change, fwhm, drift_m_per_k=real(name, "drift_m_per_k", drift_m_per_k))
 
 
 def temperature_ramp(start_k: float, end_k: float, steps: int) -> Callable[[ArrayLike], jax.Array]:
@@ -67,10 +81,11 @@ def temperature_ramp(start_k: float, end_k: float, steps: int) -> Callable[[Arra
     Returns:
         A function of the step, which may be traced.
     """
-    start = real("temperature_ramp", "start_k", start_k, above=0)
-    end = real("temperature_ramp", "end_k", end_k, above=0)
-    steps = integer("temperature_ramp", "steps", steps, at_least=1)
-    return lambda step: start + (end - start) * jnp.clip(jnp.asarray(step) / steps, 0.0, 1.0)
+    name = "temperature_ramp"
+    start = scalar(name, "start_k", start_k, above=0)
+    end = scalar(name, "end_k", end_k, above=0)
+    steps = integer(name, "steps", steps, at_least=1, at_most=_STEPS)
+    return lambda step: start + (end - start) * jnp.clip(real(name, "step", step) / steps, 0.0, 1.0)
 
 
 def temperature_cycle(
@@ -81,7 +96,8 @@ def temperature_cycle(
     Returns:
         A function of the step, which may be traced.
     """
-    mean = real("temperature_cycle", "mean_k", mean_k, above=0)
-    amplitude = real("temperature_cycle", "amplitude_k", amplitude_k, at_least=0, below=mean_k)
-    period = integer("temperature_cycle", "period", period, at_least=1)
-    return lambda step: mean + amplitude * jnp.sin(2 * math.pi / period * jnp.asarray(step))
+    name = "temperature_cycle"
+    mean = scalar(name, "mean_k", mean_k, above=0)
+    amplitude = scalar(name, "amplitude_k", amplitude_k, at_least=0, below=mean_k)
+    period = integer(name, "period", period, at_least=1, at_most=_STEPS)
+    return lambda step: mean + amplitude * jnp.sin(2 * math.pi / period * real(name, "step", step))

@@ -12,9 +12,12 @@ from typing import TextIO
 
 import numpy as np
 
-from .._arguments import file_path
+from .._arguments import file_path, instance, integer, number, positive, reals
+from .._floating_point import numpy_defaults
 
 _NAME = "fit_noise"
+_MOST = 1e30
+"""Of signals and noise in parts of the full scale: sums of fourth powers are numbers of f64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,26 @@ class NoiseFit:
     worst: float
     """Largest |σ/fit - 1| (no unit)."""
 
+    def __post_init__(self) -> None:
+        """A fit in a file may be written by hand."""
+        op = "NoiseFit"
+        for name in ("a0", "a1", "a2"):
+            object.__setattr__(self, name, number(op, name, getattr(self, name), at_least=0))
+        errors = reals(op, "standard_errors", self.standard_errors)
+        if errors.shape != (3,):
+            raise ValueError(f"{op}: `standard_errors` must be three, got shape {errors.shape}")
+        object.__setattr__(self, "standard_errors", tuple(errors.tolist()))
+        integer(op, "points", self.points, at_least=1)
+        instance(op, "skipped", self.skipped, tuple, "a tuple of ints")
+        for line in self.skipped:
+            integer(op, "skipped", line, at_least=1)
+        for name in ("r_squared", "reduced_chi_squared", "worst"):
+            value, least = getattr(self, name), 0.0 if name == "worst" else None
+            # What is not known is NaN, and what a fit of 0 is off by is infinite.
+            unknown = math.inf if name == "worst" else math.nan
+            if not isinstance(value, float) or repr(value) != repr(unknown):
+                object.__setattr__(self, name, number(op, name, value, at_least=least))
+
     def __str__(self) -> str:
         thermal, shot, relative = (math.sqrt(a) for a in (self.a0, self.a1, self.a2))
         lines = [f"σ² = {self.a0:.4g} + {self.a1:.4g}·|y| + {self.a2:.4g}·y²"]
@@ -55,6 +78,7 @@ class NoiseFit:
         return "\n".join(lines)
 
 
+@numpy_defaults
 def fit_noise(
     source: str | os.PathLike[str] | TextIO, *, full_scale: float = 1.0, skip_bad_rows: bool = False
 ) -> NoiseFit:
@@ -79,14 +103,26 @@ def fit_noise(
             magnitudes of the signal.
         FileNotFoundError: there is no such file.
     """
-    if isinstance(full_scale, bool) or not (0 < full_scale < math.inf):
-        raise ValueError(f"{_NAME}: `full_scale` must be above 0 and finite, got {full_scale!r}")
-    if isinstance(source, str | os.PathLike):
-        with file_path(_NAME, "source", source).open(newline="", encoding="utf-8-sig") as lines:
-            points, skipped = _points(lines, skip_bad_rows)
-    else:
-        points, skipped = _points(source, skip_bad_rows)
+    full_scale = positive(_NAME, "full_scale", full_scale)
+    instance(_NAME, "skip_bad_rows", skip_bad_rows, bool, "a bool")
+    try:
+        if not isinstance(source, str | os.PathLike) and hasattr(source, "read"):
+            points, skipped = _points(source, skip_bad_rows)
+        else:
+            with file_path(_NAME, "source", source).open(newline="", encoding="utf-8-sig") as lines:
+                points, skipped = _points(lines, skip_bad_rows)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{_NAME}: `source` is no CSV in UTF-8: {error}") from None
     signal, noise, counts = (np.array(column, np.float64) for column in zip(*points, strict=True))
+    # In parts of the full scale both must have squares, whose sums are taken.
+    for name, column in (("signal", signal), ("noise", noise)):
+        with np.errstate(over="ignore"):
+            largest = np.abs(column / full_scale).max()
+        if not largest < _MOST or (largest < 1 / _MOST and np.any(column)):
+            raise ValueError(
+                f"{_NAME}: `{name}` in `source` is up to {np.abs(column).max():.3g}, expected "
+                f"between {1 / _MOST:g} and {_MOST:g} of `full_scale`={full_scale:g}"
+            )
     magnitudes = np.unique(np.abs(signal))
     if len(magnitudes) < 3:
         raise ValueError(
@@ -101,8 +137,8 @@ def _points(
 ) -> tuple[list[tuple[float, float, float]], tuple[int, ...]]:
     """(signal, noise, count or nan) of each point, and the lines left out."""
     numbered = [
-        (number, row)
-        for number, row in enumerate(csv.reader(lines), start=1)
+        (line, row)
+        for line, row in enumerate(csv.reader(lines), start=1)
         if row and any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#")
     ]
     if not numbered:
@@ -119,7 +155,7 @@ def _points(
     points: list[tuple[float, float, float]] = []
     groups: dict[float, list[float]] = {}
     skipped = []
-    for number, row in numbered[1:]:
+    for line, row in numbered[1:]:
         try:
             if len(row) != len(header):
                 raise ValueError(f"{len(row)} cells, expected {len(header)}")
@@ -139,11 +175,12 @@ def _points(
             points.append((signal, noise, counted))
         except ValueError as error:
             if not skip_bad_rows:
-                raise ValueError(f"{_NAME}: line {number} of `source`: {error}") from None
-            skipped.append(number)
+                raise ValueError(f"{_NAME}: line {line} of `source`: {error}") from None
+            skipped.append(line)
     for signal, taken in groups.items():
         if len(taken) >= 2:
-            points.append((signal, float(np.std(taken, ddof=1)), float(len(taken))))
+            with np.errstate(over="ignore", invalid="ignore"):
+                points.append((signal, float(np.std(taken, ddof=1)), float(len(taken))))
         elif not skip_bad_rows:
             raise ValueError(
                 f"{_NAME}: `source` has {len(taken)} readings at signal {signal:g}, "

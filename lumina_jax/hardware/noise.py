@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from .._arguments import choice, instance, number, real
 from ..physics import Receiver, relative_intensity_noise
 from ..physics._constants import root
+from ..physics.receiver import MAX_POWER_W
 
 Detection: TypeAlias = Literal["direct", "balanced", "homodyne"]
 Unit: TypeAlias = Literal["signal", "full_scale"]
@@ -173,7 +174,8 @@ class NoiseModel:
         """
         name = "NoiseModel.from_receiver"
         instance(name, "receiver", receiver, Receiver, "a Receiver")
-        if detection not in ("direct", "balanced", "homodyne"):
+        known = ("direct", "balanced", "homodyne")
+        if not isinstance(detection, str) or detection not in known:
             raise ValueError(
                 f"{name}: `detection` must be direct, balanced or homodyne, got {detection!r}"
             )
@@ -184,7 +186,7 @@ class NoiseModel:
                 f"{name}: `weight_norm` is for homodyne detection and needed there, "
                 f"got {weight_norm!r} for {detection!r}"
             )
-        power = real(name, "power_w", power_w, above=0)
+        power = real(name, "power_w", power_w, above=0, at_most=MAX_POWER_W)
         unit: Unit = "full_scale" if y_full_scale is None else "signal"
         full_scale = real(
             name, "y_full_scale", 1.0 if y_full_scale is None else y_full_scale, above=0

@@ -7,8 +7,16 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .._arguments import constant, integer, number
 from ..spec import check_bits
+
+MAX_CHANNELS = 1 << 16
+"""Wavelengths of one bus: no light has room for more, and a crosstalk matrix is their square."""
+_F32_MIN, _F32_MAX = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_LOSS = {"at_least": 0, "at_most": 300}
+"""Limits of a loss in dB, which are those of levels in `physics`."""
 
 
 def _figure(default: float | None, **limits: float) -> Any:
@@ -16,9 +24,10 @@ def _figure(default: float | None, **limits: float) -> Any:
     return field(default=default, metadata={"check": functools.partial(_number, **limits)})
 
 
-def _count(default: int | None) -> Any:
+def _count(default: int | None, at_most: int = 2**31 - 1) -> Any:
     """A field that is an int of at least 1; None is allowed where it is the default."""
-    return field(default=default, metadata={"check": functools.partial(integer, at_least=1)})
+    check = functools.partial(integer, at_least=1, at_most=at_most)
+    return field(default=default, metadata={"check": check})
 
 
 def _bits(default: int | None) -> Any:
@@ -30,6 +39,9 @@ def _number(op: str, name: str, value: Any, *, at_most: float = math.inf, **limi
     figure = number(op, name, constant(op, name, value), **limits)
     if figure > at_most:
         raise ValueError(f"{op}: `{name}` must be at most {at_most:g}, got {figure:g}")
+    # What computes with a figure does so in f32, where less than the least normal number is 0.
+    if abs(figure) > _F32_MAX or ("above" in limits and figure < _F32_MIN):
+        raise ValueError(f"{op}: `{name}` must be a normal number of float32, got {figure:g}")
     return figure
 
 
@@ -66,7 +78,7 @@ class Converters(Part):
     """Of the DACs that set the weights."""
     adc_bits: int | None = _bits(8)
     """Of the ADCs that read the outputs."""
-    symbol_rate_hz: float | None = _figure(None, above=0)
+    symbol_rate_hz: float | None = _figure(None, above=0, at_most=1e15)
     """Vectors per second, Hz; None where unknown."""
 
     @classmethod
@@ -107,9 +119,9 @@ class Microring(Part):
     """Loaded quality factor (no unit); None where unknown."""
     fsr_nm: float | None = _figure(None, above=0)
     """Free spectral range, nm; None: the channels of the grid fill it."""
-    through_db: float = _figure(0.01, at_least=0)
+    through_db: float = _figure(0.01, **_LOSS)
     """Loss of a ring that is passed by, optical dB."""
-    pitch_um: float = _figure(20.0, above=0)
+    pitch_um: float = _figure(20.0, above=0, at_most=1e9)
     """Distance of neighboring rings, µm."""
 
 
@@ -123,7 +135,7 @@ class WavelengthGrid(Part):
 
     title = "grid"
 
-    channels: int = _count(16)
+    channels: int = _count(16, at_most=MAX_CHANNELS)
     """Wavelengths on one bus, at most."""
     spacing_hz: float = _figure(100e9, above=0)
     """Distance of two wavelengths, Hz."""
@@ -141,7 +153,7 @@ class Photodetector(Part):
 
     sensitivity_dbm: float | None = _figure(None, at_least=-100, at_most=50)
     """Least optical power that gives the bits of the ADC, dBm; None where unknown."""
-    responsivity_a_per_w: float = _figure(1.2, above=0)
+    responsivity_a_per_w: float = _figure(1.2, above=0, at_most=1e3)
     """Of the photodiode, A/W."""
     dark_current_a: float = _figure(35e-9, at_least=0)
     """Of the photodiode, A."""
@@ -165,7 +177,7 @@ class Laser(Part):
     """Optical power, dBm."""
     wavelength_nm: float = _figure(1550.0, above=0)
     """Center wavelength, nm."""
-    rin_db_per_hz: float = _figure(-140.0, at_most=0)
+    rin_db_per_hz: float = _figure(-140.0, at_least=-300, at_most=0)
     """Relative intensity noise, dB/Hz."""
 
 
@@ -181,11 +193,11 @@ class OpticalPath(Part):
 
     transmission: float = _figure(1.0, above=0, at_most=1)
     """Factor on the weights that a layer computes with, linear: 1 is lossless."""
-    edge_coupler_db: float = _figure(1.6, at_least=0)
+    edge_coupler_db: float = _figure(1.6, **_LOSS)
     """Loss of the edge coupler, optical dB."""
-    modulator_db: float = _figure(4.0, at_least=0)
+    modulator_db: float = _figure(4.0, **_LOSS)
     """Loss of the modulator, optical dB."""
-    waveguide_db_per_mm: float = _figure(0.3, at_least=0)
+    waveguide_db_per_mm: float = _figure(0.3, **_LOSS)
     """Loss of the waveguide, optical dB/mm."""
-    splitter_db: float = _figure(0.01, at_least=0)
+    splitter_db: float = _figure(0.01, **_LOSS)
     """Excess loss of a splitter, optical dB."""

@@ -77,7 +77,10 @@ class HardwareProfile:
         kinds = "CrosstalkMatrix, RingComb, NearestNeighbor or None"
         instance(_NAME, "crosstalk", self.crosstalk, Crosstalk | None, kinds)
         for name in ("name", "source"):
-            instance(_NAME, name, getattr(self, name), str, "a str")
+            text = getattr(self, name)
+            instance(_NAME, name, text, str, "a str")
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueError(f"{_NAME}: `{name}` must be text that UTF-8 holds, got {text!r}")
         for name in ("relative", "shot", "thermal", "weight"):
             if not isinstance(getattr(self.noise, name), int | float):
                 kind = type(getattr(self.noise, name)).__name__
@@ -117,7 +120,7 @@ class HardwareProfile:
     def preset(cls, name: str) -> HardwareProfile:
         """The preset of that name; a ValueError that lists all names where there is none."""
         known = presets()
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             names = ", ".join(sorted(known))
             raise ValueError(f"{_NAME}.preset: unknown `name` {name!r}, expected {names}")
         return known[name]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from .._arguments import scalar
+from .._arguments import numeric, scalar
 
 _OP = "distillation_loss"
 # Largest |log p/q| for which the series of the divergence is used; its terms end at 2^-10/10!.
 _SERIES = 0.5
+# Largest T, of which f32 holds the square.
+_HOTTEST = 1e15
 
 
 def distillation_loss(
@@ -36,7 +39,7 @@ def distillation_loss(
         student_logits: f[..., C].
         teacher_logits: f[..., C].
         labels: i[...], class of each example, 0 to C - 1.
-        temperature: T, scalar above 0.
+        temperature: T, scalar above 0, at most 1e15.
         weight: of the teacher, 0 to 1; 0 is the plain cross-entropy.
 
     Returns:
@@ -50,7 +53,7 @@ def distillation_loss(
         _logits("student_logits", student_logits),
         _logits("teacher_logits", teacher_logits),
     )
-    index = jnp.asarray(labels)
+    index = numeric(_OP, "labels", labels, "integers")
     if student.shape != teacher.shape or not student.size:
         raise ValueError(
             f"{_OP}: `teacher_logits` has shape {teacher.shape}, expected that of "
@@ -60,7 +63,13 @@ def distillation_loss(
         raise TypeError(f"{_OP}: `labels` must be integers, got {index.dtype}")
     if index.shape != student.shape[:-1]:
         raise ValueError(f"{_OP}: `labels` has shape {index.shape}, expected {student.shape[:-1]}")
-    t = scalar(_OP, "temperature", temperature, above=0).astype(student.dtype)
+    if not isinstance(index, Tracer):
+        known, last = np.asarray(index), student.shape[-1] - 1
+        if known.min() < 0 or known.max() > last:
+            raise ValueError(
+                f"{_OP}: `labels` must be from 0 to {last}, got {known.min()} to {known.max()}"
+            )
+    t = scalar(_OP, "temperature", temperature, above=0, at_most=_HOTTEST).astype(student.dtype)
     share = scalar(_OP, "weight", weight, at_least=0, at_most=1).astype(student.dtype)
     teacher = jax.lax.stop_gradient(teacher).astype(student.dtype)
     own = jax.nn.log_softmax(student)
@@ -92,7 +101,7 @@ def _divergence(teacher: jax.Array, student: jax.Array) -> jax.Array:
 
 
 def _logits(name: str, value: ArrayLike) -> jax.Array:
-    logits = jnp.asarray(value)
+    logits = numeric(_OP, name, value, "real floats")
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise TypeError(f"{_OP}: `{name}` must be real floats, got {logits.dtype}")
     if logits.ndim < 1:

@@ -7,7 +7,7 @@ import itertools
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -19,12 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arguments import file_path, integer
+from .._arguments import file_path, instance, integer, number_f32
 from .._files import is_stream
 from ._evaluation import Evaluation, Value, is_traced, load, save
 
 _OP = "evaluate"
 _SCALAR = "metric"
+_F32_MAX = float(np.finfo(np.float32).max)
+_DRAWS = 10**7
+"""Most seeds that a number stands for: each is computed at every point."""
 _QUIET_S = 10.0
 """Seconds between two lines of progress that nobody asked for."""
 _Rows: TypeAlias = dict[int, dict[str, NDArray[np.float64]]]
@@ -85,6 +88,7 @@ def evaluate(
         raise TypeError(f"{_OP}: `fn` must be a function, got {type(fn).__name__}")
     axes = _axes(grid)
     chosen = _seeds(seeds)
+    instance(_OP, "progress", progress, bool | None, "a bool or None")
     batch = integer(_OP, "batch", batch, at_least=1)
     result = Evaluation(axes=axes, seeds=chosen, metrics={}, params=_fingerprint(params))
     path = None if checkpoint is None else file_path(_OP, "checkpoint", checkpoint)
@@ -113,7 +117,8 @@ def _axes(grid: Any) -> dict[str, tuple[Value, ...]]:
     for name, given in grid.items():
         if not isinstance(name, str):
             raise TypeError(f"{_OP}: names of `grid` must be str, got {name!r}")
-        if isinstance(given, str | bytes) or not hasattr(given, "__len__") or np.ndim(given) == 0:
+        unordered = isinstance(given, str | bytes | Mapping | Set)
+        if unordered or not hasattr(given, "__len__") or getattr(given, "ndim", 1) == 0:
             raise TypeError(f"{_OP}: `grid[{name!r}]` must be a sequence of values, got {given!r}")
         values = tuple(_value(name, value) for value in given)
         if not values:
@@ -123,7 +128,9 @@ def _axes(grid: Any) -> dict[str, tuple[Value, ...]]:
                 raise TypeError(
                     f"{_OP}: `grid[{name!r}]` mixes floats with other values, got {values}"
                 )
-            values = tuple(float(value) for value in values if value is not None)
+            values = tuple(
+                number_f32(_OP, f"grid[{name!r}]", value, -_F32_MAX, "a number") for value in values
+            )
         if len(set(map(repr, values))) != len(values):
             raise ValueError(f"{_OP}: `grid[{name!r}]` has a value twice, got {values}")
         axes[name] = values
@@ -131,8 +138,11 @@ def _axes(grid: Any) -> dict[str, tuple[Value, ...]]:
 
 
 def _value(name: str, value: Any) -> Value:
-    if isinstance(value, np.generic | np.ndarray | jax.Array) and np.ndim(value) == 0:
-        value = np.asarray(value).item()
+    dtype = getattr(value, "dtype", None)
+    if isinstance(dtype, np.dtype) and np.ndim(value) == 0:
+        # The element of an extension type such as bfloat16 is no number of Python.
+        value = np.asarray(value, np.float32 if dtype.kind == "V" and not dtype.names else None)
+        value = value.item()
     if not isinstance(value, int | float | str | None):
         raise TypeError(
             f"{_OP}: `grid[{name!r}]` has {value!r}, expected float, int, bool, str or None"
@@ -145,8 +155,8 @@ def _value(name: str, value: Any) -> Value:
 def _seeds(seeds: Any) -> tuple[int, ...]:
     if isinstance(seeds, str | bytes):
         raise TypeError(f"{_OP}: `seeds` must be an int or ints, got {seeds!r}")
-    if np.ndim(seeds) == 0:
-        return tuple(range(integer(_OP, "seeds", seeds, at_least=1)))
+    if not np.iterable(seeds) or isinstance(seeds, Mapping | Set):
+        return tuple(range(integer(_OP, "seeds", seeds, at_least=1, at_most=_DRAWS)))
     chosen = tuple(integer(_OP, "seeds", seed, at_least=0, at_most=2**32 - 1) for seed in seeds)
     if not chosen or len(set(chosen)) != len(chosen):
         raise ValueError(f"{_OP}: `seeds` must be at least one, and different, got {chosen}")
@@ -278,8 +288,9 @@ def _checked(out: Any) -> dict[str, jax.Array]:
         if not isinstance(name, str):
             raise TypeError(f"{_OP}: names of metrics must be str, got {name!r}")
         try:
-            array = jnp.asarray(value)
-        except TypeError:
+            with np.errstate(over="ignore"):
+                array = jnp.asarray(value)
+        except (TypeError, ValueError, OverflowError):
             raise TypeError(
                 f"{_OP}: `fn` returned {type(value).__name__} as {name!r}, expected a real scalar"
             ) from None

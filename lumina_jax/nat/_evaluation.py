@@ -264,12 +264,19 @@ def load(op: str, path: Path) -> tuple[Evaluation, dict[int, dict[str, NDArray[n
             metrics={},
             params=document["params"],
         )
+        if any(
+            not values or not all(isinstance(v, Value) for v in values) for values in axes.values()
+        ):
+            raise ValueError
+        if not all(type(seed) is int for seed in empty.seeds):
+            raise ValueError
         columns: dict[str, Any] = document["metrics"]
         if any(len(column) != empty.points for column in columns.values()):
             raise ValueError
         rows = {}
-        for i in range(empty.points):
-            if any(column[i] is None for column in columns.values()) or not columns:
+        # Without metrics nothing is finished, however many points the grid has.
+        for i in range(empty.points if columns else 0):
+            if any(column[i] is None for column in columns.values()):
                 continue
             rows[i] = {
                 name: np.array([_number_in(v) for v in column[i]])
@@ -277,7 +284,7 @@ def load(op: str, path: Path) -> tuple[Evaluation, dict[int, dict[str, NDArray[n
             }
             if any(row.shape != (len(empty.seeds),) for row in rows[i].values()):
                 raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValueError(f"{op}: {path} is no evaluation of version {_VERSION}") from None
     return empty, rows
 

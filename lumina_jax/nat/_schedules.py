@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._arguments import integer, scalar
+from .._arguments import integer, numeric, real, scalar
 from ..hardware.noise import NoiseModel, times
 from ..hardware.profiles import HardwareProfile, profile_of
 
+_STEPS = 2**31 - 1
+"""Steps that an int32 counts, as JAX does."""
 Schedule: TypeAlias = Callable[[ArrayLike], jax.Array]
 """From the step, a number that may be traced, to a factor f32[] on the noise."""
 
@@ -97,7 +99,9 @@ def curriculum(stages: Sequence[tuple[int, float]]) -> Schedule:
         raise TypeError(
             f"curriculum: `stages` must be pairs (step, factor), got {stages!r}"
         ) from None
-    begins = [integer("curriculum", "stages", begin, at_least=0) for begin, _ in pairs]
+    begins = [
+        integer("curriculum", "stages", begin, at_least=0, at_most=_STEPS) for begin, _ in pairs
+    ]
     values = [_level("curriculum", "stages", value) for _, value in pairs]
     if not begins or begins[0] != 0:
         raise ValueError(f"curriculum: the first of `stages` must begin at step 0, got {pairs}")
@@ -122,8 +126,8 @@ def _between(
     shape: Callable[[jax.Array], jax.Array],
 ) -> Schedule:
     start, end = _level(name, "start", start), _level(name, "end", end)
-    steps = integer(name, "steps", steps, at_least=1)
-    begin = integer(name, "begin", begin, at_least=0)
+    steps = integer(name, "steps", steps, at_least=1, at_most=_STEPS)
+    begin = integer(name, "begin", begin, at_least=0, at_most=_STEPS)
 
     def schedule(step: ArrayLike) -> jax.Array:
         now = _step(name, step)
@@ -147,7 +151,9 @@ def _level(name: str, argument: str, value: float) -> float:
 
 
 def _step(name: str, step: ArrayLike) -> jax.Array:
-    array = jnp.asarray(step)
-    if array.dtype == np.bool_ or jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"{name}: `step` must be a number, got {array.dtype}")
-    return array
+    array = numeric(name, "step", step, "a number")
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        # Short integers do not hold the steps of a schedule.
+        return array.astype(np.int32) if array.dtype.itemsize < 4 else array
+    # Floats of 16 bits, and NaN, are no less for being converted.
+    return real(name, "step", step)

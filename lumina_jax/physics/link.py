@@ -18,9 +18,16 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from .._arguments import integer, real
+from .._arguments import instance, integer, real, scalar
 from ._constants import BOLTZMANN, ELEMENTARY_CHARGE, root
-from .conversions import db_to_ratio, dbm_to_w, enob_to_sinad_db, ratio_to_db, sinad_db_to_enob
+from .conversions import (
+    DECIBELS,
+    db_to_ratio,
+    dbm_to_w,
+    enob_to_sinad_db,
+    ratio_to_db,
+    sinad_db_to_enob,
+)
 from .receiver import MAX_POWER_W, Receiver
 
 PENALTY_DB = {"AMW": 5.8, "MAW": 4.8, "MWA": 1.8}
@@ -53,8 +60,9 @@ def link_enob(
     """
     name = "link_enob"
     rate = real(name, "symbol_rate_hz", symbol_rate_hz, above=0, at_most=1e15)
-    current = receiver.primary_current(real(name, "power_w", power_w, above=0, at_most=MAX_POWER_W))
+    power = real(name, "power_w", power_w, above=0, at_most=MAX_POWER_W)
     q, dark, rin = _densities(name, receiver, elementary_charge_c)
+    current = receiver.primary_current(power)
     noise = root(dark + 2 * q * current + rin * current**2) + root(dark)
     ratio = current / (noise * jnp.sqrt(rate / math.sqrt(2)))
     return sinad_db_to_enob(2 * ratio_to_db(ratio))
@@ -101,7 +109,9 @@ def _densities(
     name: str, receiver: Receiver, elementary_charge_c: float
 ) -> tuple[float, jax.Array, jax.Array]:
     """q in C, noise density of the dark receiver in A²/Hz, and RIN in 1/Hz."""
-    real(name, "elementary_charge_c", elementary_charge_c, above=0)
+    instance(name, "receiver", receiver, Receiver, "a Receiver")
+    # Published figures round q; what is far from it is none, and its products end in f32.
+    real(name, "elementary_charge_c", elementary_charge_c, at_least=1e-19, at_most=2e-19)
     q = elementary_charge_c
     dark = 2 * q * real(name, "dark_current_a", receiver.dark_current_a, at_least=0)
     if receiver.tia_a_per_rthz is None:
@@ -116,6 +126,14 @@ def _densities(
         dark,
         db_to_ratio(real(name, "rin_db_per_hz", receiver.rin_db_per_hz, at_least=-300, at_most=0)),
     )
+
+
+_LIMITS: dict[str, dict[str, float]] = {
+    # With these the largest N is a number of f32 at any sensitivity.
+    "laser_dbm": {"at_least": DECIBELS["at_least"], "at_most": 50},
+    "ring_pitch_mm": {"at_least": 0, "at_most": 1e6},
+}
+"""Of the figures of a `LinkBudget` that are no losses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +170,9 @@ class LinkBudget:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            least = None if field.name == "laser_dbm" else 0.0
             value = getattr(self, field.name)
-            real("LinkBudget", field.name, value, at_least=least)
+            limits = _LIMITS.get(field.name, {"at_least": 0.0, "at_most": DECIBELS["at_most"]})
+            scalar("LinkBudget", field.name, value, **limits)
             object.__setattr__(self, field.name, float(value))
 
     def output_dbm(self, channels: ArrayLike) -> jax.Array:
@@ -186,12 +204,23 @@ class LinkBudget:
         )
 
     def output_w(self, channels: ArrayLike) -> jax.Array:
-        """`output_dbm` in W."""
-        return dbm_to_w(self.output_dbm(channels))
+        """`output_dbm` in W.
+
+        Raises:
+            ValueError: so many channels leave less than -300 dBm.
+        """
+        level = self.output_dbm(channels)
+        if not isinstance(level, Tracer) and np.any(np.asarray(level) < DECIBELS["at_least"]):
+            raise ValueError(
+                f"LinkBudget.output_w: `channels` must leave {DECIBELS['at_least']:g} dBm or more, "
+                f"got {np.min(np.asarray(level)):g} dBm"
+            )
+        return dbm_to_w(level)
 
     def max_channels(self, sensitivity_dbm: float) -> int:
         """Largest N whose output power is at least the sensitivity, dBm; 0 where not even 1 is."""
-        need = float(real("LinkBudget.max_channels", "sensitivity_dbm", sensitivity_dbm))
+        name = "LinkBudget.max_channels"
+        need = float(scalar(name, "sensitivity_dbm", sensitivity_dbm, **DECIBELS))
         # Rounding in f32 must not decide a tie: 1e-4 dB is 23 ppm of the power.
         need -= 1e-4
         if float(self.output_dbm(1)) < need:
@@ -240,11 +269,22 @@ def scaling_table(
         ValueError: an organization is unknown; so many bits are out of reach at that rate.
     """
     name = "scaling_table"
+    for argument, given in (
+        ("bits", bits),
+        ("symbol_rates_hz", symbol_rates_hz),
+        ("organizations", organizations),
+    ):
+        if isinstance(given, str | bytes) or not np.iterable(given):
+            raise TypeError(f"{name}: `{argument}` must be a sequence, got {given!r}")
     bits = [integer(name, "bits", b, at_least=1, at_most=16) for b in bits]
-    grid = float(real(name, "grid_db", grid_db, at_least=0))
+    grid = float(scalar(name, "grid_db", grid_db, at_least=0, at_most=100))
     receiver = published_receiver() if receiver is None else receiver
     budget = LinkBudget() if budget is None else budget
-    rates = [float(real(name, "symbol_rates_hz", rate, above=0)) for rate in symbol_rates_hz]
+    instance(name, "budget", budget, LinkBudget, "a LinkBudget or None")
+    rates = [
+        float(scalar(name, "symbol_rates_hz", rate, above=0, at_most=1e15))
+        for rate in symbol_rates_hz
+    ]
     needs = {
         (b, rate): _sensitivity_dbm(b, rate, receiver, elementary_charge_c, grid)
         for b in bits
@@ -252,7 +292,7 @@ def scaling_table(
     }
     table = {}
     for organization in organizations:
-        if organization not in PENALTY_DB:
+        if not isinstance(organization, str) or organization not in PENALTY_DB:
             known = ", ".join(PENALTY_DB)
             raise ValueError(
                 f"{name}: unknown `organizations` entry {organization!r}, expected {known}"

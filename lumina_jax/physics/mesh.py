@@ -11,10 +11,17 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from .._arguments import complex_matrix, real
+from .._arguments import complex_matrix, real, scalar
+
+_GAIN = 1.001
+"""Mean power of the columns of a unitary matrix, with the rounding of measured ones."""
+_MOST = 1e15
+"""Of a phase error: no factor takes its product out of f32."""
 
 
 def mzi(
@@ -109,7 +116,7 @@ def mesh_error(phase_std_rad: ArrayLike, modes: ArrayLike) -> jax.Array:
         phase_std_rad: σ_φ, rad; not negative.
         modes: N, at least 2.
     """
-    sigma = real("mesh_error", "phase_std_rad", phase_std_rad, at_least=0)
+    sigma = real("mesh_error", "phase_std_rad", phase_std_rad, at_least=0, at_most=_MOST)
     return sigma * jnp.sqrt(real("mesh_error", "modes", modes, at_least=2))
 
 
@@ -125,7 +132,8 @@ def fidelity(target: ArrayLike, actual: ArrayLike) -> jax.Array:
 
     Raises:
         TypeError: a matrix is not of numbers.
-        ValueError: one is ragged or not square, or the shapes differ.
+        ValueError: one is ragged or not square, or the shapes differ; one has gain. A matrix with
+            losses is taken, and its losses count.
     """
     u = complex_matrix("fidelity", "target", target)
     v = complex_matrix("fidelity", "actual", actual)
@@ -133,6 +141,18 @@ def fidelity(target: ArrayLike, actual: ArrayLike) -> jax.Array:
         raise ValueError(
             f"fidelity: `actual` has shape {v.shape}, expected that of `target`, square: {u.shape}"
         )
+    if u.shape[-1] == 0:
+        raise ValueError(f"fidelity: `target` has shape {u.shape}, expected at least one mode")
+    for name, matrix in (("target", u), ("actual", v)):
+        if not isinstance(matrix, Tracer):
+            power = np.square(np.abs(np.asarray(matrix, np.complex128))).sum(axis=(-2, -1))
+            if np.any(power > u.shape[-1] * _GAIN):
+                raise ValueError(
+                    f"fidelity: `{name}` must be unitary, got a matrix of gain, whose mean power "
+                    f"is {power.max() / u.shape[-1]:.4g}"
+                )
+    if u.dtype != v.dtype:
+        u, v = (matrix.astype(jnp.result_type(complex)) for matrix in (u, v))
     overlap = jnp.sum(jnp.conj(u) * v, axis=(-2, -1))
     return jnp.square(jnp.abs(overlap)) / u.shape[-1] ** 2
 
@@ -159,8 +179,8 @@ def thermal_crosstalk(positions_m: ArrayLike, coupling: ArrayLike, decay_m: Arra
         )
     if positions.ndim == 1:
         positions = positions[:, None]
-    gamma = real(name, "coupling", coupling, at_least=0, below=1)
-    decay = real(name, "decay_m", decay_m, above=0)
+    gamma = scalar(name, "coupling", coupling, at_least=0, below=1)
+    decay = scalar(name, "decay_m", decay_m, above=0)
     # In units of d₀, and with a safe root: squares of µm are small, and d_ii = 0 has no gradient.
     relative = (positions[:, None] - positions[None]) / decay
     square = jnp.sum(relative * relative, axis=-1)
@@ -188,9 +208,19 @@ def compensate_thermal_crosstalk(phase_rad: ArrayLike, crosstalk: ArrayLike) -> 
 
     Source: Milanizadeh et al., J. Lightwave Technol. 37, 1325 (2019). Valid for phases that are
     proportional to the heat, I + Γ regular.
+
+    Raises:
+        ValueError: I + Γ is singular in f32. Under jit the commands are not finite then.
     """
     phase, gamma = _phases("compensate_thermal_crosstalk", "phase_rad", phase_rad, crosstalk)
     system = jnp.eye(gamma.shape[0], dtype=gamma.dtype) + gamma
+    if system.size and not isinstance(system, Tracer):
+        condition = np.linalg.cond(np.asarray(system, np.float64))
+        if not condition < 1 / np.finfo(np.float32).eps:
+            raise ValueError(
+                f"compensate_thermal_crosstalk: `crosstalk` must leave I + Γ regular, got a "
+                f"condition number of {condition:.3g}"
+            )
     flat = phase.reshape(-1, phase.shape[-1])
     return jnp.linalg.solve(system, flat.T).T.reshape(phase.shape)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arguments import Floats, distinct, instance, nonnegative, number
 from .._floating_point import numpy_defaults
 from ..physics import Receiver
+from ..physics.receiver import MAX_POWER_W
 from ._objectives import check_ratios
 from ._ring import Ring
 
@@ -58,7 +60,7 @@ def stream_enob(
     instance(op, "receiver", receiver, Receiver | None, "a Receiver or None")
     np.fill_diagonal(x, 0.0)
     leaked = _ratios(op, p) * np.square(x[np.ix_(slots, slots)])
-    return _enob(_receiver_noise(p, receiver) + np.sum(leaked, axis=1))
+    return _enob(_receiver_noise(op, p, receiver) + np.sum(leaked, axis=1))
 
 
 @numpy_defaults
@@ -110,6 +112,7 @@ def compress(
     if target > 16:
         raise ValueError(f"{op}: `enob_target` must be at most 16, got {target:g}")
     instance(op, "receiver", receiver, Receiver | None, "a Receiver or None")
+    noise = _receiver_noise(op, p, receiver)
     baud = 0.0 if receiver is None else 2 * float(np.asarray(receiver.bandwidth_hz))
     if baud_hz is not None:
         baud = number(op, "baud_hz", baud_hz, at_least=0)
@@ -121,7 +124,6 @@ def compress(
             f"{target:g} bits; expected a lower `enob_target`, a wider ring, or better control",
             limit="drift budget",
         )
-    noise = _receiver_noise(p, receiver)
     alone = _enob(noise)
     if alone.min() < target:
         raise CompressionError(
@@ -200,10 +202,18 @@ def _ratios(op: str, powers: Floats) -> Floats:
     return ratios
 
 
-def _receiver_noise(powers: Floats, receiver: Receiver | None) -> Floats:
+def _receiver_noise(op: str, powers: Floats, receiver: Receiver | None) -> Floats:
     """1/SNR of each stream, linear."""
     if receiver is None:
         return np.zeros(len(powers))
+    if any(np.ndim(figure) for figure in jax.tree.leaves(receiver)):
+        raise ValueError(f"{op}: `receiver` has figures that are arrays, expected numbers")
+    least = float(np.finfo(np.float32).tiny)
+    if powers.min() < least or powers.max() > MAX_POWER_W:
+        raise ValueError(
+            f"{op}: `powers` must be from {least:.3g} to {MAX_POWER_W:g} W at a receiver, "
+            f"got {powers.min():g} to {powers.max():g}"
+        )
     return 10 ** (-np.asarray(receiver.snr_db(powers), np.float64) / 10)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _figure, _html
+from .._arguments import integer
 from ..hardware.crosstalk import CrosstalkMatrix
 from ._objectives import Objective
 from ._ring import Grid, Ring
@@ -262,6 +263,7 @@ class Plan:
         """
         from ._plot import draw
 
+        bus = integer("Plan.plot", "bus", bus)
         if not 0 <= bus < len(self.buses):
             raise IndexError(f"Plan.plot: `bus` is {bus}, expected 0 to {len(self.buses) - 1}")
         figure = draw(self, self.buses[bus], title, labels or {})

@@ -10,10 +10,13 @@ from numpy.typing import ArrayLike
 from .._arguments import Floats, integer, nonnegative, number, reals
 from .._floating_point import numpy_defaults
 from ..hardware.crosstalk import ring_transmission
+from ..hardware.parts import MAX_CHANNELS
 from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import ITU_ANCHOR_HZ, LORENTZIAN_SLOPE, SILICON_DRIFT_M_PER_K
 from ..physics._constants import LIGHT_SPEED
 
+_WIDEST = 1e30
+"""Of a detuning, in linewidths; its square is a number of f64."""
 ITU_SPACINGS_HZ = (12.5e9, 25e9, 50e9, 100e9)
 
 
@@ -100,6 +103,11 @@ class Ring:
         TypeError or ValueError where the detuning is not of finite real numbers.
         """
         widths = reals("Ring.transmission", "detuning", detuning)
+        if np.abs(widths).max(initial=0.0) > _WIDEST:
+            raise ValueError(
+                f"Ring.transmission: `detuning` must be at most {_WIDEST:g} linewidths, "
+                f"got {np.abs(widths).max():g}"
+            )
         return np.asarray(ring_transmission(widths, self.finesse))
 
     @numpy_defaults
@@ -115,7 +123,7 @@ class Ring:
 
         On the steepest point of a Lorentzian, where a weight moves most; to first order.
         """
-        bits = number("Ring.tolerance_k", "bits", bits)
+        bits = number("Ring.tolerance_k", "bits", bits, at_least=0)
         return 2.0 ** -(bits + 1) * self.fwhm_m / LORENTZIAN_SLOPE / self.drift_m_per_k
 
 
@@ -136,11 +144,18 @@ class Grid:
     """n of slot 0."""
 
     def __post_init__(self) -> None:
-        integer("Grid", "slots", self.slots, at_least=1)
-        integer("Grid", "first", self.first)
+        slots = integer("Grid", "slots", self.slots, at_least=1, at_most=MAX_CHANNELS)
+        lowest = integer("Grid", "first", self.first)
         if number("Grid", "spacing_hz", self.spacing_hz, above=0) not in ITU_SPACINGS_HZ:
             raise ValueError(
                 f"Grid: `spacing_hz` is {self.spacing_hz:g}, expected 12.5e9, 25e9, 50e9 or 100e9"
+            )
+        # No channel at 0 or below, nor where the anchor of the grid is none.
+        reach = int(ITU_ANCHOR_HZ / self.spacing_hz)
+        if not -reach < lowest <= reach - slots:
+            raise ValueError(
+                f"Grid: `first` must be from {1 - reach} to {reach - slots} for {slots} slots, "
+                f"got {lowest}"
             )
 
     @property

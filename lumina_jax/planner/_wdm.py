@@ -13,6 +13,7 @@ from .._arguments import Floats, choice, instance, number
 from .._floating_point import numpy_defaults
 from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import Receiver
+from ..physics.receiver import MAX_POWER_W
 from . import _streams
 from ._allocate import allocate
 from ._compress import stream_enob
@@ -24,6 +25,8 @@ _OP = "WDMPlanner"
 # Streams below this part of the strongest of the model carry nothing: -120 dB.
 _DARK = 1e-12
 _UNDISTURBED = 53.0
+# Of the strongest stream, W, so that f32 holds the darkest.
+_FAINTEST = 1e-25
 
 
 class WDMPlanner:
@@ -79,6 +82,10 @@ class WDMPlanner:
         instance(_OP, "receiver", receiver, Receiver | None, "a Receiver or None")
         if enob_target is not None:
             enob_target = number(_OP, "enob_target", enob_target, above=0)
+            if enob_target > _UNDISTURBED:
+                raise ValueError(
+                    f"{_OP}: `enob_target` must be at most {_UNDISTURBED:g}, got {enob_target:g}"
+                )
         width = grid.slots * grid.spacing_hz
         if width > ring.fsr_hz:
             raise ValueError(
@@ -90,6 +97,11 @@ class WDMPlanner:
         self.objective: Objective = objective
         self.receiver = receiver
         self.power_w = number(_OP, "power_w", 1e-4 if power_w is None else power_w, above=0)
+        if not _FAINTEST <= self.power_w <= MAX_POWER_W:
+            raise ValueError(
+                f"{_OP}: `power_w` must be from {_FAINTEST:g} to {MAX_POWER_W:g}, "
+                f"got {self.power_w:g}"
+            )
         self.enob_target = enob_target
         self.seed = _arguments.seed(_OP, seed)
 

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _arguments, _html
-from .._arguments import integer, number, positive
+from .._arguments import instance, integer, number, positive
 from .._floating_point import numpy_defaults
 from ._rule import MAX_BITS
 
@@ -37,6 +37,8 @@ GAUSSIAN_DISTORTION = (
 
 _OP = "allocate_bits"
 _KEPT = 1 << 18
+_LARGEST = 1e100
+"""Of losses and costs, whose sums and ratios are numbers of f64."""
 _SLACK = 1e-9
 """Relative rounding that sums in different orders may differ by."""
 
@@ -66,9 +68,12 @@ class LayerSensitivity:
 
     def __post_init__(self) -> None:
         op = f"LayerSensitivity {self.name!r}"
-        integer(op, "size", self.size, at_least=1, at_most=2**62)
-        for name in ("gain", "variance", "floor"):
-            number(op, name, getattr(self, name), at_least=0.0)
+        instance(op, "name", self.name, str, "a str")
+        kept: dict[str, Any] = {
+            name: number(op, name, getattr(self, name), at_least=0.0)
+            for name in ("gain", "variance", "floor")
+        }
+        kept["size"] = integer(op, "size", self.size, at_least=1, at_most=2**62)
         given = self.distortion
         if isinstance(given, str | bytes) or not (
             isinstance(given, Sequence) or np.ndim(given) == 1
@@ -80,11 +85,15 @@ class LayerSensitivity:
             raise ValueError(
                 f"{op}: `distortion` has {len(self.distortion)} entries, expected 1 to {MAX_BITS}"
             )
-        for d in self.distortion:
-            number(op, "distortion", d, at_least=0.0)
+        kept["distortion"] = tuple(number(op, "distortion", d, at_least=0.0) for d in given)
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
 
     def loss(self, bits: int) -> float:
-        """Rise of the loss at that many bits."""
+        """Rise of the loss at that many bits, of which `distortion` has an entry."""
+        bits = integer(
+            "LayerSensitivity.loss", "bits", bits, at_least=1, at_most=len(self.distortion)
+        )
         return self.gain * self.variance * max(self.distortion[bits - 1], self.floor)
 
 
@@ -134,7 +143,7 @@ def allocate(
     if len(set(names)) < len(names):
         raise ValueError(f"{_OP}: `model` has layers of the same name, got {names}")
     _arguments.choice(_OP, "unit", unit, Unit)
-    positive(_OP, "energy_per_step_fj", energy_per_step_fj)
+    energy_per_step_fj = positive(_OP, "energy_per_step_fj", energy_per_step_fj)
     budget = number(_OP, "budget", budget, at_least=0.0)
     most = min([max_bits, *(len(layer.distortion) for layer in layers)])
     if min_bits > most:
@@ -144,6 +153,13 @@ def allocate(
     each = bits if unit == "bits" else energy_per_step_fj * 1e-15 * 2.0**bits
     cost = np.asarray([layer.size * each for layer in layers], np.float64)
     loss = np.asarray([[layer.loss(int(b)) for b in bits] for layer in layers])
+    if not np.isfinite(loss).all() or loss.max() > _LARGEST:
+        raise ValueError(f"{_OP}: `model` must have losses up to {_LARGEST:g}, got {loss.max():g}")
+    if not 1 / _LARGEST < cost.min() <= cost.max() < _LARGEST:
+        raise ValueError(
+            f"{_OP}: `energy_per_step_fj` must give costs from {1 / _LARGEST:g} to {_LARGEST:g} J, "
+            f"got {cost.min():g} to {cost.max():g}"
+        )
     if cost[:, 0].sum() > budget * (1 + _SLACK):
         raise ValueError(
             f"{_OP}: `budget` is {budget:g}, expected at least {cost[:, 0].sum():g} "

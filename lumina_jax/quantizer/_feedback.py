@@ -17,6 +17,8 @@ from ._params import QuantizerParams
 
 _OP = "error_feedback"
 _BLOCK = 128
+_MOST_DAMPING = 1e9
+"""With more, the other inputs are lost in the rounding of f64 already."""
 
 
 @numpy_defaults
@@ -53,6 +55,8 @@ def error_feedback(
     w = concrete(_OP, "weights", weights)
     x = concrete(_OP, "activations", activations)
     damping = number(_OP, "damping", damping, at_least=0.0)
+    if damping > _MOST_DAMPING:
+        raise ValueError(f"{_OP}: `damping` must be at most {_MOST_DAMPING:g}, got {damping:g}")
     if w.ndim != 2:
         raise ValueError(f"{_OP}: `weights` has shape {w.shape}, expected [K, N]")
     if x.ndim == 0 or x.shape[-1] != w.shape[0]:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from .._arguments import instance, numeric
+from .._arguments import instance, numeric, real
 from .._floating_point import numpy_defaults
 
 
@@ -96,7 +96,8 @@ def check_channels(op: str, name: str, shape: tuple[int, ...], params: Quantizer
 @numpy_defaults
 def quantize(weights: ArrayLike, params: QuantizerParams) -> jax.Array:
     """Codes of finite weights: the nearest levels. Under `jax.jit` and `jax.vmap` as well."""
-    w = numeric("quantize", "weights", weights, "an array of real numbers").astype(jnp.float32)
+    w = real("quantize", "weights", weights).astype(jnp.float32)
+    check_channels("quantize", "weights", w.shape, params)
     if params.lut is None:
         scale, offset = _along(params.scale, w, params), _along(params.zero_point, w, params)
         # Where the scale is 0 all levels are 0, and any code will do.
@@ -118,6 +119,16 @@ def quantize(weights: ArrayLike, params: QuantizerParams) -> jax.Array:
 def dequantize(codes: ArrayLike, params: QuantizerParams) -> jax.Array:
     """The levels of the codes, f32 of their shape. Under `jax.jit` and `jax.vmap` as well."""
     code = numeric("dequantize", "codes", codes, "an array of integers")
+    if not jnp.issubdtype(code.dtype, jnp.integer):
+        raise TypeError(f"dequantize: `codes` is {code.dtype}, expected integers")
+    check_channels("dequantize", "codes", code.shape, params)
+    if code.size and not isinstance(code, Tracer):
+        low, high = int(jnp.min(code)), int(jnp.max(code))
+        if low < params.codes[0] or high > params.codes[1]:
+            raise ValueError(
+                f"dequantize: `codes` must be from {params.codes[0]} to {params.codes[1]}, "
+                f"got {low} to {high}"
+            )
     if params.lut is None:
         scale, offset = _along(params.scale, code, params), _along(params.zero_point, code, params)
         return (code.astype(jnp.float32) - offset) * scale

@@ -18,6 +18,7 @@ from .._floating_point import numpy_defaults
 from ._params import known
 
 _OP = "DynamicRangeEstimator"
+_REAL = (jnp.floating, jnp.integer, jnp.bool_)
 
 
 @jax.tree_util.register_dataclass
@@ -119,13 +120,14 @@ class DynamicRangeEstimator:
             missing = "signal" if self.full_scale is None else "noise"
             raise ValueError(f"{op}: no {missing} seen yet, expected an update with one")
         noisy = std > 0
-        ratio = self.full_scale / (np.float32(math.sqrt(2)) * jnp.where(noisy, std, np.float32(1)))
-        return jnp.where(noisy, 20 * jnp.log10(ratio), np.float32(np.inf))
+        # A difference of logarithms: the ratio of two numbers of f32 need not be one.
+        below = jnp.log10(self.full_scale) - jnp.log10(jnp.where(noisy, std, np.float32(1)))
+        return jnp.where(noisy, 20 * below - np.float32(10 * math.log10(2)), np.float32(np.inf))
 
     def _statistics(self, name: str, v: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Largest magnitude, mean square and number of the finite values."""
         v = numeric(_OP, name, v, "an array of real numbers")
-        if jnp.issubdtype(v.dtype, jnp.complexfloating):
+        if not any(jnp.issubdtype(v.dtype, kind) for kind in _REAL):
             raise TypeError(f"{_OP}: `{name}` must be an array of real numbers, got {v.dtype}")
         v = v.astype(jnp.float32)
         axis = _arguments.axis(_OP, self.axis, v.ndim)
@@ -161,4 +163,6 @@ class DynamicRangeEstimator:
             share = count / jnp.maximum(total, 1)
         else:
             share = jnp.where(old_count > 0, np.float32(1 - self.momentum), np.float32(1))
-        return jnp.where(count > 0, old + share * (new - old), old), total
+        # Powers that f32 does not hold are infinite, and so has no difference.
+        moved = jnp.where(jnp.isinf(old), old, old + share * (new - old))
+        return jnp.where(count > 0, moved, old), total

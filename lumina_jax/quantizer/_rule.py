@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .._arguments import number, positive
 
 MAX_BITS = 16
@@ -72,14 +74,14 @@ def bits_for_snr(snr_db: float, *, loss_db: float = 1.0) -> int:
     """
     op = "bits_for_snr"
     try:
-        infinite = not math.isfinite(snr_db)
-    except TypeError:
+        infinite = not isinstance(snr_db, np.complexfloating) and not math.isfinite(snr_db)
+    except (TypeError, OverflowError):
         infinite = False
     if not infinite:
         snr_db = number(op, "snr_db", snr_db)
     elif math.isnan(snr_db):
         raise ValueError(f"{op}: `snr_db` must be a number, got nan")
-    positive(op, "loss_db", loss_db)
+    loss_db = positive(op, "loss_db", loss_db)
     enob = (snr_db - 1.76) / 6.02
     # 10^(loss/10) - 1, by a function that keeps the digits of a small loss and is 0 at a huge one.
     allowed = min(math.log(10) * (loss_db + _TOLERANCE_DB) / 10, 700.0)
@@ -93,7 +95,7 @@ def snr_at(snr_db: float, temperature_k: float) -> float:
     All noise counts as thermal, whose power 4kTB/R_L is proportional to T. That is the worst case
     above 300 K; shot noise and laser noise do not depend on T.
     """
-    return snr_db - 10 * math.log10(temperature_k / REFERENCE_TEMPERATURE_K)
+    return snr_db - 10 * (math.log10(temperature_k) - math.log10(REFERENCE_TEMPERATURE_K))
 
 
 def bits_for_power(

@@ -30,6 +30,8 @@ Method: TypeAlias = Literal["absmax", "percentile", "optimal", "lut"]
 _MAX_LUT_BITS = 8
 _MAX_WEIGHT = float(np.finfo(np.float32).max) / 2
 """One level below -max|w| is still an f32, and so is the step of one bit, which is 2·max|w|."""
+_MOST_NOISE = float(np.finfo(np.float32).max)
+"""Beyond it, as far as any signal is concerned, is no more noise."""
 _CALIBRATE = "WeightQuantizer.calibrate"
 
 
@@ -80,7 +82,7 @@ class WeightQuantizer:
         if not isinstance(self.affine, bool | np.bool_):
             raise TypeError(f"{op}: `affine` must be a bool, got {self.affine!r}")
         for name in ("percentile", "loss_db", "energy_per_step_fj", "rate_hz"):
-            positive(op, name, getattr(self, name))
+            object.__setattr__(self, name, positive(op, name, getattr(self, name)))
         if self.percentile > 100:
             raise ValueError(f"{op}: `percentile` must be at most 100, got {self.percentile}")
         if not isinstance(self.estimator, DynamicRangeEstimator | None):
@@ -189,7 +191,7 @@ class WeightQuantizer:
         if seen.full_scale is None:
             raise ValueError(f"{_CALIBRATE}: `estimator` has seen no signal, expected an update")
         candidates = [state["snr_db"]] if "snr_db" in state else []
-        noise = state.get("noise_std")
+        noise = min(state["noise_std"], _MOST_NOISE) if "noise_std" in state else None
         if noise is None and not candidates and seen.noise_std is not None:
             noise = seen.noise_std
         if noise is not None:
