@@ -29,6 +29,27 @@ class Dim:
         """The dimension that is a power of the symbol `name` alone."""
         return _dim({((name, power),): 1})
 
+    @staticmethod
+    def of_terms(terms: Iterable[tuple[Iterable[tuple[str, int]], int]]) -> Dim:
+        """The sum of the `terms`: products of symbol powers in any order, each with its factor."""
+        sums: dict[Monomial, int] = {}
+        for factors, coefficient in terms:
+            powers: dict[str, int] = {}
+            for name, power in factors:
+                powers[name] = powers.get(name, 0) + power
+            monomial = tuple(sorted(powers.items()))
+            sums[monomial] = sums.get(monomial, 0) + coefficient
+        return _dim(sums)
+
+    @staticmethod
+    def sum(dims: Iterable[Dim]) -> Dim:
+        """The sum of the `dims`."""
+        sums: dict[Monomial, int] = {}
+        for dim in dims:
+            for monomial, coefficient in dim.terms:
+                sums[monomial] = sums.get(monomial, 0) + coefficient
+        return _dim(sums)
+
     def constant(self) -> int | None:
         """The integer, or None where the dimension depends on a symbol."""
         if not self.terms:
@@ -51,10 +72,7 @@ class Dim:
         return total
 
     def __add__(self, other: int | Dim) -> Dim:
-        sums = dict(self.terms)
-        for monomial, coefficient in Dim.of(other).terms:
-            sums[monomial] = sums.get(monomial, 0) + coefficient
-        return _dim(sums)
+        return Dim.sum((self, Dim.of(other)))
 
     def __neg__(self) -> Dim:
         return self * -1
@@ -63,15 +81,10 @@ class Dim:
         return self + -Dim.of(other)
 
     def __mul__(self, other: int | Dim) -> Dim:
-        products: dict[Monomial, int] = {}
-        for left, a in self.terms:
-            for right, b in Dim.of(other).terms:
-                powers = dict(left)
-                for name, power in right:
-                    powers[name] = powers.get(name, 0) + power
-                monomial = tuple(sorted(powers.items()))
-                products[monomial] = products.get(monomial, 0) + a * b
-        return _dim(products)
+        others = Dim.of(other).terms
+        return Dim.of_terms(
+            ((*left, *right), a * b) for left, a in self.terms for right, b in others
+        )
 
     def __floordiv__(self, divisor: int) -> Dim:
         """The quotient rounded down; ValueError where that is no polynomial."""

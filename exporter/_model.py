@@ -12,6 +12,7 @@ import numpy as np
 
 from lumina_jax._arguments import file_path
 from lumina_jax._files import write
+from lumina_jax._native import _lumina
 
 from . import _container
 from ._decode import decode
@@ -115,12 +116,13 @@ def load(path: str | os.PathLike[str]) -> Model:
     Arrays are read-only. The model cannot be run from Python; `lumina run` does that.
 
     Raises:
-      LoadError: the file is no model, is damaged, or holds what only the runtime reads; the message
+      LoadError: the runtime refuses the file, or it holds what only the runtime reads; the message
         names what is wrong.
       OSError: the system cannot read the file.
     """
     data = file_path("load", "path", path).read_bytes()
     try:
+        _lumina.check_model(data)
         return Model(*decode(_container.unpack(data)))
     except ValueError as fault:
         raise LoadError(f"cannot load `{path}`: {fault}") from fault

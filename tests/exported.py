@@ -1,4 +1,4 @@
-"""What the exporter's tests share: exports that `lumina verify` recomputes and that read back."""
+"""What the exporter's tests share: exports that are verified and read back, and changed files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import exporter
+from exporter import _container
+from exporter import _lmn_pb2 as pb
+from exporter._container import GRAPH, META, WEIGHTS, Section
 
 
 class Program:
@@ -52,3 +56,41 @@ def same(model: exporter.Model, loaded: exporter.Model) -> None:
     assert loaded.graph.nodes == model.graph.nodes
     assert loaded.graph.outputs == model.graph.outputs
     assert loaded.to_bytes() == model.to_bytes()
+
+
+def refused(data: bytes, folder: Path) -> str:
+    """What `load` says of a file."""
+    path = folder / "m.lmn"
+    path.write_bytes(data)
+    with pytest.raises(exporter.LoadError) as caught:
+        exporter.load(path)
+    said = str(caught.value)
+    assert said.startswith(f"cannot load `{path}`: ")
+    return said.partition(": ")[2]
+
+
+def packed(graph: pb.Graph | bytes, weights: bytes = b"", meta: bytes = b"") -> bytes:
+    """The file with these sections, and all checksums right."""
+    message = graph if isinstance(graph, bytes) else graph.SerializeToString()
+    contents = {kind: Section() for kind in (GRAPH, WEIGHTS, META)}
+    for kind, data in ((GRAPH, message), (WEIGHTS, weights), (META, meta)):
+        contents[kind].add(data)
+    return b"".join(_container.pack(contents))
+
+
+def reencoded(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """The file with the bytes of its message changed."""
+    sections = _container.unpack(data)
+    kept = (bytes(sections.get(kind, b"")) for kind in (WEIGHTS, META))
+    return packed(change(bytes(sections[GRAPH])), *kept)
+
+
+def rebuilt(data: bytes, change: Callable[[pb.Graph], object]) -> bytes:
+    """The file with its message changed."""
+
+    def changed(message: bytes) -> bytes:
+        graph = pb.Graph.FromString(message)
+        change(graph)
+        return graph.SerializeToString()
+
+    return reencoded(data, changed)

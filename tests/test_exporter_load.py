@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import exporter
-from exported import same
-from exporter import LoadError, _container, _upgrade
+from exported import rebuilt, refused, same
+from exporter import _container, _upgrade
 from exporter import _lmn_pb2 as pb
-from exporter._container import GRAPH, META, WEIGHTS, Section
+from exporter._container import GRAPH, Section
 from lumina_jax.ops import OPS
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -53,17 +53,6 @@ def test_a_missing_file_is_an_ordinary_error(tmp_path: Path) -> None:
         exporter.load(tmp_path / "m.lmn")
 
 
-def refused(data: bytes, folder: Path) -> str:
-    """What is said of a file."""
-    path = folder / "m.lmn"
-    path.write_bytes(data)
-    with pytest.raises(LoadError) as caught:
-        exporter.load(path)
-    said = str(caught.value)
-    assert said.startswith(f"cannot load `{path}`: ")
-    return said.partition(": ")[2]
-
-
 def header(data: bytes, at: int, form: str, value: int) -> bytes:
     """`data` with one field of the header or the table changed, and its checksum right."""
     changed = bytearray(data)
@@ -78,19 +67,16 @@ def header(data: bytes, at: int, form: str, value: int) -> bytes:
     ("change", "message"),
     [
         (lambda d: b"", "truncated file: the header needs 32 bytes, got 0"),
-        (lambda d: b"PK\3\4" + d[4:], r"not a .lmn file: it starts with b'PK\x03\x04'"),
+        (lambda d: b"PK\3\4" + d[4:], "not a .lmn file: it starts with [50, 4b, 03, 04], expected"),
         (lambda d: d[:40], "truncated file: the section table needs 128 bytes, got 40"),
         (lambda d: d[:-1], "truncated file: the file needs "),
-        (lambda d: d + b"\0", "header: `file_len` is "),
+        (lambda d: d + b"\0", "header: `file_len` must be "),
         (lambda d: d[:13] + b"\1" + d[14:], "the header is corrupt: its crc32c is "),
         (lambda d: d[:-1] + bytes([d[-1] ^ 1]), "section META is corrupt: its crc32c is "),
-        (lambda d: header(d, 4, "<H", 9), "file format version 9 is not supported, expected 1"),
+        (lambda d: header(d, 4, "<H", 9), "file format version 9 is not supported, this runtime"),
         (lambda d: header(d, 12, "<I", 4), "the header sets must-understand flags 0x4"),
-        (lambda d: header(d, 36, "<I", 1), "section GRAPH sets must-understand flags 0x1"),
-        (lambda d: header(d, 40, "<Q", 2**63), "section GRAPH: `offset` 9223372036854775808 and"),
         (lambda d: header(d, 40, "<Q", 64), "section GRAPH: `offset` 64 overlaps what comes"),
-        (lambda d: header(d, 40, "<Q", 65), "section GRAPH: `offset` is 65 and `align` 64"),
-        (lambda d: header(d, 64, "<I", 1), "section GRAPH appears twice"),
+        (lambda d: header(d, 64, "<I", 1), "section GRAPH: appears twice"),
     ],
 )  # fmt: skip
 def test_broken_containers(
@@ -99,90 +85,46 @@ def test_broken_containers(
     assert message in refused(change(model.to_bytes()), tmp_path)
 
 
-def rebuilt(model: exporter.Model, change: Callable[[pb.Graph], object]) -> bytes:
-    """The file with its message changed, and all checksums right."""
-    sections = _container.unpack(model.to_bytes())
-    message = pb.Graph.FromString(bytes(sections[GRAPH]))
-    change(message)
-    contents = {kind: Section() for kind in (GRAPH, WEIGHTS, META)}
-    contents[GRAPH].add(message.SerializeToString())
-    for kind in (WEIGHTS, META):
-        contents[kind].add(bytes(sections[kind]))
-    return b"".join(_container.pack(contents))
-
-
 def node(graph: pb.Graph, op: str) -> pb.Node:
     return next(node for node in graph.nodes if node.op == op)
-
-
-def wide(graph: pb.Graph) -> None:
-    """Pads one axis again and again by polynomials, whose product has ever more terms."""
-    symbols = [f"s{i}" for i in range(8)]
-    graph.symbols.extend(symbols)
-    for i in range(8):
-        graph.inputs.add(id=100 + i, name=symbols[i], dtype=1).shape.add().terms.add(
-            coefficient=1
-        ).factors.add(symbol=1 + i, power=1)
-    last = 0
-    for i in range(4):
-        pad = graph.nodes.add(op="pad", inputs=[last, 2], outputs=[200 + i])
-        for name in ("low", "high", "interior"):
-            for axis in range(2):
-                dim = pad.attrs[name].shape.dims.add()
-                for symbol in range(9 if name == "interior" and axis == 0 else 0):
-                    dim.terms.add(coefficient=1).factors.add(symbol=symbol, power=1)
-        last = 200 + i
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda g: setattr(g, "opset", 99), "`opset` is 99, expected 1 to "),
-        (lambda g: g.symbols.append("batch"), "`symbols` are ['batch', 'batch'], expected names"),
-        (lambda g: g.wdm.slot_of_stream.append(1), "the graph has a `wdm`, which only the runtime"),
-        (lambda g: setattr(g.inputs[0], "dtype", 99), "input `x`: there is no element type 99"),
-        (lambda g: setattr(g.inputs[0], "role", 7), "input `x` has the unknown role 7"),
-        (lambda g: setattr(g.inputs[1], "name", "x"), "the inputs are ['x', 'x'], expected each"),
-        (lambda g: g.inputs[0].shape.extend([pb.Dim()] * 9), "input `x` has rank 11, expected at"),
+        (lambda g: setattr(g, "opset", 99), "`opset`: must be from 1 to 2, got 99"),
+        (lambda g: g.symbols.append("batch"), "`symbols`: `batch` is empty or appears twice"),
+        (lambda g: setattr(g.inputs[0], "dtype", 99), "input `x`: unknown dtype 99"),
+        (lambda g: setattr(g.inputs[0], "role", 7), "input `x`: unknown role 7"),
+        (lambda g: setattr(g.inputs[1], "name", "x"), "input `x`: the name appears twice"),
         (lambda g: setattr(g.inputs[0].shape[0].terms[0].factors[0], "symbol", 5),
-         "input `x` has symbol 5 to the power 1, expected one of the 1 symbols"),
-        (lambda g: setattr(g.inputs[0].shape[0].terms[0].factors[0], "power", 2**31),
-         "input `x` has symbol 0 to the power 2147483648"),
-        (lambda g: setattr(g.tensors[0], "offset", 1), "has `offset` 1, expected a multiple of 64"),
-        (lambda g: setattr(g.tensors[0], "offset", 2**63), "has `offset` 9223372036854775808"),
-        (lambda g: g.tensors[0].shape.extend([2**40, 2**40]), "bytes from there on in a section"),
-        (lambda g: g.tensors[0].shape.extend([0, 2**63]), "which no memory holds"),
-        (lambda g: g.tensors[0].shape.extend([1] * 9), "has rank 11, expected at most 8"),
-        (lambda g: setattr(g.tensors[0], "id", 0), "defines value 0 a second time"),
-        (lambda g: g.tensors[0].quantization.scales.append(1), "is quantized, which only"),
-        (lambda g: setattr(node(g, "gt"), "op", "ge2"), "there is no such op"),
-        (lambda g: node(g, "gt").inputs.append(77), "reads value 77, which is not defined"),
-        (lambda g: node(g, "gt").outputs.append(77), "has 2 outputs, expected 1"),
-        (lambda g: node(g, "dot_general").attrs.pop("lhs_batch"),
-         "operands or attributes do not fit the op"),
-        (lambda g: node(g, "pad").attrs["low"].Clear(), "`low` is empty, which only the runtime"),
-        (lambda g: node(g, "pad").inputs.pop(), "operands or attributes do not fit the op"),
-        (lambda g: g.outputs.pop(), "test vector 0: outputs have types and ranks"),
-        (lambda g: setattr(g.outputs[0], "dtype", 1), "output `output[0]` reads value"),
-        (lambda g: setattr(g.tests[0], "absolute_tolerance", float("nan")), "expected finite ones"),
-        (lambda g: setattr(g.tests[0].outputs[0], "offset", g.tests[0].inputs[0].offset),
-         "test vector 0: output 0 holds bytes that are no truth values"),
-        (lambda g: g.tests[1].inputs.pop(), "test vector 1: inputs have types and ranks"),
-        (wide, "has an extent of "),
+         "input `x`: symbol 5 in a shape is not one of the 1"),
+        (lambda g: setattr(g.tensors[0], "offset", 1), "`w`: `offset` must be a multiple of 64"),
+        (lambda g: setattr(g.tensors[0], "offset", 2**63), "`w`: f32[4,2] at offset 922"),
+        (lambda g: g.tensors[0].shape.extend([0, 2**63]), "is too large"),
+        (lambda g: setattr(g.tensors[0], "id", 0), "defines value 0, which is defined already"),
+        (lambda g: setattr(node(g, "gt"), "op", "ge2"), "unknown ops: `ge2`"),
+        (lambda g: node(g, "gt").inputs.append(77), "reads value 77, but the graph has 10 values"),
+        (lambda g: node(g, "dot_general").attrs.pop("lhs_batch"), "`lhs_batch` is missing"),
+        (lambda g: node(g, "pad").attrs["low"].Clear(), "attribute `low` has no value"),
+        (lambda g: node(g, "pad").inputs.pop(), "pad: expected 2 operands, got 1"),
+        (lambda g: g.outputs.pop(), "test vector 0: expected 1 outputs, got 2"),
+        (lambda g: setattr(g.tests[0], "absolute_tolerance", float("nan")), "must be finite"),
+        (lambda g: g.tests[1].inputs.pop(), "test vector 1: expected 2 inputs, got 1"),
     ],
 )  # fmt: skip
 def test_broken_graphs(
     change: Callable[[pb.Graph], object], message: str, model: exporter.Model, tmp_path: Path
 ) -> None:
-    assert message in refused(rebuilt(model, change), tmp_path)
+    assert message in refused(rebuilt(model.to_bytes(), change), tmp_path)
 
 
-def test_what_is_no_protobuf(model: exporter.Model, tmp_path: Path) -> None:
+def test_what_is_no_protobuf(tmp_path: Path) -> None:
     contents = {GRAPH: Section()}
-    assert "section GRAPH has 0 bytes" in refused(b"".join(_container.pack(contents)), tmp_path)
+    assert refused(b"".join(_container.pack(contents)), tmp_path) == "section GRAPH: missing"
     contents[GRAPH].add(b"\xff" * 20)
     said = refused(b"".join(_container.pack(contents)), tmp_path)
-    assert "section GRAPH cannot be decoded" in said
+    assert said == "section GRAPH cannot be decoded: a number has more than 64 bits"
 
 
 def test_any_flipped_bit_is_told(model: exporter.Model, tmp_path: Path) -> None:

@@ -66,10 +66,12 @@ def _stretched(ctx: Context, operand: Operand, extents: Shape) -> Value:
 
 def _elementwise(*inputs: Value) -> Fact:
     """The type of the last operand, and the shape of those that are no scalars."""
-    shapes = {value.shape for value in inputs if value.shape} or {Shape()}
-    if len(shapes) > 1:
-        raise ValueError(f"the operands have shapes {' and '.join(map(str, shapes))}")
-    return inputs[-1].dtype, shapes.pop()
+    # An operand may come many times, and its shape may be long.
+    by_id = {value.id: value.shape for value in inputs if value.shape}
+    shape, *others = dict.fromkeys(by_id.values()) or [Shape()]
+    if others:
+        raise ValueError(f"the operands have shapes {shape} and {others[0]}")
+    return inputs[-1].dtype, shape
 
 
 def _unary(x: Value) -> Fact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from .._dim import Dim, Shape
@@ -88,7 +89,10 @@ def _concatenate(ctx: Context) -> list[Value]:
 
 @gives("concatenate")
 def _joined(*parts: Value, dimension: int) -> Fact:
-    length = sum((part.shape[dimension] for part in parts), Dim.of(0))
+    # A part may come many times, and its extent may be long.
+    times = Counter(part.id for part in parts)
+    extents = {part.id: part.shape[dimension] for part in parts}
+    length = Dim.sum(extents[id_] * count for id_, count in times.items())
     return parts[0].dtype, parts[0].shape.with_axis(dimension, length)
 
 

@@ -1,9 +1,9 @@
-//! `.lmn` files in the Python module: an exported file is run before it is saved.
+//! `.lmn` files in the Python module: one is run before it is saved, and checked before it is read.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lumina_runtime::{Comparison, Model, Options};
+use lumina_runtime::{Comparison, Error, Model, Options};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -21,16 +21,36 @@ type Row = (usize, String, f64, bool);
 #[pyfunction]
 #[pyo3(signature = (pieces, /))]
 pub(crate) fn verify(py: Python<'_>, pieces: Vec<PyBuffer<u8>>) -> PyResult<Vec<Row>> {
-    catch_unwind(AssertUnwindSafe(|| run(py, &pieces))).unwrap_or_else(|panic| {
-        let text = panic_text(&*panic);
-        Err(PyRuntimeError::new_err(format!("verify: internal fault: {text}")))
-    })
+    told("verify", || run(py, &pieces))
+}
+
+/// Makes every check of a file that the runtime makes when it loads one. The bytes are not copied.
+///
+/// The GIL is released meanwhile. Raises ValueError where the runtime refuses the file, and
+/// RuntimeError for an internal fault.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+pub(crate) fn check_model(py: Python<'_>, data: &[u8]) -> PyResult<()> {
+    told("check_model", || py.detach(|| Model::check(data)).map_err(refused))
 }
 
 /// The names of the ops that a file may use.
 #[pyfunction]
 pub(crate) fn file_op_names() -> Vec<&'static str> {
     lumina_runtime::op_names().collect()
+}
+
+/// What `function` returns; a panic in it is an error.
+fn told<T>(name: &str, function: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(function)).unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        Err(PyRuntimeError::new_err(format!("{name}: internal fault: {text}")))
+    })
+}
+
+/// What the runtime refuses, as Python says it.
+fn refused(error: Error) -> PyErr {
+    PyValueError::new_err(error.to_string())
 }
 
 fn run(py: Python<'_>, pieces: &[PyBuffer<u8>]) -> PyResult<Vec<Row>> {
@@ -43,7 +63,7 @@ fn run(py: Python<'_>, pieces: &[PyBuffer<u8>]) -> PyResult<Vec<Row>> {
         });
         copied?;
         let compare = |model| lumina_runtime::verify(&Arc::new(model), Options::default());
-        model.and_then(compare).map_err(|error| PyValueError::new_err(error.to_string()))
+        model.and_then(compare).map_err(refused)
     })?;
     let row = |row: Comparison| (row.vector, row.output, row.max_abs_diff, row.passed);
     Ok(rows.into_iter().map(row).collect())

@@ -75,6 +75,47 @@ pub struct Section {
     pub crc32c: u32,
 }
 
+/// The bytes of a file and its sections.
+#[derive(Clone, Copy)]
+pub(crate) struct Contents<'a> {
+    bytes: &'a [u8],
+    sections: &'a [Section],
+}
+
+impl<'a> Contents<'a> {
+    /// The bytes of a section; none if the file does not have it.
+    pub(crate) fn section(self, kind: SectionKind) -> &'a [u8] {
+        let section = self.sections.iter().find(|section| section.kind == Some(kind));
+        section.map_or(&[], |section| &self.bytes[section.range.clone()])
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn len(self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Checks what lies in the sections, and between them, of a header that ends at `end`.
+    fn check(self, mut end: usize) -> Result<(), Error> {
+        for (index, section) in self.sections.iter().enumerate() {
+            check_section(index, section, self.bytes, end)?;
+            end = section.range.end;
+        }
+        Ok(())
+    }
+}
+
+/// Calls `then` with the contents of the file that these bytes are, whose header, section table and
+/// checksums are right. Nothing is copied.
+pub(crate) fn borrowed<T>(
+    bytes: &[u8],
+    then: impl FnOnce(Contents<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (header, sections) = check_head(bytes, bytes.len() as u64)?;
+    let contents = Contents { bytes, sections: &sections };
+    contents.check(header.end)?;
+    then(contents)
+}
+
 /// A file whose header, section table and checksums are right.
 #[derive(Debug)]
 pub(crate) struct Container {
@@ -128,37 +169,21 @@ impl Container {
         length: u64,
         fill: impl FnOnce(&mut [u8]) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let Header { version, end: header_len, file_len } = check_header(head)?;
-        if file_len > length {
-            return Err(Error::Truncated { what: "file", expected: file_len, got: length });
-        }
-        if file_len != length {
-            return Err(field("file_len", format!("{length} as the file has"), file_len));
-        }
         let size = usize::try_from(length).map_err(|_| Error::Allocation { bytes: length })?;
-        let sections = check_table(&head[HEADER..header_len], header_len, length)?;
+        let (Header { version, end, .. }, sections) = check_head(head, length)?;
         let mut bytes = AlignedBytes::zeroed(size)?;
         // The file may have grown since it was asked for its length.
         let head = &head[..head.len().min(size)];
         let (start, rest) = bytes.split_at_mut(head.len());
         start.copy_from_slice(head);
         fill(rest)?;
-        let mut end = header_len;
-        for (index, section) in sections.iter().enumerate() {
-            check_contents(index, section, &bytes, end)?;
-            end = section.range.end;
-        }
-        Ok(Self { bytes, version, sections })
+        let container = Self { bytes, version, sections };
+        container.contents().check(end)?;
+        Ok(container)
     }
 
-    /// The bytes of a section; none if the file does not have it.
-    pub(crate) fn section(&self, kind: SectionKind) -> &[u8] {
-        let section = self.sections.iter().find(|section| section.kind == Some(kind));
-        section.map_or(&[], |section| &self.bytes[section.range.clone()])
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+    pub(crate) fn contents(&self) -> Contents<'_> {
+        Contents { bytes: &self.bytes, sections: &self.sections }
     }
 }
 
@@ -168,6 +193,20 @@ struct Header {
     /// Where the section table ends.
     end: usize,
     file_len: u64,
+}
+
+/// The header and the section table of the file that starts with `head` and has `length` bytes.
+fn check_head(head: &[u8], length: u64) -> Result<(Header, Vec<Section>), Error> {
+    let header = check_header(head)?;
+    let Header { end, file_len, .. } = header;
+    if file_len > length {
+        return Err(Error::Truncated { what: "file", expected: file_len, got: length });
+    }
+    if file_len != length {
+        return Err(field("file_len", format!("{length} as the file has"), file_len));
+    }
+    let sections = check_table(&head[HEADER..end], end, length)?;
+    Ok((header, sections))
 }
 
 /// Checks the header of the file that starts with `head`, and is longer only if the header is whole.
@@ -260,7 +299,7 @@ fn check_entry(index: usize, entry: &[u8], file_len: u64, end: usize) -> Result<
 }
 
 /// Checks the bytes of a section, and that those before it, from `end` on, are zero.
-fn check_contents(index: usize, section: &Section, file: &[u8], end: usize) -> Result<(), Error> {
+fn check_section(index: usize, section: &Section, file: &[u8], end: usize) -> Result<(), Error> {
     let &Section { kind, ref range, crc32c: expected, .. } = section;
     if file[end..range.start].iter().any(|&byte| byte != 0) {
         let start = range.start;

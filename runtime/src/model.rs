@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::Error;
-use crate::container::{Container, Section, SectionKind};
+use crate::container::{Container, Contents, Section, SectionKind, borrowed};
 use crate::control::CONTROL;
 use crate::decode::decode;
 use crate::ir::{Graph, Port};
@@ -39,10 +39,13 @@ impl Model {
         Self::new(Container::parse(bytes)?)
     }
 
+    /// Checks the bytes of a file as [`Model::from_bytes`] does, without a copy of them.
+    pub fn check(bytes: &[u8]) -> Result<(), Error> {
+        borrowed(bytes, graph).map(drop)
+    }
+
     fn new(container: Container) -> Result<Self, Error> {
-        let mut graph = decode(container.section(SectionKind::Graph), container.len())?;
-        upgrade(&mut graph);
-        validate(&graph, &container)?;
+        let graph = graph(container.contents())?;
         Ok(Self { container, graph })
     }
 
@@ -72,7 +75,7 @@ impl Model {
 
     /// Bytes of the file.
     pub fn file_len(&self) -> usize {
-        self.container.len()
+        self.container.contents().len()
     }
 
     pub(crate) fn weights(&self) -> &[u8] {
@@ -80,6 +83,14 @@ impl Model {
     }
 
     pub(crate) fn section(&self, kind: SectionKind) -> &[u8] {
-        self.container.section(kind)
+        self.container.contents().section(kind)
     }
+}
+
+/// The graph of a file, checked.
+fn graph(contents: Contents<'_>) -> Result<Graph, Error> {
+    let mut graph = decode(contents.section(SectionKind::Graph), contents.len())?;
+    upgrade(&mut graph);
+    validate(&graph, contents)?;
+    Ok(graph)
 }

@@ -4,26 +4,26 @@ use lumina_kernels::{DType, Fact};
 
 use crate::Error;
 use crate::bytes::ALIGN;
-use crate::container::{Container, SectionKind};
+use crate::container::{Contents, SectionKind};
 use crate::infer::check_size;
 use crate::ir::{Graph, Port, Quantization, Stored};
 use crate::tensor::byte_size;
 
 /// Checks the constants of the graph.
-pub(crate) fn check_tensors(graph: &Graph, container: &Container) -> Result<(), Error> {
+pub(crate) fn check_tensors(graph: &Graph, contents: Contents<'_>) -> Result<(), Error> {
     for tensor in &graph.tensors {
         let fault = |message| Error::graph(tensor.place(), message);
-        check_range(&tensor.stored, container, SectionKind::Weights).map_err(fault)?;
+        check_range(&tensor.stored, contents, SectionKind::Weights).map_err(fault)?;
         if let Some(quantization) = &tensor.quantization {
-            check_quantization(quantization, &tensor.stored.fact, container).map_err(fault)?;
+            check_quantization(quantization, &tensor.stored.fact, contents).map_err(fault)?;
         }
     }
     let tensors = graph.tensors.iter().map(|tensor| (&tensor.stored, tensor));
-    check_bytes(tensors.collect(), container.section(SectionKind::Weights), |tensor| tensor.place())
+    check_bytes(tensors.collect(), contents.section(SectionKind::Weights), |tensor| tensor.place())
 }
 
 /// Checks what lies in a section for the test vectors.
-pub(crate) fn check_tests(graph: &Graph, container: &Container) -> Result<(), Error> {
+pub(crate) fn check_tests(graph: &Graph, contents: Contents<'_>) -> Result<(), Error> {
     let place = |&(index, what, port): &(usize, &str, &Port)| {
         format!("test vector {index}, {what} `{}`", port.name)
     };
@@ -39,7 +39,7 @@ pub(crate) fn check_tests(graph: &Graph, container: &Container) -> Result<(), Er
             for (stored, port) in tensors.iter().zip(ports) {
                 let got = stored.fact.dtype;
                 let result = if got == port.dtype {
-                    check_range(stored, container, SectionKind::Meta)
+                    check_range(stored, contents, SectionKind::Meta)
                 } else {
                     Err(format!("expected {}, got {got}", port.describe(&graph.symbols)))
                 };
@@ -48,14 +48,14 @@ pub(crate) fn check_tests(graph: &Graph, container: &Container) -> Result<(), Er
             }
         }
     }
-    check_bytes(all, container.section(SectionKind::Meta), place)
+    check_bytes(all, contents.section(SectionKind::Meta), place)
 }
 
 /// Checks that a tensor lies in its section.
-fn check_range(stored: &Stored, container: &Container, kind: SectionKind) -> Result<(), String> {
+fn check_range(stored: &Stored, contents: Contents<'_>, kind: SectionKind) -> Result<(), String> {
     let Stored { fact, offset } = stored;
     check_size(fact)?;
-    let bytes = container.section(kind);
+    let bytes = contents.section(kind);
     if !offset.is_multiple_of(ALIGN as u64) {
         return Err(format!("`offset` must be a multiple of {ALIGN}, got {offset}"));
     }
@@ -97,7 +97,7 @@ fn check_bytes<T>(
     }
 }
 
-fn check_quantization(q: &Quantization, fact: &Fact, container: &Container) -> Result<(), String> {
+fn check_quantization(q: &Quantization, fact: &Fact, contents: Contents<'_>) -> Result<(), String> {
     if !(1..=32).contains(&q.bits) {
         return Err(format!("quantization: `bits` must be from 1 to 32, got {}", q.bits));
     }
@@ -119,6 +119,6 @@ fn check_quantization(q: &Quantization, fact: &Fact, container: &Container) -> R
     }
     let Some((offset, length)) = q.lut else { return Ok(()) };
     let table = Stored { fact: Fact::new(DType::F32, [length as usize]), offset };
-    check_range(&table, container, SectionKind::Luts)
+    check_range(&table, contents, SectionKind::Luts)
         .map_err(|message| format!("quantization: {message}"))
 }

@@ -6,7 +6,7 @@ use lumina_kernels::{DType, Fact};
 
 use crate::Error;
 use crate::bind::{bind, check_symbols_are_bound};
-use crate::container::Container;
+use crate::container::Contents;
 use crate::infer::{check_size, find, infer, make};
 use crate::ir::dim::{MAX_FACTORS, MAX_POWER, MAX_SYMBOLS, MAX_TERMS};
 use crate::ir::{Attribute, Crosstalk, Dim, Graph, Node, Port, Region, Role, Wdm, in_region};
@@ -24,7 +24,7 @@ const MAX_OPERANDS: usize = 1 << 16;
 const COMPENSATIONS: [&str; 5] = ["none", "fold", "readout", "wiener", "feedback"];
 
 /// Checks a graph against itself and against the sections it refers to.
-pub(crate) fn validate(graph: &Graph, container: &Container) -> Result<(), Error> {
+pub(crate) fn validate(graph: &Graph, contents: Contents<'_>) -> Result<(), Error> {
     if graph.opset == 0 || graph.opset > OPSET {
         let message = format!("must be from 1 to {OPSET}, got {}", graph.opset);
         return Err(Error::graph("`opset`", message));
@@ -40,14 +40,14 @@ pub(crate) fn validate(graph: &Graph, container: &Container) -> Result<(), Error
         return Err(Error::graph("shapes of inputs and outputs", message));
     }
     check_seed(graph)?;
-    check_tensors(graph, container)?;
+    check_tensors(graph, contents)?;
     check_scopes(graph)?;
     check_symbols_are_bound(graph)?;
     if graph.tests.len() > MAX_TESTS {
         let message = format!("at most {MAX_TESTS}, got {}", graph.tests.len());
         return Err(Error::graph("`tests`", message));
     }
-    check_tests(graph, container)?;
+    check_tests(graph, contents)?;
     for (index, test) in graph.tests.iter().enumerate() {
         for (name, tolerance) in [
             ("absolute_tolerance", test.absolute_tolerance),

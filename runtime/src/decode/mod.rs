@@ -44,8 +44,8 @@ pub(crate) fn decode(message: &[u8], file_len: usize) -> Result<Graph, Error> {
         match field.number {
             1 => graph.producer = decoder.text(field)?,
             2 => graph.opset = field.varint()? as u32,
-            9 => graph.wdm = Some(wdm(decoder, field.bytes()?)?),
-            10 => graph.crosstalk = Some(crosstalk(decoder, field.bytes()?)?),
+            9 => graph.wdm = Some(wdm(decoder, field.only(graph.wdm)?)?),
+            10 => graph.crosstalk = Some(crosstalk(decoder, field.only(graph.crosstalk)?)?),
             _ => {}
         }
     }
@@ -96,7 +96,7 @@ fn tensor(decoder: &mut Decoder, _: usize, message: &[u8]) -> Result<Tensor, Err
             3 => place.dtype = field.varint()? as u32,
             4 => decoder.numbers(field, &mut place.shape, extent)?,
             5 => place.offset = field.varint()?,
-            6 => quantization = Some(self::quantization(decoder, field.bytes()?)?),
+            6 => quantization = Some(self::quantization(decoder, field.only(quantization)?)?),
             _ => {}
         }
     }

@@ -64,16 +64,16 @@ fn entry(
     index: usize,
     message: &[u8],
 ) -> Result<(String, Attribute), Error> {
-    let (mut name, mut value) = (String::new(), &[][..]);
+    let (mut name, mut value) = (String::new(), None);
     for field in Fields(message) {
         let field = field?;
         match field.number {
             1 => name = decoder.text(field)?,
-            2 => value = field.bytes()?,
+            2 => value = Some(field.only(value)?),
             _ => {}
         }
     }
-    let attribute = attribute(decoder, depth, value)
+    let attribute = attribute(decoder, depth, value.unwrap_or_default())
         .map_err(|error| in_region(node, index, &name, error))?
         .ok_or_else(|| {
             Error::graph(node.place(index), format!("attribute `{name}` has no value"))
@@ -81,7 +81,7 @@ fn entry(
     Ok((name, attribute))
 }
 
-/// An attribute, if the message holds one; the last, if it holds several.
+/// An attribute, if the message holds one.
 fn attribute(
     decoder: &mut Decoder,
     depth: usize,
@@ -90,6 +90,9 @@ fn attribute(
     let mut attribute = None;
     for field in Fields(message) {
         let field = field?;
+        if attribute.is_some() && (1..=7).contains(&field.number) {
+            return fault("an attribute has more than one value");
+        }
         attribute = Some(match field.number {
             1 => Attribute::Bool(field.varint()? != 0),
             2 => Attribute::Int(zigzag(field.varint()?)),

@@ -181,6 +181,18 @@ fn what_contradicts_the_schema_is_refused() {
         "a text has 4097 bytes, the limit is 4096"
     );
     assert!(decode(&field(3, &vec![b'a'; MAX_TEXT]), 0).is_ok());
+    // Two messages where there is one: the wavelengths, the crosstalk, the quantization of a tensor,
+    // the value of an attribute, and what that is.
+    for (path, number) in [(&[][..], 9), (&[], 10), (&[5], 6), (&[6, 4], 2)] {
+        let twice = [field(number, &[]), field(number, &[])].concat();
+        let message = path.iter().rev().fold(twice, |inner, &number| field(number, &inner));
+        assert_eq!(refusal(&message), format!("field {number} appears twice, expected once"));
+    }
+    for second in [field(5, &[]), vec![1 << 3, 1]] {
+        let value = [field(5, &[]), second].concat();
+        let message = [6, 4, 2].iter().rev().fold(value, |inner, &number| field(number, &inner));
+        assert_eq!(refusal(&message), "an attribute has more than one value");
+    }
     // In a message of every kind, however deep, a group is no way around the count. Those that have
     // an element type have f32.
     let inside = |path: &[u8]| {

@@ -44,6 +44,15 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// The message in it, of which there is only one. Readers of protobuf join several to one, the
+    /// checks of which would be none of those that each has passed.
+    pub(super) fn only<T>(self, before: Option<T>) -> Result<&'a [u8], Error> {
+        match before {
+            None => self.bytes(),
+            Some(_) => fault(format!("field {} appears twice, expected once", self.number)),
+        }
+    }
+
     /// The refusal of a field that holds something else than the schema says.
     pub(super) fn unexpected<T>(self) -> Result<T, Error> {
         fault(format!("field {} is of another type than in the schema", self.number))

@@ -117,9 +117,11 @@ pub(crate) fn survives(bytes: &[u8]) -> bool {
     match Model::from_bytes(bytes) {
         Err(error) => {
             assert!(!error.to_string().is_empty());
+            assert_eq!(Model::check(bytes).unwrap_err().to_string(), error.to_string());
             false
         }
         Ok(model) => {
+            Model::check(bytes).unwrap();
             for text in [model.describe(), model.to_json()] {
                 assert!(text.len() <= text_bound(bytes.len()), "{} bytes of text", text.len());
             }
