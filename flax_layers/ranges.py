@@ -155,8 +155,10 @@ def _full_scales(
         if running.y is not None:
             # A range is not differentiated, so no precision of a gradient may ask for a key.
             before_adc = dataclasses.replace(spec, adc_bits=None, grad_precision="float32")
-            linear = optical_matmul(x, weight, bias, spec=before_adc, x_full_scale=x_scale)
-            y_scale = known_or_seen(running.y, linear)
+            _, peak = optical_matmul(
+                x, weight, bias, spec=before_adc, x_full_scale=x_scale, return_peak=True
+            )
+            y_scale = known_or_seen(running.y, peak)
         return Ranges(x=x_scale, y=y_scale)
 
     def as_kept() -> Ranges:
