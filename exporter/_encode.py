@@ -13,7 +13,7 @@ from ._dim import Dim, Shape
 from ._errors import SaveError
 from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, TestVector
 
-OPSET = 2
+OPSET = 3
 """The newest op set."""
 
 GRAPH_LIMIT = 64 << 20

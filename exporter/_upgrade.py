@@ -10,7 +10,10 @@ from ._graph import Attr
 
 def upgraded(opset: int, op: str, attrs: dict[str, Attr]) -> tuple[str, dict[str, Attr]]:
     """Name and attributes of a node of that op set, which need not be right."""
-    return _from_1(op, dict(attrs)) if opset < 2 else (op, attrs)
+    attrs = dict(attrs)
+    if opset < 2:
+        op, attrs = _from_1(op, attrs)
+    return (op, _from_2(op, attrs)) if opset < 3 else (op, attrs)
 
 
 def _from_1(op: str, attrs: dict[str, Attr]) -> tuple[str, dict[str, Attr]]:
@@ -29,3 +32,10 @@ def _from_1(op: str, attrs: dict[str, Attr]) -> tuple[str, dict[str, Attr]]:
     if op.startswith("optical_matmul") and attrs.get("residual") == "linear":
         attrs["residual"] = "pre_noise"
     return op, attrs
+
+
+def _from_2(op: str, attrs: dict[str, Attr]) -> dict[str, Attr]:
+    """Op set 2 had no peaks of x and w, and gave the ops every full scale."""
+    if op == "optical_matmul_fwd":
+        attrs |= {"with_x_peak": False, "with_w_peak": False}
+    return attrs

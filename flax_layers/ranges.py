@@ -113,16 +113,18 @@ def calibrated_matmul(
         "noise": noise,
         "key": key,
     }
-    if momentum is None:
+    if momentum is None or not jax.tree.leaves(running):
         return optical_matmul(x, weight, bias, **chain), running
-    y, peak = optical_matmul(x, weight, bias, **chain, return_peak=True)
+    wanted = {"return_peak": running.y is not None, "return_x_peak": running.x is not None}
+    y, *peaks = optical_matmul(x, weight, bias, **chain, **wanted)
 
-    def follow(old: jax.Array | None, signal: jax.Array) -> jax.Array | None:
+    def follow(old: jax.Array | None) -> jax.Array | None:
         if old is None:
             return None
-        return update(old, seen(signal, axis_name=axis_name), momentum=momentum)
+        return update(old, seen(peaks.pop(0), axis_name=axis_name), momentum=momentum)
 
-    return y, Ranges(x=follow(running.x, x), y=follow(running.y, peak))
+    of_y = follow(running.y)
+    return y, Ranges(x=follow(running.x), y=of_y)
 
 
 # A `cond` compiles at every call outside of jit, because its branches are new functions each time.
@@ -153,8 +155,10 @@ def _full_scales(
         if running.y is not None:
             # A range is not differentiated, so no precision of a gradient may ask for a key.
             before_adc = dataclasses.replace(spec, adc_bits=None, grad_precision="float32")
-            linear = optical_matmul(x, weight, bias, spec=before_adc, x_full_scale=x_scale)
-            y_scale = known_or_seen(running.y, linear)
+            _, peak = optical_matmul(
+                x, weight, bias, spec=before_adc, x_full_scale=x_scale, return_peak=True
+            )
+            y_scale = known_or_seen(running.y, peak)
         return Ranges(x=x_scale, y=y_scale)
 
     def as_kept() -> Ranges:

@@ -38,9 +38,9 @@ class Operands(NamedTuple, Generic[T]):
     bias: T
     """f32[1 or n]"""
     x_full_scale: T
-    """f32[1 or m]"""
+    """f32[0, 1 or m]; none is the largest finite |x|, which the op finds."""
     w_full_scale: T
-    """f32[1 or n]"""
+    """f32[0, 1 or n]; none is the largest finite |w| of each column."""
     y_full_scale: T
     """f32[1 or n]"""
     noise: T

@@ -102,6 +102,8 @@ class _Chain:
     compact: bool = False
     residual: str = "pre_noise"
     peak: bool = False
+    finds: bool = False
+    """Whether the full scales of x and w are left to the op, which returns them with a residual."""
     precision: str = "float32"
     inputs: bool = True
     ranges: bool = True
@@ -125,10 +127,18 @@ class _Chain:
     def forward(self) -> Case:
         def operands() -> list[np.ndarray]:
             op, w, others = self._sample()
+            if self.finds:
+                others[:2] = [np.zeros(0, np.float32)] * 2
             return [op.x, w, op.bias[:1] if self.compact else op.bias, *others]
 
         exact = self.bits.integer_path(self.shape[1]) and self.noise is None
-        training = {"residual": self.residual, "with_peak": self.peak}
+        returns = self.finds and self.residual != "none"
+        training = {
+            "residual": self.residual,
+            "with_peak": self.peak,
+            "with_x_peak": returns,
+            "with_w_peak": returns,
+        }
         is_plain = self.residual == "none" and not self.peak
         return Case(
             op="optical_matmul" if is_plain else "optical_matmul_fwd",
@@ -138,7 +148,7 @@ class _Chain:
             tolerance=0.0 if exact else ROUNDING,
             # Who differentiates the public function asks for no residual: it follows of the noise.
             gradient=None
-            if self.transpose or self.peak or self.residual in ("pre_noise", "signs")
+            if self.transpose or self.peak or self.finds or self.residual in ("pre_noise", "signs")
             else self._gradient,
         )
 
@@ -316,6 +326,17 @@ _SIGNS = [
     ]
 ]
 
+_FOUND = [
+    replace(chain, label=f"ranges found, {chain.label}", finds=True)
+    for chain in [
+        _Chain(label="integer", bits=Bits(dac=8, weight=8, adc=8), residual="slope", peak=True),
+        _Chain(label="float, noisy", bits=Bits(dac=12, weight=9), noise="all", transpose=True),
+        _Chain(label="weights alone", bits=Bits(weight=4, adc=6), residual="none"),
+        _Chain(label="wide", bits=Bits(dac=4, weight=4), shape=(70, 9, 300), residual="none"),
+        _Chain(label="no rows", bits=Bits(dac=8, weight=8), shape=(0, 3, 4)),
+    ]
+]
+
 CASES: list[Case] = [
     _quantize("per tensor", 8, 1, 1),
     _quantize("per channel", 4, 1, 33),
@@ -347,6 +368,7 @@ CASES: list[Case] = [
     ],
     replace(_CHAINS[2], label="peak, integer", residual="none", peak=True).forward(),
     replace(_CHAINS[5], label="peak, pre_noise, float, noisy", peak=True).forward(),
+    *[chain.forward() for chain in _FOUND],
     *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES, *_SIGNS)],
 ]
 """Every case of every op."""
@@ -361,6 +383,8 @@ optical_matmul-scalars
 optical_matmul_fwd-slope, float, noisy
 optical_matmul_fwd-peak, slope, integer, noisy
 optical_matmul_fwd-signs, no rows
+optical_matmul-ranges found, wide
+optical_matmul_fwd-ranges found, integer
 optical_matmul_grad-integer, noisy
 optical_matmul_grad-bfloat16, codes of x
 optical_matmul_grad-int8, integer, noisy

@@ -160,7 +160,8 @@ def forward(
     bias = op.bias[:1] if compact and op.w.shape[1] else op.bias
     out, saved = run(
         "optical_matmul_fwd", op.x, w, bias, *ranges_and_noise(op, noisy=noisy, compact=compact),
-        **bits.attrs(), transpose_weight=transpose, noisy=noisy, residual=residual, with_peak=False,
+        **bits.attrs(), transpose_weight=transpose, noisy=noisy, residual=residual,
+        with_peak=False, with_x_peak=False, with_w_peak=False,
     )  # fmt: skip
     return out, saved
 

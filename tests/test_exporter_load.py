@@ -159,5 +159,15 @@ def test_old_files_are_read_in_terms_of_today(path: Path) -> None:
 )
 def test_every_form_of_the_first_op_set(attrs: dict[str, Any], expected: dict[str, Any]) -> None:
     op = "optical_matmul_fwd" if expected else "optical_matmul"
-    assert _upgrade.upgraded(1, "optical_matmul", attrs) == (op, expected)
+    peaks = {"with_x_peak": False, "with_w_peak": False} if expected else {}
+    assert _upgrade.upgraded(1, "optical_matmul", attrs) == (op, expected | peaks)
     assert _upgrade.upgraded(2, "optical_matmul", attrs) == ("optical_matmul", attrs)
+
+
+def test_training_results_of_the_second_op_set() -> None:
+    attrs = {"residual": "slope", "with_peak": True}
+    peaks = {"with_x_peak": False, "with_w_peak": False}
+    assert _upgrade.upgraded(2, "optical_matmul_fwd", attrs) == (
+        "optical_matmul_fwd", attrs | peaks
+    )  # fmt: skip
+    assert _upgrade.upgraded(3, "optical_matmul_fwd", attrs) == ("optical_matmul_fwd", attrs)

@@ -71,7 +71,7 @@ def assert_same_bits(got, expected):
 def test_xla_and_numpy_give_the_same_bits(bits, noisy, residual):
     operands = matmul_operands(np.random.default_rng(bits))
     attrs = matmul_attrs(bits, noisy=noisy) | {"residual": residual}
-    with_peak = attrs | {"with_peak": True}
+    with_peak = attrs | dict.fromkeys(("with_peak", "with_x_peak", "with_w_peak"), True)
     expected = _lumina.call("optical_matmul_fwd", with_peak, operands)
     got = ffi_call("optical_matmul_fwd", with_peak, operands, shapes(expected))
     assert_same_bits(got, expected)

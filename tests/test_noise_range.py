@@ -43,6 +43,7 @@ ROWS = np.array(
 )
 W = np.array([[1.0, -0.5, 2.0, 0.25], [1.0, 2.0, -1.0, 0.5]], np.float32)
 M, N = len(ROWS), W.shape[1]
+NO_PEAK = dict.fromkeys(("with_peak", "with_x_peak", "with_w_peak"), False)
 CHAIN = {"dac_bits": 0, "weight_bits": 0, "adc_bits": 0, "transpose_weight": False, "noisy": True}
 IDS = [
     np.array([[SEED >> 32, SEED & 0xFFFFFFFF]], np.uint32),
@@ -59,7 +60,7 @@ def x() -> np.ndarray:
 
 
 def forward(run: Callable, residual: str, noise: np.ndarray = ROWS[:, 1:]) -> list[np.ndarray]:
-    attrs = {**CHAIN, "residual": residual, "with_peak": False}
+    attrs = {**CHAIN, "residual": residual, **NO_PEAK}
     return run(
         "optical_matmul_fwd", x(), W, 0 * ONE, ONE, ONE, ONE, noise, *IDS, **attrs
     )  # fmt: skip
@@ -137,7 +138,7 @@ def test_bits_do_not_depend_on_what_lies_beside() -> None:
         def run(part: slice, noise: Any = noise) -> list[np.ndarray]:
             others = [ONE, ONE, ONE, np.float32([noise]), IDS[0], IDS[1][:1], columns[part]]
             one = np.ones((1, 1), np.float32)
-            attrs = {**CHAIN, "residual": "slope", "with_peak": False}
+            attrs = {**CHAIN, "residual": "slope", **NO_PEAK}
             results = call("optical_matmul_fwd", one, w[:, part], 0 * ONE, *others, **attrs)
             attrs = {**CHAIN, "residual": "pre_noise", "grad_precision": "float32"}
             _, _, bias, *_ = call(

@@ -24,7 +24,9 @@ def _optical_matmul_fwd(ctx: Context) -> list[Value]:
     These are the bits of y; only where y is infinite, the output of a chain is NaN.
     """
     params = dict(ctx.params)
-    residual, with_peak = params.pop("residual"), params.pop("with_peak")
+    residual, *wanted = (
+        params.pop(name) for name in ("residual", "with_peak", "with_x_peak", "with_w_peak")
+    )
     (out,) = ctx.node("optical_matmul", **params)
     (y,) = ctx.node("optical_matmul", **{**params, "noisy": False, "adc_bits": 0})
     results = [out]
@@ -37,11 +39,19 @@ def _optical_matmul_fwd(ctx: Context) -> list[Value]:
                 "its gradient, or take the gradient of the ranges and the noise, too"
             )
         results.append(ctx.stand_in(1))
-    if with_peak:
-        (magnitude,) = ctx.node("abs", [y])
-        (finite,) = ctx.node("is_finite", [y])
-        zero = ctx.value(Constant(np.float32(0)))
-        zeros = ctx.node("broadcast_in_dim", [zero], shape=y.shape, broadcast_dimensions=())
-        known = ctx.node("select_n", [finite, *zeros, magnitude])
-        results += ctx.node("reduce_max", known, axes=(1,))
+    x, w = (ctx.value(operand) for operand in ctx.inputs[:2])
+    axes = (1, 1, 1 if params["transpose_weight"] else 0)
+    for is_wanted, values, axis in zip(wanted, (y, x, w), axes, strict=True):
+        if is_wanted:
+            results += _peak(ctx, values, axis)
     return results
+
+
+def _peak(ctx: Context, values: Value, axis: int) -> list[Value]:
+    """The largest finite magnitude along an axis; 0 where there is none."""
+    (magnitude,) = ctx.node("abs", [values])
+    (finite,) = ctx.node("is_finite", [values])
+    zero = ctx.value(Constant(np.float32(0)))
+    zeros = ctx.node("broadcast_in_dim", [zero], shape=values.shape, broadcast_dimensions=())
+    known = ctx.node("select_n", [finite, *zeros, magnitude])
+    return ctx.node("reduce_max", known, axes=(axis,))

@@ -42,6 +42,7 @@ def optical_matmul(  # pyright: ignore[reportOverlappingOverload], a bool that i
     key: jax.Array | None = None,
     return_pre_noise: Literal[False] = False,
     return_peak: Literal[False] = False,
+    return_x_peak: Literal[False] = False,
 ) -> jax.Array: ...
 
 
@@ -60,6 +61,7 @@ def optical_matmul(
     key: jax.Array | None = None,
     return_pre_noise: bool = False,
     return_peak: bool = False,
+    return_x_peak: bool = False,
 ) -> tuple[jax.Array, ...]: ...
 
 
@@ -77,6 +79,7 @@ def optical_matmul(
     key: Any = None,
     return_pre_noise: bool = False,
     return_peak: bool = False,
+    return_x_peak: bool = False,
 ) -> jax.Array | tuple[jax.Array, ...]:
     """`x @ w + bias` as a photonic processor computes it.
 
@@ -115,11 +118,12 @@ def optical_matmul(
         return_pre_noise: whether to return y too, the signal before noise and ADC.
         return_peak: whether to return the largest finite |y| of each row too, 0 where there is
             none: what a calibration of the range of the ADC looks at.
+        return_x_peak: the same of x, for the range of its DAC.
 
     Returns:
-        out f32[..., N]; a row of x that holds NaN or inf is NaN in full. Or a tuple of out, of y
-        f32[..., N] where asked for, and of the peaks f32[...] where asked for. Neither y nor the
-        peaks are differentiated.
+        out f32[..., N]; a row of x that holds NaN or inf is NaN in full. Or a tuple of out and of
+        what was asked for: y f32[..., N], the peaks of y f32[...], those of x f32[...]. None of
+        these is differentiated.
 
     Raises:
         TypeError: `x`, `w` or `bias` is not float32.
@@ -157,6 +161,7 @@ def optical_matmul(
         only_relative=_is_known_to_lack(noise, "thermal", "shot", "weight"),
         return_pre_noise=return_pre_noise,
         return_peak=return_peak,
+        return_x_peak=return_x_peak,
         grad_precision=spec.grad_precision,
         has_key=key is not None,
     )
@@ -174,25 +179,25 @@ def optical_matmul(
             )
         if jnp.ndim(y_full_scale) == 1:
             return _with_noise_by_column(
-                x, w, bias, y_full_scale, w_full_scale, return_pre_noise, return_peak,
+                x, w, bias, y_full_scale, w_full_scale,
+                (return_pre_noise, return_peak, return_x_peak),
                 spec=spec, x_full_scale=x_full_scale, noise=noise, key=key,
             )  # fmt: skip
         noise = noise.to_signal(magnitude(_NAME, "y_full_scale", y_full_scale))
 
     outer = x.shape[:-1]
     m, n = math.prod(outer), w.shape[1]
+    # The op finds a range that it is not given.
+    found, off = jnp.zeros(0, np.float32), jnp.ones(1, np.float32)
     if x_full_scale is None:
-        x_range = absmax(x).reshape(1) if attrs.dac_bits else _any_range()
+        x_range = found if attrs.dac_bits else off
     else:
         x_range = _range("x_full_scale", x_full_scale, outer, m)
     if w_full_scale is None:
-        w_range = absmax(w, axis=0) if attrs.weight_bits else _any_range()
+        w_range = found if attrs.weight_bits else off
     else:
         w_range = _range("w_full_scale", w_full_scale, (n,), n)
-    if y_full_scale is None:
-        y_range = _any_range()
-    else:
-        y_range = _range("y_full_scale", y_full_scale, (n,), n)
+    y_range = off if y_full_scale is None else _range("y_full_scale", y_full_scale, (n,), n)
     operands = Operands(
         x=x.reshape(m, x.shape[-1]),
         w=w,
@@ -215,8 +220,7 @@ def _with_noise_by_column(
     bias: Any,
     y_full_scale: Any,
     w_full_scale: Any,
-    return_pre_noise: bool,
-    return_peak: bool,
+    returned: tuple[bool, bool, bool],
     **chain: Any,
 ) -> jax.Array | tuple[jax.Array, ...]:
     """The op where every column has noise on the scale of its own ADC.
@@ -224,6 +228,7 @@ def _with_noise_by_column(
     σ is the same number for all columns once each is counted in parts of its full scale, so the
     columns are brought to one full scale by their weights, and back afterwards.
     """
+    return_pre_noise, return_peak, return_x_peak = returned
     n = w.shape[1]
     full_scale = _range("y_full_scale", y_full_scale, (n,), n)
     largest = jax.lax.stop_gradient(full_scale.max(initial=0.0))
@@ -236,17 +241,19 @@ def _with_noise_by_column(
         w_full_scale=None if w_full_scale is None else w_full_scale / share,
         y_full_scale=largest,
         return_pre_noise=return_pre_noise or return_peak,
+        return_x_peak=return_x_peak,
         **chain,
     )
     out, *others = results if isinstance(results, tuple) else (results,)
     by_column = (1,) * (out.ndim - 1) + (n,)
     out = jnp.where(lit, share, 0.0).reshape(by_column) * out
-    if not others:
-        return out
-    y = jax.lax.stop_gradient(share.reshape(by_column) * others[0])
-    # The peak of a row is that of its columns in their own units.
-    peak = (absmax(y, axis=-1),) if return_peak else ()
-    return (out, y, *peak) if return_pre_noise else (out, *peak)
+    x_peak = others[-1:] if return_x_peak else []
+    of_y: list[jax.Array] = []
+    if return_pre_noise or return_peak:
+        y = jax.lax.stop_gradient(share.reshape(by_column) * others[0])
+        # The peak of a row is that of its columns in their own units.
+        of_y = [*([y] if return_pre_noise else []), *([absmax(y, axis=-1)] if return_peak else [])]
+    return (out, *of_y, *x_peak) if others else out
 
 
 def optical_matmul_with_linear(*args: Any, **kwargs: Any) -> tuple[jax.Array, ...]:
@@ -267,11 +274,6 @@ _MANY_OUTPUTS = 1 << 20
 
 def _is_known_to_lack(noise: Any, *names: str) -> bool:
     return all(is_known_zero(getattr(noise, name, 0)) for name in names)
-
-
-def _any_range() -> jax.Array:
-    """The operand in place of the full scale of a converter that is off."""
-    return jnp.ones(1, np.float32)
 
 
 def _bias(bias: Any, n: int) -> jax.Array:
@@ -339,6 +341,7 @@ class _Call:
     """Whether it is known when tracing that there is no noise but the relative one."""
     return_pre_noise: bool
     return_peak: bool
+    return_x_peak: bool
     grad_precision: str
     has_key: bool
 
@@ -358,27 +361,47 @@ class _Call:
 
 
 def _primal(call: _Call, operands: Operands[jax.Array]) -> list[jax.Array]:
-    return _forward(call, operands, "pre_noise" if call.return_pre_noise else "none")[0]
+    residual = "pre_noise" if call.return_pre_noise else "none"
+    return _forward(call, operands, residual, keeps_ranges=False)[0]
 
 
 def _forward(
-    call: _Call, operands: Operands[jax.Array], residual: str
-) -> tuple[list[jax.Array], jax.Array]:
-    """What the caller gets, and what the backward pass does: the residual, or the output."""
+    call: _Call, operands: Operands[jax.Array], residual: str, *, keeps_ranges: bool
+) -> tuple[list[jax.Array], jax.Array, Operands[jax.Array]]:
+    """What the caller gets, and what the backward pass does.
+
+    That is the residual, or the output, and the operands, with `keeps_ranges` those with the ranges
+    that the op found.
+    """
+    seen = operands
     if not call.attrs.noisy:
         # A seed that only the gradient draws from is no part of the forward program.
-        operands = operands._replace(seed=jnp.zeros_like(operands.seed))
-    if residual == "none" and not call.return_peak:
-        (out,) = ops.optical_matmul.op(call.attrs, operands)
-        return [out], out
-    attrs = ops.optical_matmul_fwd.Attrs(
-        **vars(call.attrs), residual=residual, with_peak=call.return_peak
+        seen = operands._replace(seed=jnp.zeros_like(operands.seed))
+    finds_x, finds_w = (
+        keeps_ranges and scale.shape[0] == 0
+        for scale in (operands.x_full_scale, operands.w_full_scale)
     )
-    out, *others = ops.optical_matmul_fwd.op(attrs, operands)
-    saved = out if residual == "none" else others[0]
+    with_x_peak = call.return_x_peak or finds_x
+    if residual == "none" and not (call.return_peak or with_x_peak or finds_w):
+        (out,) = ops.optical_matmul.op(call.attrs, seen)
+        return [out], out, operands
+    attrs = ops.optical_matmul_fwd.Attrs(
+        **vars(call.attrs),
+        residual=residual,
+        with_peak=call.return_peak,
+        with_x_peak=with_x_peak,
+        with_w_peak=finds_w,
+    )
+    out, *others = ops.optical_matmul_fwd.op(attrs, seen)
+    saved = out if residual == "none" else others.pop(0)
+    peak = [others.pop(0)] if call.return_peak else []
+    x_peak = [others.pop(0)] if with_x_peak else []
+    if finds_x:
+        operands = operands._replace(x_full_scale=jnp.max(x_peak[0], initial=0.0).reshape(1))
+    if finds_w:
+        operands = operands._replace(w_full_scale=others.pop(0))
     pre_noise = [saved] if call.return_pre_noise else []
-    peak = others[-1:] if call.return_peak else []
-    return [out, *pre_noise, *peak], saved
+    return [out, *pre_noise, *peak, *(x_peak if call.return_x_peak else [])], saved, operands
 
 
 @dataclass(frozen=True)
@@ -401,7 +424,7 @@ def _differentiated(call: _Call, operands: Operands[jax.Array], wanted: Operands
     ranges = wanted.x_full_scale or wanted.w_full_scale or wanted.y_full_scale or wanted.noise
     size = operands.x.shape[0] * operands.w.shape[1]
     residual = call.residual(ranges=ranges, size=size)
-    results, saved = _forward(call, operands, residual)
+    results, saved, operands = _forward(call, operands, residual, keeps_ranges=True)
     return Forward(results, _Saved(call, wanted.x, ranges, residual), (saved, operands))
 
 

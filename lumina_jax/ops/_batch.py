@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def batch(
     op: OpDef[Any, Any], attrs: Any, operands: Sequence[jax.Array], dims: Sequence[int | None]
-) -> tuple[list[jax.Array], list[int]]:
+) -> tuple[list[jax.Array], list[int | None]]:
     """Rows of all examples in one call where rows are all that is batched, else one by one."""
     signature = op.signature(attrs)
     operands = [
@@ -25,11 +25,17 @@ def batch(
     ]
     batched = [dim is not None for dim in dims]
     by_row = all(t.is_by_row for t, b in zip(signature.operands, batched, strict=True) if b)
-    by_row = by_row and ROWS not in signature.bound
-    if by_row and all(t.is_by_row for t in signature.results):
+    # Of results that are no rows, those alone are right that follow from what all examples share.
+    shared = {
+        index
+        for index, names in signature.follows.items()
+        if not any(b for n, b in zip(signature.operands._fields, batched, strict=True) if n in names)
+    }
+    rows_alone = all(t.is_by_row or i in shared for i, t in enumerate(signature.results))
+    if by_row and rows_alone and ROWS not in signature.bound:
         results = _as_rows(op, attrs, signature, operands, batched)
-    else:
-        results = _one_by_one(op, attrs, operands, batched)
+        return results, [0 if t.is_by_row else None for t in signature.results]
+    results = _one_by_one(op, attrs, operands, batched)
     return results, [0] * len(results)
 
 
@@ -40,23 +46,41 @@ def _as_rows(
     operands: Sequence[jax.Array],
     batched: Sequence[bool],
 ) -> list[jax.Array]:
+    operands, batched = _of_each_example(op, attrs, operands, batched)
     size = next(o.shape[0] for o, b in zip(operands, batched, strict=True) if b)
     shapes = [o.shape[1:] if b else o.shape for o, b in zip(operands, batched, strict=True)]
     rows = signature.sizes(shapes)[ROWS]
 
     def flatten(operand: jax.Array, optional: bool, is_batched: bool) -> jax.Array:
         if not is_batched:
-            if optional and operand.shape[0] == 1:
+            if optional and operand.shape[0] in (0, 1):
                 return operand
             operand = operand[None]
         shape = (size, rows, *operand.shape[2:])
         return jnp.broadcast_to(operand, shape).reshape(size * rows, *shape[2:])
 
     flat = [
-        flatten(o, t.dims[0] == "m?", b) if t.is_by_row else o
+        flatten(o, t.dims[0] != ROWS, b) if t.is_by_row else o
         for o, t, b in zip(operands, signature.operands, batched, strict=True)
     ]
-    return [r.reshape(size, rows, *r.shape[1:]) for r in op(attrs, op.operands(*flat))]
+    results = zip(op(attrs, op.operands(*flat)), signature.results, strict=True)
+    return [r.reshape(size, rows, *r.shape[1:]) if t.is_by_row else r for r, t in results]
+
+
+def _of_each_example(
+    op: OpDef[Any, Any], attrs: Any, operands: Sequence[jax.Array], batched: Sequence[bool]
+) -> tuple[Sequence[jax.Array], Sequence[bool]]:
+    """The operands with those given that the op would find in the rows of all examples together."""
+
+    def found(*operands: jax.Array) -> dict[str, jax.Array]:
+        return op.found_in_rows(attrs, op.operands(*operands))
+
+    given = jax.vmap(found, in_axes=[0 if b else None for b in batched])(*operands)
+    names = op.signature(attrs).operands._fields
+    return (
+        [given.get(name, o) for name, o in zip(names, operands, strict=True)],
+        [name in given or b for name, b in zip(names, batched, strict=True)],
+    )
 
 
 def _one_by_one(

@@ -6,6 +6,9 @@
 Where both DACs have at most 8 bits and 32 bits hold the sum, the products are summed as integers,
 and so exactly.
 
+The forward ops find the full scales of x and w that they are not given: max |x|, and max |w| of each
+column, over what is finite. No derivative flows through them.
+
 A noise parameter that is negative or NaN makes all outputs NaN.
 """
 
@@ -34,14 +37,51 @@ def operand_types(attrs: ChainAttrs, *, draws: bool) -> Operands[Tensor]:
         x=tensor("f32", "m", "k"),
         w=tensor("f32", *("nk" if attrs.transpose_weight else "kn")),
         bias=tensor("f32", "n?"),
-        x_full_scale=tensor("f32", "m?"),
-        w_full_scale=tensor("f32", "n?"),
+        x_full_scale=tensor("f32", "m*"),
+        w_full_scale=tensor("f32", "n*"),
         y_full_scale=tensor("f32", "n?"),
         noise=tensor("f32", "m?", 4),
         seed=tensor("u32", "m?", 2),
         rows=tensor("u32", "m" if draws else "m?"),
         columns=tensor("u32", "n" if draws else "n?"),
     )
+
+
+def found_in_rows(attrs: ChainAttrs, operands: Operands[jax.Array]) -> dict[str, jax.Array]:
+    """The full scale of x, if it is left to the op."""
+    del attrs
+    if operands.x_full_scale.shape[0] != 0:
+        return {}
+    return {"x_full_scale": quantize.absmax(operands.x).reshape(1)}
+
+
+def with_full_scales(
+    attrs: ChainAttrs, operands: Operands[jax.Array]
+) -> Operands[jax.Array]:
+    """The operands with the full scales given that are left to the op."""
+    found = found_in_rows(attrs, operands)
+    if operands.w_full_scale.shape[0] == 0:
+        found["w_full_scale"] = w_peak(attrs, operands.w)
+    return operands._replace(**found)
+
+
+def with_full_scales_of_shards(
+    axes: Axes, attrs: ChainAttrs, operands: Operands[jax.Array]
+) -> Operands[jax.Array]:
+    """The operands of a shard with the full scales given that it cannot find alone."""
+    whole = with_full_scales(attrs, operands)
+    split_x, split_w = (*axes.get("m", ()), *axes.get("k", ())), axes.get("k", ())
+    found: dict[str, jax.Array] = {}
+    if split_x and whole.x_full_scale is not operands.x_full_scale:
+        found["x_full_scale"] = jax.lax.pmax(whole.x_full_scale, split_x)
+    if split_w and whole.w_full_scale is not operands.w_full_scale:
+        found["w_full_scale"] = jax.lax.pmax(whole.w_full_scale, split_w)
+    return operands._replace(**found)
+
+
+def w_peak(attrs: ChainAttrs, w: jax.Array) -> jax.Array:
+    """The largest finite |w| of each column, f32[n]."""
+    return quantize.absmax(w, axis=1 if attrs.transpose_weight else 0)
 
 
 def factors(attrs: ChainAttrs, operands: Operands[jax.Array]) -> tuple[Factors, ...]:
@@ -73,6 +113,7 @@ class Signal(NamedTuple):
 
 def signal(attrs: ChainAttrs, operands: Operands[jax.Array]) -> Signal:
     """The signal in plain jnp."""
+    operands = with_full_scales(attrs, operands)
     x, w = operands.x, operands.w.T if attrs.transpose_weight else operands.w
     x_range, w_range = operands.x_full_scale[:, None], operands.w_full_scale[None, :]
     if _is_integer(x.shape[1], attrs):

@@ -84,6 +84,8 @@ class OpDef(Generic[A, O]):
     """The same computation in plain jnp: the oracle, and the lowering for GPU and TPU."""
     smooth: Callable[[A], A]
     """The attributes with which the derivative of the reference stands for that of the op."""
+    found_in_rows: Callable[[A, O], Mapping[str, jax.Array]]
+    """By name, operands that are left to the op, as it finds them in all rows of a call."""
     primitive: Primitive
     _factors: Callable[[A, O], tuple[Factors, ...]]
 
@@ -139,6 +141,7 @@ def define(
     local: Callable[[Axes, A, O], Results] | None = None,
     factors: Callable[[A, O], tuple[Factors, ...]] = lambda attrs, operands: (),
     smooth: Callable[[A], A] = lambda attrs: attrs,
+    found_in_rows: Callable[[A, O], Mapping[str, jax.Array]] = lambda attrs, operands: {},
 ) -> OpDef[A, O]:
     """Make a primitive and register it in `OPS`.
 
@@ -156,11 +159,16 @@ def define(
             as its products are digital.
         smooth: the attributes with which the reference has the derivative of the op: for an op
             that rounds at random, those without the rounding. By default its own.
+        found_in_rows: the operands that are left to the op and that it finds in all rows, in jnp,
+            by name: several calls become one of more rows with these given. By default there are
+            none.
     """
     field_types(attrs)
     primitive = Primitive(name)
     primitive.multiple_results = True
-    op = OpDef(name, attrs, operands, signature, reference, smooth, primitive, factors)
+    op = OpDef(
+        name, attrs, operands, signature, reference, smooth, found_in_rows, primitive, factors
+    )
     OPS[name] = op
     on_shard = local or (lambda axes, attrs, operands: op(attrs, operands))
 
@@ -173,7 +181,7 @@ def define(
 
     def batch_rule(
         args: Sequence[jax.Array], dims: Sequence[int | None], **params: Any
-    ) -> tuple[list[jax.Array], list[int]]:
+    ) -> tuple[list[jax.Array], list[int | None]]:
         return batch(op, attrs(**params), args, dims)
 
     batching.primitive_batchers[primitive] = batch_rule

@@ -1,7 +1,8 @@
 """What an op takes and gives, as one table: shape checks, sharding and batching all follow it.
 
 A dimension is a name ("m"), a name that may also have extent 1 ("m?", the operand is then
-broadcast), or a fixed extent. The name "m" has a meaning of its own: rows are independent of each
+broadcast), the same that may also have extent 0 ("m*", the op then finds the operand by itself), or a
+fixed extent. The name "m" has a meaning of its own: rows are independent of each
 other, so a batch of calls may become one call with more rows.
 """
 
@@ -34,7 +35,7 @@ class Tensor:
     @property
     def names(self) -> tuple[str | None, ...]:
         """Name of each dimension, None where the extent is fixed."""
-        return tuple(d.rstrip("?") if isinstance(d, str) else None for d in self.dims)
+        return tuple(_name(d) if isinstance(d, str) else None for d in self.dims)
 
     @property
     def is_by_row(self) -> bool:
@@ -54,8 +55,19 @@ class Tensor:
         )
 
     def __str__(self) -> str:
-        dims = [f"1 or {d[:-1]}" if str(d).endswith("?") else str(d) for d in map(str, self.dims)]
+        dims = [
+            " or ".join((*map(str, _OTHERS.get(d[-1], ())), _name(d)))
+            for d in map(str, self.dims)
+        ]
         return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
+
+
+_OTHERS: Mapping[str, tuple[int, ...]] = {"?": (1,), "*": (0, 1)}
+"""Extents that a dimension may have instead of that of its name, by the mark behind the name."""
+
+
+def _name(dim: str) -> str:
+    return dim.rstrip("".join(_OTHERS))
 
 
 def tensor(dtype: str, *dims: str | int) -> Tensor:
@@ -79,6 +91,8 @@ class Signature:
     results: tuple[Tensor, ...]
     whole: frozenset[str] = frozenset()
     """Names of the dimensions of which a shard must hold all."""
+    follows: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    """Operands from which a result follows, by its index, where these are not all."""
     derived: Mapping[str, Derived] = field(default_factory=dict)
     """Extents that no operand declares, such as that of a convolution's output, by name; one may
     follow from those before it. Neither they nor what they follow from is ever split."""
@@ -109,9 +123,9 @@ class Signature:
         self._derive(found)
         for name, tensor, operand in declared:
             for dim, extent in zip(tensor.dims, operand.shape, strict=True):
-                full = dim if isinstance(dim, int) else found[dim.rstrip("?")].extent
-                broadcast = isinstance(dim, str) and dim.endswith("?") and extent == 1
-                if not (broadcast or extent == full):
+                full = dim if isinstance(dim, int) else found[_name(dim)].extent
+                others = _OTHERS.get(dim[-1], ()) if isinstance(dim, str) else ()
+                if not (extent in others or extent == full):
                     raise ValueError(_wrong_shape(op, name, operand, tensor, found))
         for dim, derived in self.derived.items():
             extent = found[dim].extent
@@ -122,7 +136,7 @@ class Signature:
         self, found: dict[str, _Found], operand: str, tensor: Tensor, shape: Sequence[Any]
     ) -> None:
         for dim, extent in zip(tensor.dims, shape, strict=True):
-            if isinstance(dim, str) and not dim.endswith("?") and dim not in self.derived:
+            if isinstance(dim, str) and dim[-1] not in _OTHERS and dim not in self.derived:
                 found.setdefault(dim, _Found(extent, operand))
 
     def _derive(self, found: dict[str, _Found]) -> None:

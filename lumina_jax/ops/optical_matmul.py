@@ -16,9 +16,11 @@ from ._chain import (
     Operands,
     converted_shard,
     factors,
+    found_in_rows,
     operand_types,
     signal,
     signal_of_shards,
+    with_full_scales_of_shards,
 )
 from ._op import define
 from ._partition import Axes
@@ -34,6 +36,7 @@ def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
 
 
 def _local(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
+    operands = with_full_scales_of_shards(axes, attrs, operands)
     if "k" not in axes:
         return op(attrs, operands)
 
@@ -52,4 +55,5 @@ op = define(
     reference=_reference,
     local=_local,
     factors=factors,
+    found_in_rows=found_in_rows,
 )

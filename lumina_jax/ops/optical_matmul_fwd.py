@@ -12,7 +12,9 @@ Where relative noise is all there is, the slope is [y'] · (1 + ε·relative·si
 of it cannot be drawn again, in a quarter of the memory: i8[m, n], 0 where [y'] is 0, -128 where the
 slope is NaN, and else sign(y), with 2 for y = 0.
 
-`with_peak` asks for the largest finite |y| of each row too, f32[m], 0 where there is none.
+`with_peak` asks for the largest finite |y| of each row too, f32[m], 0 where there is none,
+`with_x_peak` for that of x, f32[m], and `with_w_peak` for that of each column of w, f32[n]: the full
+scales that the op was not given, or what a calibration looks at.
 
 The op is not for files: what is exported is `optical_matmul`.
 """
@@ -33,10 +35,13 @@ from ._chain import (
     Signal,
     converted_shard,
     factors,
+    found_in_rows,
     operand_types,
     parameters,
     signal,
     signal_of_shards,
+    w_peak,
+    with_full_scales_of_shards,
 )
 from ._op import define
 from ._partition import Axes
@@ -49,6 +54,8 @@ class Attrs(ChainAttrs):
 
     residual: str
     with_peak: bool
+    with_x_peak: bool
+    with_w_peak: bool
 
 
 def residual_types(op: str, residual: str) -> tuple[Tensor, ...]:
@@ -111,14 +118,20 @@ def slope_of_signs(signs: jax.Array, eps: jax.Array | None, noise: jax.Array) ->
 def _signature(attrs: Attrs) -> Signature:
     out = tensor("f32", "m", "n")
     saved = residual_types("optical_matmul_fwd", attrs.residual)
-    peak = (tensor("f32", "m"),) if attrs.with_peak else ()
-    return Signature(operand_types(attrs, draws=attrs.noisy), (out, *saved, *peak))
+    rows = (tensor("f32", "m"),) * (attrs.with_peak + attrs.with_x_peak)
+    columns = (tensor("f32", "n"),) if attrs.with_w_peak else ()
+    results = (out, *saved, *rows, *columns)
+    return Signature(
+        operand_types(attrs, draws=attrs.noisy),
+        results,
+        follows={len(results) - 1: frozenset({"w"})} if columns else {},
+    )
 
 
 def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
     at_adc = signal(attrs, operands)
     out = at_adc.converted(attrs.adc_bits, operands.y_full_scale)
-    return [out, *_saved(attrs, operands, at_adc), *_peak(attrs, at_adc)]
+    return [out, *_saved(attrs, operands, at_adc), *_peaks(attrs, operands, at_adc)]
 
 
 def _saved(attrs: Attrs, operands: Operands[jax.Array], at_adc: Signal) -> list[jax.Array]:
@@ -137,29 +150,40 @@ def _saved(attrs: Attrs, operands: Operands[jax.Array], at_adc: Signal) -> list[
             return [jnp.where(jnp.isnan(signs), _NO_SLOPE, signs).astype(np.int8)]
 
 
-def _peak(attrs: Attrs, at_adc: Signal) -> list[jax.Array]:
-    return [quantize.absmax(at_adc.y, axis=1)] if attrs.with_peak else []
+def _peaks(attrs: Attrs, operands: Operands[jax.Array], at_adc: Signal) -> list[jax.Array]:
+    of_y = [quantize.absmax(at_adc.y, axis=1)] if attrs.with_peak else []
+    of_x = [quantize.absmax(operands.x, axis=1)] if attrs.with_x_peak else []
+    return [*of_y, *of_x, *([w_peak(attrs, operands.w)] if attrs.with_w_peak else [])]
 
 
 def _local(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
+    operands = with_full_scales_of_shards(axes, attrs, operands)
     if "k" in axes:
         results = _local_along_depth(axes, attrs, operands)
     else:
         results = op(attrs, operands)
-    if attrs.with_peak and "n" in axes:
-        # The peak of whole rows, from that of the columns of a shard.
-        results[-1] = jax.lax.pmax(results[-1], axes["n"])
-    return results
+    # The peaks of whole rows and columns, from those of a shard.
+    wanted = [(attrs.with_peak, "n"), (attrs.with_x_peak, "k"), (attrs.with_w_peak, "k")]
+    along = [dimension for is_wanted, dimension in wanted if is_wanted]
+    first = len(results) - len(along)
+    peaks = [
+        jax.lax.pmax(peak, axes[dimension]) if dimension in axes else peak
+        for peak, dimension in zip(results[first:], along, strict=True)
+    ]
+    return [*results[:first], *peaks]
 
 
 def _local_along_depth(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
     def product(operands: Operands[jax.Array]) -> jax.Array:
-        quiet = replace(attrs, adc_bits=0, noisy=False, residual="pre_noise", with_peak=False)
+        quiet = replace(
+            attrs, adc_bits=0, noisy=False, residual="pre_noise",
+            with_peak=False, with_x_peak=False, with_w_peak=False,
+        )  # fmt: skip
         return op(quiet, operands)[1]
 
     at_adc = signal_of_shards(axes, attrs, operands, product)
     out = converted_shard(attrs, operands, at_adc)
-    return [out, *_saved(attrs, operands, at_adc), *_peak(attrs, at_adc)]
+    return [out, *_saved(attrs, operands, at_adc), *_peaks(attrs, operands, at_adc)]
 
 
 op = define(
@@ -170,4 +194,5 @@ op = define(
     reference=_reference,
     local=_local,
     factors=factors,
+    found_in_rows=found_in_rows,
 )

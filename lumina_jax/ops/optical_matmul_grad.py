@@ -139,7 +139,9 @@ def _signature(attrs: Attrs) -> Signature:
                     f"{expected}, got {got}"
                 )
     draws = attrs.noisy or attrs.grad_precision == "int8"
-    forward = operand_types(attrs, draws=draws)._asdict()
+    # The full scales that the forward op found are given.
+    given = {"x_full_scale": tensor("f32", "m?"), "w_full_scale": tensor("f32", "n?")}
+    forward = {**operand_types(attrs, draws=draws)._asdict(), **given}
     del forward["bias"]
     gradients = Gradients(
         x=forward["x"],

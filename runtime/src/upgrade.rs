@@ -4,12 +4,15 @@
 use crate::ir::{Attribute, Graph, Node};
 
 /// The newest op set.
-pub(crate) const OPSET: u32 = 2;
+pub(crate) const OPSET: u32 = 3;
 
 /// Rewrites a graph of an older op set, which need not be right, in terms of the newest.
 pub(crate) fn upgrade(graph: &mut Graph) {
     if graph.opset < 2 {
         graph.nodes.iter_mut().for_each(from_opset_1);
+    }
+    if graph.opset < 3 {
+        graph.nodes.iter_mut().for_each(from_opset_2);
     }
 }
 
@@ -52,6 +55,14 @@ fn rename_linear(node: &mut Node) {
         && residual == "linear"
     {
         *residual = "pre_noise".into();
+    }
+}
+
+/// Op set 2 had no peaks of x and w, and gave the ops every full scale.
+fn from_opset_2(node: &mut Node) {
+    if node.op == "optical_matmul_fwd" {
+        node.attributes.set("with_x_peak", Attribute::Bool(false));
+        node.attributes.set("with_w_peak", Attribute::Bool(false));
     }
 }
 

@@ -49,11 +49,13 @@ def put(mesh: Mesh, value: Any, *axes: Any) -> jax.Array:
     return jax.device_put(value, NamedSharding(mesh, PartitionSpec(*axes)))
 
 
+PEAKS = ("with_peak", "with_x_peak", "with_w_peak")
+EVERY_PEAK, NO_PEAK = (dict.fromkeys(PEAKS, wanted) for wanted in (True, False))
 QUIET = {"dac_bits": 4, "weight_bits": 4, "adc_bits": 0, "transpose_weight": False, "noisy": False}
 NOISY = {"dac_bits": 0, "weight_bits": 12, "adc_bits": 0, "transpose_weight": True, "noisy": True}
 
 FORWARD: list[dict[str, Any]] = [
-    {**chain, "residual": residual, "with_peak": True}
+    {**chain, "residual": residual, **EVERY_PEAK}
     for chain in (QUIET, NOISY) for residual in ("pre_noise", "slope", "signs")
 ]  # fmt: skip
 GRADIENT: list[dict[str, Any]] = [
@@ -63,7 +65,7 @@ GRADIENT: list[dict[str, Any]] = [
        "with_ranges": False}
       for chain, residual in ((QUIET, "slope"), (QUIET, "signs"), (NOISY, "signs"))),
 ]  # fmt: skip
-ADC = {**NOISY, "adc_bits": 6, "residual": "slope", "with_peak": False}
+ADC = {**NOISY, "adc_bits": 6, "residual": "slope", **NO_PEAK}
 
 
 class Call(NamedTuple):
@@ -71,6 +73,8 @@ class Call(NamedTuple):
 
     op: str
     attrs: dict[str, Any]
+    finds_ranges: bool = False
+    """Whether the full scales of x and w are left to the op."""
 
     def operands(self) -> list[np.ndarray]:
         rng = np.random.default_rng(0)
@@ -89,6 +93,8 @@ class Call(NamedTuple):
                 if name.endswith("full_scale") or name == "noise":
                     scale = np.float32(0.1 if name == "noise" else 1.0)
                     value = (np.abs(value) + np.float32(1)) * scale
+            if self.finds_ranges and name in ("x_full_scale", "w_full_scale"):
+                value = np.zeros(0, np.float32)
             made.append(value)
         return made
 
@@ -96,6 +102,8 @@ class Call(NamedTuple):
         tensors = types_of(self.op, **self.attrs).operands
         return [
             put(mesh, operand, *(split.get(name or "") for name in tensor.names))
+            if operand.size
+            else operand
             for operand, tensor in zip(operands, tensors, strict=True)
         ]
 
@@ -130,6 +138,8 @@ def test_the_chain_and_its_gradient(split: Split) -> None:
     calls = [
         *(Call("optical_matmul", chain) for chain in (QUIET, NOISY)),
         *(Call("optical_matmul_fwd", attrs) for attrs in FORWARD),
+        *(Call("optical_matmul", chain, finds_ranges=True) for chain in (QUIET, NOISY)),
+        *(Call("optical_matmul_fwd", attrs, finds_ranges=True) for attrs in FORWARD[::3]),
         *(Call("optical_matmul_grad", attrs) for attrs in GRADIENT),
     ]
     for one, results in zip(calls, run(calls, split), strict=True):
@@ -165,7 +175,7 @@ def test_peak_is_that_of_whole_rows(split: Split) -> None:
     operands = matmul.operands()
     operands[0][5] = np.nan
     of_op = jax.jit(lambda *a: bind(matmul.op, *a, **matmul.attrs))
-    _, y, peak = of_op(*matmul.put(mesh, operands, split))
+    _, y, peak, *_ = of_op(*matmul.put(mesh, operands, split))
     expected = np.abs(y).max(axis=1)
     expected[5] = 0
     np.testing.assert_array_equal(peak, expected)

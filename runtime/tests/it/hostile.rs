@@ -55,7 +55,7 @@ fn file_of(graph: &Graph) -> Vec<u8> {
 /// A graph with the input x f32[4], which is value 0.
 fn graph() -> Graph {
     let inputs = vec![value(0, "x", DType::F32, &fixed(&[4]))];
-    Graph { opset: 2, inputs, ..Graph::default() }
+    Graph { opset: 3, inputs, ..Graph::default() }
 }
 
 fn group(size: usize) -> Vec<u8> {
@@ -185,7 +185,7 @@ fn symbolic(symbols: &[String], dims: &[Dim]) -> Graph {
         value(index as u32, &format!("x{index}"), DType::F32, dims)
     };
     let inputs = dims.chunks(8).enumerate().map(input).collect();
-    Graph { opset: 2, symbols: symbols.to_vec(), inputs, ..Graph::default() }
+    Graph { opset: 3, symbols: symbols.to_vec(), inputs, ..Graph::default() }
 }
 
 /// `count` different names.

@@ -64,7 +64,7 @@ fn json_says_all_there_is() {
     let value = |id: u32, name: &str, dtype: &str, shape: Value, role: &str| json!({"id": id, "name": name, "dtype": dtype, "shape": shape, "role": role});
     let expected = json!({
         "format": "1.0",
-        "opset": 2,
+        "opset": 3,
         "producer": "test",
         "bytes": file.bytes().len(),
         "symbols": ["batch"],

@@ -1,6 +1,7 @@
 //! The forward pass of the chain with one matrix product, in tiles of its output.
 //!
 //! ```text
+//! peaks of x    each group of rows, where they are the range of the DAC
 //! pack w        each chunk of columns, where w is not multiplied as it lies in memory
 //! convert x     each group of rows, where several tiles share them
 //! tiles         product, bias, noise and ADC of some rows and columns
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use super::chain::{
     Chain, Common, InputRow, Operands, PackedWeights, ProductPlan, Row, RowNoise, Saved, Weights,
-    check_ranges_and_noise, code_row, convert_row, extents, finish, matrix,
+    check_ranges_and_noise, code_row, convert_row, extents, finish, matrix, peak_of,
 };
 use super::sizes::Sizes;
 use crate::disjoint::{AtomicMax, DisjointMut, StageBuffer};
@@ -19,10 +20,10 @@ use crate::gemm::{Accumulate, Lhs, Rhs, multiply};
 use crate::isa::Isa;
 use crate::noise::{self, SEEDED};
 use crate::packing::Arithmetic;
-use crate::par::{Schedule, parallel_if};
+use crate::par::{Schedule, Serial, parallel_if};
 use crate::quantizer::Quantizers;
 use crate::scratch::Scratch;
-use crate::tuning::{FORWARD_CONVERTED_ROWS, FORWARD_MANY_WEIGHTS, FORWARD_ROWS};
+use crate::tuning::{FORWARD_CONVERTED_ROWS, FORWARD_MANY_WEIGHTS, FORWARD_ROWS, PACKED_COLUMNS};
 use crate::{Attrs, DType, Error, Fact, ParFor, View, Work};
 
 /// What the op writes.
@@ -31,6 +32,17 @@ pub(super) struct Outputs<'a> {
     pub(super) saved: Option<Saved<&'a mut [f32], &'a mut [i8]>>,
     /// By row, max |y|.
     pub(super) peak: Option<&'a mut [f32]>,
+    /// By row, max |x|.
+    pub(super) x_peak: Option<&'a mut [f32]>,
+    /// By column, max |w|.
+    pub(super) w_peak: Option<&'a mut [f32]>,
+}
+
+impl<'a> Outputs<'a> {
+    /// The output alone.
+    pub(super) fn of(out: &'a mut [f32]) -> Self {
+        Self { out, saved: None, peak: None, x_peak: None, w_peak: None }
+    }
 }
 
 /// The attributes of the forward pass, and what is prepared.
@@ -45,7 +57,7 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
-        let chain = Chain::from_attrs(op, attrs)?;
+        let chain = Chain { finds_ranges: true, ..Chain::from_attrs(op, attrs)? };
         let transpose_weight = attrs.bool(op, "transpose_weight")?;
         Ok(Self { chain, transpose_weight, packed: None })
     }
@@ -60,12 +72,12 @@ impl Request {
         let &[first, second] = matrix(self.chain.op, "w", &w.fact())?;
         let (depth, columns) =
             if self.transpose_weight { (second, first) } else { (first, second) };
-        let weights = self.weights(isa, w, full_scale, depth, columns)?;
+        let weights = self.weights(w, full_scale, depth, columns)?;
         if weights.is_in_place() || columns == 0 {
             return Ok(None);
         }
         let packed = PackedWeights::new(isa, &weights, 1);
-        (0..packed.chunks()).for_each(|chunk| packed.pack(&weights, chunk));
+        (0..packed.chunks()).for_each(|chunk| packed.pack(&weights, chunk, None));
         Ok(Some(Self { packed: Some(Arc::new(packed)), ..self.clone() }))
     }
 
@@ -74,12 +86,11 @@ impl Request {
         self.packed.as_ref().map_or(0, |packed| packed.bytes())
     }
 
-    /// The weights that `w` holds, and the DACs that `full_scale` gives them.
+    /// The weights that `w` holds, and what `full_scale` says of their ranges.
     fn weights<'a>(
         &self,
-        isa: Isa,
         w: &View<'a>,
-        full_scale: &View<'_>,
+        full_scale: &View<'a>,
         depth: usize,
         columns: usize,
     ) -> Result<Weights<'a>, Error> {
@@ -89,7 +100,7 @@ impl Request {
             columns,
             transposed: self.transpose_weight,
             dac: self.chain.weight,
-            dacs: Quantizers::new(isa, self.chain.weight, columns, full_scale.data()?),
+            full_scale: full_scale.data()?,
             plan: ProductPlan::forward(&self.chain, depth),
         })
     }
@@ -125,6 +136,8 @@ pub(super) fn run(
         out: DisjointMut::new(outputs.out),
         saved: outputs.saved.map(|saved| saved.map(DisjointMut::new, DisjointMut::new)),
         peak: outputs.peak.map(AtomicMax::new),
+        x_peak: outputs.x_peak.map(DisjointMut::new),
+        w_peak: outputs.w_peak.map(DisjointMut::new),
     };
     forward.run(&shared, pool);
     Ok(())
@@ -135,6 +148,8 @@ struct Shared<'a> {
     out: DisjointMut<'a, f32>,
     saved: Option<Saved<DisjointMut<'a, f32>, DisjointMut<'a, i8>>>,
     peak: Option<AtomicMax<'a>>,
+    x_peak: Option<DisjointMut<'a, f32>>,
+    w_peak: Option<DisjointMut<'a, f32>>,
 }
 
 /// One call: its operands, and what is the same for all rows.
@@ -167,7 +182,7 @@ impl<'a> Forward<'a> {
         let sizes = Sizes::of(chain.op, &inputs[0].fact(), &inputs[1].fact(), *transpose_weight)?;
         let Sizes { rows, depth, columns } = sizes;
         let operands = Operands::new(chain, &inputs[3..], rows)?;
-        let weights = request.weights(isa, &inputs[1], &inputs[4], depth, columns)?;
+        let weights = request.weights(&inputs[1], &inputs[4], depth, columns)?;
         let bias: &[f32] = inputs[2].data()?;
         let (packed, unpacked) = match packed {
             Some(packed) => (Some(Arc::clone(packed)), 0),
@@ -196,7 +211,12 @@ impl<'a> Forward<'a> {
     fn run(&self, outputs: &Shared<'_>, pool: &dyn ParFor) {
         let Sizes { rows, columns, .. } = self.sizes;
         if rows == 0 || columns == 0 {
-            return;
+            let mut schedule = Schedule::default();
+            if outputs.x_peak.is_some() {
+                self.look_at_inputs(&mut schedule, outputs);
+            }
+            self.look_at_weights(&mut schedule, outputs);
+            return schedule.run(&Serial);
         }
         let packed_in_a_nanosecond = if self.unpacked > 0 { 4 } else { 16 };
         let pool = parallel_if(pool, self.sizes.nanoseconds(1, packed_in_a_nanosecond));
@@ -211,7 +231,7 @@ impl<'a> Forward<'a> {
             let rows =
                 chunk * FORWARD_CONVERTED_ROWS..rows.min((chunk + 1) * FORWARD_CONVERTED_ROWS);
             let mut packed = x_packed.write(rows.start * packed_len..rows.end * packed_len);
-            self.convert(rows.clone(), &mut packed, &mut inputs.write(rows));
+            self.convert(rows.clone(), &mut packed, &mut inputs.write(rows), outputs);
         };
         let compute = |part: &Part| {
             let Range { start, end } = part.rows;
@@ -222,18 +242,27 @@ impl<'a> Forward<'a> {
             }
             let mut packed = Scratch::new(part.rows.len() * packed_len);
             let mut rows = vec![InputRow::default(); part.rows.len()];
-            self.convert(part.rows.clone(), &mut packed, &mut rows);
+            self.convert(part.rows.clone(), &mut packed, &mut rows, outputs);
             self.compute(part, &Inputs { packed: &packed, rows: &rows }, outputs);
         };
 
         let converted = shared.div_ceil(FORWARD_CONVERTED_ROWS);
         let Tiling { block, group, .. } = tiling;
         let groups = columns.div_ceil(group);
+        let pack = |packed: &PackedWeights, chunk: usize| {
+            packed.pack(&self.weights, chunk, outputs.w_peak.as_ref());
+        };
         let mut schedule = Schedule::default();
+        if self.operands.finds_x_range() {
+            self.look_at_inputs(&mut schedule, outputs);
+        }
+        if chunks == 0 {
+            self.look_at_weights(&mut schedule, outputs);
+        }
         if let (Some(packed), true) = (&self.packed, tiling.packs_with_tiles) {
             schedule.stage("convert x", converted, convert_shared);
             schedule.stage("pack w, tiles", chunks, |chunk| {
-                packed.pack(&self.weights, chunk);
+                pack(packed, chunk);
                 for row in (0..rows).step_by(FORWARD_ROWS) {
                     let rows = row..rows.min(row + FORWARD_ROWS);
                     compute(&Part { rows, columns: packed.columns_of(chunk) });
@@ -241,7 +270,7 @@ impl<'a> Forward<'a> {
             });
         } else {
             schedule.stage("pack w, convert x", chunks + converted, |chunk| match &self.packed {
-                Some(packed) if chunk < chunks => packed.pack(&self.weights, chunk),
+                Some(packed) if chunk < chunks => pack(packed, chunk),
                 _ => convert_shared(chunk - chunks),
             });
             schedule.stage("tiles", rows.div_ceil(block) * groups, |chunk| {
@@ -253,6 +282,30 @@ impl<'a> Forward<'a> {
             });
         }
         schedule.run(pool);
+    }
+
+    /// A stage that finds the peaks of the rows of x.
+    fn look_at_inputs<'s>(&'s self, schedule: &mut Schedule<'s>, outputs: &'s Shared<'_>) {
+        let Sizes { rows, depth, .. } = self.sizes;
+        schedule.stage("peaks of x", rows.div_ceil(FORWARD_ROWS), move |chunk| {
+            for row in chunk * FORWARD_ROWS..rows.min((chunk + 1) * FORWARD_ROWS) {
+                let peak = peak_of(self.isa, &self.x[row * depth..][..depth]);
+                self.operands.raise(peak);
+                if let Some(peaks) = &outputs.x_peak {
+                    peaks.write(row..row + 1)[0] = peak;
+                }
+            }
+        });
+    }
+
+    /// A stage that finds the peaks of the columns of w, if they are wanted.
+    fn look_at_weights<'s>(&'s self, schedule: &mut Schedule<'s>, outputs: &'s Shared<'_>) {
+        let Some(peaks) = &outputs.w_peak else { return };
+        let columns = self.sizes.columns;
+        schedule.stage("peaks of w", columns.div_ceil(PACKED_COLUMNS), move |chunk| {
+            let range = chunk * PACKED_COLUMNS..columns.min((chunk + 1) * PACKED_COLUMNS);
+            self.weights.peaks(self.isa, &range, &mut peaks.write(range.clone()));
+        });
     }
 
     /// How the output is cut, for so many workers.
@@ -292,8 +345,16 @@ impl<'a> Forward<'a> {
     }
 
     /// Converts rows of x.
-    fn convert(&self, rows: Range<usize>, packed: &mut [u32], inputs: &mut [InputRow]) {
+    fn convert(
+        &self,
+        rows: Range<usize>,
+        packed: &mut [u32],
+        inputs: &mut [InputRow],
+        outputs: &Shared<'_>,
+    ) {
         let (isa, depth, packed_len) = (self.isa, self.sizes.depth, self.packed_len());
+        // Where the range was found, so were they.
+        let peaks = outputs.x_peak.as_ref().filter(|_| !self.operands.finds_x_range());
         for (index, (row, input)) in rows.zip(inputs).enumerate() {
             let x = &self.x[row * depth..][..depth];
             let packed = &mut packed[index * packed_len..][..packed_len];
@@ -302,6 +363,9 @@ impl<'a> Forward<'a> {
             } else {
                 convert_row(isa, bytemuck::cast_slice_mut(packed), x, &self.operands, row)
             };
+            if let Some(peaks) = peaks {
+                peaks.write(row..row + 1)[0] = peak_of(isa, x);
+            }
         }
     }
 

@@ -37,7 +37,8 @@ use crate::{Attrs, DType, DynOp, Error, Fact, Op, ParFor, View, ViewMut, Work};
 /// `out = ADC(x_q · w_q + bias + σ·ε)`
 ///
 /// Inputs: x f32\[M,K\], w f32\[K,N\] (or \[N,K\] with `transpose_weight`), bias f32\[1|N\],
-/// x_full_scale f32\[1|M\], w_full_scale f32\[1|N\], y_full_scale f32\[1|N\],
+/// x_full_scale f32\[0|1|M\] (none: the largest finite |x|), w_full_scale f32\[0|1|N\] (none: the
+/// largest finite |w| of each column), y_full_scale f32\[1|N\],
 /// noise f32\[1|M,4\] (thermal, shot, relative, weight), seed u32\[1|M,2\] (high word first),
 /// rows u32\[1|M\], columns u32\[1|N\] (global ids, consecutive from the first).
 /// Output: out f32\[M,N\].
@@ -63,7 +64,7 @@ impl Op for OpticalMatmul {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         let out = outputs[0].data_mut()?;
-        forward::run(&self.0, inputs, Outputs { out, saved: None, peak: None }, pool)
+        forward::run(&self.0, inputs, Outputs::of(out), pool)
     }
 
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {

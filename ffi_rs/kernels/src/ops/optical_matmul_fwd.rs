@@ -6,6 +6,9 @@
 //! for m in rows, n in columns:
 //!     slope[m, n] = [|y + σ·ε| ≤ y_full_scale] · (1 + ε · (shot²·sign(y)/2 + relative²·y)/σ)
 //!     peak[m]     = max(peak[m], |y|)        where y is finite
+//! for k in depth:
+//!     x_peak[m]   = max(x_peak[m], |x[m, k]|)         where that is finite
+//!     w_peak[n]   = max(w_peak[n], |w[k, n]|)         where that is finite
 //! ```
 //!
 //! What is done otherwise: tiles of one row raise its peak atomically, as a maximum takes its
@@ -21,7 +24,8 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 ///
 /// Inputs: those of [`OpticalMatmul`](super::OpticalMatmul).
 /// Outputs: out f32\[M,N\] and, with `residual` "pre_noise" or "slope", y or slope f32\[M,N\], or
-/// with "signs" i8\[M,N\], and, `with_peak`, peak f32\[M\], 0 where no y of a row is finite.
+/// with "signs" i8\[M,N\], and, `with_peak`, peak f32\[M\], 0 where no y of a row is finite,
+/// `with_x_peak` the same of x, f32\[M\], and `with_w_peak` of the columns of w, f32\[N\].
 ///
 /// `signs` tell the slope where no noise but the relative one depends on y: they are 0 where the ADC
 /// clips, -128 where the slope is NaN, and else sign(y), with 2 for y = 0.
@@ -30,6 +34,8 @@ pub struct OpticalMatmulFwd {
     request: Request,
     residual: Option<Residual>,
     with_peak: bool,
+    with_x_peak: bool,
+    with_w_peak: bool,
 }
 
 impl Op for OpticalMatmulFwd {
@@ -40,6 +46,8 @@ impl Op for OpticalMatmulFwd {
             request: Request::from_attrs(Self::NAME, attrs)?,
             residual: Residual::from_attrs(Self::NAME, attrs)?,
             with_peak: attrs.bool(Self::NAME, "with_peak")?,
+            with_x_peak: attrs.bool(Self::NAME, "with_x_peak")?,
+            with_w_peak: attrs.bool(Self::NAME, "with_w_peak")?,
         })
     }
 
@@ -47,8 +55,11 @@ impl Op for OpticalMatmulFwd {
         let Sizes { rows, columns, .. } = self.request.sizes(inputs)?;
         let out = Fact::new(DType::F32, [rows, columns]);
         let residual = self.residual.map(|kind| Fact::new(kind.dtype(), [rows, columns]));
-        let peak = self.with_peak.then(|| Fact::new(DType::F32, [rows]));
-        Ok([Some(out), residual, peak].into_iter().flatten().collect())
+        let peaks = [(self.with_peak, rows), (self.with_x_peak, rows), (self.with_w_peak, columns)];
+        let peaks = peaks
+            .into_iter()
+            .filter_map(|(wanted, extent)| wanted.then(|| Fact::new(DType::F32, [extent])));
+        Ok([Some(out), residual].into_iter().flatten().chain(peaks).collect())
     }
 
     fn run(
@@ -57,16 +68,19 @@ impl Op for OpticalMatmulFwd {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        let (out, others) = outputs.split_first_mut().expect("one output to three");
-        let (residual, peak) = others.split_at_mut(usize::from(self.residual.is_some()));
-        let saved = match (self.residual, residual.first_mut()) {
+        let mut outputs = outputs.iter_mut();
+        let mut next = |wanted: bool| if wanted { outputs.next() } else { None };
+        let out = next(true).expect("there is an output");
+        let saved = match (self.residual, next(self.residual.is_some())) {
             (Some(Residual::PreNoise), Some(y)) => Some(Saved::PreNoise(y.data_mut()?)),
             (Some(Residual::Slope), Some(slope)) => Some(Saved::Slope(slope.data_mut()?)),
             (Some(Residual::Signs), Some(signs)) => Some(Saved::Signs(signs.data_mut()?)),
             _ => None,
         };
-        let peak = peak.first_mut().map(ViewMut::data_mut).transpose()?;
-        let outputs = Outputs { out: out.data_mut()?, saved, peak };
+        let mut peak = |wanted| next(wanted).map(ViewMut::data_mut).transpose();
+        let (peak, x_peak, w_peak) =
+            (peak(self.with_peak)?, peak(self.with_x_peak)?, peak(self.with_w_peak)?);
+        let outputs = Outputs { out: out.data_mut()?, saved, peak, x_peak, w_peak };
         forward::run(&self.request, inputs, outputs, pool)
     }
 

@@ -66,7 +66,7 @@ fn refuses_what_it_does_not_accept() {
         "optical_matmul_fwd: `w` must have 6 elements along the contracted axis as `x` has, got 7",
     );
     refuse(2, f32s(&[4]), "optical_matmul_fwd: `bias` must be f32[1|5], got f32[4]");
-    refuse(3, f32s(&[5]), "optical_matmul_fwd: `x_full_scale` must be f32[1|4], got f32[5]");
+    refuse(3, f32s(&[5]), "optical_matmul_fwd: `x_full_scale` must be f32[0|1|4], got f32[5]");
     refuse(6, f32s(&[1, 3]), "optical_matmul_fwd: `noise` must be f32[1|4,4], got f32[1,3]");
     refuse(7, f32s(&[1, 2]), "optical_matmul_fwd: `seed` must be u32[1|4,2], got f32[1,2]");
     refuse(
@@ -81,7 +81,8 @@ fn refuses_what_it_does_not_accept() {
         error.to_string(),
         "optical_matmul_fwd: attribute `dac_bits` is missing, expected an integer"
     );
-    for (name, kind) in [("residual", "a string"), ("with_peak", "a bool")] {
+    let bools = ["with_peak", "with_x_peak", "with_w_peak"].map(|name| (name, "a bool"));
+    for (name, kind) in [("residual", "a string")].into_iter().chain(bools) {
         let missing: Vec<_> = noisy.iter().filter(|(other, _)| *other != name).copied().collect();
         let error = run(FORWARD, &missing, &good, &Serial).unwrap_err();
         let expected =

@@ -3,5 +3,6 @@
 
 mod forward;
 mod gradient;
+mod ranges;
 #[path = "../support/mod.rs"]
 mod support;

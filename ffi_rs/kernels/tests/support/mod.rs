@@ -159,6 +159,8 @@ pub fn attrs(
         ("noisy", Attr::Bool(noisy)),
         ("residual", Attr::Str(residual)),
         ("with_peak", Attr::Bool(false)),
+        ("with_x_peak", Attr::Bool(false)),
+        ("with_w_peak", Attr::Bool(false)),
         ("grad_precision", Attr::Str("float32")),
         ("with_inputs", Attr::Bool(true)),
         ("with_ranges", Attr::Bool(true)),

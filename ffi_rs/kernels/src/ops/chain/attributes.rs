@@ -13,6 +13,8 @@ pub(crate) struct Chain {
     pub(crate) noisy: bool,
     /// Whether every row and column has an id: something random is drawn for it.
     pub(crate) with_ids: bool,
+    /// Whether the ranges of x and w may be left out, so that the op finds them.
+    pub(crate) finds_ranges: bool,
 }
 
 impl Chain {
@@ -26,6 +28,7 @@ impl Chain {
             adc: Bits::from_attrs(op, attrs, "adc_bits")?,
             noisy,
             with_ids: noisy,
+            finds_ranges: false,
         })
     }
 

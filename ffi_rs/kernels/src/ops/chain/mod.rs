@@ -9,6 +9,7 @@
 //! - `attributes`: the converters, as attributes say. `checks`: of shapes.
 //! - `operands`: ranges and noise by row and by column.
 //! - `noise`: σ, its derivatives, and ε of some rows and columns.
+//! - `peaks`: largest magnitudes, the full scales of converters that are given none.
 //! - `inputs`: rows of x through their DAC. `format`: what a product takes of a number.
 //! - `weights`, `weight_codes`, `packed_weights`: w through its DAC, as the rhs of a product.
 //! - `epilogue`: what comes after the product. `residual`: what the backward op needs to know of it.
@@ -23,6 +24,7 @@ mod inputs;
 mod noise;
 mod operands;
 mod packed_weights;
+mod peaks;
 mod residual;
 mod weight_codes;
 mod weights;
@@ -35,5 +37,6 @@ pub(super) use inputs::{InputRow, code_row, code_rows, convert_row, x_norm_sq_of
 pub(super) use noise::{NoiseSums, RowNoise};
 pub(super) use operands::{Operands, check_ranges_and_noise};
 pub(super) use packed_weights::PackedWeights;
+pub(super) use peaks::peak_of;
 pub(super) use residual::{NO_SIGN, NO_SLOPE, Residual, Saved};
 pub(super) use weights::Weights;

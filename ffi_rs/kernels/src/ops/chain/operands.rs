@@ -1,5 +1,7 @@
 //! The operands of the chain: their checks, and what they say of a row or a column.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::attributes::Chain;
 use super::checks::{Broadcast, extents};
 use super::noise::NoiseOperands;
@@ -19,8 +21,9 @@ pub(crate) fn check_ranges_and_noise(
         return Err(chain.refuse(message));
     };
     let op = chain.op;
-    extents(op, "x_full_scale", x_full_scale, DType::F32, &[&[1, rows]])?;
-    extents(op, "w_full_scale", w_full_scale, DType::F32, &[&[1, columns]])?;
+    let least = usize::from(!chain.finds_ranges);
+    extents(op, "x_full_scale", x_full_scale, DType::F32, &[&[least, 1, rows]])?;
+    extents(op, "w_full_scale", w_full_scale, DType::F32, &[&[least, 1, columns]])?;
     extents(op, "y_full_scale", y_full_scale, DType::F32, &[&[1, columns]])?;
     extents(op, "noise", noise, DType::F32, &[&[1, rows], &[4]])?;
     extents(op, "seed", seed, DType::U32, &[&[1, rows], &[2]])?;
@@ -36,6 +39,8 @@ pub(crate) struct Operands<'a> {
     x_full_scale: Broadcast<'a, f32>,
     /// The DAC of x, where all rows share one.
     shared_dac: Option<Converter<'static>>,
+    /// Where the range of x is to be found: the bits of the largest finite |x| so far.
+    found: Option<AtomicU32>,
     /// Of all columns, or one that they share.
     w_full_scale: &'a [f32],
     y_full_scale: &'a [f32],
@@ -51,6 +56,7 @@ impl<'a> Operands<'a> {
             chain: *chain,
             x_full_scale: Broadcast::new(x_full_scale, 1, rows),
             shared_dac: shared.map(|[full_scale]| Converter::one(chain.dac, full_scale)),
+            found: (x_full_scale.is_empty() && !chain.dac.is_off()).then(AtomicU32::default),
             w_full_scale: views[1].data()?,
             y_full_scale: views[2].data()?,
             noise: NoiseOperands::new(chain.noisy, &views[3..], rows)?,
@@ -62,10 +68,27 @@ impl<'a> Operands<'a> {
         self.chain.dac.is_off()
     }
 
+    /// Whether the range of x is to be found: before a row is converted, [`raise`](Self::raise) has
+    /// seen all.
+    pub(crate) fn finds_x_range(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Raises the range of x to a peak that was found, which is not negative and not NaN.
+    pub(crate) fn raise(&self, peak: f32) {
+        if let Some(found) = &self.found {
+            // The bits of such numbers are in the order of the numbers.
+            found.fetch_max(peak.to_bits(), Ordering::Relaxed);
+        }
+    }
+
     /// The DAC of row `row` of x.
     pub(crate) fn dac(&self, row: usize) -> Converter<'static> {
-        let own = || Converter::one(self.chain.dac, self.x_full_scale.get(row));
-        self.shared_dac.unwrap_or_else(own)
+        let own = || match &self.found {
+            Some(found) => f32::from_bits(found.load(Ordering::Relaxed)),
+            None => self.x_full_scale.get(row),
+        };
+        self.shared_dac.unwrap_or_else(|| Converter::one(self.chain.dac, own()))
     }
 
     /// The DACs of `columns` columns of w; of no effect where `weight_bits` are off.

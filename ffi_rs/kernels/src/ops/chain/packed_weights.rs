@@ -6,11 +6,11 @@ use std::ops::Range;
 use super::format::{OperandFormat, pack_line, step_of, zero_point_correction};
 use super::weight_codes::code_columns;
 use super::weights::{Columns, Weights};
-use crate::disjoint::{Chunk, StageBuffer};
+use crate::disjoint::{Chunk, DisjointMut, StageBuffer};
 use crate::gemm::Rhs;
 use crate::isa::Isa;
 use crate::packing::Packing;
-use crate::quantizer::{Converted, Converter, convert};
+use crate::quantizer::{Converted, Converter, Quantizers, convert};
 use crate::scratch::Scratch;
 use crate::tuning::PACKED_COLUMNS;
 use crate::vector::TRANSPOSED;
@@ -74,24 +74,38 @@ impl PackedWeights {
         chunk * self.width..self.columns.min((chunk + 1) * self.width)
     }
 
-    /// Converts and packs the columns of a chunk.
-    pub(crate) fn pack(&self, weights: &Weights<'_>, chunk: usize) {
+    /// Converts and packs the columns of a chunk, and writes their peaks where these are wanted.
+    pub(crate) fn pack(
+        &self,
+        weights: &Weights<'_>,
+        chunk: usize,
+        peaks_out: Option<&DisjointMut<'_, f32>>,
+    ) {
         let range = self.columns_of(chunk);
+        let looks = weights.finds_ranges() || peaks_out.is_some();
+        let mut peaks = Scratch::new(if looks { range.len() } else { 0 });
+        if looks {
+            weights.peaks(self.isa, &range, &mut peaks);
+        }
+        if let Some(out) = peaks_out {
+            out.write(range.clone()).copy_from_slice(&peaks);
+        }
+        let dacs = weights.dacs(self.isa, &range, &peaks);
         let codes = if self.steps.is_empty() { 0..0 } else { range.clone() };
         let mut packed = self.packed.write(self.place_of(&range));
         let mut corrections = self.corrections.write(codes.clone());
         let mut steps = self.steps.write(codes.clone());
-        steps.copy_from_slice(weights.dacs.steps(codes));
+        steps.copy_from_slice(dacs.steps(0..codes.len()));
         // Without depth no line is packed, and the sums start from zero.
         corrections.fill(0);
         let (packed, corrections, steps) = (&mut *packed, &mut *corrections, &mut *steps);
         let mut into = Columns { packed, range, corrections, steps };
         if weights.transposed {
-            self.pack_lines(&mut into, weights);
+            self.pack_lines(&mut into, weights, &dacs);
         } else if weights.plan.format == OperandFormat::Code {
-            code_columns(self.isa, into, weights, self.packing);
+            code_columns(self.isa, into, weights, &dacs, self.packing);
         } else {
-            convert_columns(self.isa, into, weights);
+            convert_columns(self.isa, into, weights, &dacs);
         }
     }
 
@@ -125,17 +139,17 @@ impl PackedWeights {
     }
 
     /// Packs weights whose rows are along the depth.
-    fn pack_lines(&self, into: &mut Columns<'_>, weights: &Weights<'_>) {
+    fn pack_lines(&self, into: &mut Columns<'_>, weights: &Weights<'_>, dacs: &Quantizers) {
         let packed_len = self.packing.packed_len(self.depth);
         let mut lines = Scratch::new(TRANSPOSED * packed_len);
         for first in into.range.clone().step_by(TRANSPOSED) {
             let columns = first..into.range.end.min(first + TRANSPOSED);
             for (line, column) in lines.chunks_exact_mut(packed_len.max(1)).zip(columns.clone()) {
                 let values = &weights.data[column * self.depth..][..self.depth];
-                let dac = Converter::one(weights.dac, weights.dacs.full_scale(column));
+                let index = column - into.range.start;
+                let dac = Converter::one(weights.dac, dacs.full_scale(index));
                 let Converted { sum, clipped } =
                     pack_line(self.isa, line, values, &dac, weights.plan);
-                let index = column - into.range.start;
                 if let Some(step) = into.steps.get_mut(index) {
                     into.corrections[index] = zero_point_correction(self.packing, sum);
                     *step = step_of(self.isa, *step, values, clipped);
@@ -147,9 +161,9 @@ impl PackedWeights {
 }
 
 /// Floats, from weights whose rows are along the columns.
-fn convert_columns(isa: Isa, into: Columns<'_>, weights: &Weights<'_>) {
+fn convert_columns(isa: Isa, into: Columns<'_>, weights: &Weights<'_>, dacs: &Quantizers) {
     let Columns { packed, range, .. } = into;
-    let dacs = Converter::Each(weights.dacs.columns(range.start, range.len()));
+    let dacs = Converter::Each(dacs.columns(0, range.len()));
     let rows = weights.data.chunks_exact(weights.columns);
     for (out, row) in packed.chunks_exact_mut(range.len()).zip(rows) {
         let out = bytemuck::cast_slice_mut(out);

@@ -9,26 +9,34 @@ use crate::isa::{Isa, for_each_isa};
 use crate::pack::join;
 use crate::packing::Packing;
 use crate::quantizer::{
-    self, beyond, fixed_code, fixed_integer, fixed_sum, integer, padded, within,
+    self, Quantizers, beyond, fixed_code, fixed_integer, fixed_sum, integer, padded, within,
 };
 use crate::tuning::PACKED_COLUMNS;
 
 #[inline(always)]
-fn code_columns_body(isa: Isa, into: Columns<'_>, weights: &Weights<'_>, packing: Packing) {
+fn code_columns_body(
+    isa: Isa,
+    into: Columns<'_>,
+    weights: &Weights<'_>,
+    dacs: &Quantizers,
+    packing: Packing,
+) {
     // Narrow registers of 16 columns are too few for the values of two rows and what is known of them.
     match (packing.values_per_word(), isa < Isa::Avx512) {
-        (4, _) => code_columns_by::<4, 16>(into, weights, packing),
-        (_, false) => code_columns_by::<2, 16>(into, weights, packing),
-        (_, true) => code_columns_by::<2, 8>(into, weights, packing),
+        (4, _) => code_columns_by::<4, 16>(into, weights, dacs, packing),
+        (_, false) => code_columns_by::<2, 16>(into, weights, dacs, packing),
+        (_, true) => code_columns_by::<2, 8>(into, weights, dacs, packing),
     }
 }
 
 for_each_isa! {
-    /// Writes the codes of some columns of weights as words, with their corrections and steps.
+    /// Writes the codes of some columns of weights, whose DACs these are, as words, with their
+    /// corrections and steps.
     pub(super) fn code_columns(
         isa;
         into: Columns<'_>,
         weights: &Weights<'_>,
+        dacs: &Quantizers,
         packing: Packing,
     ) = code_columns_body
 }
@@ -38,11 +46,12 @@ for_each_isa! {
 fn code_columns_by<const GROUP: usize, const LANES: usize>(
     into: Columns<'_>,
     weights: &Weights<'_>,
+    dacs: &Quantizers,
     packing: Packing,
 ) {
     let Weights { depth, columns, .. } = *weights;
     let (first, count) = (into.range.start, into.range.len());
-    let dacs = weights.dacs.columns(first, count);
+    let dacs = dacs.columns(0, count);
     let zeros = [0.0; PACKED_COLUMNS];
     let mut totals = Totals { sums: [0; PACKED_COLUMNS], peaks: [0; PACKED_COLUMNS] };
     for (word, out) in into.packed.chunks_exact_mut(count).enumerate() {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::format::ProductPlan;
+use super::peaks::{peak_of, raise_peaks};
 use crate::isa::Isa;
 use crate::quantizer::{Bits, PIECE, Quantizers};
 use crate::vector::{TRANSPOSED, transpose};
@@ -15,7 +16,8 @@ pub(crate) struct Weights<'a> {
     /// Whether `data` is (columns, depth) rather than (depth, columns).
     pub(crate) transposed: bool,
     pub(crate) dac: Bits,
-    pub(crate) dacs: Quantizers,
+    /// Of all columns, or one that they share, or none: then it is the peak of each.
+    pub(crate) full_scale: &'a [f32],
     pub(crate) plan: ProductPlan,
 }
 
@@ -23,6 +25,36 @@ impl Weights<'_> {
     /// Whether they are multiplied as they lie in memory.
     pub(crate) fn is_in_place(&self) -> bool {
         self.plan.is_in_place() && !self.transposed
+    }
+
+    /// The largest finite magnitudes of some columns, 0 where there is none.
+    pub(crate) fn peaks(&self, isa: Isa, columns: &Range<usize>, peaks: &mut [f32]) {
+        if self.transposed {
+            for (peak, column) in peaks.iter_mut().zip(columns.clone()) {
+                *peak = peak_of(isa, &self.data[column * self.depth..][..self.depth]);
+            }
+            return;
+        }
+        peaks.fill(0.0);
+        for row in self.data.chunks_exact(self.columns) {
+            raise_peaks(isa, peaks, &row[columns.clone()]);
+        }
+    }
+
+    /// The DACs of some columns, whose peaks these are if [`finds_ranges`](Self::finds_ranges).
+    pub(super) fn dacs(&self, isa: Isa, columns: &Range<usize>, peaks: &[f32]) -> Quantizers {
+        let full_scale = match self.full_scale.len() {
+            0 if self.finds_ranges() => peaks,
+            0 => &[1.0],
+            1 => self.full_scale,
+            _ => &self.full_scale[columns.clone()],
+        };
+        Quantizers::new(isa, self.dac, columns.len(), full_scale)
+    }
+
+    /// Whether the ranges are those of the weights themselves.
+    pub(super) fn finds_ranges(&self) -> bool {
+        self.full_scale.is_empty() && !self.dac.is_off()
     }
 }
 
