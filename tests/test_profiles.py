@@ -440,7 +440,7 @@ def test_explain_wants_a_profile() -> None:
     expected = "explain: `profile` is of type int, expected a HardwareProfile or the name of a"
     with pytest.raises(TypeError, match=expected):
         explain(4)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="unknown `name` 'nano', expected custom, "):
+    with pytest.raises(ValueError, match="explain: unknown `profile` 'nano', expected custom, "):
         explain("nano")
 
 

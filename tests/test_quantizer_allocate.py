@@ -266,7 +266,12 @@ ONE = layers([1.0], [10])
         (
             lambda: allocate_bits(dense, budget=99, params=parameters()),
             ValueError,
-            "`calibration_batches` is None",
+            "allocate_bits: `calibration_batches` is None",
+        ),
+        (
+            lambda: measure_sensitivity(dense, parameters(), None),
+            ValueError,
+            "measure_sensitivity: `calibration_batches` is None",
         ),
         (
             lambda: allocate_bits(dense, [], budget=99, params=parameters()),

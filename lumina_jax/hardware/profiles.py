@@ -119,11 +119,7 @@ class HardwareProfile:
     @classmethod
     def preset(cls, name: str) -> HardwareProfile:
         """The preset of that name; a ValueError that lists all names where there is none."""
-        known = presets()
-        if not isinstance(name, str) or name not in known:
-            names = ", ".join(sorted(known))
-            raise ValueError(f"{_NAME}.preset: unknown `name` {name!r}, expected {names}")
-        return known[name]
+        return _preset(f"{_NAME}.preset", "name", name)
 
     @classmethod
     def from_measurements(
@@ -290,10 +286,18 @@ _former.accept(HardwareProfile)
 def profile_of(op: str, profile: HardwareProfile | str) -> HardwareProfile:
     """The profile that an argument `profile` stands for: itself, or the preset of that name."""
     if isinstance(profile, str):
-        return HardwareProfile.preset(profile)
+        return _preset(op, "profile", profile)
     expected = "a HardwareProfile or the name of a preset"
     instance(op, "profile", profile, HardwareProfile, expected)
     return profile
+
+
+def _preset(op: str, argument: str, name: Any) -> HardwareProfile:
+    known = presets()
+    if not isinstance(name, str) or name not in known:
+        names = ", ".join(sorted(known))
+        raise ValueError(f"{op}: unknown `{argument}` {name!r}, expected {names}")
+    return known[name]
 
 
 _SOURCE = (

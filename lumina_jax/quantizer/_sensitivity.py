@@ -85,7 +85,8 @@ def allocate_bits(
         layers = list(model)
     else:
         apply, params = _function(model, params)
-        layers = measure_sensitivity(
+        layers = _measured(
+            (_OP, "model"),
             apply,
             params,
             calibration_batches,
@@ -139,8 +140,35 @@ def measure_sensitivity(
     Returns:
         One entry for each layer, in the order of the parameters.
     """
-    max_bits = integer(_OP, "max_bits", max_bits, at_least=1, at_most=MAX_BITS)
-    probes = integer(_OP, "probes", probes, at_least=1, at_most=1 << 20)
+    return _measured(
+        ("measure_sensitivity", "apply"),
+        apply,
+        params,
+        calibration_batches,
+        max_bits=max_bits,
+        select=select,
+        quantizer=quantizer,
+        probes=probes,
+        seed=seed,
+    )
+
+
+def _measured(
+    named: tuple[str, str],
+    apply: Apply,
+    params: Any,
+    calibration_batches: Iterable[Any] | None,
+    *,
+    max_bits: int,
+    select: Select | None,
+    quantizer: WeightQuantizer | None,
+    probes: int,
+    seed: int,
+) -> list[LayerSensitivity]:
+    """`measure_sensitivity` for the function that is called so, and its argument for the model."""
+    op, model = named
+    max_bits = integer(op, "max_bits", max_bits, at_least=1, at_most=MAX_BITS)
+    probes = integer(op, "probes", probes, at_least=1, at_most=1 << 20)
     leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
     chosen: dict[str, int] = {}
     for i, (path, leaf) in enumerate(leaves):
@@ -150,10 +178,10 @@ def measure_sensitivity(
             chosen[_layer_name(keys)] = i
     if not chosen:
         names = ", ".join("/".join(_key(entry) for entry in path) for path, _ in leaves) or "none"
-        raise ValueError(f"{_OP}: no array of `params` is a layer's weight, got {names}")
+        raise ValueError(f"{op}: no array of `params` is a layer's weight, got {names}")
     weights = {name: leaves[i][1] for name, i in chosen.items()}
     if calibration_batches is None:
-        raise ValueError(f"{_OP}: `calibration_batches` is None, expected at least one batch")
+        raise ValueError(f"{op}: `calibration_batches` is None, expected at least one batch")
 
     @jax.jit
     def squared_gradients(weights: dict[str, jax.Array], batch: Any, key: jax.Array) -> Any:
@@ -181,7 +209,7 @@ def measure_sensitivity(
         totals = {name: total + float(squares[name]) for name, total in totals.items()}
         count += 1
     if not count:
-        raise ValueError(f"{_OP}: `calibration_batches` is empty, expected at least one batch")
+        raise ValueError(f"{op}: `calibration_batches` is empty, expected at least one batch")
 
     q = WeightQuantizer() if quantizer is None else quantizer
     found = []
@@ -189,10 +217,10 @@ def measure_sensitivity(
         gain = totals[name] / count
         if not math.isfinite(gain):
             raise ValueError(
-                f"{_OP}: the squared gradients of {name!r} on `calibration_batches` are {gain}, "
-                "expected a `model` whose outputs are finite, and at least one output"
+                f"{op}: the squared gradients of {name!r} on `calibration_batches` are {gain}, "
+                f"expected a `{model}` whose outputs are finite, and at least one output"
             )
-        w = concrete(_OP, f"params[{name!r}]", leaf)
+        w = concrete(op, f"params[{name!r}]", leaf)
         # In f64, which holds the squares of all weights: the f32 of `params.mse` does not.
         errors = tuple(
             mean_squared_error(w, q.calibrate(w, bits=b)) for b in range(1, max_bits + 1)
