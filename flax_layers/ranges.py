@@ -115,8 +115,8 @@ def calibrated_matmul(
     }
     if momentum is None or not jax.tree.leaves(running):
         return optical_matmul(x, weight, bias, **chain), running
-    wanted = {"return_peak": running.y is not None, "return_x_peak": running.x is not None}
-    y, *peaks = optical_matmul(x, weight, bias, **chain, **wanted)
+    chain |= {"return_peak": running.y is not None, "return_x_peak": running.x is not None}
+    y, *peaks = optical_matmul(x, weight, bias, **chain)
 
     def follow(old: jax.Array | None) -> jax.Array | None:
         if old is None:

@@ -84,7 +84,8 @@ def test_each_example_of_a_vmap_has_its_own() -> None:
     for axes, x, w in (((0, None), xs, W), ((None, 0), X, ws), ((0, 0), xs, ws)):
         got = jax.jit(lambda *a, axes=axes: mapped(axes, *a))(x, w)
         for i in range(2):
-            one = results(*(v[i] if axis == 0 else v for v, axis in zip((x, w), axes)), spec)
+            of_example = (v if axis is None else v[i] for v, axis in zip((x, w), axes, strict=True))
+            one = results(*of_example, spec)
             assert_same([r[i] for r in got], one)
 
 

@@ -310,8 +310,9 @@ BACKWARD: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("op", "attrs", "message"),
     [
-        ("optical_matmul_fwd", {**FORWARD, "residual": "y", "with_peak": False, "with_x_peak": False,
-         "with_w_peak": False},
+        ("optical_matmul_fwd",
+         {**FORWARD, "residual": "y",
+          **dict.fromkeys(("with_peak", "with_x_peak", "with_w_peak"), False)},
          "optical_matmul_fwd: `residual` must be none, pre_noise, slope or signs, got y"),
         ("optical_matmul_grad", {**BACKWARD, "residual": "none"},
          "optical_matmul_grad: `residual` must be pre_noise, slope or signs, got none"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -29,7 +29,9 @@ def batch(
     shared = {
         index
         for index, names in signature.follows.items()
-        if not any(b for n, b in zip(signature.operands._fields, batched, strict=True) if n in names)
+        if not any(
+            b for n, b in zip(signature.operands._fields, batched, strict=True) if n in names
+        )
     }
     rows_alone = all(t.is_by_row or i in shared for i, t in enumerate(signature.results))
     if by_row and rows_alone and ROWS not in signature.bound:
@@ -72,7 +74,7 @@ def _of_each_example(
 ) -> tuple[Sequence[jax.Array], Sequence[bool]]:
     """The operands with those given that the op would find in the rows of all examples together."""
 
-    def found(*operands: jax.Array) -> dict[str, jax.Array]:
+    def found(*operands: jax.Array) -> Mapping[str, jax.Array]:
         return op.found_in_rows(attrs, op.operands(*operands))
 
     given = jax.vmap(found, in_axes=[0 if b else None for b in batched])(*operands)

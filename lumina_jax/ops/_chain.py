@@ -6,8 +6,8 @@
 Where both DACs have at most 8 bits and 32 bits hold the sum, the products are summed as integers,
 and so exactly.
 
-The forward ops find the full scales of x and w that they are not given: max |x|, and max |w| of each
-column, over what is finite. No derivative flows through them.
+The forward ops find the full scales of x and w that they are not given: max |x|, and max |w| of
+each column, over what is finite. No derivative flows through them.
 
 A noise parameter that is negative or NaN makes all outputs NaN.
 """
@@ -55,9 +55,7 @@ def found_in_rows(attrs: ChainAttrs, operands: Operands[jax.Array]) -> dict[str,
     return {"x_full_scale": quantize.absmax(operands.x).reshape(1)}
 
 
-def with_full_scales(
-    attrs: ChainAttrs, operands: Operands[jax.Array]
-) -> Operands[jax.Array]:
+def with_full_scales(attrs: ChainAttrs, operands: Operands[jax.Array]) -> Operands[jax.Array]:
     """The operands with the full scales given that are left to the op."""
     found = found_in_rows(attrs, operands)
     if operands.w_full_scale.shape[0] == 0:

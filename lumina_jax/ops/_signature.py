@@ -1,8 +1,8 @@
 """What an op takes and gives, as one table: shape checks, sharding and batching all follow it.
 
 A dimension is a name ("m"), a name that may also have extent 1 ("m?", the operand is then
-broadcast), the same that may also have extent 0 ("m*", the op then finds the operand by itself), or a
-fixed extent. The name "m" has a meaning of its own: rows are independent of each
+broadcast), the same that may also have extent 0 ("m*", the op then finds the operand by itself),
+or a fixed extent. The name "m" has a meaning of its own: rows are independent of each
 other, so a batch of calls may become one call with more rows.
 """
 
@@ -56,8 +56,7 @@ class Tensor:
 
     def __str__(self) -> str:
         dims = [
-            " or ".join((*map(str, _OTHERS.get(d[-1], ())), _name(d)))
-            for d in map(str, self.dims)
+            " or ".join((*map(str, _OTHERS.get(d[-1], ())), _name(d))) for d in map(str, self.dims)
         ]
         return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
 

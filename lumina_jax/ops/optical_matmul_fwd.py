@@ -13,8 +13,8 @@ of it cannot be drawn again, in a quarter of the memory: i8[m, n], 0 where [y'] 
 slope is NaN, and else sign(y), with 2 for y = 0.
 
 `with_peak` asks for the largest finite |y| of each row too, f32[m], 0 where there is none,
-`with_x_peak` for that of x, f32[m], and `with_w_peak` for that of each column of w, f32[n]: the full
-scales that the op was not given, or what a calibration looks at.
+`with_x_peak` for that of x, f32[m], and `with_w_peak` for that of each column of w, f32[n]: the
+full scales that the op was not given, or what a calibration looks at.
 
 The op is not for files: what is exported is `optical_matmul`.
 """
