@@ -74,7 +74,11 @@ def _parser() -> argparse.ArgumentParser:
         "--peers", type=names, default=[], metavar="NAMES", help=f"some of {','.join(PEERS)}"
     )
     parser.add_argument(
-        "--shapes", type=names, default=[], metavar="SHAPES", help="such as 32x784x512,1x784x512"
+        "--shapes",
+        type=names,
+        default=[],
+        metavar="SHAPES",
+        help="such as 32x784x512,1x784x512; of train such as 128x784x512x512x10",
     )
     parser.add_argument(
         "--profile", action="store_true", help="show the parts of a training step (suite train)"
