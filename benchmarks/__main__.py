@@ -1,6 +1,7 @@
 """Compares the speed and the memory of Lumina-JAX with those of others, on this machine.
 
 python -m benchmarks [suite …] [--quick] [--json FILE] [--plot FILE]
+python -m benchmarks train --profile
 python -m benchmarks compare OLD.json NEW.json [--tolerance 1.15]
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from . import _compare, _machine, _run, _table
 from ._options import Options, parse_shape
 from ._peers import PEERS
-from ._suites import SUITES
+from ._suites import PROFILED, SUITES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +40,13 @@ def _measure(arguments: Sequence[str]) -> int:
         quick=given.quick,
         peers=tuple(given.peers),
         shapes=tuple(map(parse_shape, given.shapes)),
+        profile=given.profile,
     )
+    if options.profile and not PROFILED.intersection(options.suites):
+        raise ValueError(
+            f"benchmarks: --profile needs a suite of {', '.join(sorted(PROFILED))}, "
+            f"got {', '.join(options.suites)}"
+        )
     report = _run.run(options, _threads(given.threads), _table.console(stderr=True))
     _table.show(report, _table.console())
     if given.json:
@@ -67,7 +74,14 @@ def _parser() -> argparse.ArgumentParser:
         "--peers", type=names, default=[], metavar="NAMES", help=f"some of {','.join(PEERS)}"
     )
     parser.add_argument(
-        "--shapes", type=names, default=[], metavar="SHAPES", help="such as 32x784x512,1x784x512"
+        "--shapes",
+        type=names,
+        default=[],
+        metavar="SHAPES",
+        help="such as 32x784x512,1x784x512; of train such as 128x784x512x512x10",
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="show the parts of a training step (suite train)"
     )
     parser.add_argument(
         "--threads", type=names, default=["1", "all"], metavar="COUNTS", help="default: 1,all"

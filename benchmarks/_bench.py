@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypedDict
 
-from . import _peers, _timing
+from . import _peers, _problem, _timing
 from ._machine import Limits
 from ._options import Options, Shape, shape_text
+from ._peers import OURS, Program
+from ._profile import Profile
 from ._timing import Result
 
 
@@ -30,6 +32,8 @@ class Row(TypedDict):
     results: dict[str, Result]
     notes: dict[str, str]
     """Of the peers that did not take part, and why."""
+    profile: Profile | None
+    """Of one call of ours, where it was asked for."""
 
 
 class Case(NamedTuple):
@@ -74,6 +78,36 @@ class Bench:
                 notes[name] = f"{type(error).__name__}: {error}".splitlines()[0]
         return calls, notes
 
+    def compare(
+        self,
+        peers: Sequence[str],
+        make: Callable[[str], Program],
+        check: Callable[[str, Program, Program], None],
+    ) -> tuple[dict[str, _timing.Call], dict[str, str], Program | None]:
+        """The noisy call of ours and of each peer that computes the same, notes, and our program.
+
+        Args:
+            peers: whom to compare.
+            make: the program of ours or of a peer.
+            check: raises where the program of that peer differs from ours, the last.
+        """
+        ours: list[Program] = []
+
+        def build(name: str) -> _timing.Call:
+            program = make(name)
+            if name == OURS:
+                program.bind(0.0)()
+                ours.append(program)
+            else:
+                check(name, program, ours[0])
+            return program.bind(_problem.RELATIVE)
+
+        calls, notes = self.attempt([OURS], build)
+        if not ours:
+            return calls, notes, None
+        others, reasons = self.attempt(peers, build)
+        return calls | others, notes | reasons, ours[0]
+
     def row(
         self,
         suite: str,
@@ -86,6 +120,7 @@ class Bench:
         normals: float = 0,
         results: dict[str, Result],
         notes: dict[str, str],
+        profile: Profile | None = None,
     ) -> Row:
         """A row, its limit from the operations, bytes and normals."""
         operations = operations or {}
@@ -104,6 +139,7 @@ class Bench:
             "limit": limit,
             "results": results,
             "notes": notes,
+            "profile": profile,
         }
 
 

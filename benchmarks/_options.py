@@ -20,6 +20,8 @@ class Options:
     """Names to compare with; empty is the choice of each suite."""
     shapes: tuple[Shape, ...] = ()
     """Each goes to the suites whose shapes have its rank; empty is the choice of each suite."""
+    profile: bool = False
+    """Whether suites that can say where the time of ours goes do so."""
 
     def shapes_of(self, rank: int, quick: Sequence[Shape], full: Sequence[Shape]) -> list[Shape]:
         """The shapes of a suite: those given that have its rank, else its own."""
@@ -39,6 +41,7 @@ class Options:
             quick=raw["quick"],
             peers=tuple(raw["peers"]),
             shapes=tuple(tuple(shape) for shape in raw["shapes"]),
+            profile=raw["profile"],
         )
 
 

@@ -39,7 +39,9 @@ class Program(NamedTuple):
     bind: Callable[[Any], Callable[[], Any]]
     """A call with noise of that relative level; it returns when its results are complete."""
     to_numpy: Callable[[Any], tuple[np.ndarray, ...]]
-    """What a call returned: y, or y, dX f32[B, K] and dW f32[K, N]."""
+    """What a call returned: y, or y, dX f32[B, K] and dW f32[K, N]; the loss of a training."""
+    hlo: Callable[[Any], str] | None = None
+    """What XLA compiled for that level, where a profile may be asked for."""
 
 
 def load(name: str) -> ModuleType:

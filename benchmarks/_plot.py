@@ -85,7 +85,7 @@ def _panel(
     panel.set_title(title, fontsize=10)
     panel.set_xscale("log")
     panel.set_yscale("log")
-    panel.set_xlabel("FLOP per byte of x, w and results")
+    panel.set_xlabel("FLOP per byte of operands and results")
     panel.grid(True, which="major", alpha=0.25)
     intensity = {row["shape"]: _operations(row) / row["bytes"] for row in rows}
     _roof(panel, rows, limits, list(intensity.values()))

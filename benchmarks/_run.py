@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import _machine, _worker
 from ._options import Options
+from ._suites import DEFAULT_ALLOCATOR
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = 1
@@ -39,9 +41,11 @@ def run(options: Options, threads: Sequence[int], console: Console) -> dict[str,
     with Progress(*columns, console=console, transient=True) as progress:
         for count in threads:
             task = progress.add_task(_threads_text(count), total=None)
-            for message in _worker_messages(options, count):
+            cases, reached = 0, []
+            for message in _messages(options, count):
                 if "cases" in message:
-                    progress.update(task, total=message["cases"])
+                    cases += message["cases"]
+                    progress.update(task, total=cases)
                 elif "starts" in message:
                     text = f"{_threads_text(count)}: {message['starts']}"
                     progress.update(task, description=text)
@@ -49,7 +53,8 @@ def run(options: Options, threads: Sequence[int], console: Console) -> dict[str,
                     rows.append(message["row"])
                     progress.advance(task)
                 else:
-                    limits.append(message["limits"])
+                    reached.append(message["limits"])
+            limits.append(_together(reached))
     return {
         "schema": SCHEMA,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -65,12 +70,29 @@ def _threads_text(count: int) -> str:
     return f"{count} thread{'s' if count > 1 else ''}"
 
 
-def _worker_messages(options: Options, threads: int) -> Iterator[dict[str, Any]]:
+def _messages(options: Options, threads: int) -> Iterator[dict[str, Any]]:
+    """Those of a worker for each allocator that the suites ask for."""
+    for keeps_freed in (True, False):
+        suites = tuple(s for s in options.suites if (s in DEFAULT_ALLOCATOR) != keeps_freed)
+        if suites:
+            yield from _worker_messages(replace(options, suites=suites), threads, keeps_freed)
+
+
+def _together(limits: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Whatever one of the workers measured; the first says what several did."""
+    merged: dict[str, Any] = {"notes": {}}
+    for of_worker in reversed(limits):
+        notes = merged["notes"] | of_worker["notes"]
+        merged = {**merged, **of_worker, "notes": notes}
+    return merged
+
+
+def _worker_messages(options: Options, threads: int, keeps_freed: bool) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         worker = subprocess.Popen(
             [sys.executable, "-m", "benchmarks._worker"],
             cwd=ROOT,
-            env=_worker.environment(dict(os.environ), threads),
+            env=_worker.environment(dict(os.environ), threads, keeps_freed=keeps_freed),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

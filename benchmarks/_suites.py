@@ -6,11 +6,17 @@ from collections.abc import Callable
 
 from ._bench import Case
 from ._options import Options
-from .suites import forward, memory, noise, step
+from .suites import forward, memory, noise, step, train
 
 SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "forward": forward.cases,
     "step": step.cases,
+    "train": train.cases,
     "noise": noise.cases,
     "memory": memory.cases,
 }
+
+DEFAULT_ALLOCATOR = frozenset({"train"})
+"""Suites that run as a user starts Python; for the others glibc keeps freed memory."""
+PROFILED = frozenset({"train"})
+"""Suites that can say where the time of ours goes."""

@@ -41,8 +41,12 @@ def show(report: dict[str, Any], to: Console) -> None:
                 to.print(table)
         else:
             to.print(title, style="bold")
+        _profiles(title, rows, to)
         _notes(rows, to, everywhere)
     to.print(_means(groups))
+    methods = (row["profile"]["method"] for row in report["rows"] if row.get("profile"))
+    for method in dict.fromkeys(methods):
+        to.print(f"parts of a step: {method}", style="dim", markup=False, highlight=False)
 
 
 def _machine(report: dict[str, Any], to: Console) -> None:
@@ -133,6 +137,28 @@ def _peer_cell(row: Row, name: str) -> Text:
     if ratio is not None:
         cell.append(f" {'×' + format(ratio, '.2f'):>7}", "green" if ratio >= 1 else "red")
     return cell
+
+
+def _profiles(title: str, rows: Sequence[Row], to: Console) -> None:
+    """Where the time of ours goes, in the rows that say so."""
+    profiled = [row for row in rows if row.get("profile")]
+    if not profiled:
+        return
+    table = Table(
+        title=f"{title}: parts of a step of ours, µs",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("shape", no_wrap=True)
+    for part in (*profiled[0]["profile"]["parts"], "traced step"):
+        table.add_column(part.replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in profiled:
+        parts = row["profile"]["parts"].values()
+        whole = sum(parts)
+        cells = (f"{_amount(row, part)}\n{_percent(part / whole)}" for part in parts)
+        table.add_row(row["shape"], *cells, _amount(row, whole))
+    to.print(table)
 
 
 def _everywhere(rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -66,7 +66,9 @@ KEEP_FREED = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_":
 results of a call, in some calls and not in others, takes as long as a short step."""
 
 
-def environment(inherited: dict[str, str], threads: int) -> dict[str, str]:
+def environment(
+    inherited: dict[str, str], threads: int, *, keeps_freed: bool = True
+) -> dict[str, str]:
     """The environment of a worker: every pool gets that many threads, and JAX one device."""
     names = (
         "PJRT_NPROC",
@@ -82,7 +84,7 @@ def environment(inherited: dict[str, str], threads: int) -> dict[str, str]:
     ]
     return {
         **inherited,
-        **KEEP_FREED,
+        **(KEEP_FREED if keeps_freed else {}),
         **dict.fromkeys(names, str(threads)),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": " ".join(flags),

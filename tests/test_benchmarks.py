@@ -28,6 +28,7 @@ from benchmarks import (  # noqa: E402
     _peers,
     _plot,
     _problem,
+    _run,
     _summary,
     _table,
     _timing,
@@ -57,6 +58,7 @@ def row(**changes: Any) -> Any:
         "limit": 5e-6,
         "results": results,
         "notes": {},
+        "profile": None,
         **changes,
     }
 
@@ -310,6 +312,31 @@ def test_a_worker_has_one_device_and_as_many_threads_as_asked_for() -> None:
     assert environment["HOME"] == "h"
     assert environment.items() >= _worker.KEEP_FREED.items()
     assert {environment[name] for name in ("PJRT_NPROC", "NPROC", "OMP_NUM_THREADS")} == {"3"}
+    as_found = _worker.environment({}, 3, keeps_freed=False)
+    assert as_found.keys() == environment.keys() - {"HOME"} - _worker.KEEP_FREED.keys()
+
+
+def test_a_worker_has_the_allocator_of_its_suites(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+
+    def worker(options: _options.Options, threads: int, keeps_freed: bool) -> list[Any]:
+        started.append((options.suites, threads, keeps_freed))
+        return [{"cases": 1}]
+
+    monkeypatch.setattr(_run, "_worker_messages", worker)
+    options = _options.Options(suites=("step", "train", "noise"))
+    assert list(_run._messages(options, 2)) == [{"cases": 1}] * 2
+    assert started == [(("step", "noise"), 2, True), (("train",), 2, False)]
+
+
+def test_limits_of_two_workers_are_one_entry() -> None:
+    first = {"threads": 2, "normal": 1e-9, "notes": {"int8": "a"}}
+    second = {"threads": 2, "normal": 2e-9, "read 65536": 1e10, "notes": {"bfloat16": "b"}}
+    assert _run._together([first, second]) == {
+        **second,
+        "normal": 1e-9,
+        "notes": {"int8": "a", "bfloat16": "b"},
+    }
 
 
 def test_what_breaks_in_a_peer_is_a_note() -> None:
@@ -331,8 +358,8 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks", "--quick", "--threads", "1", "--peers", "numpy"),
-            *("--shapes", "5x7x9,8x16", "--json", tmp_path / "run.json"),
-            *("--plot", tmp_path / "run.png"),
+            *("--shapes", "5x7x9,8x16,4x6x5x5x3", "--json", tmp_path / "run.json"),
+            *("--plot", tmp_path / "run.png", "--profile"),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -355,9 +382,11 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
     assert {measured["suite"] for measured in run["rows"]} == set(SUITES)
     for measured in run["rows"]:
         assert measured.keys() == Row.__annotations__.keys()
-        assert measured["shape"] in ("5x7x9", "8x16")
-        assert measured["results"].keys() == {"ours", "numpy"}, measured
-        if measured["suite"] in ("forward", "step"):
+        assert measured["shape"] in ("5x7x9", "8x16", "4x6x5x5x3")
+        trains = measured["suite"] == "train"
+        assert measured["results"].keys() == ({"ours"} if trains else {"ours", "numpy"}), measured
+        assert (measured["profile"] is not None) == trains, measured
+        if measured["suite"] in ("forward", "step", "train"):
             # Not every CPU has instructions for every type of number.
             known = all(limits[f"peak {kind}"] for kind in measured["operations"])
             assert (_summary.fraction_of_limit(measured, "ours") is not None) == known
@@ -385,6 +414,7 @@ def test_a_table_is_as_wide_as_the_terminal() -> None:
         (["backward"], f"suite must be one of {', '.join(SUITES)}, got 'backward'"),
         (["--peers", "jax,matlab"], "peer must be one of jax, torch, .*, got 'matlab'"),
         (["--shapes", "32x0x5"], r"shape must be extents such as 32x784x512 .*, got '32x0x5'"),
+        (["forward", "--profile"], "--profile needs a suite of train, got forward"),
         (["--threads", "0"], r"threads must be from 1 to \d+, or all, got '0'"),
     ],
 )
@@ -397,7 +427,7 @@ def test_what_is_unknown_is_named(
 
 def test_options_survive_the_way_to_a_worker() -> None:
     options = _options.Options(
-        suites=("step",), quick=True, peers=("jax",), shapes=((1, 2, 3), (4, 5))
+        suites=("step",), quick=True, peers=("jax",), shapes=((1, 2, 3), (4, 5)), profile=True
     )
     assert _options.Options.from_json(options.to_json()) == options
     assert options.shapes_of(2, [(9, 9)], [(8, 8)]) == [(4, 5)]

@@ -22,15 +22,25 @@ class Quantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, v: torch.Tensor, full_scale: torch.Tensor, largest: float) -> Any:
         """`clamp(rint(v / s), -Q, Q) · s`."""
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(v.abs() <= full_scale)
         s = full_scale / largest
-        return (v / s).round_().clamp_(-largest, largest).mul_(s)
+        value = (v / s).round_().clamp_(-largest, largest).mul_(s)
+        if ctx.needs_input_grad[1]:
+            ctx.save_for_backward(v.abs() <= full_scale, v, value, full_scale)
+        elif ctx.needs_input_grad[0]:
+            ctx.save_for_backward(v.abs() <= full_scale)
+        return value
 
     @staticmethod
     def backward(ctx: Any, *g: Any) -> Any:
-        """Zero where the forward pass clipped."""
-        return g[0] * ctx.saved_tensors[0], None, None
+        """Zero where the forward pass clipped; the learned step size where it is asked for."""
+        inside, *saved = ctx.saved_tensors
+        by_v = g[0] * inside if ctx.needs_input_grad[0] else None
+        if not saved:
+            return by_v, None, None
+        v, value, full_scale = saved
+        # Beyond the full scale, the value over it is the sign of v.
+        by_full_scale = (g[0] * (value - v * inside)).sum() / full_scale
+        return by_v, by_full_scale, None
 
 
 def forward(problem: Problem) -> Program:
@@ -95,6 +105,12 @@ def converter(bits: int, full_scale: Any) -> Callable[[torch.Tensor], torch.Tens
     return lambda v: cast(Any, Quantize.apply(v, scale, float(2 ** (bits - 1) - 1)))
 
 
+def noisy(y: torch.Tensor, level: float) -> torch.Tensor:
+    """`y + level·|y|·ε`; as ε is symmetric, y·ε has the law of |y|·ε."""
+    # 1 + level·ε in one pass over memory.
+    return y * torch.normal(1.0, level, y.shape)
+
+
 def _chain(problem: Problem) -> Callable[..., torch.Tensor]:
     workload = problem.workload
     x_dac = converter(workload.dac_bits, problem.x_full_scale)
@@ -103,7 +119,6 @@ def _chain(problem: Problem) -> Callable[..., torch.Tensor]:
 
     def chain(x: torch.Tensor, w: torch.Tensor, level: float) -> torch.Tensor:
         y = torch.mm(x_dac(x), w_dac(w))
-        # 1 + level·ε in one pass over memory; y·ε has the law of |y|·ε, as ε is symmetric.
-        return adc(y * torch.normal(1.0, level, y.shape))
+        return adc(noisy(y, level))
 
     return chain

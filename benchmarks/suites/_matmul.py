@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .. import _equality, _problem
 from .._bench import Bench, Case, Row, load
 from .._options import Options, Shape
-from .._peers import HEADLINE, OURS, PEERS, Program
+from .._peers import HEADLINE, PEERS, Program
 from .._problem import Problem, Workload
 
 QUICK = ((1, 784, 512), (32, 784, 512), (128, 512, 512), (1024, 128, 128))
@@ -47,22 +47,14 @@ def _run(bench: Bench, suite: str, workload: Workload, shape: Shape) -> Row:
     peers = bench.peers(HEADLINE, PEERS)
     if not bench.options.peers and shape not in COMPILED and "torch-compile" in peers:
         peers.remove("torch-compile")
-    ours: list[Program] = []
 
-    def build(name: str) -> Callable[[], object]:
-        peer = load(name)
-        program: Program = getattr(peer, suite)(problem)
-        if name == OURS:
-            program.bind(0.0)()
-            ours.append(program)
-        else:
-            _equality.check(problem, name, program, ours[0], getattr(peer, "OWN_GRID", False))
-        return program.bind(_problem.RELATIVE)
+    def make(name: str) -> Program:
+        return getattr(load(name), suite)(problem)
 
-    calls, notes = bench.attempt([OURS], build)
-    if ours:
-        others, reasons = bench.attempt(peers, build)
-        calls, notes = calls | others, notes | reasons
+    def check(name: str, program: Program, ours: Program) -> None:
+        _equality.check(problem, name, program, ours, getattr(load(name), "OWN_GRID", False))
+
+    calls, notes, _ = bench.compare(peers, make, check)
     results = bench.time(calls)
     return bench.row(
         suite,

@@ -1,0 +1,160 @@
+"""Whole training steps as users write them: model, loss, gradient, optimizer, in one call.
+
+A step begins with a batch that is on the device and ends when its loss is there. Everything is as
+a user finds it: running ranges, and the allocator without settings.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import _profile
+from .._bench import Bench, Case, Row, load
+from .._options import Options, Shape
+from .._peers import OURS, Program
+from .._problem import ADC_ONLY, ALL_BITS, RELATIVE
+from . import _train_problem
+from ._train_problem import Method, Training
+from .step import INT8
+
+PEERS = ("jax", "torch")
+MODEL = (784, 512, 512, 10)
+"""Inputs, widths of the layers, classes."""
+
+
+class _Chosen(NamedTuple):
+    """A method, and the batches it is measured with."""
+
+    method: Method
+    full: tuple[int, ...]
+    quick: tuple[int, ...] = ()
+
+
+CHOICE = (
+    _Chosen(Method(ADC_ONLY.name, ADC_ONLY), (1, 32, 128, 1024), (32, 128)),
+    _Chosen(Method(ALL_BITS.name, ALL_BITS), (1, 32, 128, 1024), (32, 128)),
+    _Chosen(Method(INT8.name, INT8), (32, 128, 1024), (128,)),
+    _Chosen(Method(f"{ALL_BITS.name}, Adam", ALL_BITS, optimizer="adam"), (128,)),
+    _Chosen(Method(f"{ALL_BITS.name}, learned ranges", ALL_BITS, ranges="learn"), (128,)),
+    _Chosen(Method(f"{ALL_BITS.name}, NNX", ALL_BITS, family="nnx"), (128,)),
+)
+"""Batch sizes for those who choose converters, and at one of them what other choices cost."""
+
+LOSS = {"float32": 0.05, "int8": 0.2}
+ADAM = 0.2
+"""Difference of two losses, over what training changes of them, by the precision of our gradient.
+
+A loss is compared when its batch comes first and when it comes again; what training changes is the
+root mean square of the differences between the two. float32: sums in another order tip a code over
+the middle between two now and then. The loss moves by far less, but twice as much with every step
+that follows, which after eight of them is half of this with the largest models. int8: every product
+of the gradient is 2 % of its norm off, at random, which in a small model is a tenth of what a few
+steps change. Adam: its first steps are as long for the smallest gradients as for the largest, and
+the smallest are those that a tipped code changes.
+"""
+DRAWS = 24
+NOISE = 2.5
+"""Factor between the noise of two losses, each a root mean square of 24 draws.
+
+The ratio of two such mean squares is beyond 2.5² once in thirty thousand times.
+"""
+
+
+def cases(options: Options) -> list[Case]:
+    """Shapes are the batch and the model, (B, K, N, N, N)."""
+    return [
+        Case(method.name, shape, _runner(method, shape))
+        for method, full, quick in CHOICE
+        if quick or not options.quick
+        for shape in options.shapes_of(
+            5, [(batch, *MODEL) for batch in quick], [(batch, *MODEL) for batch in full]
+        )
+    ]
+
+
+def _runner(method: Method, shape: Shape) -> Callable[[Bench], Row]:
+    return lambda bench: _run(bench, method, shape)
+
+
+def _run(bench: Bench, method: Method, shape: Shape) -> Row:
+    training = _train_problem.make(method, shape)
+    peers = [name for name in bench.peers(PEERS, PEERS) if name in PEERS]
+    calls, notes, ours = bench.compare(
+        peers,
+        lambda name: program(training, name),
+        lambda name, peer, ours: check(training, name, peer, ours),
+    )
+    results = bench.time(calls)
+    profile = None
+    if bench.options.profile and ours and ours.hlo:
+        steps = min(100, max(8, round(1 / results[OURS]["median"])))
+        try:
+            profile = _profile.profile(calls[OURS], ours.hlo(RELATIVE), steps)
+        except ValueError as error:
+            notes[OURS] = f"no profile: {error}"
+    batch, *model = shape
+    return bench.row(
+        "train",
+        method.name,
+        shape,
+        operations=_operations(training, batch),
+        # The images once, and parameters once each way.
+        size=4.0 * (batch * model[0] + 2 * sum(kernel.size for kernel in training.kernels)),
+        normals=batch * sum(model[1:]),
+        results=results,
+        notes=notes,
+        profile=profile,
+    )
+
+
+def program(training: Training, name: str) -> Program:
+    """The training of ours or of a peer; a call is one step."""
+    load(name)
+    return importlib.import_module(f"._train_{name}", __package__).program(training)
+
+
+def check(training: Training, name: str, peer: Program, ours: Program) -> None:
+    """A ValueError that says how the losses differ without noise, or how their noise does."""
+    first = len(training.batches)
+    expected, got = (_losses(one, 0.0, 2 * first) for one in (ours, peer))
+    change = np.sqrt(np.mean((expected[first:] - expected[:first]) ** 2))
+    share = LOSS[training.method.workload.grad_precision]
+    allowed = change * (max(share, ADAM) if training.method.optimizer == "adam" else share)
+    for step, (mine, theirs) in enumerate(zip(expected, got, strict=True)):
+        if not abs(theirs - mine) <= allowed:
+            raise ValueError(
+                f"{name}: the loss of step {step + 1} is {theirs:.5g}, expected {mine:.5g} within "
+                f"{allowed:.2g}, as training changes it by {change:.2g}"
+            )
+    mine, theirs = (_noise(one, expected[0]) for one in (ours, peer))
+    if not mine / NOISE <= theirs <= NOISE * mine:
+        raise ValueError(
+            f"{name}: the noise of the first loss is {theirs:.3g}, expected {mine:.3g} within a "
+            f"factor of {NOISE:g}"
+        )
+
+
+def _losses(one: Program, level: float, steps: int) -> np.ndarray:
+    step = one.bind(level)
+    return np.array([one.to_numpy(step())[0] for _ in range(steps)], np.float64)
+
+
+def _noise(one: Program, quiet: float) -> float:
+    noisy = np.concatenate([_losses(one, RELATIVE, 1) for _ in range(DRAWS)])
+    return float(np.sqrt(np.mean((noisy - quiet) ** 2)))
+
+
+def _operations(training: Training, batch: int) -> dict[str, float]:
+    """Two for each product and sum; the images have no gradient."""
+    workload = training.method.workload
+    products = [2.0 * batch * kernel.size for kernel in training.kernels]
+    kind = "int8" if workload.dac_bits else "float32"
+    operations: dict[str, float] = {kind: sum(products)}
+    gradient = workload.grad_precision
+    backward = 2 * sum(products) - products[0]
+    operations[gradient] = operations.get(gradient, 0.0) + backward
+    return operations
