@@ -73,14 +73,16 @@ mod tests {
     use super::*;
     use crate::ir::Attributes;
 
-    /// The op and the attributes that say what it returns, after the upgrade.
-    fn upgraded(op: &str, attributes: &[(&str, Attribute)]) -> (String, String) {
+    /// The op and the attributes that say what it returns, after the upgrade from an op set.
+    fn upgraded(opset: usize, op: &str, attributes: &[(&str, Attribute)]) -> (String, String) {
         let attributes =
             attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
         let attributes = Attributes::new(attributes);
         let (inputs, outputs) = (vec![], vec![]);
         let mut node = Node { op: op.into(), inputs, outputs, attributes, source: String::new() };
-        from_opset_1(&mut node);
+        for step in &[from_opset_1, from_opset_2][opset - 1..] {
+            step(&mut node);
+        }
         let attributes: BTreeMap<&str, &Attribute> = node.attributes.iter().collect();
         (node.op.clone(), format!("{attributes:?}"))
     }
@@ -92,25 +94,29 @@ mod tests {
         let linear = |value| ("with_linear", Attribute::Bool(value));
         let deployed = ("optical_matmul".to_string(), "{}".to_string());
         let training = |residual: &str, peak: bool| {
-            let attributes =
-                format!(r#"{{"residual": Str("{residual}"), "with_peak": Bool({peak})}}"#);
+            let others = r#""with_w_peak": Bool(false), "with_x_peak": Bool(false)"#;
+            let attributes = format!(
+                r#"{{"residual": Str("{residual}"), "with_peak": Bool({peak}), {others}}}"#
+            );
             ("optical_matmul_fwd".to_string(), attributes)
         };
         let op = "optical_matmul";
-        assert_eq!(upgraded(op, &[linear(false)]), deployed);
-        assert_eq!(upgraded(op, &[linear(true)]), training("pre_noise", false));
-        assert_eq!(upgraded(op, &[text("none"), peak(false)]), deployed);
-        assert_eq!(upgraded(op, &[text("none"), peak(true)]), training("none", true));
+        assert_eq!(upgraded(1, op, &[linear(false)]), deployed);
+        assert_eq!(upgraded(1, op, &[linear(true)]), training("pre_noise", false));
+        assert_eq!(upgraded(1, op, &[text("none"), peak(false)]), deployed);
+        assert_eq!(upgraded(1, op, &[text("none"), peak(true)]), training("none", true));
         for (old, new) in [("linear", "pre_noise"), ("slope", "slope"), ("signs", "signs")] {
-            assert_eq!(upgraded(op, &[text(old), peak(false)]), training(new, false));
-            assert_eq!(upgraded(op, &[text(old), peak(true)]), training(new, true));
+            assert_eq!(upgraded(1, op, &[text(old), peak(false)]), training(new, false));
+            assert_eq!(upgraded(1, op, &[text(old), peak(true)]), training(new, true));
         }
-        let (op, attributes) = upgraded("optical_matmul_grad", &[text("linear")]);
+        let (op, attributes) = upgraded(1, "optical_matmul_grad", &[text("linear")]);
         assert_eq!(
             (&*op, &*attributes),
             ("optical_matmul_grad", r#"{"residual": Str("pre_noise")}"#)
         );
+        let fwd = "optical_matmul_fwd";
+        assert_eq!(upgraded(2, fwd, &[text("slope"), peak(true)]), training("slope", true));
         // What no writer has written is left to the op, which refuses it.
-        assert_eq!(upgraded("optical_matmul", &[]), deployed);
+        assert_eq!(upgraded(1, "optical_matmul", &[]), deployed);
     }
 }

@@ -121,7 +121,7 @@ fn text_says_it_to_people() {
         _ => format!("{:.1} KiB", bytes as f64 / 1024.0),
     };
     let mut expected = format!(
-        "{} in format 1.0, op set 2, written by test\n\nsections\n",
+        "{} in format 1.0, op set 3, written by test\n\nsections\n",
         size(bytes.len() as u64)
     );
     for (kind, offset, length, crc) in sections(&bytes) {
