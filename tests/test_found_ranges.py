@@ -13,9 +13,11 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import lumina_jax
+from cases import CASES, Case
 from flax_layers.linen import OpticalDense
 from lumina_jax import NoiseModel, OpticalSpec
 from lumina_jax.ops.quantize import absmax
+from operands import call
 
 M, K, N = 8, 12, 20
 KEY = jax.random.key(3)
@@ -72,6 +74,21 @@ def test_found_is_given(spec: OpticalSpec) -> None:
     found = jax.jit(lambda xs: [results(x, w, spec) for x, w in xs])
     expected = jax.jit(lambda xs: [given(x, w, spec) for x, w in xs])
     assert_same(found(cases), expected(cases))
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.op in ("optical_matmul", "optical_matmul_fwd")], ids=str
+)
+def test_every_form_of_the_chain(case: Case) -> None:
+    x, w, bias, _, _, *others = case.operands()
+    w_peak = absmax(w, axis=1 if case.attrs["transpose_weight"] else 0)
+    none = np.zeros(0, np.float32)
+    given = (np.asarray(absmax(x)).reshape(1), np.asarray(w_peak))
+    found, expected = (
+        call(case.op, x, w, bias, *ranges, *others, **case.attrs)
+        for ranges in ((none, none), given)
+    )
+    assert_same(found, expected)
 
 
 def test_each_example_of_a_vmap_has_its_own() -> None:
