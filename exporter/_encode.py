@@ -73,8 +73,19 @@ def _check_texts(message: pb.Graph) -> None:
 
 def _opset(graph: Graph) -> int:
     """The oldest op set that says what `graph` does, so that older runtimes read what they can."""
-    of_set_2 = {"optical_matmul", "optical_matmul_fwd"}
-    return 2 if any(node.op in of_set_2 for node in graph.nodes) else 1
+    return max((_opset_of(node) for node in graph.nodes), default=1)
+
+
+def _opset_of(node: Node) -> int:
+    match node.op:
+        case "optical_matmul_fwd":
+            return 3
+        case "optical_matmul":
+            # Op set 3 has full scales of x and w that are left to the op.
+            left = any(value.shape == Shape.of([0]) for value in node.inputs[3:5])
+            return 3 if left else 2
+        case _:
+            return 1
 
 
 def _port(port: Port, symbols: Sequence[str]) -> pb.Value:

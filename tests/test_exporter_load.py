@@ -16,8 +16,10 @@ from exported import rebuilt, refused, same
 from exporter import _container, _upgrade
 from exporter import _lmn_pb2 as pb
 from exporter._container import GRAPH, Section
+from lumina_jax import OpticalSpec, optical_matmul
 from lumina_jax.ops import OPS
 
+RANGES = ("x_full_scale", "w_full_scale")
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 
 
@@ -162,6 +164,25 @@ def test_every_form_of_the_first_op_set(attrs: dict[str, Any], expected: dict[st
     peaks = {"with_x_peak": False, "with_w_peak": False} if expected else {}
     assert _upgrade.upgraded(1, "optical_matmul", attrs) == (op, expected | peaks)
     assert _upgrade.upgraded(2, "optical_matmul", attrs) == ("optical_matmul", attrs)
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.lmn")), ids=lambda path: path.stem)
+def test_old_files_are_saved_as_they_are_read(path: Path, tmp_path: Path) -> None:
+    model = exporter.load(path)
+    model.save(tmp_path / "again.lmn")
+    assert exporter.load(tmp_path / "again.lmn").graph.nodes == model.graph.nodes
+
+
+@pytest.mark.parametrize(("ranges", "opset"), [({}, 3), (dict.fromkeys(RANGES, 2.0), 2)])
+def test_a_file_is_of_the_oldest_op_set_that_has_all(
+    ranges: dict[str, Any], opset: int, tmp_path: Path
+) -> None:
+    spec = OpticalSpec(dac_bits=8, weight_bits=8)
+    model = exporter.export(lambda x: optical_matmul(x, x[:2].T, spec=spec, **ranges), X)
+    model.save(tmp_path / "m.lmn")
+    graph = _container.unpack((tmp_path / "m.lmn").read_bytes())[GRAPH]
+    assert pb.Graph.FromString(bytes(graph)).opset == opset
+    assert exporter.load(tmp_path / "m.lmn").graph.nodes == model.graph.nodes
 
 
 def test_training_results_of_the_second_op_set() -> None:
