@@ -55,11 +55,11 @@ impl Op for OpticalMatmulFwd {
         let Sizes { rows, columns, .. } = self.request.sizes(inputs)?;
         let out = Fact::new(DType::F32, [rows, columns]);
         let residual = self.residual.map(|kind| Fact::new(kind.dtype(), [rows, columns]));
-        let peaks = [(self.with_peak, rows), (self.with_x_peak, rows), (self.with_w_peak, columns)];
-        let peaks = peaks
-            .into_iter()
-            .filter_map(|(wanted, extent)| wanted.then(|| Fact::new(DType::F32, [extent])));
-        Ok([Some(out), residual].into_iter().flatten().chain(peaks).collect())
+        let peak = |wanted: bool, extent| wanted.then(|| Fact::new(DType::F32, [extent]));
+        let of_rows = [peak(self.with_peak, rows), peak(self.with_x_peak, rows)];
+        let of_columns = peak(self.with_w_peak, columns);
+        let results = [Some(out), residual].into_iter().chain(of_rows).chain([of_columns]);
+        Ok(results.flatten().collect())
     }
 
     fn run(
