@@ -2,52 +2,64 @@
 
 use crate::isa::{Isa, for_each_isa};
 
-/// The larger of a peak and a magnitude, if that is finite.
+/// What is added to the bits of a magnitude so that, as an integer with sign, it is negative for
+/// infinity and NaN and else in the order of magnitudes. A comparison with the largest number would
+/// become a masked store, which some CPUs take one number at a time.
+const ONE_EXPONENT: u32 = f32::MIN_POSITIVE.to_bits();
+
 #[inline(always)]
-fn raised(peak: f32, value: f32) -> f32 {
-    let magnitude = value.abs();
-    // Without a branch, and no NaN is larger.
-    if (magnitude > peak) & (magnitude <= f32::MAX) { magnitude } else { peak }
+fn key(value: f32) -> i32 {
+    (value.to_bits() & (u32::MAX >> 1)).wrapping_add(ONE_EXPONENT) as i32
+}
+
+/// The key of 0, which every peak is at least.
+const NONE: i32 = ONE_EXPONENT as i32;
+
+/// The magnitude with this key, 0 for what is below the least normal number, as to the kernels.
+fn magnitude(key: i32) -> f32 {
+    let bits = key as u32 - ONE_EXPONENT;
+    f32::from_bits(if bits < ONE_EXPONENT { 0 } else { bits })
 }
 
 /// The largest finite magnitude in `values`; 0 where there is none.
 pub(crate) fn peak_of(isa: Isa, values: &[f32]) -> f32 {
-    let mut peak = 0.0;
-    raise_peak(isa, values, &mut peak);
-    peak
+    let mut peak = NONE;
+    raise_key(isa, &mut peak, values);
+    magnitude(peak)
+}
+
+/// Writes the largest finite magnitude of each column in `rows`; 0 where there is none.
+pub(super) fn peaks_of_columns<'a>(
+    isa: Isa,
+    peaks: &mut [f32],
+    rows: impl Iterator<Item = &'a [f32]>,
+) {
+    let keys: &mut [i32] = bytemuck::cast_slice_mut(&mut *peaks);
+    keys.fill(NONE);
+    rows.for_each(|row| raise_keys(isa, keys, row));
+    for peak in peaks {
+        *peak = magnitude(peak.to_bits() as i32);
+    }
 }
 
 #[inline(always)]
-fn raise_peak_body(values: &[f32], peak: &mut f32) {
-    // Four registers, so that no maximum waits for the one before it.
-    const LANES: usize = 64;
-    let (whole, rest) = values.as_chunks::<LANES>();
-    let mut lanes = [*peak; LANES];
-    for values in whole {
-        for (lane, value) in lanes.iter_mut().zip(values) {
-            *lane = raised(*lane, *value);
-        }
-    }
-    for (lane, value) in lanes.iter_mut().zip(rest) {
-        *lane = raised(*lane, *value);
-    }
-    *peak = lanes.into_iter().fold(*peak, raised);
+fn raise_key_body(peak: &mut i32, values: &[f32]) {
+    *peak = values.iter().fold(*peak, |peak, value| peak.max(key(*value)));
 }
 
 #[inline(always)]
-fn raise_peaks_body(peaks: &mut [f32], values: &[f32]) {
+fn raise_keys_body(peaks: &mut [i32], values: &[f32]) {
     for (peak, value) in peaks.iter_mut().zip(values) {
-        *peak = raised(*peak, *value);
+        *peak = (*peak).max(key(*value));
     }
 }
 
 for_each_isa! {
-    fn raise_peak(values: &[f32], peak: &mut f32) = raise_peak_body
+    fn raise_key(peak: &mut i32, values: &[f32]) = raise_key_body
 }
 
 for_each_isa! {
-    /// Raises the peak of each column to the magnitude in a row.
-    pub(super) fn raise_peaks(peaks: &mut [f32], values: &[f32]) = raise_peaks_body
+    fn raise_keys(peaks: &mut [i32], values: &[f32]) = raise_keys_body
 }
 
 #[cfg(test)]
@@ -66,8 +78,8 @@ mod tests {
                 values.insert(index * count / 3, bad);
             }
             assert_eq!(peak_of(isa, &values), expected);
-            let mut peaks = vec![0.0; values.len()];
-            raise_peaks(isa, &mut peaks, &values);
+            let mut peaks = vec![f32::NAN; values.len()];
+            peaks_of_columns(isa, &mut peaks, [&values[..]].into_iter());
             assert!(
                 peaks
                     .iter()
@@ -76,5 +88,7 @@ mod tests {
             );
         }
         assert_eq!(peak_of(isa, &[f32::MAX, f32::NAN]), f32::MAX);
+        assert_eq!(peak_of(isa, &[-f32::MIN_POSITIVE]), f32::MIN_POSITIVE);
+        assert_eq!(peak_of(isa, &[f32::MIN_POSITIVE / 2.0]), 0.0);
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::format::ProductPlan;
-use super::peaks::{peak_of, raise_peaks};
+use super::peaks::{peak_of, peaks_of_columns};
 use crate::isa::Isa;
 use crate::quantizer::{Bits, PIECE, Quantizers};
 use crate::vector::{TRANSPOSED, transpose};
@@ -35,10 +35,8 @@ impl Weights<'_> {
             }
             return;
         }
-        peaks.fill(0.0);
-        for row in self.data.chunks_exact(self.columns) {
-            raise_peaks(isa, peaks, &row[columns.clone()]);
-        }
+        let rows = self.data.chunks_exact(self.columns);
+        peaks_of_columns(isa, peaks, rows.map(|row| &row[columns.clone()]));
     }
 
     /// The DACs of some columns, whose peaks these are if [`finds_ranges`](Self::finds_ranges).
