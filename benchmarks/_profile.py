@@ -28,9 +28,12 @@ METHOD = (
     "dispatch: before the first operation and after the last"
 )
 
+LAYER = "layer"
+"""With its number the scope of a layer, as UPDATE is that of the update."""
+
 _STEP = "benchmarks training step"
-_UPDATE_SCOPE = re.compile(r"(^|[/(])update[/)]")
-_LAYER_SCOPE = re.compile(r"(^|[/(])layer\d+[/)]")
+_UPDATE_SCOPE = re.compile(rf"(^|[/(]){UPDATE}[/)]")
+_LAYER_SCOPE = re.compile(rf"(^|[/(]){LAYER}\d+[/)]")
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = ", re.MULTILINE)
 _ATTRIBUTE = re.compile(r'\b(custom_call_target|op_name)="([^"]*)"')
 

@@ -118,13 +118,13 @@ def calibrated_matmul(
     chain |= {"return_peak": running.y is not None, "return_x_peak": running.x is not None}
     y, *peaks = optical_matmul(x, weight, bias, **chain)
 
-    def follow(old: jax.Array | None) -> jax.Array | None:
-        if old is None:
-            return None
-        return update(old, seen(peaks.pop(0), axis_name=axis_name), momentum=momentum)
-
-    of_y = follow(running.y)
-    return y, Ranges(x=follow(running.x), y=of_y)
+    known, structure = jax.tree.flatten(running)
+    # The op returns the peak of y before that of x.
+    updated = [
+        update(old, seen(peak, axis_name=axis_name), momentum=momentum)
+        for old, peak in zip(known, reversed(peaks), strict=True)
+    ]
+    return y, jax.tree.unflatten(structure, updated)
 
 
 # A `cond` compiles at every call outside of jit, because its branches are new functions each time.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-_F32_MAX = float(np.finfo(np.float32).max)
+F32_MAX = float(np.finfo(np.float32).max)
 
 
 def integer(
@@ -151,7 +151,7 @@ def positive(op: str, name: str, value: Any) -> float:
 
 
 def number_f32(
-    op: str, name: str, value: Any, at_least: float, expected: str, *, at_most: float = _F32_MAX
+    op: str, name: str, value: Any, at_least: float, expected: str, *, at_most: float = F32_MAX
 ) -> float:
     """A Python or NumPy number within its limits, in words `expected`, that is finite in f32."""
     number = _plain(value)
@@ -291,7 +291,7 @@ def magnitude(op: str, name: str, value: Any) -> jax.Array:
     if known is not None:
         if not np.all(known >= 0):
             raise ValueError(f"{op}: `{name}` must not be negative or NaN, got {known}")
-        if not np.all(known.astype(np.float64) <= _F32_MAX):
+        if not np.all(known.astype(np.float64) <= F32_MAX):
             raise ValueError(f"{op}: `{name}` must be finite in float32, got {known}")
     return array.astype(np.float32)
 

@@ -22,6 +22,8 @@ WIDTHS = [0, 1, 2, 4, 8, 16]
 
 SEED = 0x9E3779B97F4A7C15
 # Attributes of `optical_matmul_grad` that ask for all of its results.
+PEAKS = ("with_peak", "with_x_peak", "with_w_peak")
+NO_PEAK, EVERY_PEAK = (dict.fromkeys(PEAKS, wanted) for wanted in (False, True))
 EVERY_GRADIENT = {"with_inputs": True, "with_ranges": True}
 NOISES = {
     "thermal": [0.3, 0, 0, 0],
@@ -161,7 +163,7 @@ def forward(
     out, saved = run(
         "optical_matmul_fwd", op.x, w, bias, *ranges_and_noise(op, noisy=noisy, compact=compact),
         **bits.attrs(), transpose_weight=transpose, noisy=noisy, residual=residual,
-        with_peak=False, with_x_peak=False, with_w_peak=False,
+        **NO_PEAK,
     )  # fmt: skip
     return out, saved
 

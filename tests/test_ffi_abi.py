@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lumina_jax import _lumina
-from operands import EVERY_GRADIENT
+from operands import EVERY_GRADIENT, EVERY_PEAK
 
 ROWS, DEPTH, COLUMNS = 67, 50, 131
 
@@ -71,7 +71,7 @@ def assert_same_bits(got, expected):
 def test_xla_and_numpy_give_the_same_bits(bits, noisy, residual):
     operands = matmul_operands(np.random.default_rng(bits))
     attrs = matmul_attrs(bits, noisy=noisy) | {"residual": residual}
-    with_peak = attrs | dict.fromkeys(("with_peak", "with_x_peak", "with_w_peak"), True)
+    with_peak = attrs | EVERY_PEAK
     expected = _lumina.call("optical_matmul_fwd", with_peak, operands)
     got = ffi_call("optical_matmul_fwd", with_peak, operands, shapes(expected))
     assert_same_bits(got, expected)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lumina_jax import NoiseModel, OpticalSpec, optical_matmul
-from operands import SEED, call, call_reference, draw
+from operands import NO_PEAK, SEED, call, call_reference, draw
 
 # Value of x, then thermal, shot, relative and weight noise.
 ROWS = np.array(
@@ -43,7 +43,6 @@ ROWS = np.array(
 )
 W = np.array([[1.0, -0.5, 2.0, 0.25], [1.0, 2.0, -1.0, 0.5]], np.float32)
 M, N = len(ROWS), W.shape[1]
-NO_PEAK = dict.fromkeys(("with_peak", "with_x_peak", "with_w_peak"), False)
 CHAIN = {"dac_bits": 0, "weight_bits": 0, "adc_bits": 0, "transpose_weight": False, "noisy": True}
 IDS = [
     np.array([[SEED >> 32, SEED & 0xFFFFFFFF]], np.uint32),

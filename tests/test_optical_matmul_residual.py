@@ -20,7 +20,7 @@ from flax_layers import OpticalDense
 from flax_layers.nnx import OpticalDense as NnxOpticalDense
 from jaxprs import equations
 from lumina_jax import NoiseModel, OpticalSpec, nat
-from operands import backward, bind, forward, poisoned, random_operands
+from operands import NO_PEAK, backward, bind, forward, poisoned, random_operands
 from oracle import EPS32, Bits, Operands
 
 KINDS = {
@@ -311,8 +311,7 @@ BACKWARD: dict[str, Any] = {
     ("op", "attrs", "message"),
     [
         ("optical_matmul_fwd",
-         {**FORWARD, "residual": "y",
-          **dict.fromkeys(("with_peak", "with_x_peak", "with_w_peak"), False)},
+         {**FORWARD, **NO_PEAK, "residual": "y"},
          "optical_matmul_fwd: `residual` must be none, pre_noise, slope or signs, got y"),
         ("optical_matmul_grad", {**BACKWARD, "residual": "none"},
          "optical_matmul_grad: `residual` must be pre_noise, slope or signs, got none"),

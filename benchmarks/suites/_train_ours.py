@@ -15,12 +15,10 @@ from flax import nnx
 from lumina_jax import NoiseModel, layers
 
 from .._peers import Program
+from .._profile import LAYER, UPDATE
 from ..peers._ours import spec
 from . import _train_step
 from ._train_problem import Training
-
-LAYER = "layer"
-"""A layer and its number are the name that its operations have in a profile."""
 
 
 def program(training: Training) -> Program:
@@ -106,7 +104,7 @@ def _nnx(training: Training) -> Program:
             return _train_step.cross_entropy(net(images), labels)
 
         value, gradient = nnx.value_and_grad(loss)(net)
-        with jax.named_scope(_train_step.UPDATE):
+        with jax.named_scope(UPDATE):
             optimizer.update(net, gradient)
         return value
 

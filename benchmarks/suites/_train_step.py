@@ -13,13 +13,11 @@ import numpy as np
 import optax
 
 from .._peers import Program
+from .._profile import UPDATE
 from ._train_problem import Training
 
 Predict: TypeAlias = Callable[[Any, Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
 """Logits and the ranges for the next batch, of parameters, ranges, images and the key of a step."""
-
-LOSS, UPDATE = "loss", "update"
-"""Names that the operations of these parts have in a profile."""
 
 
 def optimizer(training: Training) -> optax.GradientTransformation:
@@ -30,8 +28,7 @@ def optimizer(training: Training) -> optax.GradientTransformation:
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean over the batch, f32[]."""
-    with jax.named_scope(LOSS):
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
 def batches(training: Training) -> list[tuple[jax.Array, jax.Array]]:

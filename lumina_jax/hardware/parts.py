@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._arguments import constant, integer, number
+from .._arguments import F32_MAX, constant, integer, number
+from ..physics.conversions import DECIBELS
 from ..spec import check_bits
 
 MAX_CHANNELS = 1 << 16
 """Wavelengths of one bus: no light has room for more, and a crosstalk matrix is their square."""
-_F32_MIN, _F32_MAX = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-_LOSS = {"at_least": 0, "at_most": 300}
-"""Limits of a loss in dB, which are those of levels in `physics`."""
+_F32_MIN = float(np.finfo(np.float32).tiny)
+_LOSS = {"at_least": 0, "at_most": DECIBELS["at_most"]}
+"""Limits of a loss in dB."""
 
 
 def _figure(default: float | None, **limits: float) -> Any:
@@ -40,7 +41,7 @@ def _number(op: str, name: str, value: Any, *, at_most: float = math.inf, **limi
     if figure > at_most:
         raise ValueError(f"{op}: `{name}` must be at most {at_most:g}, got {figure:g}")
     # What computes with a figure does so in f32, where less than the least normal number is 0.
-    if abs(figure) > _F32_MAX or ("above" in limits and figure < _F32_MIN):
+    if abs(figure) > F32_MAX or ("above" in limits and figure < _F32_MIN):
         raise ValueError(f"{op}: `{name}` must be a normal number of float32, got {figure:g}")
     return figure
 

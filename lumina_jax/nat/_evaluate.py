@@ -19,13 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arguments import file_path, instance, integer, number_f32
+from .._arguments import F32_MAX, file_path, instance, integer, number_f32
 from .._files import is_stream
 from ._evaluation import Evaluation, Value, is_traced, load, save
 
 _OP = "evaluate"
 _SCALAR = "metric"
-_F32_MAX = float(np.finfo(np.float32).max)
 _DRAWS = 10**7
 """Most seeds that a number stands for: each is computed at every point."""
 _QUIET_S = 10.0
@@ -129,7 +128,7 @@ def _axes(grid: Any) -> dict[str, tuple[Value, ...]]:
                     f"{_OP}: `grid[{name!r}]` mixes floats with other values, got {values}"
                 )
             values = tuple(
-                number_f32(_OP, f"grid[{name!r}]", value, -_F32_MAX, "a number") for value in values
+                number_f32(_OP, f"grid[{name!r}]", value, -F32_MAX, "a number") for value in values
             )
         if len(set(map(repr, values))) != len(values):
             raise ValueError(f"{_OP}: `grid[{name!r}]` has a value twice, got {values}")

@@ -55,26 +55,23 @@ def found_in_rows(attrs: ChainAttrs, operands: Operands[jax.Array]) -> dict[str,
     return {"x_full_scale": quantize.absmax(operands.x).reshape(1)}
 
 
-def with_full_scales(attrs: ChainAttrs, operands: Operands[jax.Array]) -> Operands[jax.Array]:
-    """The operands with the full scales given that are left to the op."""
+def _found(attrs: ChainAttrs, operands: Operands[jax.Array]) -> dict[str, jax.Array]:
+    """The full scales that are left to the op."""
     found = found_in_rows(attrs, operands)
     if operands.w_full_scale.shape[0] == 0:
         found["w_full_scale"] = w_peak(attrs, operands.w)
-    return operands._replace(**found)
+    return found
 
 
 def with_full_scales_of_shards(
     axes: Axes, attrs: ChainAttrs, operands: Operands[jax.Array]
 ) -> Operands[jax.Array]:
     """The operands of a shard with the full scales given that it cannot find alone."""
-    whole = with_full_scales(attrs, operands)
-    split_x, split_w = (*axes.get("m", ()), *axes.get("k", ())), axes.get("k", ())
-    found: dict[str, jax.Array] = {}
-    if split_x and whole.x_full_scale is not operands.x_full_scale:
-        found["x_full_scale"] = jax.lax.pmax(whole.x_full_scale, split_x)
-    if split_w and whole.w_full_scale is not operands.w_full_scale:
-        found["w_full_scale"] = jax.lax.pmax(whole.w_full_scale, split_w)
-    return operands._replace(**found)
+    depth = axes.get("k", ())
+    split = {"x_full_scale": (*axes.get("m", ()), *depth), "w_full_scale": depth}
+    found = _found(attrs, operands)
+    given = {name: jax.lax.pmax(found[name], split[name]) for name in found if split[name]}
+    return operands._replace(**given)
 
 
 def w_peak(attrs: ChainAttrs, w: jax.Array) -> jax.Array:
@@ -111,7 +108,7 @@ class Signal(NamedTuple):
 
 def signal(attrs: ChainAttrs, operands: Operands[jax.Array]) -> Signal:
     """The signal in plain jnp."""
-    operands = with_full_scales(attrs, operands)
+    operands = operands._replace(**_found(attrs, operands))
     x, w = operands.x, operands.w.T if attrs.transpose_weight else operands.w
     x_range, w_range = operands.x_full_scale[:, None], operands.w_full_scale[None, :]
     if _is_integer(x.shape[1], attrs):

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from .. import _arguments
-from .._arguments import choice, concrete, integer, numeric, positive
+from .._arguments import F32_MAX, choice, concrete, integer, numeric, positive
 from .._floating_point import numpy_defaults
 from . import _params
 from ._feedback import error_feedback
@@ -28,9 +28,9 @@ from ._uniform import Uniform, best_uniform, codes_of, covering
 Method: TypeAlias = Literal["absmax", "percentile", "optimal", "lut"]
 
 _MAX_LUT_BITS = 8
-_MAX_WEIGHT = float(np.finfo(np.float32).max) / 2
+_MAX_WEIGHT = F32_MAX / 2
 """One level below -max|w| is still an f32, and so is the step of one bit, which is 2·max|w|."""
-_MOST_NOISE = float(np.finfo(np.float32).max)
+_MOST_NOISE = F32_MAX
 """Beyond it, as far as any signal is concerned, is no more noise."""
 _CALIBRATE = "WeightQuantizer.calibrate"
 

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import lumina_jax
 from lumina_jax import NoiseModel, OpticalSpec
-from operands import EVERY_GRADIENT, bind, call, types_of
+from operands import EVERY_GRADIENT, EVERY_PEAK, NO_PEAK, bind, call, types_of
 
 M, K, N = 12, 16, 8
 SIZES = {"m": M, "k": K, "n": N}
@@ -49,8 +49,6 @@ def put(mesh: Mesh, value: Any, *axes: Any) -> jax.Array:
     return jax.device_put(value, NamedSharding(mesh, PartitionSpec(*axes)))
 
 
-PEAKS = ("with_peak", "with_x_peak", "with_w_peak")
-EVERY_PEAK, NO_PEAK = (dict.fromkeys(PEAKS, wanted) for wanted in (True, False))
 QUIET = {"dac_bits": 4, "weight_bits": 4, "adc_bits": 0, "transpose_weight": False, "noisy": False}
 NOISY = {"dac_bits": 0, "weight_bits": 12, "adc_bits": 0, "transpose_weight": True, "noisy": True}
 
