@@ -27,9 +27,9 @@ pub(crate) const KEPT_LARGE_LINES: usize = (26 << 20) / 64;
 /// The same of each size of small pieces: 512 KiB.
 pub(crate) const KEPT_SMALL_LINES: usize = (512 << 10) / 64;
 
-/// Words between two rows of B, times the registers of a cache line, from which on its lines fall
-/// into few sets of a cache, and into many pages: then a copy of some columns pays.
-pub(crate) const COPY_B_STRIDE: usize = 1024;
+/// Words between two rows of B from which on its lines fall into few sets of a cache, and into many
+/// pages: then a copy of some columns pays.
+pub(crate) const COPY_B_STRIDE: usize = 512;
 /// Rows of C, times the registers of a cache line, from which on the copy is used often enough.
 pub(crate) const COPY_B_ROWS: usize = 64;
 /// Rows of B that are copied at a time, and columns: whole tiles of every instruction set. A copy
@@ -38,9 +38,14 @@ pub(crate) const COPY_B_DEPTH: usize = 256;
 pub(crate) const COPY_B_COLUMNS: usize = 144;
 /// Columns up to which they are copied at once, as a narrow rest would take as long as a wide one.
 pub(crate) const COPY_B_MOST_COLUMNS: usize = 192;
-/// Columns of C from which on A is packed where its words along the depth share a set of the nearest
-/// cache. Fewer columns read each word too seldom.
-pub(crate) const PACK_A_COLUMNS: usize = 64;
+/// Columns of C from which on A is packed in panels where its words along the depth lie apart. Fewer
+/// columns read each word too seldom.
+pub(crate) const PACK_A_COLUMNS: usize = 128;
+/// Words along the depth from which on they are: the caches look ahead of fewer by themselves.
+pub(crate) const PACK_A_DEPTH: usize = 64;
+/// Rows of A that are packed at a time, whole tiles of every instruction set: with the depth of a copy
+/// of B they leave room in the second-level cache.
+pub(crate) const PACK_A_ROWS: usize = 96;
 /// Words along the depth from which on a tile of C is prefetched: a shallower tile is done before
 /// its lines have come.
 pub(crate) const PREFETCH_C_DEPTH: usize = 64;
@@ -66,8 +71,6 @@ pub(crate) const BACKWARD_FEW_WEIGHTS: usize = 1 << 16;
 pub(crate) const DX_DEPTH: usize = 512;
 /// Rows of a tile of dx where the weights are packed once: as [`FORWARD_ROWS`].
 pub(crate) const DX_ROWS: usize = 64;
-/// Rows of dw that are computed at a time: what follows finds them in the nearest cache.
-pub(crate) const DW_ROWS: usize = 128;
 /// Columns of dw below which its tiles are cut unfavorably: then each thread has one part, else two,
 /// as one thread may come late.
 pub(crate) const DW_NARROW_COLUMNS: usize = 64;

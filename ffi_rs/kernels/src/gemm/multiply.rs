@@ -2,13 +2,14 @@
 
 use super::micro_kernel::{MicroKernel, run};
 use super::operands::{Accumulate, COPY_STRIDE, LINE, Lhs, Rhs};
-use super::tile::{Part, rows};
+use super::tile::{self, Part};
 use crate::disjoint::TileMut;
 use crate::isa::Isa;
 use crate::packing::Arithmetic;
 use crate::scratch::Scratch;
 use crate::tuning::{
     COPY_B_COLUMNS, COPY_B_DEPTH, COPY_B_MOST_COLUMNS, COPY_B_ROWS, COPY_B_STRIDE, PACK_A_COLUMNS,
+    PACK_A_DEPTH, PACK_A_ROWS,
 };
 use crate::vector::DotIsa;
 
@@ -44,35 +45,45 @@ impl MicroKernel for Multiply<'_, '_> {
     #[inline(always)]
     unsafe fn run<D: DotIsa, const ROWS: usize, const COLUMNS: usize>(self) {
         let Self { c, a, b, depth, accumulate } = self;
-        // Of narrow registers a line of B takes more multiplications, and a copy pays sooner.
-        let registers = LINE / D::LEN;
+        let (rows, columns) = (c.row_count(), c.column_count());
         let can_slice = D::CAN_ACCUMULATE && !matches!(accumulate, Accumulate::Scale { .. });
-        let far_apart = b.stride * registers >= COPY_B_STRIDE;
-        let copies = can_slice && far_apart && c.row_count() * registers >= COPY_B_ROWS;
-        let deep = if copies { COPY_B_DEPTH } else { depth.max(1) };
-        let mut copy = Scratch::new(if copies { deep.min(depth) * COPY_STRIDE } else { 0 });
+        // Of narrow registers a line of B takes more multiplications, and a copy pays sooner.
+        let is_reused = rows * (LINE / D::LEN) >= COPY_B_ROWS;
+        let far_apart = b.stride >= COPY_B_STRIDE && (b.stride / LINE).is_multiple_of(2);
+        let copies_b = can_slice && far_apart && is_reused;
+        let packs_a = a.row_stride == 1 && depth >= PACK_A_DEPTH && columns >= PACK_A_COLUMNS;
+        let deep = if copies_b { COPY_B_DEPTH } else { depth.max(1) };
+        let high = if packs_a { PACK_A_ROWS } else { rows };
+        // What tiles of six rows leave is cut across them.
+        let panel = if ROWS == 6 { PACK_A_ROWS } else { ROWS };
+        let mut b_room = Scratch::new(if copies_b { deep.min(depth) * COPY_STRIDE } else { 0 });
         let mut a_room = Scratch::default();
-        let a = if c.column_count() < PACK_A_COLUMNS {
-            a
-        } else {
-            a.pack_a(c.row_count(), depth, &mut a_room)
-        };
-        let mut columns = 0..0;
-        while columns.end < c.column_count() {
-            let left = c.column_count() - columns.end;
-            let now = if copies && left > COPY_B_MOST_COLUMNS { COPY_B_COLUMNS } else { left };
-            columns = columns.end..columns.end + now;
+        let mut range = 0..0;
+        while range.end < columns {
+            let left = columns - range.end;
+            let now = if copies_b && left > COPY_B_MOST_COLUMNS { COPY_B_COLUMNS } else { left };
+            range = range.end..range.end + now;
             for start in (0..depth.max(1)).step_by(deep) {
-                let mut part = Part { c, a, b, columns: columns.clone(), depth, accumulate };
-                if copies {
-                    let slice = start..depth.min(start + deep);
-                    part.depth = slice.len();
-                    part.a.packed = a.packed.get(start * a.depth_stride..).unwrap_or(&[]);
-                    part.b = b.pack_b(slice, &columns, &mut copy);
-                    part.accumulate = if start == 0 { accumulate } else { Accumulate::Add };
+                let slice = start..depth.min(start + deep);
+                let b = if copies_b { b.pack_b(slice.clone(), &range, &mut b_room) } else { b };
+                for first in (0..rows).step_by(high) {
+                    let of_block = first..rows.min(first + high);
+                    let part = Part {
+                        c,
+                        first,
+                        a: if packs_a {
+                            a.pack_a(of_block.clone(), slice.clone(), panel, &mut a_room)
+                        } else {
+                            a.in_place(first, start)
+                        },
+                        b,
+                        columns: range.clone(),
+                        depth: slice.len(),
+                        accumulate: if start == 0 { accumulate } else { Accumulate::Add },
+                    };
+                    // SAFETY: as this function's.
+                    unsafe { tile::rows::<D, ROWS, COLUMNS>(&part, of_block.len()) };
                 }
-                // SAFETY: as this function's.
-                unsafe { rows::<D, ROWS, COLUMNS>(&part) };
             }
         }
     }
@@ -80,7 +91,6 @@ impl MicroKernel for Multiply<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::operands::PAGE;
     use super::*;
 
     #[test]
@@ -93,7 +103,7 @@ mod tests {
         };
         // With rows of B near and far, so many that they are copied in slices, and few, or none; with
         // the lhs along its rows, and along the depth by odd strides and by pages; with all
-        // that tiles of six and of eight rows leave.
+        // that tiles of six and of eight rows leave; with more rows than are packed at once.
         for (rows, depth, columns, b_stride) in [
             (66, 300, 200, 1100),
             (67, 270, 70, 1100),
@@ -103,8 +113,9 @@ mod tests {
             (33, 9, 200, 200),
             (31, 9, 200, 200),
             (2, 300, 70, 1100),
+            (197, 70, 130, 200),
         ] {
-            for (row_stride, depth_stride) in [(depth, 1), (1, 77), (1, PAGE), (1, 2 * PAGE)] {
+            for (row_stride, depth_stride) in [(depth, 1), (1, 77), (1, 1024), (1, 2048)] {
                 let a = numbers((rows - 1) * row_stride + depth * depth_stride + 1);
                 let b = numbers(depth * b_stride + columns);
                 let before = numbers(rows * columns);

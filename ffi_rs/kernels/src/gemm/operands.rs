@@ -46,22 +46,49 @@ const fn odd_lines(words: usize) -> usize {
     (words.div_ceil(LINE) | 1) * LINE
 }
 
+/// Some rows of A in panels: word (row, depth) of a panel at `row · row_stride + depth · depth_stride`.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a> {
+    pub(super) packed: &'a [u32],
+    /// Rows of a panel, and words from one to the next.
+    pub(super) rows: usize,
+    pub(super) stride: usize,
+    pub(super) row_stride: usize,
+    pub(super) depth_stride: usize,
+}
+
 impl<'a> Lhs<'a> {
-    /// The same matrix, in `room` if its words along the depth would share a set of the nearest
-    /// cache, whose sets follow each other within a page.
-    pub(super) fn pack_a<'r>(self, rows: usize, depth: usize, room: &'r mut Scratch<u32>) -> Lhs<'r>
-    where
-        'a: 'r,
-    {
-        if self.row_stride != 1 || !self.depth_stride.is_multiple_of(PAGE) || depth < 2 {
-            return self;
+    /// As it lies in memory, from row `first` and word `start` along the depth on.
+    pub(super) fn in_place(self, first: usize, start: usize) -> Panels<'a> {
+        let Self { packed, row_stride, depth_stride } = self;
+        let packed = packed.get(first * row_stride + start * depth_stride..).unwrap_or(&[]);
+        Panels { packed, rows: usize::MAX, stride: 0, row_stride, depth_stride }
+    }
+
+    /// Some rows and depth of a matrix whose columns lie together, in `room`: there the words that a
+    /// tile reads follow each other.
+    pub(super) fn pack_a<'r>(
+        self,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        panel: usize,
+        room: &'r mut Scratch<u32>,
+    ) -> Panels<'r> {
+        // Panels begin in different sets of a cache.
+        let stride = panel * depth.len() + LINE;
+        room.resize(rows.len().div_ceil(panel) * stride);
+        for (d, at) in depth.enumerate() {
+            let words = &self.packed[at * self.depth_stride + rows.start..][..rows.len()];
+            for (words, out) in words.chunks(panel).zip(room.chunks_exact_mut(stride)) {
+                let out = &mut out[d * panel..][..words.len()];
+                match words.as_chunks::<8>() {
+                    // To copy a known number of words is an instruction, and any number a call.
+                    ([eight], []) => out[..8].copy_from_slice(eight),
+                    _ => out.copy_from_slice(words),
+                }
+            }
         }
-        let stride = odd_lines(rows);
-        room.resize(depth * stride);
-        for (d, out) in room.chunks_exact_mut(stride).enumerate() {
-            out[..rows].copy_from_slice(&self.packed[d * self.depth_stride..][..rows]);
-        }
-        Lhs { packed: room, row_stride: 1, depth_stride: stride }
+        Panels { packed: room, rows: panel, stride, row_stride: 1, depth_stride: panel }
     }
 }
 
@@ -80,6 +107,3 @@ impl Rhs<'_> {
         Rhs { packed: room, stride: COPY_STRIDE }
     }
 }
-
-/// Words of a page.
-pub(super) const PAGE: usize = 1024;

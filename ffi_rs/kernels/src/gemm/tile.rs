@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::ops::Range;
 
-use super::operands::{Accumulate, Lhs, Rhs};
+use super::operands::{Accumulate, Panels, Rhs};
 use crate::disjoint::TileMut;
 use crate::tuning::PREFETCH_C_DEPTH;
 use crate::vector::{DotIsa, prefetch};
@@ -11,7 +11,9 @@ use crate::vector::{DotIsa, prefetch};
 /// A part of a call, as every tile sees it.
 pub(super) struct Part<'a, 'd> {
     pub(super) c: &'a TileMut<'d, f32>,
-    pub(super) a: Lhs<'a>,
+    /// The row of C that the first one of `a` makes.
+    pub(super) first: usize,
+    pub(super) a: Panels<'a>,
     pub(super) b: Rhs<'a>,
     /// The columns of the product that `b` has.
     pub(super) columns: Range<usize>,
@@ -19,14 +21,16 @@ pub(super) struct Part<'a, 'd> {
     pub(super) accumulate: Accumulate<'a>,
 }
 
-/// Computes the columns of a part, all rows of them.
+/// Computes the columns of a part, so many rows of them.
 ///
 /// # Safety
 ///
 /// As [`multiply`](super::multiply()), on a CPU that has the instruction set of `D`.
 #[inline(always)]
-pub(super) unsafe fn rows<D: DotIsa, const ROWS: usize, const COLUMNS: usize>(part: &Part<'_, '_>) {
-    let rows = part.c.row_count();
+pub(super) unsafe fn rows<D: DotIsa, const ROWS: usize, const COLUMNS: usize>(
+    part: &Part<'_, '_>,
+    rows: usize,
+) {
     // What whole tiles leave goes to tiles of four rows, and the rest to one of its own. Where tiles of
     // six leave two rows, one tile less makes eight.
     let (fours, rest) = match rows % ROWS {
@@ -124,11 +128,11 @@ unsafe fn tile<D: DotIsa, const R: usize, const N: usize>(
     row: usize,
     column: usize,
 ) {
-    let Part { c, a, b, columns, depth, accumulate } = part;
+    let Part { c, first, a, b, columns, depth, accumulate } = part;
     let right_column = column - columns.start;
     let width = (N * D::LEN).min(columns.end - column);
     let whole = width == N * D::LEN;
-    let first = c.pointer(row, column, R, width);
+    let first = c.pointer(first + row, column, R, width);
     let rows = |first: *mut f32| -> [*mut f32; R] {
         // SAFETY: all rows are within what the pointer was asked for.
         std::array::from_fn(|r| unsafe { first.add(r * c.stride()) })
@@ -166,11 +170,12 @@ unsafe fn tile<D: DotIsa, const R: usize, const N: usize>(
         (last + 1).min(*depth)
     };
     if *depth > 0 {
-        let last = (row + R - 1) * a.row_stride + (depth - 1) * a.depth_stride;
+        let from = row / a.rows * a.stride + row % a.rows * a.row_stride;
+        let last = from + (R - 1) * a.row_stride + (depth - 1) * a.depth_stride;
         assert!(last < a.packed.len(), "the lhs is too short");
         // SAFETY: the first word of each row of A exists.
         let left: [*const u32; R] =
-            std::array::from_fn(|r| unsafe { a.packed.as_ptr().add((row + r) * a.row_stride) });
+            std::array::from_fn(|r| unsafe { a.packed.as_ptr().add(from + r * a.row_stride) });
         let mut chain = sums;
         for d in 0..readable {
             // SAFETY: `readable` rows of B and `depth` words of the rows of A exist; the caller

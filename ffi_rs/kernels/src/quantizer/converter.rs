@@ -358,13 +358,24 @@ pub(crate) fn through(
     let mut codes = [0.0; PIECE];
     let codes = &mut codes[..values.len()];
     convert_to::<Codes>(codes, values, converter);
+    let count = values.len();
     match converter {
         Converter::One(quantizer, _) => {
             through_codes(gradient, by_full_scale, values, codes, |_| *quantizer);
         }
         Converter::Each(columns) => {
-            let columns = columns.part(0..values.len());
-            through_codes(gradient, by_full_scale, values, codes, |index| columns.at(index));
+            let Columns { one_bit, largest, .. } = *columns;
+            let scales = [columns.full_scale, columns.step, columns.divisor, columns.inverse];
+            // A bound that the loop below shares: it is not checked for each column.
+            let [full_scale, step, divisor, inverse] = scales.map(|scale| &scale[..count]);
+            through_codes(gradient, by_full_scale, values, codes, |index| Quantizer {
+                one_bit,
+                largest,
+                full_scale: full_scale[index],
+                step: step[index],
+                divisor: divisor[index],
+                inverse: inverse[index],
+            });
         }
     }
 }
@@ -377,13 +388,14 @@ fn through_codes(
     codes: &[f32],
     at: impl Fn(usize) -> Quantizer,
 ) {
-    let count = codes.len();
+    let count = values.len();
     let (gradient, by_full_scale) = (&mut gradient[..count], &mut by_full_scale[..count]);
-    for (index, (v, code)) in values.iter().copied().zip(codes).enumerate() {
-        let quantizer = at(index);
+    let codes = &codes[..count];
+    for index in 0..count {
+        let (v, quantizer) = (values[index], at(index));
         let inside = v.abs() <= quantizer.full_scale;
         let sign = if v < 0.0 { -1.0 } else { 1.0 };
-        let rounded = (code - v * quantizer.inverse) * (1.0 / quantizer.largest);
+        let rounded = (codes[index] - v * quantizer.inverse) * (1.0 / quantizer.largest);
         let slope = if inside && !quantizer.one_bit { rounded } else { sign };
         let pass = quantizer.pass(v);
         by_full_scale[index] += gradient[index] * (slope + 0.0 * pass);

@@ -14,7 +14,6 @@ use crate::pack::{MAX_VALUES_PER_WORD, pack_rows, round_to_bf16};
 use crate::packing::{Arithmetic, Packing};
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
-use crate::tuning::DW_ROWS;
 
 /// Some columns of what is summed over rows.
 pub(super) struct Sums<'a> {
@@ -71,12 +70,8 @@ impl Context<'_> {
         } else {
             Accumulate::Add
         };
-        for part in (0..depth).step_by(DW_ROWS) {
-            let part = part..depth.min(part + DW_ROWS);
-            let x = x.get(part.start..).unwrap_or(&[]);
-            let x = Lhs { packed: x, row_stride: 1, depth_stride: depth };
-            multiply(isa, plan.arithmetic, &mut dw.rows(part), x, dz, words, accumulate);
-        }
+        let x = Lhs { packed: x, row_stride: 1, depth_stride: depth };
+        multiply(isa, plan.arithmetic, &mut dw, x, dz, words, accumulate);
     }
 
     /// Takes some rows of dw, from row `first` of w on, and some columns, through the DAC of the
