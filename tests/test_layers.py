@@ -29,8 +29,10 @@ class Layer:
 
     kind: Any
     """The class."""
-    sizes: dict[str, int]
+    sizes: dict[str, Any]
     """Arguments that say how large it is."""
+    others: dict[str, Any] = field(default_factory=dict)
+    """Arguments that it needs beside these."""
     x: jax.Array = field(default_factory=lambda: jax.random.normal(jax.random.key(7), (6, 5)))
     """An input."""
 
@@ -39,7 +41,7 @@ class Layer:
 
     def new(self, **options: Any) -> LinenModel | NnxModel:
         model = LinenModel if issubclass(self.kind, nn.Module) else NnxModel
-        return model(self.kind, self.x, {**self.sizes, **options})
+        return model(self.kind, self.x, {**self.sizes, **self.others, **options})
 
 
 class LinenModel:
@@ -78,7 +80,11 @@ class NnxModel:
 
 LAYERS = [
     Layer(linen.OpticalDense, {"features": 4}),
+    Layer(linen.OpticalDenseGeneral, {"features": 4}),
+    Layer(linen.OpticalEinsum, {"shape": (5, 4)}, {"einsum_str": "mk,kn->mn"}),
     Layer(nnx.OpticalDense, {"in_features": 5, "out_features": 4}),
+    Layer(nnx.OpticalDenseGeneral, {"in_features": 5, "out_features": 4}),
+    Layer(nnx.OpticalEinsum, {"kernel_shape": (5, 4)}, {"einsum_str": "mk,kn->mn"}),
 ]
 every_layer = pytest.mark.parametrize("layer", LAYERS, ids=str)
 
@@ -151,7 +157,7 @@ def test_inputs_are_no_scalars(layer: Layer) -> None:
 def test_errors_name_the_class_that_is_called(layer: Layer) -> None:
     own = type("Mine", (layer.kind,), {})
     with pytest.raises(TypeError, match=r"^Mine: `x` is int32"):
-        Layer(own, layer.sizes).new()(layer.x.astype(jnp.int32))
+        Layer(own, layer.sizes, layer.others).new()(layer.x.astype(jnp.int32))
 
 
 @every_layer

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .dense import OpticalDense
+from .general import OpticalDenseGeneral, OpticalEinsum
 
-__all__ = ["OpticalDense"]
+__all__ = ["OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]

@@ -13,6 +13,9 @@ from ._signature import ROWS, Signature
 if TYPE_CHECKING:
     from ._op import OpDef
 
+_FEW = 16
+"""Examples that are calls of their own; more would make programs long to compile."""
+
 
 def batch(
     op: OpDef[Any, Any], attrs: Any, operands: Sequence[jax.Array], dims: Sequence[int | None]
@@ -93,4 +96,12 @@ def _one_by_one(
         pairs = zip(operands, batched, strict=True)
         return op(attrs, op.operands(*(next(of_example) if b else o for o, b in pairs)))
 
-    return jax.lax.map(one, [o for o, b in zip(operands, batched, strict=True) if b])
+    mapped = [o for o, b in zip(operands, batched, strict=True) if b]
+    size = mapped[0].shape[0]
+    if isinstance(size, int) and 0 < size <= _FEW:
+        # Calls that follow each other can be exported, and XLA runs them side by side.
+        examples = [
+            one([jax.lax.index_in_dim(o, i, keepdims=False) for o in mapped]) for i in range(size)
+        ]
+        return [jnp.stack(results) for results in zip(*examples, strict=True)]
+    return jax.lax.map(one, mapped)

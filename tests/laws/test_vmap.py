@@ -108,6 +108,14 @@ def test_output_and_gradient_per_example(mapped: set[str]) -> None:
             )
 
 
+def test_many_examples_are_one_loop() -> None:
+    w = normal(1, 17, K, N)
+    mapped = jax.vmap(lambda w: matmul({**arguments(set())[0], "w": w}))
+    for count, loops in ((16, False), (17, True)):
+        assert ("scan" in str(jax.make_jaxpr(mapped)(w[:count]))) == loops
+    np.testing.assert_array_equal(jax.jit(mapped)(w)[:16], jax.jit(mapped)(w[:16]))
+
+
 def test_backward_op_is_bit_equal() -> None:
     a, axes = arguments({"x", "key"})
     g = normal(8, BATCH, M, N)
