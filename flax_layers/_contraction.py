@@ -119,8 +119,11 @@ def places_of(layer: str, axis: Sequence[int], batch: Sequence[int], ndim: int) 
         ValueError: an axis is beyond the input, given twice, or a batch axis as well.
     """
     places = sorted(a + ndim if a < 0 else a for a in axis)
-    if places and not 0 <= places[0] <= places[-1] < ndim:
-        raise ValueError(f"{layer}: `axis` is {tuple(axis)}, and `x` has {ndim} axes")
+    if not all(0 <= place < ndim for place in (*batch, *places)):
+        raise ValueError(
+            f"{layer}: `axis` is {tuple(axis)} and batch axes are {tuple(batch)}, but `x` has "
+            f"{ndim} axes"
+        )
     if len({*batch, *places}) < len(batch) + len(places):
         raise ValueError(
             f"{layer}: `axis` {tuple(axis)} and batch axes {tuple(batch)} name an axis twice"

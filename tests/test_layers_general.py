@@ -223,10 +223,14 @@ def nnx_einsum(*sizes: Any, **options: Any) -> jax.Array:
     [
         (lambda: linen_dense(()), r"`features` is \(\), expected a positive int or several"),
         (lambda: linen_dense((2, 0)), "`features` is 0, expected a positive int"),
-        (lambda: linen_dense(2, axis=4), r"`axis` is \(4,\), and `x` has 4 axes"),
+        (
+            lambda: linen_dense(2, axis=4),
+            r"`axis` is \(4,\) and batch axes are \(\), but `x` has 4 axes",
+        ),
         (lambda: linen_dense(2, axis=1.0), r"`axis` is 1\.0, expected an int or several"),
         (lambda: linen_dense(2, axis=(3, -1)), r"`axis` \(3, -1\) and batch axes \(\) name an"),
         (lambda: linen_dense(2, axis=0, batch_dims=(0,)), r"batch axes \(0,\) name an axis twice"),
+        (lambda: linen_dense(2, batch_dims=(0, 1, 2, 3, 4)), "but `x` has 4 axes"),
         (lambda: linen_dense(2, batch_dims=(1,)), r"`batch_dims` is \(1,\), expected the first ax"),
         (lambda: nnx_dense((2, 2), 3), r"`axis` is \(-1,\), expected as many axes as `in_feature"),
         (lambda: nnx_dense(3, 2), r"`x` has shape \(3, 4, 5, 2\), expected \(3,\) along the axes"),
