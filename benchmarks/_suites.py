@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from ._bench import Case
 from ._options import Options
-from .suites import forward, memory, noise, step, train
+from .suites import forward, memory, noise, softmax, step, train
 
 SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "forward": forward.cases,
     "step": step.cases,
     "train": train.cases,
     "noise": noise.cases,
+    "softmax": softmax.cases,
     "memory": memory.cases,
 }
 

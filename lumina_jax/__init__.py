@@ -15,6 +15,7 @@ from ._native import __version__
 if TYPE_CHECKING:
     from . import cost, hardware, nat, numpy, physics, planner, quantizer
     from .cost import EnergyAssumptions, energy_report
+    from .custom_vjp.causal_softmax import causal_softmax
     from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
     from .custom_vjp.optical_noise import optical_noise
     from .custom_vjp.quantize import quantize
@@ -40,6 +41,7 @@ __all__ = [
     "WeightQuantizer",
     "__version__",
     "allocate_bits",
+    "causal_softmax",
     "compensate",
     "cost",
     "crosstalk",
@@ -65,6 +67,7 @@ __all__ = [
 
 _NAMES = {
     ".cost": ("EnergyAssumptions", "energy_report"),
+    ".custom_vjp.causal_softmax": ("causal_softmax",),
     ".custom_vjp.optical_matmul": ("optical_matmul", "optical_matmul_with_linear"),
     ".custom_vjp.optical_noise": ("optical_noise",),
     ".custom_vjp.quantize": ("quantize",),

@@ -187,6 +187,33 @@ def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
 
 
 @numpy_defaults
+def integers(
+    op: str,
+    name: str,
+    value: Any,
+    expected: str,
+    *,
+    at_least: int | None = None,
+    at_most: int | None = None,
+) -> jax.Array:
+    """A JAX array of integers within their limits, which should be `expected`."""
+    import jax.numpy as jnp
+
+    array = numeric(op, name, value, expected)
+    known = _known(value)
+    # An int beyond those of JAX is a float by now.
+    if known is not None and known.size and known.dtype.kind in "iu":
+        least, largest = known.min(), known.max()
+        if at_least is not None and least < at_least:
+            raise ValueError(f"{op}: `{name}` must be at least {at_least}, got {least}")
+        if at_most is not None and largest > at_most:
+            raise ValueError(f"{op}: `{name}` must be at most {at_most}, got {largest}")
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{op}: `{name}` must be {expected}, got {array.dtype}")
+    return array
+
+
+@numpy_defaults
 def real(
     op: str,
     name: str,

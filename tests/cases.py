@@ -22,7 +22,7 @@ from oracle import Bits, is_off, levels, optical_matmul
 
 ROUNDING = 3e-6
 """Relative to the largest output: sums of at most 40 terms in another order, and the other
-logarithm, sine and cosine of the reference's noise."""
+logarithm, sine and cosine of the reference's noise, or exponential."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,63 @@ def _optical_noise(label: str, rows: int, first: int, columns: int, seeds: int =
         return [seed, np.arange(3, 3 + rows, dtype=np.uint32), ids]
 
     return Case(op="optical_noise", label=label, operands=operands)
+
+
+# --- causal_softmax, causal_softmax_grad --------------------------------------------------------
+
+
+def _causal_softmax(
+    label: str, leading: tuple[int, ...], rows: int, columns: int, *, offset: int, scales: int = 1
+) -> list[Case]:
+    def sample() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(columns)
+        scores = rng.normal(0, 3, (*leading, rows, columns)).astype(np.float32)
+        lengths = rng.integers(0, columns + 1, leading, dtype=np.int32)
+        return scores, lengths, rng.uniform(0.5, 2, scales).astype(np.float32)
+
+    def by_row() -> list[np.ndarray]:
+        scores, lengths, scale = sample()
+        seen = np.minimum(np.arange(rows, dtype=np.int32) + 1 + offset, lengths[..., None])
+        return [scores.reshape(seen.size, columns), seen.reshape(-1), scale]
+
+    def backward() -> list[np.ndarray]:
+        scores, seen, scale = by_row()
+        g = np.random.default_rng(1).normal(0, 1, scores.shape).astype(np.float32)
+        visible = np.arange(columns) < seen[:, None]
+        e = np.where(visible, np.exp(scores), 0)
+        total = e.sum(1, keepdims=True)
+        return [g, e / np.where(total == 0, 1, total), seen, scale]
+
+    def gradient() -> Gradient:
+        scores, lengths, scale = sample()
+        return Gradient(
+            function=lambda scores, scale: lumina_jax.causal_softmax(
+                scores, scale=scale, offset=offset, lengths=lengths
+            ),
+            model=lambda scores, scale: masked_softmax(scores, scale, offset, lengths),
+            arguments=(scores, scale[0]),
+        )
+
+    return [
+        Case(
+            op="causal_softmax",
+            label=label,
+            operands=by_row,
+            gradient=gradient if scales == 1 and columns else None,
+        ),
+        Case(op="causal_softmax_grad", label=label, operands=backward),
+    ]
+
+
+def masked_softmax(
+    scores: jax.Array, scale: jax.Array | float, offset: int, lengths: np.ndarray
+) -> jax.Array:
+    """The softmax of JAX where row t sees the columns up to t + offset, before the length."""
+    rows, columns = (jnp.arange(extent) for extent in scores.shape[-2:])
+    visible = jnp.broadcast_to(columns[None, :] <= rows[:, None] + offset, scores.shape)
+    columns = columns.reshape((1,) * (scores.ndim - 1) + (-1,))
+    visible = visible & (columns < lengths[..., None, None])
+    return jnp.where(visible, jax.nn.softmax(jnp.where(visible, scale * scores, -1e30)), 0)
 
 
 # --- optical_matmul, optical_matmul_grad --------------------------------------------------------
@@ -347,6 +404,10 @@ CASES: list[Case] = [
     _optical_noise("one block", 4, 0, 40),
     _optical_noise("across blocks", 5, 250, 300),
     _optical_noise("seed per row", 6, 17, 33, seeds=6),
+    *_causal_softmax("square", (3, 2), 9, 9, offset=0),
+    *_causal_softmax("cached", (4,), 3, 70, offset=60, scales=12),
+    *_causal_softmax("wide", (2,), 5, 700, offset=690),
+    *_causal_softmax("no columns", (2,), 3, 0, offset=1),
     *[
         replace(chain, residual=residual).forward()
         for residual in ("none", "pre_noise")
@@ -378,6 +439,10 @@ quantize-per channel
 quantize-per row
 optical_noise-across blocks
 optical_noise-seed per row
+causal_softmax-square
+causal_softmax-cached
+causal_softmax_grad-square
+causal_softmax_grad-cached
 optical_matmul-ideal, noisy
 optical_matmul-scalars
 optical_matmul_fwd-slope, float, noisy

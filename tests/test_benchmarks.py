@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import re
@@ -37,6 +38,7 @@ from benchmarks import (  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks._bench import Bench, Row  # noqa: E402
 from benchmarks._suites import SUITES  # noqa: E402
+from benchmarks.suites import softmax  # noqa: E402
 
 SHAPES = ((5, 7, 9), (33, 130, 65))
 WORKLOADS = (_problem.ADC_ONLY, _problem.ALL_BITS)
@@ -157,6 +159,28 @@ def test_noise_of_another_size_is_refused(factor: float, accepted: bool) -> None
     else:
         with pytest.raises(ValueError, match=r"peer: the noise is .* times what is expected"):
             _equality.check(problem, "peer", other, ours, False)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("name", softmax.PEERS)
+def test_a_softmax_of_a_peer_is_ours(name: str, direction: str) -> None:
+    try:
+        _peers.load(name)
+    except _peers.Unsupported as reason:
+        pytest.skip(str(reason))
+    rng = np.random.default_rng(0)
+    operands = [rng.standard_normal((2, 5, 9), np.float32) for _ in range(2)]
+    ours, peer = (
+        getattr(importlib.import_module(f"benchmarks.suites._softmax_{one}"), direction)(*operands)
+        for one in ("ours", name)
+    )
+    softmax.check(name, peer, ours)
+    off = peer._replace(to_numpy=lambda result: (peer.to_numpy(result)[0] + np.float32(1e-4),))
+    with pytest.raises(ValueError, match=rf"^{name}: is 0\.0001 off, expected at most "):
+        softmax.check(name, off, ours)
+    cut = peer._replace(to_numpy=lambda result: (peer.to_numpy(result)[0][:1],))
+    with pytest.raises(ValueError, match=rf"^{name}: returned float32\[1, 5, 9\], expected "):
+        softmax.check(name, cut, ours)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -384,7 +408,8 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
         assert measured.keys() == Row.__annotations__.keys()
         assert measured["shape"] in ("5x7x9", "8x16", "4x6x5x5x3")
         trains = measured["suite"] == "train"
-        assert measured["results"].keys() == ({"ours"} if trains else {"ours", "numpy"}), measured
+        everyone = {"ours"} if measured["suite"] in ("train", "softmax") else {"ours", "numpy"}
+        assert measured["results"].keys() == everyone, measured
         assert (measured["profile"] is not None) == trains, measured
         if measured["suite"] in ("forward", "step", "train"):
             # Not every CPU has instructions for every type of number.

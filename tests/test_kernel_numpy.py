@@ -291,7 +291,7 @@ V, S = np.ones((2, 2), np.float32), np.ones((1, 1), np.float32)
 @pytest.mark.parametrize(
     ("error", "arguments", "text"),
     [
-        (ValueError, ("nope", {}, []), r'`op` is "nope", expected one of optical_matmul, '),
+        (ValueError, ("nope", {}, []), r'`op` is "nope", expected one of causal_softmax, '),
         (ValueError, ("quantize", {}, [V, S]), r"^quantize: attribute `bits` is missing"),
         (TypeError, ("quantize", {"bits": {8}}, [V, S]), r"^attribute `bits` is a set, expected"),
         (ValueError, ("quantize", {"bits": [8]}, [V, S]), r"`bits` must be an integer, got .*8"),

@@ -1,5 +1,7 @@
 """The ops of Lumina-JAX as JAX primitives, one file each."""
 
+from . import causal_softmax as causal_softmax
+from . import causal_softmax_grad as causal_softmax_grad
 from . import optical_matmul as optical_matmul
 from . import optical_matmul_fwd as optical_matmul_fwd
 from . import optical_matmul_grad as optical_matmul_grad

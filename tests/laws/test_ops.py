@@ -73,7 +73,7 @@ def examples(operands: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         match operand.dtype:
             case np.uint32:
                 return operand + np.uint32(i)
-            case np.int8:
+            case np.int8 | np.int32:
                 return np.roll(operand, i)
             case _:
                 return operand * np.float32(1 + i / 8)

@@ -84,6 +84,8 @@ class Call(NamedTuple):
                 value = np.arange(250, 250 + shape[0], dtype=np.uint32)
             elif tensor.dtype == np.uint32:
                 value = rng.integers(0, 2**32, shape, dtype=np.uint32)
+            elif name == "seen":
+                value = rng.integers(0, N + 1, shape, dtype=np.int32)
             elif tensor.dtype == np.int8:
                 value = rng.choice(np.int8([-1, 0, 1, 2]), shape)
             else:
@@ -147,7 +149,8 @@ def test_the_chain_and_its_gradient(split: Split) -> None:
 @pytest.mark.parametrize("split", [s for s in SPLITS if "k" not in s], ids=name_of)
 def test_ops_by_element_and_codes(split: Split) -> None:
     calls = [
-        Call("optical_noise", {}), Call("quantize", {"bits": 4}), Call("optical_matmul_fwd", ADC)
+        Call("optical_noise", {}), Call("quantize", {"bits": 4}), Call("optical_matmul_fwd", ADC),
+        Call("causal_softmax", {}), Call("causal_softmax_grad", {}),
     ]  # fmt: skip
     for one, results in zip(calls, run(calls, split), strict=True):
         one.check(results, split)

@@ -100,10 +100,12 @@ impl Isa {
 #[repr(align(64))]
 pub(crate) struct Aligned<T>(pub(crate) T);
 
-/// Σ term(index) for `index < count`, summed in 16 lanes whatever the instruction set.
+/// Lanes of sums over a row, whatever the instruction set.
+pub(crate) const LANES: usize = 16;
+
+/// Σ term(index) for `index < count`, summed in lanes.
 #[inline(always)]
 pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
-    const LANES: usize = 16;
     let mut lanes = [0.0; LANES];
     let whole = count / LANES * LANES;
     for first in (0..whole).step_by(LANES) {

@@ -6,6 +6,7 @@
 mod disjoint;
 mod dtype;
 mod error;
+mod exp;
 mod gemm;
 mod isa;
 mod layout;
@@ -36,6 +37,8 @@ pub use vector::FlushDenormals;
 macro_rules! for_each_op {
     ($callback:ident) => {
         $callback! {
+            $crate::ops::CausalSoftmax,
+            $crate::ops::CausalSoftmaxGrad,
             $crate::ops::OpticalMatmul,
             $crate::ops::OpticalMatmulFwd,
             $crate::ops::OpticalMatmulGrad,

@@ -63,6 +63,12 @@ pub(crate) const FORWARD_CONVERTED_ROWS: usize = 8;
 /// Rows that one chunk of the quantizer converts.
 pub(crate) const QUANTIZED_ROWS: usize = 16;
 
+/// Elements of the rows that one chunk of a softmax has: fewer share rows of unequal length out more
+/// evenly, more are taken less often.
+pub(crate) const SOFTMAX_CHUNK: usize = 1 << 14;
+/// Elements of a softmax that one thread computes in a nanosecond, to guess what a loop takes.
+pub(crate) const SOFTMAX_PER_NANOSECOND: usize = 2;
+
 /// Weights up to which w is transposed and packed once rather than for each block of rows, unless a
 /// word holds several: packed they take as much memory again.
 pub(crate) const BACKWARD_FEW_WEIGHTS: usize = 1 << 16;

@@ -1,6 +1,8 @@
 //! One file per op, and what they share.
 
 mod backward;
+mod causal_softmax;
+mod causal_softmax_grad;
 mod chain;
 mod forward;
 mod optical_matmul;
@@ -8,8 +10,11 @@ mod optical_matmul_fwd;
 mod optical_matmul_grad;
 mod optical_noise;
 mod quantize;
+mod seen;
 mod sizes;
 
+pub use causal_softmax::CausalSoftmax;
+pub use causal_softmax_grad::CausalSoftmaxGrad;
 pub use optical_matmul::OpticalMatmul;
 pub use optical_matmul_fwd::OpticalMatmulFwd;
 pub use optical_matmul_grad::OpticalMatmulGrad;

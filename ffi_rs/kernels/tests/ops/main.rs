@@ -1,6 +1,7 @@
 //! What is the same whatever the instruction set: which results there are, which zeros, which refusals.
 #![allow(missing_docs)]
 
+mod causal_softmax;
 mod forward;
 mod gradient;
 mod ranges;

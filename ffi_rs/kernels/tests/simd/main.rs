@@ -2,6 +2,7 @@
 //! that one machine runs these tests at each level.
 #![allow(missing_docs)]
 
+mod causal_softmax;
 mod forward;
 mod gradient;
 #[path = "../support/mod.rs"]

@@ -13,20 +13,24 @@ use lumina_kernels::{
 pub enum Tensor {
     F32(Vec<usize>, Vec<f32>),
     U32(Vec<usize>, Vec<u32>),
+    I32(Vec<usize>, Vec<i32>),
     I8(Vec<usize>, Vec<i8>),
 }
 
 impl Tensor {
     pub fn shape(&self) -> &[usize] {
         match self {
-            Self::F32(shape, _) | Self::U32(shape, _) | Self::I8(shape, _) => shape,
+            Self::F32(shape, _)
+            | Self::U32(shape, _)
+            | Self::I32(shape, _)
+            | Self::I8(shape, _) => shape,
         }
     }
 
     pub fn f32(&self) -> &[f32] {
         match self {
             Self::F32(_, data) => data,
-            Self::U32(..) | Self::I8(..) => panic!("not f32"),
+            Self::U32(..) | Self::I32(..) | Self::I8(..) => panic!("not f32"),
         }
     }
 
@@ -34,6 +38,7 @@ impl Tensor {
         match self {
             Self::F32(_, data) => data.iter().map(|v| v.to_bits()).collect(),
             Self::U32(_, data) => data.clone(),
+            Self::I32(_, data) => data.iter().map(|v| *v as u32).collect(),
             Self::I8(_, data) => data.iter().map(|v| *v as u32).collect(),
         }
     }
@@ -42,6 +47,7 @@ impl Tensor {
         match self {
             Self::F32(shape, _) => Fact::new(DType::F32, shape.as_slice()),
             Self::U32(shape, _) => Fact::new(DType::U32, shape.as_slice()),
+            Self::I32(shape, _) => Fact::new(DType::I32, shape.as_slice()),
             Self::I8(shape, _) => Fact::new(DType::I8, shape.as_slice()),
         }
     }
@@ -50,6 +56,7 @@ impl Tensor {
         match self {
             Self::F32(shape, data) => View::new(shape, Data::F32(data)),
             Self::U32(shape, data) => View::new(shape, Data::U32(data)),
+            Self::I32(shape, data) => View::new(shape, Data::I32(data)),
             Self::I8(shape, data) => View::new(shape, Data::I8(data)),
         }
         .expect("a consistent tensor")
@@ -59,6 +66,7 @@ impl Tensor {
         match self {
             Self::F32(shape, data) => ViewMut::new(shape, DataMut::F32(data)),
             Self::U32(shape, data) => ViewMut::new(shape, DataMut::U32(data)),
+            Self::I32(shape, data) => ViewMut::new(shape, DataMut::I32(data)),
             Self::I8(shape, data) => ViewMut::new(shape, DataMut::I8(data)),
         }
         .expect("a consistent tensor")
@@ -77,7 +85,7 @@ impl Tensor {
     fn is_written(&self) -> bool {
         match self {
             Self::F32(_, data) => data.iter().all(|v| *v != UNWRITTEN),
-            Self::U32(..) => true,
+            Self::U32(..) | Self::I32(..) => true,
             Self::I8(_, data) => data.iter().all(|v| *v != UNWRITTEN_BYTE),
         }
     }
