@@ -24,11 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._floating_point import numpy_defaults
+from ._values import Floats, is_known, is_traced, known_numbers, plain_number, to_jax
 
 if TYPE_CHECKING:
     import jax
-
-Floats = NDArray[np.float64]
 
 F32_MAX = float(np.finfo(np.float32).max)
 
@@ -113,7 +112,7 @@ def file_path(op: str, name: str, value: Any) -> Path:
 
 def constant(op: str, name: str, value: Any, *, infinite: bool = False) -> float:
     """A Python number, kept as it is: it can be compared and hashed. Never NaN."""
-    number = _plain(value)
+    number = plain_number(value)
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise TypeError(f"{op}: `{name}` must be a number, got {value!r}")
     if math.isnan(_float(number)) or (math.isinf(_float(number)) and not infinite):
@@ -125,7 +124,7 @@ def number(
     op: str, name: str, value: Any, *, above: float | None = None, at_least: float | None = None
 ) -> float:
     """A finite number within its limits, as a Python float."""
-    value = _plain(value)
+    value = plain_number(value)
     try:
         # NumPy finds no rank in ragged lists.
         if isinstance(value, bool | str | bytes | complex | list | tuple) or np.ndim(value) != 0:
@@ -154,7 +153,7 @@ def number_f32(
     op: str, name: str, value: Any, at_least: float, expected: str, *, at_most: float = F32_MAX
 ) -> float:
     """A Python or NumPy number within its limits, in words `expected`, that is finite in f32."""
-    number = _plain(value)
+    number = plain_number(value)
     if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise TypeError(f"{op}: `{name}` must be a number, got {kind_of(value)}")
     converted = _float(number)
@@ -176,7 +175,7 @@ def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
     ):
         raise TypeError(f"{op}: `{name}` must be {expected}, got {value!r}")
     try:
-        return _array(value)
+        return to_jax(value)
     except TypeError:
         raise TypeError(f"{op}: `{name}` must be {expected}, got {_shown(value)}") from None
     except OverflowError:  # an int beyond float64
@@ -200,7 +199,7 @@ def integers(
     import jax.numpy as jnp
 
     array = numeric(op, name, value, expected)
-    known = _known(value)
+    known = known_numbers(value)
     # An int beyond those of JAX is a float by now.
     if known is not None and known.size and known.dtype.kind in "iu":
         least, largest = known.min(), known.max()
@@ -236,7 +235,7 @@ def real(
         # Squared currents and energies are far below the smallest float of 16 bits.
         array = array.astype(np.float32)
     # Inside jit even the array of a Python number is traced; the number itself is known.
-    known = _known(value)
+    known = known_numbers(value)
     if known is None:
         return array
     kind = np.finfo(array.dtype)
@@ -288,7 +287,7 @@ def complex_matrix(op: str, name: str, value: Any) -> jax.Array:
     array = numeric(op, name, value, "a matrix of numbers")
     if not jnp.issubdtype(array.dtype, jnp.number):
         raise TypeError(f"{op}: `{name}` must be a matrix of numbers, got {array.dtype}")
-    if _is_known(array) and not np.all(np.isfinite(np.asarray(array))):
+    if is_known(array) and not np.all(np.isfinite(np.asarray(array))):
         raise ValueError(f"{op}: `{name}` must be finite, got NaN or infinity")
     return array
 
@@ -297,7 +296,7 @@ def complex_matrix(op: str, name: str, value: Any) -> jax.Array:
 def float32(op: str, name: str, value: Any) -> jax.Array:
     """A JAX array that is f32 already."""
     _no_mask(op, name, value)
-    array = _array(value)
+    array = to_jax(value)
     if array.dtype != np.float32:
         raise TypeError(
             f"{op}: `{name}` must be float32, got {array.dtype}; "
@@ -314,7 +313,7 @@ def magnitude(op: str, name: str, value: Any) -> jax.Array:
     array = numeric(op, name, value, "a real number")
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
         raise TypeError(f"{op}: `{name}` must be a real number, got {array.dtype}")
-    known = _known(value)
+    known = known_numbers(value)
     if known is not None:
         if not np.all(known >= 0):
             raise ValueError(f"{op}: `{name}` must not be negative or NaN, got {known}")
@@ -357,7 +356,7 @@ def nonnegative(op: str, name: str, value: Any, *, expected: str) -> Floats:
 @numpy_defaults
 def concrete(op: str, name: str, value: Any) -> NDArray[np.float32]:
     """A NumPy array of at least one finite real, in f32."""
-    if _is_traced(value):
+    if is_traced(value):
         raise TypeError(f"{op}: `{name}` is traced, expected an array outside of jax.jit")
     # bfloat16 has kind "V"; nothing else of that kind converts to a float.
     array = _host_array(op, name, value, "fiuV", ragged="an array")
@@ -413,7 +412,7 @@ def kind_of(value: Any) -> str:
 def _lent(op: str, name: str, value: Any) -> NDArray[Any]:
     """An array of another library as one of NumPy, in the same memory."""
     got = f"{op}: `{name}` must be a numpy.ndarray, got {kind_of(value)}"
-    if not hasattr(value, "__array__") or isinstance(value, np.generic) or _is_traced(value):
+    if not hasattr(value, "__array__") or isinstance(value, np.generic) or is_traced(value):
         raise TypeError(got)
     try:
         return np.asarray(value)
@@ -437,22 +436,9 @@ def _no_mask(op: str, name: str, value: Any) -> None:
         )
 
 
-def _native_order(value: Any) -> Any:
-    """Arrays of the other byte order, which JAX does not take, in the order of this machine."""
-    if isinstance(value, np.ndarray | np.generic) and not value.dtype.isnative:
-        return value.astype(value.dtype.newbyteorder("="))
-    return value
-
-
 def _shown(value: Any) -> str:
     """A value in an error: an array by its type alone."""
     return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else repr(value)
-
-
-def _is_traced(value: Any) -> bool:
-    # Where JAX is not imported, nothing is.
-    core = sys.modules.get("jax.core")
-    return core is not None and isinstance(value, core.Tracer)
 
 
 def _host_array(
@@ -470,55 +456,8 @@ def _host_array(
     return array
 
 
-def _array(value: Any) -> jax.Array:
-    """`value` as JAX converts it, and integers too large for that as floats."""
-    import jax.numpy as jnp
-
-    # What f32 does not hold becomes infinite, and is for the caller to look at.
-    with np.errstate(over="ignore"):
-        try:
-            return jnp.asarray(_native_order(value))
-        except OverflowError:
-            return jnp.asarray(_floats(value), jnp.result_type(float))
-
-
-def _known(value: Any) -> NDArray[Any] | None:
-    """The numbers of `value`, which may be a list, or None where one of them is traced.
-
-    Inside `jit` even the array of a Python number is traced; the number itself is known.
-    """
-    items = value if isinstance(value, list | tuple) else ()
-    if not _is_known(value) or any(_known(item) is None for item in items):
-        return None
-    array = np.asarray(value)
-    if array.dtype == object:
-        return _floats(value)
-    # Floats of 16 bits are compared to limits that they do not hold.
-    return array.astype(np.float32) if array.dtype.kind in "fV" and array.itemsize < 4 else array
-
-
-def _floats(value: Any) -> Floats:
-    return np.vectorize(float, otypes=[np.float64])(np.asarray(value, object))
-
-
 def _float(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:  # an int beyond float64
         return math.inf if value > 0 else -math.inf
-
-
-def _plain(value: Any) -> Any:
-    """The Python number in a NumPy scalar or in an array of shape (); any other `value` itself."""
-    dtype = getattr(value, "dtype", None)
-    is_number = getattr(dtype, "kind", "") in (*"biufcV",) and not getattr(dtype, "names", None)
-    if not is_number or value.shape != () or not _is_known(value):
-        return value
-    plain = np.asarray(value).item()
-    # That of an extension type such as bfloat16 is no number of Python.
-    return plain if isinstance(plain, int | float | complex) else float(plain)
-
-
-def _is_known(array: Any) -> bool:
-    """Whether the values are there to be looked at."""
-    return not _is_traced(array) and getattr(array, "is_fully_addressable", True)

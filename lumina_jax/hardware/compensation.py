@@ -12,8 +12,9 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from .._arguments import Floats, choice, integer, number, reals
+from .._arguments import choice, integer, number, reals
 from .._floating_point import numpy_defaults
+from .._values import Floats
 from .crosstalk import Crosstalk, matrix_of, on_buses
 
 Mode: TypeAlias = Literal["fold", "readout", "wiener", "feedback"]

@@ -22,8 +22,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from .._arguments import Floats, constant, integer, nonnegative, numeric, real
+from .._arguments import constant, integer, nonnegative, numeric, real
 from .._floating_point import numpy_defaults
+from .._values import Floats
 from ..custom_vjp.quantize import quantize
 from ..ops.quantize import absmax
 from ..spec import OpticalSpec, op_bits

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _arguments
-from .._arguments import Floats, nonnegative
+from .._arguments import nonnegative
 from .._floating_point import numpy_defaults
+from .._values import Floats
 from . import _exact, _swap
 from ._objectives import Objective, Order, check_cost, cost_of, influence
 

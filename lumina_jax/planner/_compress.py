@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arguments import Floats, distinct, instance, nonnegative, number
+from .._arguments import distinct, instance, nonnegative, number
 from .._floating_point import numpy_defaults
+from .._values import Floats
 from ..physics import Receiver
 from ..physics.receiver import MAX_POWER_W
 from ._objectives import check_ratios

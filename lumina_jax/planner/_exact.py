@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from .._arguments import Floats
+from .._values import Floats
 from ._objectives import Order, cost_of
 
 # Relative margin within which two costs are the same.

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arguments import Floats
+from .._values import Floats
 
 Order: TypeAlias = NDArray[np.intp]
 Objective: TypeAlias = Literal["snr", "max", "product", "total"]

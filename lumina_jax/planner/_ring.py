@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._arguments import Floats, integer, nonnegative, number, reals
+from .._arguments import integer, nonnegative, number, reals
 from .._floating_point import numpy_defaults
+from .._values import Floats
 from ..hardware.crosstalk import ring_transmission
 from ..hardware.parts import MAX_CHANNELS
 from ..hardware.profiles import HardwareProfile, profile_of

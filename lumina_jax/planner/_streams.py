@@ -19,9 +19,9 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._arguments import Floats
 from .._jaxpr import Interpreter, Site, evaluate
 from .._siblings import graph_of
+from .._values import Floats
 from ..ops import OPS, Factors
 
 _OP = "optimize_allocation"

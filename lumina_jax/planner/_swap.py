@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._arguments import Floats
+from .._values import Floats
 from ._objectives import Order
 
 _STARTS = 16

@@ -9,8 +9,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .. import _arguments
-from .._arguments import Floats, choice, instance, number
+from .._arguments import choice, instance, number
 from .._floating_point import numpy_defaults
+from .._values import Floats
 from ..hardware.profiles import HardwareProfile, profile_of
 from ..physics import Receiver
 from ..physics.receiver import MAX_POWER_W
