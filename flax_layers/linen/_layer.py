@@ -8,56 +8,61 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from .._context import Calibrated, Context, RangeMode
-from .._device import Device
-from ..ranges import AxisName, Ranges
+from lumina_jax import NoiseModel
+
+from .._context import Calibrated, Context, check_options
+from .._device import device
+from ..ranges import Ranges
 
 
 def run(
-    layer: nn.Module,
+    layer: Any,
     op: Calibrated,
     x: jax.Array,
     kernel: Any,
     bias: Any,
     *,
-    device: Device,
-    deterministic: bool,
-    ranges: RangeMode,
-    momentum: float,
-    axis_name: AxisName | None,
+    deterministic: bool | None,
+    noise: NoiseModel | None,
 ) -> jax.Array:
     """The output of the op in a compact method of `layer`, whose ranges follow.
+
+    `deterministic` and `noise` take precedence over the fields of `layer`, which has those of
+    `OpticalDense` from `profile` on.
 
     Declares x_full_scale and y_full_scale in the collection "ranges" for the converters that are
     on, x_log_gain and y_log_gain in "params" where they are learned, and draws from the stream
     "noise". Parameters of the layer come first, for their initial values depend on the order.
     """
+    name = type(layer).__name__
+    check_options(name, layer.ranges, layer.momentum)
+    noise = layer.noise if noise is None else noise
+    hardware = device(name, layer.profile, layer.spec, noise)
+    quiet: bool = layer.deterministic if deterministic is None else deterministic
     full_scales = {
-        name: layer.variable("ranges", f"{name}_full_scale", jnp.zeros, (), jnp.float32)
-        for name in device.ranges
+        signal: layer.variable("ranges", f"{signal}_full_scale", jnp.zeros, (), jnp.float32)
+        for signal in hardware.ranges
     }
     gains = {
-        name: layer.param(f"{name}_log_gain", nn.initializers.zeros_init(), (), jnp.float32)
-        for name in device.ranges
-        if ranges == "learn"
+        signal: layer.param(f"{signal}_log_gain", nn.initializers.zeros_init(), (), jnp.float32)
+        for signal in hardware.ranges
+        if layer.ranges == "learn"
     }
-    observes = (
-        not deterministic and layer.is_mutable_collection("ranges") and not layer.is_initializing()
-    )
+    observes = not quiet and layer.is_mutable_collection("ranges") and not layer.is_initializing()
     context = Context(
-        layer=type(layer).__name__,
-        device=device,
-        deterministic=deterministic,
+        layer=name,
+        device=hardware,
+        deterministic=quiet,
         has_stream=layer.has_rng("noise"),
         draw=lambda: layer.make_rng("noise"),
-        running=Ranges(**{name: variable.value for name, variable in full_scales.items()}),
+        running=Ranges(**{signal: variable.value for signal, variable in full_scales.items()}),
         gain=Ranges(**gains),
-        momentum=momentum if observes else None,
+        momentum=layer.momentum if observes else None,
         initializing=layer.is_initializing(),
-        axis_name=axis_name,
+        axis_name=layer.axis_name,
     )
     y, updated = context.run(op, x, kernel, bias)
     if observes:
-        for name, variable in full_scales.items():
-            variable.value = getattr(updated, name)
+        for signal, variable in full_scales.items():
+            variable.value = getattr(updated, signal)
     return y

@@ -10,8 +10,7 @@ from flax.typing import Dtype, Initializer
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
-from .._context import RangeMode, check_input, check_options, check_size
-from .._device import device
+from .._context import RangeMode, check_input, check_size
 from ..ranges import AxisName, calibrated_matmul
 from ._layer import run
 
@@ -91,9 +90,7 @@ class OpticalDense(nn.Module):
         """
         name = type(self).__name__
         check_size(name, "features", self.features)
-        check_options(name, self.ranges, self.momentum)
         x = check_input(name, inputs)
-        hardware = device(name, self.profile, self.spec, self.noise if noise is None else noise)
         kernel = self.param(
             "kernel", self.kernel_init, (x.shape[-1], self.features), self.param_dtype
         )
@@ -106,9 +103,6 @@ class OpticalDense(nn.Module):
             x,
             kernel,
             bias,
-            device=hardware,
-            deterministic=self.deterministic if deterministic is None else deterministic,
-            ranges=self.ranges,
-            momentum=self.momentum,
-            axis_name=self.axis_name,
+            deterministic=deterministic,
+            noise=noise,
         )

@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
-from .._context import RangeMode, check_input, check_options
+from .._context import RangeMode, check_input
 from .._contraction import (
     axes_of,
     check_batch,
@@ -22,7 +22,6 @@ from .._contraction import (
     places_of,
     sizes_of,
 )
-from .._device import device
 from ..ranges import AxisName
 from ._layer import run
 
@@ -93,9 +92,7 @@ class OpticalDenseGeneral(nn.Module):
         axis = axes_of(name, "axis", self.axis)
         batch = axes_of(name, "batch_dims", self.batch_dims)
         check_batch(name, "batch_dims", batch)
-        check_options(name, self.ranges, self.momentum)
         x = check_input(name, inputs)
-        hardware = device(name, self.profile, self.spec, self.noise if noise is None else noise)
         axis = places_of(name, axis, batch, x.ndim)
         contraction = of_axes(x.ndim, axis, batch, len(features))
         sides = tuple(x.shape[a] for a in (*batch, *axis))
@@ -111,11 +108,8 @@ class OpticalDenseGeneral(nn.Module):
             x,
             kernel,
             bias,
-            device=hardware,
-            deterministic=self.deterministic if deterministic is None else deterministic,
-            ranges=self.ranges,
-            momentum=self.momentum,
-            axis_name=self.axis_name,
+            deterministic=deterministic,
+            noise=noise,
         )
 
 
@@ -183,10 +177,8 @@ class OpticalEinsum(nn.Module):
         """
         name = type(self).__name__
         shape = sizes_of(name, "shape", self.shape)
-        check_options(name, self.ranges, self.momentum)
         equation = nn.merge_param("einsum_str", self.einsum_str, einsum_str)
         x = check_input(name, inputs)
-        hardware = device(name, self.profile, self.spec, self.noise if noise is None else noise)
         contraction = of_equation(name, equation, x, shape)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = None
@@ -199,9 +191,6 @@ class OpticalEinsum(nn.Module):
             x,
             kernel,
             bias,
-            device=hardware,
-            deterministic=self.deterministic if deterministic is None else deterministic,
-            ranges=self.ranges,
-            momentum=self.momentum,
-            axis_name=self.axis_name,
+            deterministic=deterministic,
+            noise=noise,
         )
