@@ -364,18 +364,9 @@ pub(crate) fn through(
             through_codes(gradient, by_full_scale, values, codes, |_| *quantizer);
         }
         Converter::Each(columns) => {
-            let Columns { one_bit, largest, .. } = *columns;
-            let scales = [columns.full_scale, columns.step, columns.divisor, columns.inverse];
             // A bound that the loop below shares: it is not checked for each column.
-            let [full_scale, step, divisor, inverse] = scales.map(|scale| &scale[..count]);
-            through_codes(gradient, by_full_scale, values, codes, |index| Quantizer {
-                one_bit,
-                largest,
-                full_scale: full_scale[index],
-                step: step[index],
-                divisor: divisor[index],
-                inverse: inverse[index],
-            });
+            let columns = columns.part(0..count);
+            through_codes(gradient, by_full_scale, values, codes, |index| columns.at(index));
         }
     }
 }
