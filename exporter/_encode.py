@@ -12,8 +12,9 @@ from ._container import GRAPH, META, WEIGHTS, Section
 from ._dim import Dim, Shape
 from ._errors import SaveError
 from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, TestVector
+from ._upgrade import written
 
-OPSET = 3
+OPSET = 4
 """The newest op set."""
 
 GRAPH_LIMIT = 64 << 20
@@ -30,13 +31,14 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
     """
     sections = {kind: Section() for kind in (GRAPH, WEIGHTS, META)}
     symbols = graph.symbols()
+    opset = _opset(graph)
     message = pb.Graph(
         producer=producer,
-        opset=_opset(graph),
+        opset=opset,
         symbols=symbols,
         inputs=[_port(port, symbols) for port in graph.inputs],
         tensors=[_tensor(tensor, sections[WEIGHTS]) for tensor in graph.tensors],
-        nodes=[_node(node, symbols) for node in graph.nodes],
+        nodes=[_node(node, opset, symbols) for node in graph.nodes],
         outputs=[_port(port, symbols) for port in graph.outputs],
         tests=[_test(test, sections[META]) for test in tests],
     )
@@ -77,6 +79,8 @@ def _opset(graph: Graph) -> int:
 
 
 def _opset_of(node: Node) -> int:
+    if node.attrs.get("array_rows"):
+        return 4
     match node.op:
         case "optical_matmul_fwd":
             return 3
@@ -109,12 +113,13 @@ def _tensor(tensor: Tensor, weights: Section) -> pb.Tensor:
     )
 
 
-def _node(node: Node, symbols: Sequence[str]) -> pb.Node:
+def _node(node: Node, opset: int, symbols: Sequence[str]) -> pb.Node:
+    attrs = written(opset, node.op, node.attrs)
     return pb.Node(
         op=node.op,
         inputs=[value.id for value in node.inputs],
         outputs=[value.id for value in node.outputs],
-        attrs={name: _attr(node.attrs[name], symbols) for name in sorted(node.attrs)},
+        attrs={name: _attr(attrs[name], symbols) for name in sorted(attrs)},
         source=node.source,
     )
 

@@ -13,7 +13,16 @@ def upgraded(opset: int, op: str, attrs: dict[str, Attr]) -> tuple[str, dict[str
     attrs = dict(attrs)
     if opset < 2:
         op, attrs = _from_1(op, attrs)
-    return (op, _from_2(op, attrs)) if opset < 3 else (op, attrs)
+    if opset < 3:
+        attrs = _from_2(op, attrs)
+    return (op, _from_3(op, attrs)) if opset < 4 else (op, attrs)
+
+
+def written(opset: int, op: str, attrs: dict[str, Attr]) -> dict[str, Attr]:
+    """The attributes of a node as a graph of that op set, which can say what it does, has them."""
+    if opset < 4 and op.startswith("optical_matmul"):
+        return {name: value for name, value in attrs.items() if name != "array_rows"}
+    return attrs
 
 
 def _from_1(op: str, attrs: dict[str, Attr]) -> tuple[str, dict[str, Attr]]:
@@ -38,4 +47,11 @@ def _from_2(op: str, attrs: dict[str, Attr]) -> dict[str, Attr]:
     """Op set 2 had no peaks of x and w, and gave the ops every full scale."""
     if op == "optical_matmul_fwd":
         attrs |= {"with_x_peak": False, "with_w_peak": False}
+    return attrs
+
+
+def _from_3(op: str, attrs: dict[str, Attr]) -> dict[str, Attr]:
+    """Op set 3 had arrays with as many inputs as there are."""
+    if op.startswith("optical_matmul"):
+        attrs |= {"array_rows": 0}
     return attrs

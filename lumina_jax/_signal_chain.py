@@ -26,6 +26,8 @@ class ChainAttrs(Attributes):
     """Whether w is [n, k]."""
     noisy: bool
     """Whether there is noise; without it noise, seed and ids are not looked at."""
+    array_rows: int = 0
+    """Inputs of an array, which has an ADC of its own; 0 is as many as there are."""
 
 
 class Operands(NamedTuple, Generic[T]):

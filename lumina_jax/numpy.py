@@ -27,7 +27,7 @@ from ._arguments import array_f32, choice, integer, kind_of, number_f32
 from ._floating_point import numpy_defaults
 from ._native import __version__, _lumina
 from ._signal_chain import ChainAttrs, Operands
-from .spec import check_bits, op_bits
+from .spec import check_array_rows, check_bits, op_array_rows, op_bits
 
 Unit: TypeAlias = Literal["signal", "full_scale"]
 """What `thermal` and `shot` are counted in."""
@@ -48,6 +48,7 @@ def optical_linear_fused(
     thermal: float = 0.0,
     shot: float = 0.0,
     noise_unit: Unit = "signal",
+    array_rows: int | None = None,
 ) -> NDArray[np.float32]:
     """``ADC(y + σ·ε)`` with ``y = input · weightᵀ + bias``.
 
@@ -67,6 +68,8 @@ def optical_linear_fused(
         shot: standard deviation of shot noise at |y| = 1, not negative.
         noise_unit: "signal": thermal and shot are in the unit of y. "full_scale": in parts of the
             full scale F, so σ² = (thermal·F)² + shot²·F·|y| + noise_std²·y².
+        array_rows: inputs of an array, each with noise and an ADC of its own, whose outputs are
+            added; None: one array has all inputs.
 
     Returns:
         ``f32[B, out]``.
@@ -78,7 +81,9 @@ def optical_linear_fused(
         RuntimeError: an internal fault.
     """
     noise = (noise_std, thermal, shot, noise_unit)
-    return _linear("optical_linear_fused", input, weight, bias, noise, bits, seed, full_scale)
+    return _linear(
+        "optical_linear_fused", input, weight, bias, noise, bits, seed, full_scale, array_rows
+    )
 
 
 def optical_linear_infer(
@@ -88,12 +93,15 @@ def optical_linear_infer(
     bits: int | None,
     *,
     full_scale: float | NDArray[np.float32] = 10.0,
+    array_rows: int | None = None,
 ) -> NDArray[np.float32]:
     """``ADC(input · weightᵀ + bias)``, without noise.
 
     Arguments, result and errors are those of `optical_linear_fused`.
     """
-    return _linear("optical_linear_infer", input, weight, bias, _QUIET, bits, 0, full_scale)
+    return _linear(
+        "optical_linear_infer", input, weight, bias, _QUIET, bits, 0, full_scale, array_rows
+    )
 
 
 def optical_linear_forward(
@@ -108,10 +116,13 @@ def optical_linear_forward(
     thermal: float = 0.0,
     shot: float = 0.0,
     noise_unit: Unit = "signal",
+    array_rows: int | None = None,
 ) -> NDArray[np.float32]:
     """`optical_linear_fused` with a default seed: every such call draws the same noise."""
     noise = (noise_std, thermal, shot, noise_unit)
-    return _linear("optical_linear_forward", input, weight, bias, noise, bits, seed, full_scale)
+    return _linear(
+        "optical_linear_forward", input, weight, bias, noise, bits, seed, full_scale, array_rows
+    )
 
 
 def version() -> str:
@@ -134,6 +145,7 @@ def _linear(
     bits: Any,
     seed: Any,
     full_scale: Any,
+    array_rows: Any,
 ) -> NDArray[np.float32]:
     x = array_f32(op, "input", x, "a matrix [B, in]", 2)
     weight = array_f32(op, "weight", weight, "a matrix [out, in]", 2)
@@ -156,6 +168,7 @@ def _linear(
     shot = number_f32(op, "shot", shot, 0.0, "0 or more")
     choice(op, "noise_unit", unit, Unit)
     bits = check_bits(op, "bits", bits)
+    array_rows = check_array_rows(op, array_rows)
     seed = integer(op, "seed", seed, at_least=0, at_most=2**64 - 1, got=kind_of)
     if isinstance(full_scale, np.ndarray):
         full_scale = _per_column(op, "full_scale", full_scale, columns)
@@ -185,6 +198,7 @@ def _linear(
         adc_bits=op_bits(bits),
         transpose_weight=True,
         noisy=noisy,
+        array_rows=op_array_rows(array_rows, depth),
     )
     off = np.zeros(1, np.float32)
     operands = Operands(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 GradPrecision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 """What the products of the backward pass are computed in."""
@@ -18,8 +18,8 @@ class OpticalSpec:
     than f32 does, and there is no converter either; one bit is the sign.
 
     Raises:
-        TypeError: bits are not an int, or `grad_precision` is not a string.
-        ValueError: bits are out of range, or `grad_precision` is none of the three.
+        TypeError: bits or `array_rows` are not an int, or `grad_precision` is not a string.
+        ValueError: bits or `array_rows` are out of range, or `grad_precision` is none of the three.
     """
 
     dac_bits: int | None = None
@@ -33,6 +33,10 @@ class OpticalSpec:
     rounds the upstream one to 8 bits at random, without bias, and needs a key. All are defined in
     docs/gradient_precision.md.
     """
+    array_rows: int | None = None
+    """Inputs of an array with an ADC and noise of its own: K inputs take ⌈K/array_rows⌉ arrays,
+    whose outputs are added. None: one array has all inputs. docs/tiles.md explains it.
+    """
 
     def __post_init__(self) -> None:
         for name in ("dac_bits", "weight_bits", "adc_bits"):
@@ -43,6 +47,7 @@ class OpticalSpec:
             expected = ", ".join(map(repr, get_args(GradPrecision)))
             message = f"OpticalSpec: `grad_precision` must be one of {expected}, got {precision!r}"
             raise ValueError(message) if isinstance(precision, str) else TypeError(message)
+        object.__setattr__(self, "array_rows", check_array_rows("OpticalSpec", self.array_rows))
 
 
 def check_bits(op: str, name: str, bits: int | None) -> int | None:
@@ -71,3 +76,34 @@ def check_bits(op: str, name: str, bits: int | None) -> int | None:
 def op_bits(bits: int | None) -> int:
     """Bits as the ops take them: 0 is off, and so is what is no coarser than f32."""
     return 0 if bits is None or bits >= 24 else bits
+
+
+def check_array_rows(op: str, rows: int | None) -> int | None:
+    """Inputs of an array as a Python int or None, for every function that takes them.
+
+    Raises:
+        TypeError: they are no int.
+        ValueError: they are out of range.
+    """
+    if rows is None:
+        return None
+    try:
+        if isinstance(rows, bool):
+            raise TypeError
+        rows = operator.index(rows)
+    except TypeError:
+        message = f"{op}: `array_rows` must be an int or None, got {rows!r}"
+        raise TypeError(message) from None
+    if not 1 <= rows < 2**31:
+        raise ValueError(
+            f"{op}: `array_rows` must be from 1 to 2147483647, or None for one array that has all "
+            f"inputs; got {rows}"
+        )
+    return rows
+
+
+def op_array_rows(rows: int | None, depth: Any) -> int:
+    """Inputs of an array as the ops take them: 0 where one array has all of `depth`."""
+    if rows is None or (isinstance(depth, int) and rows >= depth):
+        return 0
+    return rows

@@ -164,11 +164,23 @@ class _Chain:
     precision: str = "float32"
     inputs: bool = True
     ranges: bool = True
+    array_rows: int = 0
 
     @property
     def attrs(self) -> dict[str, int | bool]:
-        noisy = self.noise is not None
-        return {**self.bits.attrs(), "transpose_weight": self.transpose, "noisy": noisy}
+        return {
+            **self.bits.attrs(),
+            "transpose_weight": self.transpose,
+            "noisy": self.noise is not None,
+            "array_rows": self.array_rows,
+        }
+
+    @property
+    def tiles(self) -> list[slice]:
+        """The inputs of each array."""
+        depth = self.shape[1]
+        rows = self.array_rows or depth
+        return [slice(start, start + rows) for start in range(0, depth, rows)]
 
     def _sample(
         self, *, ties: bool = True, draws: bool = False
@@ -215,6 +227,9 @@ class _Chain:
             saved = optical_matmul(op, self.bits, noisy=self.noise is not None).linear
             rng = np.random.default_rng(1)
             g = rng.normal(0, 1, saved.shape).astype(np.float32)
+            if self.array_rows:
+                # Any signal that is another one for each array.
+                saved = np.stack([saved / (1 + tile) for tile in range(len(self.tiles))], axis=1)
             if self.residual == "signs":
                 saved = rng.choice(np.int8([-1, 0, 1, 2]), saved.shape)
             if self.residual == "slope":
@@ -244,9 +259,10 @@ class _Chain:
         op = self._sample(ties=False)[0]
         bits, noisy = self.bits, self.noise is not None
         spec = OpticalSpec(
-            dac_bits=bits.dac or None, weight_bits=bits.weight or None, adc_bits=bits.adc or None
-        )
-        key = jax.random.wrap_key_data(jnp.array([SEED >> 32, SEED & 0xFFFFFFFF], jnp.uint32))
+            dac_bits=bits.dac or None, weight_bits=bits.weight or None, adc_bits=bits.adc or None,
+            array_rows=self.array_rows or None,
+        )  # fmt: skip
+        key = key_of_tile(0)
 
         def function(
             x: jax.Array, w: jax.Array, bias: jax.Array, ranges: Any, noise: Any
@@ -265,14 +281,19 @@ class _Chain:
             x_range, w_range, y_range = ranges
             x_q = converter(x, jnp.broadcast_to(x_range, x.shape), bits.dac)
             w_q = converter(w, jnp.broadcast_to(w_range, w.shape), bits.weight)
-            y = jnp.matmul(x_q, w_q, precision="highest") + bias[None, :]
-            if noisy:
-                thermal, shot, relative, weight = noise
-                power = (x_q**2).sum(1, keepdims=True)
-                variance = thermal**2 + shot**2 * jnp.abs(y) + relative**2 * y**2
-                eps = lumina_jax.optical_noise(key, y.shape)
-                y = y + jnp.sqrt(variance + weight**2 * power) * jax.lax.stop_gradient(eps)
-            return converter(y, jnp.broadcast_to(y_range, y.shape), bits.adc)
+            out = jnp.zeros((x.shape[0], w.shape[1]))
+            for tile, inputs in enumerate(self.tiles):
+                x_t = x_q[:, inputs]
+                y = jnp.matmul(x_t, w_q[inputs], precision="highest")
+                y = y + bias[None, :] if tile == 0 else y
+                if noisy:
+                    thermal, shot, relative, weight = noise
+                    power = (x_t**2).sum(1, keepdims=True)
+                    variance = thermal**2 + shot**2 * jnp.abs(y) + relative**2 * y**2
+                    eps = lumina_jax.optical_noise(key_of_tile(tile), y.shape)
+                    y = y + jnp.sqrt(variance + weight**2 * power) * jax.lax.stop_gradient(eps)
+                out = out + converter(y, jnp.broadcast_to(y_range, y.shape), bits.adc)
+            return out
 
         # Parameters away from 0, where the derivative of the square root is no number.
         noise = np.float32([0.3, 0.2, 0.15, 0.05])
@@ -287,6 +308,12 @@ class _Chain:
         return Gradient(
             function=function, model=model, arguments=(op.x, op.w, op.bias, ranges, noise)
         )
+
+
+def key_of_tile(tile: int) -> jax.Array:
+    """The key with the seed that an array draws its noise from."""
+    seed = (SEED + tile * 0xD1342543DE82EF95) % 2**64
+    return jax.random.wrap_key_data(jnp.array([seed >> 32, seed & 0xFFFFFFFF], jnp.uint32))
 
 
 def converter(v: jax.Array, full_scale: jax.Array, bits: int) -> jax.Array:
@@ -321,6 +348,14 @@ _CHAINS = [
     _Chain(label="scalars", bits=Bits(dac=6, weight=6, adc=6), noise="thermal", compact=True),
     _Chain(label="one column", bits=Bits(dac=8, weight=8), shape=(4, 1, 1), noise="relative"),
     _Chain(label="no rows", bits=Bits(dac=8, weight=8, adc=8), shape=(0, 3, 4), noise="all"),
+    _Chain(label="arrays", bits=Bits(dac=8, weight=8, adc=6), array_rows=4),
+    _Chain(
+        label="arrays, noisy",
+        bits=Bits(dac=12, weight=9, adc=7),
+        noise="all",
+        transpose=True,
+        array_rows=5,
+    ),
 ]
 
 _PRECISIONS = [
@@ -448,6 +483,8 @@ optical_matmul-scalars
 optical_matmul_fwd-slope, float, noisy
 optical_matmul_fwd-peak, slope, integer, noisy
 optical_matmul_fwd-signs, no rows
+optical_matmul_fwd-slope, arrays, noisy
+optical_matmul_grad-arrays, noisy
 optical_matmul-ranges found, wide
 optical_matmul_fwd-ranges found, integer
 optical_matmul_grad-integer, noisy

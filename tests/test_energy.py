@@ -119,11 +119,15 @@ def test_a_bank_that_is_not_square() -> None:
     first, second = str(report).splitlines()[:2]
     assert first == (
         "not the array that layers simulate: layers 0 have more than 8 inputs and are read in up "
-        "to 3 parts here, each with its noise and its ADC, but in one there"
+        "to 3 parts here, each with its noise and its ADC, but in others there; give them "
+        "OpticalSpec(array_rows=8)"
     )
     assert "of 8 x 4" in second
     whole = str(energy_report([(2, 8, 10)], profile))
-    assert whole.startswith("the array is the one that layers simulate: each output is read once\n")
+    simulated = "the array is the one that layers simulate: each part of an output is read once"
+    assert whole.startswith(simulated + "\n")
+    tiled = MatmulLayer(rows=2, k=20, n=10, array_rows=8)
+    assert str(energy_report([tiled], profile)).startswith(simulated + "\n")
     page = energy_report([(2, 8, 10)], profile)._repr_html_()
     assert page.startswith("<table><caption>the array is the one")
     assert "<td>lasers</td>" in page

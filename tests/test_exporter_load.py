@@ -94,7 +94,7 @@ def node(graph: pb.Graph, op: str) -> pb.Node:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda g: setattr(g, "opset", 99), "`opset`: must be from 1 to 3, got 99"),
+        (lambda g: setattr(g, "opset", 99), "`opset`: must be from 1 to 4, got 99"),
         (lambda g: g.symbols.append("batch"), "`symbols`: `batch` is empty or appears twice"),
         (lambda g: setattr(g.inputs[0], "dtype", 99), "input `x`: unknown dtype 99"),
         (lambda g: setattr(g.inputs[0], "role", 7), "input `x`: unknown role 7"),
@@ -148,6 +148,9 @@ def test_old_files_are_read_in_terms_of_today(path: Path) -> None:
         assert node.attrs.get("residual") != "linear"
 
 
+NO_TILES = {"array_rows": 0}
+
+
 @pytest.mark.parametrize(
     ("attrs", "expected"),
     [
@@ -162,8 +165,8 @@ def test_old_files_are_read_in_terms_of_today(path: Path) -> None:
 def test_every_form_of_the_first_op_set(attrs: dict[str, Any], expected: dict[str, Any]) -> None:
     op = "optical_matmul_fwd" if expected else "optical_matmul"
     peaks = {"with_x_peak": False, "with_w_peak": False} if expected else {}
-    assert _upgrade.upgraded(1, "optical_matmul", attrs) == (op, expected | peaks)
-    assert _upgrade.upgraded(2, "optical_matmul", attrs) == ("optical_matmul", attrs)
+    assert _upgrade.upgraded(1, "optical_matmul", attrs) == (op, expected | peaks | NO_TILES)
+    assert _upgrade.upgraded(2, "optical_matmul", attrs) == ("optical_matmul", attrs | NO_TILES)
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*.lmn")), ids=lambda path: path.stem)
@@ -173,11 +176,14 @@ def test_old_files_are_saved_as_they_are_read(path: Path, tmp_path: Path) -> Non
     assert exporter.load(tmp_path / "again.lmn").graph.nodes == model.graph.nodes
 
 
-@pytest.mark.parametrize(("ranges", "opset"), [({}, 3), (dict.fromkeys(RANGES, 2.0), 2)])
+@pytest.mark.parametrize(
+    ("ranges", "rows", "opset"),
+    [({}, None, 3), (dict.fromkeys(RANGES, 2.0), 99, 2), (dict.fromkeys(RANGES, 2.0), 1, 4)],
+)
 def test_a_file_is_of_the_oldest_op_set_that_has_all(
-    ranges: dict[str, Any], opset: int, tmp_path: Path
+    ranges: dict[str, Any], rows: int | None, opset: int, tmp_path: Path
 ) -> None:
-    spec = OpticalSpec(dac_bits=8, weight_bits=8)
+    spec = OpticalSpec(dac_bits=8, weight_bits=8, array_rows=rows)
     model = exporter.export(lambda x: optical_matmul(x, x[:2].T, spec=spec, **ranges), X)
     model.save(tmp_path / "m.lmn")
     graph = _container.unpack((tmp_path / "m.lmn").read_bytes())[GRAPH]
@@ -189,6 +195,9 @@ def test_training_results_of_the_second_op_set() -> None:
     attrs = {"residual": "slope", "with_peak": True}
     peaks = {"with_x_peak": False, "with_w_peak": False}
     assert _upgrade.upgraded(2, "optical_matmul_fwd", attrs) == (
-        "optical_matmul_fwd", attrs | peaks
+        "optical_matmul_fwd", attrs | peaks | NO_TILES
     )  # fmt: skip
-    assert _upgrade.upgraded(3, "optical_matmul_fwd", attrs) == ("optical_matmul_fwd", attrs)
+    for opset, expected in ((3, attrs | NO_TILES), (4, attrs)):
+        assert _upgrade.upgraded(opset, "optical_matmul_fwd", attrs) == (
+            "optical_matmul_fwd", expected
+        )  # fmt: skip

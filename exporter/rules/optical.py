@@ -28,23 +28,39 @@ def _optical_matmul_fwd(ctx: Context) -> list[Value]:
         params.pop(name) for name in ("residual", "with_peak", "with_x_peak", "with_w_peak")
     )
     (out,) = ctx.node("optical_matmul", **params)
-    (y,) = ctx.node("optical_matmul", **{**params, "noisy": False, "adc_bits": 0})
     results = [out]
+    y = None
+    if not params["array_rows"]:
+        (y,) = ctx.node("optical_matmul", **{**params, "noisy": False, "adc_bits": 0})
+    of_arrays = (
+        "the signals of its arrays are for training alone; export the function without "
+        "`return_pre_noise` and `return_peak`, and without its gradient"
+    )
     if residual == "pre_noise":
-        results.append(y)
+        results.append(_unless_used(ctx, 1, of_arrays) if y is None else y)
     elif residual != "none":
-        if ctx.is_used(1):
-            raise Unsupported(
-                f'its residual "{residual}" is for the gradient alone; export the function without '
-                "its gradient, or take the gradient of the ranges and the noise, too"
-            )
-        results.append(ctx.stand_in(1))
+        refusal = (
+            f'its residual "{residual}" is for the gradient alone; export the function without '
+            "its gradient, or take the gradient of the ranges and the noise, too"
+        )
+        results.append(_unless_used(ctx, 1, refusal))
     x, w = (ctx.value(operand) for operand in ctx.inputs[:2])
     axes = (1, 1, 1 if params["transpose_weight"] else 0)
     for is_wanted, values, axis in zip(wanted, (y, x, w), axes, strict=True):
         if is_wanted:
-            results += _peak(ctx, values, axis)
+            results += (
+                [_unless_used(ctx, len(results), of_arrays)]
+                if values is None
+                else _peak(ctx, values, axis)
+            )
     return results
+
+
+def _unless_used(ctx: Context, index: int, refusal: str) -> Value:
+    """What stands in for result number `index`; an error where anything reads it."""
+    if ctx.is_used(index):
+        raise Unsupported(refusal)
+    return ctx.stand_in(index)
 
 
 def _peak(ctx: Context, values: Value, axis: int) -> list[Value]:

@@ -80,8 +80,8 @@ def energy_report(
 
     R is `bank.rows` of the profile, or `grid.channels`, or fewer where the link budget does not
     carry as many to the sensitivity of its receiver; C is `bank.columns`, or R. The ops and layers
-    simulate one bank that is as large as the layer, with one conversion for each output: see the
-    first line of the report. The order of magnitude is what to take from it; every number
+    simulate arrays of `array_rows` inputs each: the first line of the report says whether these
+    are the same. The order of magnitude is what to take from it; every number
     that it rests on is in `assumptions` of the report.
 
     Args:

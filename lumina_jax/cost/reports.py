@@ -90,14 +90,18 @@ class EnergyReport:
     @property
     def simulated(self) -> str:
         """Whether the ops and layers simulate the same array, in a sentence."""
-        cut = [i for i, cost in enumerate(self.layers) if cost.layer.k > self.channels]
+        cut = [
+            i
+            for i, cost in enumerate(self.layers)
+            if cost.layer.k > self.channels and cost.layer.array_rows != self.channels
+        ]
         if not cut:
-            return "the array is the one that layers simulate: each output is read once"
+            return "the array is the one that layers simulate: each part of an output is read once"
         most = max(math.ceil(self.layers[i].layer.k / self.channels) for i in cut)
         return (
             f"not the array that layers simulate: layers {', '.join(map(str, cut))} have more than "
             f"{self.channels} inputs and are read in up to {most} parts here, each with its noise "
-            f"and its ADC, but in one there"
+            f"and its ADC, but in others there; give them OpticalSpec(array_rows={self.channels})"
         )
 
     def __repr__(self) -> str:

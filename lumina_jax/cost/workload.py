@@ -13,7 +13,7 @@ from .._jaxpr import Site, sites
 from .._siblings import graph_of
 from ..ops import OPS
 
-_BITS = ("dac_bits", "weight_bits", "adc_bits")
+_DEVICE = ("dac_bits", "weight_bits", "adc_bits", "array_rows")
 _EXTENT = 2**62
 """Of an axis at most; products of some of them are numbers of f64."""
 
@@ -36,6 +36,8 @@ class MatmulLayer:
     """Of w; None where the model does not say."""
     adc_bits: int | None = None
     """Of y; None where the model does not say."""
+    array_rows: int | None = None
+    """Inputs of the arrays that it simulates; None where that is one array with all of them."""
 
     @property
     def macs(self) -> int:
@@ -114,6 +116,6 @@ def _cheapest(branches: Sequence[list[Site]]) -> list[Site]:
 def _layers(
     op: str, attrs: Mapping[str, Any], shapes: Sequence[Sequence[int]], runs: int = 1
 ) -> Iterator[MatmulLayer]:
-    bits = {name: attrs.get(name) or None for name in _BITS}
+    device = {name: attrs.get(name) or None for name in _DEVICE}
     for batch, rows, depth, columns in OPS[op].matmuls(attrs, shapes):
-        yield MatmulLayer(rows=rows, k=depth, n=columns, calls=runs * batch, **bits)
+        yield MatmulLayer(rows=rows, k=depth, n=columns, calls=runs * batch, **device)

@@ -22,7 +22,7 @@ from ..hardware.profiles import HardwareProfile, profile_of
 from ..ops._chain import ChainAttrs, Operands
 from ..ops._op import vary_together
 from ..ops.quantize import absmax
-from ..spec import OpticalSpec, op_bits
+from ..spec import OpticalSpec, op_array_rows, op_bits
 from ._derivative import Forward, Rule, differentiable
 from ._operands import gradient_of, ids, seed_words
 
@@ -88,6 +88,9 @@ def optical_matmul(
 
     or, where the noise has `unit="full_scale"`, (σ/F)² is that of y/F with F = `y_full_scale`.
 
+    With `spec.array_rows` of R, arrays of R inputs each (the last may have fewer) compute y_t, the
+    first with the bias, each is read by an ADC of its own, and out = Σ_t ADC(y_t + σ_t·ε_t).
+
     A converter of b bits rounds to the 2^b - 1 levels `code · full_scale / (2^(b-1) - 1)`, half to
     even, and clips at its full scale. ε is standard normal; it depends on the key, on the index of
     the row in x flattened to f32[m, K] and on the column alone: splitting the batch over devices
@@ -115,15 +118,15 @@ def optical_matmul(
             there is none.
         key: random key of any kind; raw uint32 keys are accepted too. Needed with `noise`, and for
             the gradient with `grad_precision="int8"`.
-        return_pre_noise: whether to return y too, the signal before noise and ADC.
-        return_peak: whether to return the largest finite |y| of each row too, 0 where there is
-            none: what a calibration of the range of the ADC looks at.
+        return_pre_noise: whether to return y too, the signal before noise and ADC, of each array.
+        return_peak: whether to return the largest finite |y| of each row too, of any array, 0 where
+            there is none: what a calibration of the range of the ADC looks at.
         return_x_peak: the same of x, for the range of its DAC.
 
     Returns:
         out f32[..., N]; a row of x that holds NaN or inf is NaN in full. Or a tuple of out and of
-        what was asked for: y f32[..., N], the peaks of y f32[...], those of x f32[...]. None of
-        these is differentiated.
+        what was asked for: y f32[..., N], or f32[..., T, N] of T arrays, the peaks of y f32[...],
+        those of x f32[...]. None of these is differentiated.
 
     Raises:
         TypeError: `x`, `w` or `bias` is not float32.
@@ -154,6 +157,7 @@ def optical_matmul(
         adc_bits=op_bits(spec.adc_bits),
         transpose_weight=False,
         noisy=noise is not None,
+        array_rows=op_array_rows(spec.array_rows, x.shape[-1]),
     )
     call = _Call(
         attrs=attrs,
@@ -250,9 +254,11 @@ def _with_noise_by_column(
     x_peak = others[-1:] if return_x_peak else []
     of_y: list[jax.Array] = []
     if return_pre_noise or return_peak:
-        y = jax.lax.stop_gradient(share.reshape(by_column) * others[0])
+        of_arrays = others[0].ndim - out.ndim
+        y = jax.lax.stop_gradient(share.reshape((1,) * of_arrays + by_column) * others[0])
         # The peak of a row is that of its columns in their own units.
-        of_y = [*([y] if return_pre_noise else []), *([absmax(y, axis=-1)] if return_peak else [])]
+        peaks = [absmax(y.reshape(*out.shape[:-1], -1), axis=-1)] if return_peak else []
+        of_y = [*([y] if return_pre_noise else []), *peaks]
     return (out, *of_y, *x_peak) if others else out
 
 
@@ -441,6 +447,9 @@ def _gradient(
             residual, chain = "slope", replace(chain, noisy=False, adc_bits=0)
         case "signs":
             residual, chain = "signs", replace(chain, adc_bits=0)
+        case "none":
+            # Without noise and ADC the arrays are one product.
+            residual, chain = "pre_noise", replace(chain, array_rows=0)
         case _:
             residual = "pre_noise"
     attrs = ops.optical_matmul_grad.Attrs(

@@ -99,7 +99,8 @@ class WeightBank(Part):
     title = "weight bank"
 
     rows: int | None = _count(None)
-    """Inputs that one bank takes; None: one for each wavelength that the light reaches."""
+    """Inputs that one bank takes, in layers and planning tools. None: in layers as many as there
+    are, in planning tools one for each wavelength that the light reaches."""
     columns: int | None = _count(None)
     """Outputs of one bank; None: as many as inputs."""
     drift: float = _figure(0.0, at_least=0, at_most=1)

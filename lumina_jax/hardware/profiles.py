@@ -32,10 +32,10 @@ from .parts import (
 class HardwareProfile:
     """One photonic processor: everything that layers and tools know of it.
 
-    Layers compute with `converters`, `noise`, `path.transmission` and `crosstalk`; planning tools,
-    the energy report and `explain` read the rest too. `HardwareProfile.preset(name)` is one of
-    `presets()`, and `dataclasses.replace` makes a variant. Wherever a profile is taken, so is the
-    name of a preset.
+    Layers compute with `converters`, `noise`, `bank.rows`, `path.transmission` and `crosstalk`;
+    planning tools, the energy report and `explain` read the rest too.
+    `HardwareProfile.preset(name)` is one of `presets()`, and `dataclasses.replace` makes a variant.
+    Wherever a profile is taken, so is the name of a preset.
 
     Link formulas and constants follow Al-Qadasi et al., "Scaling up silicon photonic-based
     accelerators", APL Photonics 7, 020902 (2022).
@@ -199,12 +199,13 @@ class HardwareProfile:
 
     @property
     def spec(self) -> OpticalSpec:
-        """Bits of the converters, as the ops take them."""
+        """Bits of the converters and inputs of the array, as the ops take them."""
         converters = self.converters
         return OpticalSpec(
             dac_bits=converters.dac_bits,
             weight_bits=converters.weight_bits,
             adc_bits=converters.adc_bits,
+            array_rows=self.bank.rows,
         )
 
     @property

@@ -6,6 +6,8 @@
 Where both DACs have at most 8 bits and 32 bits hold the sum, the products are summed as integers,
 and so exactly.
 
+Arrays of `array_rows` inputs each do so on their own, and their outputs are added (`_tiles.py`).
+
 The forward ops find the full scales of x and w that they are not given: max |x|, and max |w| of
 each column, over what is finite. No derivative flows through them.
 
@@ -25,7 +27,7 @@ import numpy as np
 from .._attributes import Attributes
 from .._signal_chain import ChainAttrs as ChainAttrs
 from .._signal_chain import Operands as Operands
-from . import optical_noise, quantize
+from . import _tiles, optical_noise, quantize
 from ._op import Factors
 from ._partition import Axes
 from ._signature import Tensor, tensor
@@ -106,12 +108,24 @@ class Signal(NamedTuple):
         return quantize.quantized(self.before_adc(), y_full_scale[None, :], adc_bits)
 
 
-def signal(attrs: ChainAttrs, operands: Operands[jax.Array]) -> Signal:
-    """The signal in plain jnp."""
+def signals(attrs: ChainAttrs, operands: Operands[jax.Array]) -> list[Signal]:
+    """The signal of each array, in plain jnp."""
     operands = operands._replace(**_found(attrs, operands))
+    depth = operands.x.shape[1]
+    is_integer = _is_integer(min(depth, attrs.array_rows or depth), attrs)
+    return [_signal(attrs, tile, is_integer) for tile in _tiles.tiles(attrs, operands)]
+
+
+def converted(attrs: ChainAttrs, operands: Operands[jax.Array], signals: list[Signal]) -> jax.Array:
+    """The outputs of all arrays, `Σ ADC(y + σ·ε)`."""
+    outputs = [s.converted(attrs.adc_bits, operands.y_full_scale) for s in signals]
+    return functools.reduce(jnp.add, outputs)
+
+
+def _signal(attrs: ChainAttrs, operands: Operands[jax.Array], is_integer: bool) -> Signal:
     x, w = operands.x, operands.w.T if attrs.transpose_weight else operands.w
     x_range, w_range = operands.x_full_scale[:, None], operands.w_full_scale[None, :]
-    if _is_integer(x.shape[1], attrs):
+    if is_integer:
         product = _integer_product(attrs, x, w, x_range, w_range)
     else:
         product = _float_product(attrs, x, w, x_range, w_range)

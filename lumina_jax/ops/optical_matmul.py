@@ -11,15 +11,17 @@ from dataclasses import replace
 
 import jax
 
+from . import _tiles
 from ._chain import ChainAttrs as Attrs
 from ._chain import (
     Operands,
+    converted,
     converted_shard,
     factors,
     found_in_rows,
     operand_types,
-    signal,
     signal_of_shards,
+    signals,
     with_full_scales_of_shards,
 )
 from ._op import define
@@ -28,11 +30,15 @@ from ._signature import Signature, tensor
 
 
 def _signature(attrs: Attrs) -> Signature:
-    return Signature(operand_types(attrs, draws=attrs.noisy), (tensor("f32", "m", "n"),))
+    return Signature(
+        operand_types(attrs, draws=attrs.noisy),
+        (tensor("f32", "m", "n"),),
+        whole=_tiles.whole(attrs),
+    )
 
 
 def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
-    return [signal(attrs, operands).converted(attrs.adc_bits, operands.y_full_scale)]
+    return [converted(attrs, operands, signals(attrs, operands))]
 
 
 def _local(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:

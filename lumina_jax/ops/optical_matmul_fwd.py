@@ -16,11 +16,15 @@ slope is NaN, and else sign(y), with 2 for y = 0.
 `with_x_peak` for that of x, f32[m], and `with_w_peak` for that of each column of w, f32[n]: the
 full scales that the op was not given, or what a calibration looks at.
 
+Where arrays have a limited number of inputs, what is saved is by array, [m, t, n], and a peak of y
+is that of all arrays of the row.
+
 The op is not for files: what is exported is `optical_matmul`.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -28,18 +32,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import quantize
+from . import _tiles, quantize
 from ._chain import (
     ChainAttrs,
     Operands,
     Signal,
+    converted,
     converted_shard,
     factors,
     found_in_rows,
     operand_types,
     parameters,
-    signal,
     signal_of_shards,
+    signals,
     w_peak,
     with_full_scales_of_shards,
 )
@@ -58,15 +63,16 @@ class Attrs(ChainAttrs):
     with_w_peak: bool
 
 
-def residual_types(op: str, residual: str) -> tuple[Tensor, ...]:
+def residual_types(op: str, residual: str, attrs: ChainAttrs) -> tuple[Tensor, ...]:
     """What the op saves: one tensor, or nothing."""
+    dims = _tiles.saved_dims(attrs)
     match residual:
         case "none":
             return ()
         case "pre_noise" | "slope":
-            return (tensor("f32", "m", "n"),)
+            return (tensor("f32", *dims),)
         case "signs":
-            return (tensor("i8", "m", "n"),)
+            return (tensor("i8", *dims),)
         case _:
             raise ValueError(
                 f"{op}: `residual` must be none, pre_noise, slope or signs, got {residual}"
@@ -117,21 +123,26 @@ def slope_of_signs(signs: jax.Array, eps: jax.Array | None, noise: jax.Array) ->
 
 def _signature(attrs: Attrs) -> Signature:
     out = tensor("f32", "m", "n")
-    saved = residual_types("optical_matmul_fwd", attrs.residual)
+    saved = residual_types("optical_matmul_fwd", attrs.residual, attrs)
     rows = (tensor("f32", "m"),) * (attrs.with_peak + attrs.with_x_peak)
     columns = (tensor("f32", "n"),) if attrs.with_w_peak else ()
     results = (out, *saved, *rows, *columns)
     return Signature(
         operand_types(attrs, draws=attrs.noisy),
         results,
+        whole=_tiles.whole(attrs),
         follows={len(results) - 1: frozenset({"w"})} if columns else {},
+        derived=_tiles.derived(attrs) if saved else {},
     )
 
 
 def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
-    at_adc = signal(attrs, operands)
-    out = at_adc.converted(attrs.adc_bits, operands.y_full_scale)
-    return [out, *_saved(attrs, operands, at_adc), *_peaks(attrs, operands, at_adc)]
+    at_adc = signals(attrs, operands)
+    out = converted(attrs, operands, at_adc)
+    saved = [_saved(attrs, operands, signal) for signal in at_adc]
+    if attrs.array_rows:
+        saved = [[jnp.stack(of_tiles, axis=1) for of_tiles in zip(*saved, strict=True)]]
+    return [out, *saved[0], *_peaks(attrs, operands, at_adc)]
 
 
 def _saved(attrs: Attrs, operands: Operands[jax.Array], at_adc: Signal) -> list[jax.Array]:
@@ -150,8 +161,9 @@ def _saved(attrs: Attrs, operands: Operands[jax.Array], at_adc: Signal) -> list[
             return [jnp.where(jnp.isnan(signs), _NO_SLOPE, signs).astype(np.int8)]
 
 
-def _peaks(attrs: Attrs, operands: Operands[jax.Array], at_adc: Signal) -> list[jax.Array]:
-    of_y = [quantize.absmax(at_adc.y, axis=1)] if attrs.with_peak else []
+def _peaks(attrs: Attrs, operands: Operands[jax.Array], at_adc: list[Signal]) -> list[jax.Array]:
+    peaks = [quantize.absmax(signal.y, axis=1) for signal in at_adc] if attrs.with_peak else []
+    of_y = [functools.reduce(jnp.maximum, peaks)] if peaks else []
     of_x = [quantize.absmax(operands.x, axis=1)] if attrs.with_x_peak else []
     return [*of_y, *of_x, *([w_peak(attrs, operands.w)] if attrs.with_w_peak else [])]
 
@@ -183,7 +195,7 @@ def _local_along_depth(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) 
 
     at_adc = signal_of_shards(axes, attrs, operands, product)
     out = converted_shard(attrs, operands, at_adc)
-    return [out, *_saved(attrs, operands, at_adc), *_peaks(attrs, operands, at_adc)]
+    return [out, *_saved(attrs, operands, at_adc), *_peaks(attrs, operands, [at_adc])]
 
 
 op = define(

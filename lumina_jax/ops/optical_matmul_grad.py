@@ -66,7 +66,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _gradient_products, optical_matmul_fwd, optical_noise, quantize
+from . import _gradient_products, _tiles, optical_matmul_fwd, optical_noise, quantize
 from ._chain import ChainAttrs, Signal, operand_types, parameters, root, sigma, x_norm
 from ._op import define
 from ._partition import Axes
@@ -91,7 +91,7 @@ class Operands(NamedTuple, Generic[T]):
     g: T
     """f32[m, n]"""
     saved: T
-    """f32[m, n]; i8[m, n] for signs."""
+    """f32[m, n], i8[m, n] for signs; [m, t, n] of each array where `array_rows` limits them."""
     x: T
     w: T
     x_full_scale: T
@@ -126,7 +126,7 @@ def _signature(attrs: Attrs) -> Signature:
     name, residual = "optical_matmul_grad", attrs.residual
     if residual == "none":
         raise ValueError(f"{name}: `residual` must be pre_noise, slope or signs, got none")
-    (saved,) = optical_matmul_fwd.residual_types(name, residual)
+    (saved,) = optical_matmul_fwd.residual_types(name, residual, attrs)
     if residual != "pre_noise":
         for argument, got, expected in (
             ("noisy", attrs.noisy and residual == "slope", False),
@@ -157,10 +157,37 @@ def _signature(attrs: Attrs) -> Signature:
         gradients,
         # σ holds ‖x_q‖², which no shard of the depth knows.
         whole=frozenset("k") if attrs.noisy and residual == "pre_noise" else frozenset(),
+        derived=_tiles.derived(attrs),
     )
 
 
 def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Array]:
+    if not attrs.array_rows:
+        return _of_array(attrs, operands)
+    of_tile = _tiles.of_one_array(attrs)
+    parts = [
+        _of_array(
+            of_tile,
+            operands._replace(
+                saved=operands.saved[:, tile],
+                x=operands.x[:, inputs],
+                w=_tiles.weights_of(attrs, operands.w, inputs),
+                seed=_tiles.seed_of_tile(operands.seed, tile),
+            ),
+        )
+        for tile, inputs in enumerate(_tiles.inputs_of_tiles(attrs, operands.x.shape[1]))
+    ]
+    first, *others = (part._asdict() for part in parts)
+    # The bias enters the first array alone.
+    summed = ("x_full_scale", "w_full_scale", "y_full_scale", "noise")
+    return parts[0]._replace(
+        x=jnp.concatenate([part.x for part in parts], axis=1),
+        w=jnp.concatenate([part.w for part in parts], axis=int(attrs.transpose_weight)),
+        **{name: sum((part[name] for part in others), first[name]) for name in summed},
+    )
+
+
+def _of_array(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Array]:
     g = operands.g
     x, w = operands.x, operands.w.T if attrs.transpose_weight else operands.w
     x_range, w_range = operands.x_full_scale[:, None], operands.w_full_scale[None, :]

@@ -4,7 +4,7 @@
 use crate::ir::{Attribute, Graph, Node};
 
 /// The newest op set.
-pub(crate) const OPSET: u32 = 3;
+pub(crate) const OPSET: u32 = 4;
 
 /// Rewrites a graph of an older op set, which need not be right, in terms of the newest.
 pub(crate) fn upgrade(graph: &mut Graph) {
@@ -13,6 +13,9 @@ pub(crate) fn upgrade(graph: &mut Graph) {
     }
     if graph.opset < 3 {
         graph.nodes.iter_mut().for_each(from_opset_2);
+    }
+    if graph.opset < 4 {
+        graph.nodes.iter_mut().for_each(from_opset_3);
     }
 }
 
@@ -66,6 +69,13 @@ fn from_opset_2(node: &mut Node) {
     }
 }
 
+/// Op set 3 had arrays with as many inputs as there are.
+fn from_opset_3(node: &mut Node) {
+    if node.op.starts_with("optical_matmul") {
+        node.attributes.set("array_rows", Attribute::Int(0));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -80,7 +90,7 @@ mod tests {
         let attributes = Attributes::new(attributes);
         let (inputs, outputs) = (vec![], vec![]);
         let mut node = Node { op: op.into(), inputs, outputs, attributes, source: String::new() };
-        for step in &[from_opset_1, from_opset_2][opset - 1..] {
+        for step in &[from_opset_1, from_opset_2, from_opset_3][opset - 1..] {
             step(&mut node);
         }
         let attributes: BTreeMap<&str, &Attribute> = node.attributes.iter().collect();
@@ -92,11 +102,12 @@ mod tests {
         let text = |value: &str| ("residual", Attribute::Str(value.into()));
         let peak = |value| ("with_peak", Attribute::Bool(value));
         let linear = |value| ("with_linear", Attribute::Bool(value));
-        let deployed = ("optical_matmul".to_string(), "{}".to_string());
+        let deployed =
+            ("optical_matmul".to_string(), r#"{"array_rows": Int(0)}"#.to_string());
         let training = |residual: &str, peak: bool| {
             let others = r#""with_w_peak": Bool(false), "with_x_peak": Bool(false)"#;
             let attributes = format!(
-                r#"{{"residual": Str("{residual}"), "with_peak": Bool({peak}), {others}}}"#
+                r#"{{"array_rows": Int(0), "residual": Str("{residual}"), "with_peak": Bool({peak}), {others}}}"#
             );
             ("optical_matmul_fwd".to_string(), attributes)
         };
@@ -112,8 +123,9 @@ mod tests {
         let (op, attributes) = upgraded(1, "optical_matmul_grad", &[text("linear")]);
         assert_eq!(
             (&*op, &*attributes),
-            ("optical_matmul_grad", r#"{"residual": Str("pre_noise")}"#)
+            ("optical_matmul_grad", r#"{"array_rows": Int(0), "residual": Str("pre_noise")}"#)
         );
+        assert_eq!(upgraded(3, "optical_matmul", &[]), deployed);
         let fwd = "optical_matmul_fwd";
         assert_eq!(upgraded(2, fwd, &[text("slope"), peak(true)]), training("slope", true));
         // What no writer has written is left to the op, which refuses it.

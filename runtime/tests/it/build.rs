@@ -27,7 +27,7 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn new() -> Self {
-        let graph = Graph { producer: "test".into(), opset: 3, ..Graph::default() };
+        let graph = Graph { producer: "test".into(), opset: 4, ..Graph::default() };
         Self { graph, ..Self::default() }
     }
 

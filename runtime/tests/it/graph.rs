@@ -33,8 +33,8 @@ fn the_right_file_loads() {
 
 #[test]
 fn op_set() {
-    assert_eq!(after(|f| f.graph.opset = 0), "`opset`: must be from 1 to 3, got 0");
-    assert_eq!(after(|f| f.graph.opset = 4), "`opset`: must be from 1 to 3, got 4");
+    assert_eq!(after(|f| f.graph.opset = 0), "`opset`: must be from 1 to 4, got 0");
+    assert_eq!(after(|f| f.graph.opset = 5), "`opset`: must be from 1 to 4, got 5");
 }
 
 #[test]

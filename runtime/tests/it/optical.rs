@@ -17,8 +17,9 @@ fn wave(shape: &[usize], step: f32) -> Tensor {
     f32s(shape, &(0..count).map(|n| (n as f32 * step).sin()).collect::<Vec<_>>())
 }
 
-fn eight_bits<'a>(noisy: bool) -> [(&'a str, Attr); 5] {
+fn eight_bits<'a>(noisy: bool) -> [(&'a str, Attr); 6] {
     [
+        ("array_rows", int(0)),
         ("dac_bits", int(8)),
         ("weight_bits", int(8)),
         ("adc_bits", int(8)),
@@ -49,6 +50,7 @@ impl lumina_kernels::Attrs for Constants {
     fn get(&self, name: &str) -> Option<lumina_kernels::Attr<'_>> {
         use lumina_kernels::Attr;
         Some(match name {
+            "array_rows" => Attr::Int(0),
             "dac_bits" | "weight_bits" | "adc_bits" => Attr::Int(8),
             "noisy" => Attr::Bool(true),
             "transpose_weight" => Attr::Bool(false),
@@ -135,6 +137,7 @@ fn nothing_is_prepared_where_nothing_is_computed() {
 fn a_kernel_says_which_attribute_is_wrong() {
     let facts: Vec<Fact> = operands().iter().map(|operand| operand.view().fact()).collect();
     let attrs = [
+        ("array_rows", int(0)),
         ("dac_bits", text("8")),
         ("weight_bits", int(8)),
         ("adc_bits", int(8)),

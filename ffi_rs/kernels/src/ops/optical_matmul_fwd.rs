@@ -54,7 +54,7 @@ impl Op for OpticalMatmulFwd {
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
         let Sizes { rows, columns, .. } = self.request.sizes(inputs)?;
         let out = Fact::new(DType::F32, [rows, columns]);
-        let residual = self.residual.map(|kind| Fact::new(kind.dtype(), [rows, columns]));
+        let residual = self.residual.map(|kind| self.request.residual(kind, inputs)).transpose()?;
         let peak = |wanted: bool, extent| wanted.then(|| Fact::new(DType::F32, [extent]));
         let of_rows = [peak(self.with_peak, rows), peak(self.with_x_peak, rows)];
         let of_columns = peak(self.with_w_peak, columns);

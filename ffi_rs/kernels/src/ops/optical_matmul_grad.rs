@@ -107,9 +107,12 @@ impl Op for OpticalMatmulGrad {
         let [g, saved, x, w, others @ ..] = inputs else {
             return Err(chain.refuse(format!("expected 11 operands, got {}", inputs.len())));
         };
-        let Sizes { rows, columns, .. } = Sizes::of(Self::NAME, x, w, *transpose_weight)?;
+        let sizes = Sizes::of(Self::NAME, x, w, *transpose_weight)?;
+        let Sizes { rows, columns, .. } = sizes;
         extents(Self::NAME, "g", g, DType::F32, &[&[rows], &[columns]])?;
-        extents(Self::NAME, "saved", saved, residual.dtype(), &[&[rows], &[columns]])?;
+        let shape = chain.residual_shape(&sizes);
+        let allowed: Vec<&[usize]> = shape.iter().map(std::slice::from_ref).collect();
+        extents(Self::NAME, "saved", saved, residual.dtype(), &allowed)?;
         check_ranges_and_noise(chain, others, rows, columns)?;
         let vector = |extent: usize| Fact::new(DType::F32, [extent]);
         Ok(vec![

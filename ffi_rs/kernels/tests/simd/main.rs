@@ -7,3 +7,4 @@ mod forward;
 mod gradient;
 #[path = "../support/mod.rs"]
 mod support;
+mod tiles;

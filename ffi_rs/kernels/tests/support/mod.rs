@@ -163,6 +163,7 @@ pub fn attrs(
         ("dac_bits", Attr::Int(bits[0])),
         ("weight_bits", Attr::Int(bits[1])),
         ("adc_bits", Attr::Int(bits[2])),
+        ("array_rows", Attr::Int(0)),
         ("transpose_weight", Attr::Bool(transpose_weight)),
         ("noisy", Attr::Bool(noisy)),
         ("residual", Attr::Str(residual)),

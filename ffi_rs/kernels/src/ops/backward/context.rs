@@ -1,13 +1,14 @@
 //! One call of the backward op: its operands, and what is the same for all rows.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::product_plan::Precision;
 use crate::isa::Isa;
 use crate::ops::chain::{Chain, OperandFormat, Operands, ProductPlan, Residual, Saved};
 use crate::ops::sizes::Sizes;
 use crate::quantizer::Quantizers;
-use crate::{Error, View};
+use crate::{Element, Error, View};
 
 /// Rows of which dz is kept at a time; with `int8`, dw has a scale for each column of so many.
 pub(super) const BLOCK: usize = 256;
@@ -30,11 +31,16 @@ pub(crate) struct Request {
 pub(super) struct Context<'a> {
     pub(super) isa: Isa,
     pub(super) request: &'a Request,
+    /// Of the tile: its depth is that of the tile.
     pub(super) sizes: Sizes,
     pub(super) g: &'a [f32],
     /// The residual of the forward op.
-    pub(super) saved: Saved<&'a [f32], &'a [i8]>,
-    pub(super) x: &'a [f32],
+    pub(super) saved: Saved<Matrix<'a, f32>, Matrix<'a, i8>>,
+    /// The inputs of the tile, and x there.
+    pub(super) inputs: Range<usize>,
+    pub(super) x: Matrix<'a, f32>,
+    /// Whether the forward op sums products as integers.
+    pub(super) is_integer: bool,
     /// depth × columns
     pub(super) w: Cow<'a, [f32]>,
     pub(super) operands: Operands<'a>,
@@ -48,20 +54,63 @@ pub(super) struct Context<'a> {
     pub(super) dw: ProductPlan,
 }
 
+/// Rows of a matrix, or of some of its columns.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a, T> {
+    data: &'a [T],
+    /// From one row to the next.
+    pub(super) stride: usize,
+    columns: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// Some columns of rows that lie `stride` apart.
+    fn new(data: &'a [T], stride: usize, columns: Range<usize>) -> Self {
+        let data = data.get(columns.start..).unwrap_or(&[]);
+        Self { data, stride, columns: columns.len() }
+    }
+
+    pub(super) fn row(&self, row: usize) -> &'a [T] {
+        &self.from(row)[..self.columns]
+    }
+
+    /// All from row `row` on.
+    pub(super) fn from(&self, row: usize) -> &'a [T] {
+        &self.data[row * self.stride..]
+    }
+}
+
+impl<'a, T: Element> Matrix<'a, T> {
+    fn of(view: &View<'a>, (stride, columns): (usize, Range<usize>)) -> Result<Self, Error> {
+        Ok(Self::new(view.data()?, stride, columns))
+    }
+}
+
 impl<'a> Context<'a> {
-    pub(super) fn new(request: &'a Request, inputs: &[View<'a>]) -> Result<Self, Error> {
+    /// Of the tile `tile` of the sizes `whole`.
+    pub(super) fn new(
+        request: &'a Request,
+        inputs: &[View<'a>],
+        whole: Sizes,
+        tile: usize,
+    ) -> Result<Self, Error> {
         let Request { chain, transpose_weight, precision, .. } = request;
-        let (x, w) = (inputs[2].fact(), inputs[3].fact());
-        let sizes = Sizes::of(chain.op, &x, &w, *transpose_weight)?;
-        let Sizes { rows, depth, columns } = sizes;
+        let Sizes { rows, columns, .. } = whole;
+        let tiles = chain.tiles(whole.depth);
+        let of_tile = tiles.inputs(tile);
         let isa = Isa::detect();
-        let operands = Operands::new(chain, &inputs[4..], rows)?;
-        let mut w = Cow::Borrowed(inputs[3].data()?);
-        if *transpose_weight {
-            let mut transposed = vec![0.0; w.len()];
-            transpose(&mut transposed, &w, columns, depth);
-            w = transposed.into();
-        }
+        let mut operands = Operands::new(chain, &inputs[4..], rows)?;
+        operands.noise = operands.noise.of_tile(tile);
+        let w: &[f32] = inputs[3].data()?;
+        let w = if *transpose_weight {
+            let mut transposed = vec![0.0; of_tile.len() * columns];
+            let lines = Matrix::new(w, whole.depth, of_tile.clone());
+            transpose(&mut transposed, columns, |column| lines.row(column));
+            Cow::Owned(transposed)
+        } else {
+            Cow::Borrowed(&w[of_tile.start * columns..of_tile.end * columns])
+        };
+        let residual = (tiles.count() * columns, tile * columns..(tile + 1) * columns);
         let weight_dacs = operands.weight_dacs(isa, columns);
         let dx = precision.plan(chain.weight, columns);
         let dx_steps = if dx.format == OperandFormat::Code {
@@ -72,14 +121,16 @@ impl<'a> Context<'a> {
         Ok(Self {
             isa,
             request,
-            sizes,
+            sizes: Sizes { depth: of_tile.len(), ..whole },
             g: inputs[0].data()?,
             saved: match request.residual {
-                Residual::PreNoise => Saved::PreNoise(inputs[1].data()?),
-                Residual::Slope => Saved::Slope(inputs[1].data()?),
-                Residual::Signs => Saved::Signs(inputs[1].data()?),
+                Residual::PreNoise => Saved::PreNoise(Matrix::of(&inputs[1], residual)?),
+                Residual::Slope => Saved::Slope(Matrix::of(&inputs[1], residual)?),
+                Residual::Signs => Saved::Signs(Matrix::of(&inputs[1], residual)?),
             },
-            x: inputs[2].data()?,
+            x: Matrix::of(&inputs[2], (whole.depth, of_tile.clone()))?,
+            inputs: of_tile,
+            is_integer: chain.is_integer(whole.depth),
             w,
             adcs: operands.adcs(isa, columns),
             operands,
@@ -88,11 +139,6 @@ impl<'a> Context<'a> {
             dx_steps,
             dw: precision.plan(chain.dac, BLOCK),
         })
-    }
-
-    /// Row `row` of x.
-    pub(super) fn x_row(&self, row: usize) -> &'a [f32] {
-        &self.x[row * self.sizes.depth..][..self.sizes.depth]
     }
 
     /// Whether dz is rounded to codes for both products.
@@ -107,11 +153,11 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Writes the transpose of `matrix`, rows × columns.
-pub(super) fn transpose(out: &mut [f32], matrix: &[f32], rows: usize, columns: usize) {
-    for row in 0..rows {
-        for column in 0..columns {
-            out[column * rows + row] = matrix[row * columns + column];
+/// Writes the transpose of so many `lines`.
+fn transpose<'l>(out: &mut [f32], count: usize, lines: impl Fn(usize) -> &'l [f32]) {
+    for column in 0..count {
+        for (row, value) in lines(column).iter().enumerate() {
+            out[row * count + column] = *value;
         }
     }
 }

@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::context::Context;
 use super::dz::Block;
 use super::rounding::{Rows, raise_all, round_rows, scale_of};
-use super::steps::{accumulate, scale, through_weights};
+use super::steps::{scale, through_weights};
 use crate::disjoint::TileMut;
 use crate::gemm::{Accumulate, Lhs, Rhs, multiply};
-use crate::ops::chain::{OperandFormat, zero_point_correction};
+use crate::ops::chain::{OperandFormat, accumulate, zero_point_correction};
 use crate::ops::sizes::Sizes;
 use crate::pack::{MAX_VALUES_PER_WORD, pack_rows, round_to_bf16};
 use crate::packing::{Arithmetic, Packing};
@@ -48,11 +48,11 @@ impl Context<'_> {
         }
         let words = plan.packing(isa).packed_len(rows.len());
         let x_packed;
-        let x: &[u32] = if plan.is_in_place() {
-            bytemuck::cast_slice(&self.x[rows.start * depth..rows.end * depth])
+        let (x, depth_stride): (&[u32], _) = if plan.is_in_place() {
+            (bytemuck::cast_slice(self.x.from(rows.start)), self.x.stride)
         } else {
             x_packed = block.x_packed.read(0..words * depth);
-            &x_packed
+            (&x_packed, depth)
         };
         let (mut packed, numbers) =
             (PackedDz::default(), block.dz.read(0..rows.len() * self.sizes.columns));
@@ -70,7 +70,7 @@ impl Context<'_> {
         } else {
             Accumulate::Add
         };
-        let x = Lhs { packed: x, row_stride: 1, depth_stride: depth };
+        let x = Lhs { packed: x, row_stride: 1, depth_stride };
         multiply(isa, plan.arithmetic, &mut dw, x, dz, words, accumulate);
     }
 

@@ -106,7 +106,7 @@ impl Context<'_> {
         noise_cotangent: f32,
         by_full_scale: Option<&mut f32>,
     ) {
-        let x = &self.x_row(row)[range.clone()];
+        let x = &self.x.row(row)[range.clone()];
         let noise = self.operands.noise.coefficients(row);
         let factor = noise.map_or(0.0, |noise| noise.gradient_by_x(noise_cotangent));
         // Within its full scale a converter passes the gradient as it is.

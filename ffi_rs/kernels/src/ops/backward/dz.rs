@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::context::Context;
+use super::context::{Context, Matrix};
 use super::rounding::{self, Rounded, round_by_row};
-use super::steps::{Upstream, accumulate, by_signs, by_slope, multiply_each, scale, upstream};
+use super::steps::{Upstream, by_signs, by_slope, multiply_each, scale, upstream};
 use crate::disjoint::StageBuffer;
 use crate::noise::SEEDED;
 use crate::ops::chain::{
-    InputRow, NoiseSums, OperandFormat, RowNoise, Saved, code_row, code_rows, convert_row,
-    x_norm_sq_of_row,
+    InputRow, NoiseSums, OperandFormat, RowNoise, Saved, accumulate, code_row, code_rows,
+    convert_row, x_norm_sq_of_row,
 };
 use crate::ops::sizes::Sizes;
 use crate::pack::{pack_floats, pack_rows, round_to_bf16};
@@ -156,12 +156,11 @@ struct Group<'c, 'a> {
 impl Group<'_, '_> {
     /// ‖x_q‖² of the rows whose noise depends on it.
     fn x_norms(&self) -> [f64; GROUP] {
-        let Context { isa, sizes, operands, request, .. } = self.context;
-        let is_integer = request.chain.is_integer(sizes.depth);
+        let Context { isa, x, operands, is_integer, .. } = self.context;
         let mut norms = [0.0; GROUP];
         for (norm, row) in norms.iter_mut().zip(self.rows.clone()) {
             if operands.noise.needs_x_norm(row) {
-                *norm = x_norm_sq_of_row(*isa, self.context.x_row(row), operands, row, is_integer);
+                *norm = x_norm_sq_of_row(*isa, x.row(row), operands, row, *is_integer);
             }
         }
         norms
@@ -178,8 +177,8 @@ impl Group<'_, '_> {
                 let row = self.rows.start + word * group;
                 let (packed, rows) =
                     (&mut packed[word * depth..][..depth], row..row + inputs.len());
-                let (x, operands) = (self.context.x, &self.context.operands);
-                let coded = code_rows(isa, packed, x, operands, rows, packing);
+                let Context { x, ref operands, .. } = *self.context;
+                let coded = code_rows(isa, packed, |row| x.row(row), operands, rows, packing);
                 inputs.copy_from_slice(&coded[..inputs.len()]);
             }
         } else if packing == Packing::F32 {
@@ -206,14 +205,14 @@ impl Group<'_, '_> {
 
     /// Writes the rows of x as they are, or their levels.
     fn convert_inputs(&self, numbers: &mut [f32], inputs: &mut [InputRow]) {
-        let Context { isa, sizes, dw, ref operands, request, .. } = *self.context;
+        let Context { isa, sizes, dw, ref operands, is_integer, .. } = *self.context;
         let depth = sizes.depth;
         for (index, (row, input)) in self.rows.clone().zip(inputs).enumerate() {
             let out = &mut numbers[index * depth..][..depth];
-            let x = self.context.x_row(row);
+            let x = self.context.x.row(row);
             if dw.format == OperandFormat::Exact {
                 out.copy_from_slice(x);
-            } else if request.chain.is_integer(depth) {
+            } else if is_integer {
                 let codes = bytemuck::cast_slice_mut(out);
                 *input = code_row(isa, codes, x, operands, row, Packing::F32);
                 scale(isa, out, input.step);
@@ -240,7 +239,8 @@ impl Group<'_, '_> {
         let mut epsilon = Scratch::default();
         match context.saved {
             Saved::Slope(slope) => {
-                by_slope(context.isa, dz, bias, &context.g[at.clone()], &slope[at]);
+                let slope = (slope.from(self.rows.start), slope.stride);
+                by_slope(context.isa, dz, bias, &context.g[at], slope);
             }
             Saved::Signs(signs) => self.fill_by_signs(dz, bias, signs, &mut epsilon),
             Saved::PreNoise(y) => {
@@ -265,7 +265,7 @@ impl Group<'_, '_> {
         &self,
         dz: &mut [f32],
         bias: &mut [f32],
-        signs: &[i8],
+        signs: Matrix<'_, i8>,
         epsilon: &mut Scratch<f32>,
     ) {
         let Context { isa, sizes, g, ref operands, .. } = *self.context;
@@ -279,7 +279,8 @@ impl Group<'_, '_> {
                 let noise = operands.noise.coefficients(row);
                 let noise = noise.map(|noise| (noise.relative(), epsilon));
                 let dz = &mut dz[of(row - first)];
-                by_signs(isa, dz, &mut bias[range.clone()], &g[of(row)], &signs[of(row)], noise);
+                let signs = &signs.row(row)[range.clone()];
+                by_signs(isa, dz, &mut bias[range.clone()], &g[of(row)], signs, noise);
             }
         };
         operands.noise.for_each_piece(isa, self.rows.clone(), 0..columns, epsilon, piece);
@@ -289,7 +290,7 @@ impl Group<'_, '_> {
     fn fill_by_pre_noise(
         &self,
         dz: &mut [f32],
-        (row, y): (usize, &[f32]),
+        (row, y): (usize, Matrix<'_, f32>),
         noise: Option<RowNoise>,
         sums: &mut NoiseSums,
         y_full_scale: &mut [f32],
@@ -297,8 +298,7 @@ impl Group<'_, '_> {
     ) {
         let Context { isa, sizes, ref operands, ref adcs, request, .. } = *self.context;
         let columns = sizes.columns;
-        let at = row * columns..(row + 1) * columns;
-        let (g, y) = (&self.context.g[at.clone()], &y[at]);
+        let (g, y) = (&self.context.g[row * columns..(row + 1) * columns], y.row(row));
         let with_ranges = request.with_ranges;
         let with_sums = with_ranges || operands.noise.needs_x_norm(row);
         let piece = |_, range: Range<usize>, epsilon: &mut [f32]| {
@@ -350,11 +350,10 @@ impl Group<'_, '_> {
 impl Context<'_> {
     /// Asks for what is read of row `row`, which is used soon.
     fn prefetch(&self, row: usize) {
-        let at = row * self.sizes.columns..(row + 1) * self.sizes.columns;
-        prefetch_all(&self.g[at.clone()]);
+        prefetch_all(&self.g[row * self.sizes.columns..(row + 1) * self.sizes.columns]);
         match self.saved {
-            Saved::PreNoise(values) | Saved::Slope(values) => prefetch_all(&values[at]),
-            Saved::Signs(signs) => prefetch_all(&signs[at]),
+            Saved::PreNoise(values) | Saved::Slope(values) => prefetch_all(values.row(row)),
+            Saved::Signs(signs) => prefetch_all(signs.row(row)),
         }
     }
 }

@@ -8,6 +8,8 @@
 //! finish        each range of columns: dw through the DAC; once: what the tiles of dx give
 //! ```
 //!
+//! Each tile of the inputs goes through all of it, one after the other.
+//!
 //! All workers share each of these stages, where there are few blocks. Where there are many, blocks
 //! go side by side instead, in partial sums: each is added up by one worker, which computes what its
 //! own caches hold and waits for nobody, and `finish` adds them up. How many there are, and so the
@@ -15,13 +17,14 @@
 
 use std::ops::Range;
 
-use super::context::{BLOCK, Context, Request, transpose};
+use super::context::{BLOCK, Context, Request};
 use super::dw::Sums;
 use super::dx::Tile;
 use super::dz::{Block, GROUP};
-use super::steps::accumulate;
 use super::transposed_weights::{PANEL, TransposedWeights};
 use crate::disjoint::{DisjointMut, StageBuffer};
+use crate::isa::Isa;
+use crate::ops::chain::accumulate;
 use crate::ops::sizes::Sizes;
 use crate::par::{Schedule, Serial, parallel_if};
 use crate::tuning::{DW_NARROW_COLUMNS, DX_ROWS, FINISHED_COLUMNS};
@@ -50,22 +53,65 @@ pub(crate) fn run(
     gradients: Gradients<'_>,
     pool: &dyn ParFor,
 ) -> Result<(), Error> {
-    let context = Context::new(request, inputs)?;
+    let (x, w) = (inputs[2].fact(), inputs[3].fact());
+    let sizes = Sizes::of(request.chain.op, &x, &w, request.transpose_weight)?;
+    let Gradients { x, w, bias, x_full_scale, w_full_scale, y_full_scale, noise } = gradients;
+    if sizes.rows == 0 {
+        [w, bias, w_full_scale, y_full_scale].into_iter().for_each(|sums| sums.fill(0.0));
+        return Ok(());
+    }
+    let first = Gradients { x, w, bias, x_full_scale, w_full_scale, y_full_scale, noise };
+    run_tile(request, inputs, (sizes, 0), first, pool)?;
+    let tiles = request.chain.tiles(sizes.depth).count();
+    // What another tile gives to the sums. The bias enters the first alone.
+    let room = |like: &[f32]| vec![0.0; if tiles > 1 { like.len() } else { 0 }];
+    let mut unused = room(bias);
+    let mut parts = [&*x_full_scale, w_full_scale, y_full_scale, noise].map(room);
+    for tile in 1..tiles {
+        let [of_x, of_w, of_y, of_noise] = &mut parts;
+        let gradients = Gradients {
+            x,
+            w,
+            bias: &mut unused,
+            x_full_scale: of_x,
+            w_full_scale: of_w,
+            y_full_scale: of_y,
+            noise: of_noise,
+        };
+        run_tile(request, inputs, (sizes, tile), gradients, pool)?;
+        let sums = [&mut *x_full_scale, w_full_scale, y_full_scale, noise];
+        for (sum, part) in sums.into_iter().zip(&parts) {
+            accumulate(Isa::detect(), sum, part);
+        }
+    }
+    if !request.with_inputs {
+        x.fill(0.0);
+    }
+    Ok(())
+}
+
+/// Computes what one tile of a call with these sizes gives: its columns of dx and rows of dw, and its
+/// share of the others.
+fn run_tile(
+    request: &Request,
+    inputs: &[View<'_>],
+    (sizes, tile): (Sizes, usize),
+    gradients: Gradients<'_>,
+    pool: &dyn ParFor,
+) -> Result<(), Error> {
+    let context = Context::new(request, inputs, sizes, tile)?;
     let Sizes { rows, depth, columns } = context.sizes;
     let Gradients { x, w, bias, x_full_scale, w_full_scale, y_full_scale, noise } = gradients;
     for sums in [&mut *bias, &mut *x_full_scale, &mut *w_full_scale, &mut *y_full_scale] {
         sums.fill(0.0);
     }
-    if rows == 0 {
-        w.fill(0.0);
-        return Ok(());
-    }
+    let first = context.inputs.start;
     let mut transposed = Vec::new();
     let dw = if request.transpose_weight {
-        transposed.resize(w.len(), 0.0);
+        transposed.resize(depth * columns, 0.0);
         &mut transposed
     } else {
-        &mut *w
+        &mut w[first * columns..][..depth * columns]
     };
     let call = Call {
         weights: TransposedWeights::new(&context),
@@ -84,11 +130,12 @@ pub(crate) fn run(
     let packed_in_a_nanosecond = if request.chain.weight.is_off() { 10 } else { 4 };
     let pool = parallel_if(pool, context.sizes.nanoseconds(2, packed_in_a_nanosecond));
     call.run(&sums, pool);
-    if !request.with_inputs {
-        x.fill(0.0);
-    }
     if request.transpose_weight {
-        transpose(w, &transposed, depth, columns);
+        for (row, values) in transposed.chunks_exact(columns.max(1)).enumerate() {
+            for (column, value) in values.iter().enumerate() {
+                w[column * sizes.depth + first + row] = *value;
+            }
+        }
     }
     Ok(())
 }
@@ -231,7 +278,9 @@ impl Call<'_, '_> {
         };
         let mut by_full_scale = self.x_full_scale_parts.write(by_full_scale);
         by_full_scale.fill(0.0);
-        let out = self.dx.tile(depth, rows, columns);
+        let first = self.context.inputs.start;
+        let columns = first + columns.start..first + columns.end;
+        let out = self.dx.tile(self.context.x.stride, rows, columns);
         self.context.compute_dx(block, &self.weights, start, tile, out, &mut by_full_scale);
     }
 

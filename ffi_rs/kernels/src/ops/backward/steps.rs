@@ -208,9 +208,10 @@ for_each_isa! {
 }
 
 #[inline(always)]
-fn by_slope_body(dz: &mut [f32], bias: &mut [f32], g: &[f32], slope: &[f32]) {
+fn by_slope_body(dz: &mut [f32], bias: &mut [f32], g: &[f32], (slope, stride): (&[f32], usize)) {
     let columns = bias.len().max(1);
-    let mut rows = g.chunks_exact(columns).zip(slope.chunks_exact(columns));
+    let slopes = slope.chunks(stride.max(1)).map(|row| &row[..columns]);
+    let mut rows = g.chunks_exact(columns).zip(slopes);
     for dz in dz.chunks_exact_mut(columns) {
         let Some((g, slope)) = rows.next() else { return };
         if let Some((g, slope)) = rows.clone().next() {
@@ -274,12 +275,13 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    /// `dz = g · slope` for rows as long as `bias`, to which they are added.
+    /// `dz = g · slope` for rows as long as `bias`, to which they are added; those of `slope` lie so
+    /// far apart.
     pub(super) fn by_slope(
         dz: &mut [f32],
         bias: &mut [f32],
         g: &[f32],
-        slope: &[f32],
+        slope: (&[f32], usize),
     ) = by_slope_body
 }
 
@@ -305,18 +307,6 @@ fn add_scaled_body(sum: &mut [f32], values: &[f32], factor: f32) {
 for_each_isa! {
     /// `sum = sum + values · factor`
     pub(super) fn add_scaled(sum: &mut [f32], values: &[f32], factor: f32) = add_scaled_body
-}
-
-#[inline(always)]
-fn accumulate_body(sum: &mut [f32], values: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value;
-    }
-}
-
-for_each_isa! {
-    /// `sum = sum + values`
-    pub(super) fn accumulate(sum: &mut [f32], values: &[f32]) = accumulate_body
 }
 
 #[inline(always)]

@@ -1,5 +1,9 @@
 //! The converters of the chain, as attributes say.
 
+use std::num::NonZeroUsize;
+
+use super::tiles::{Tiles, array_rows_from_attrs};
+use crate::ops::sizes::Sizes;
 use crate::quantizer::Bits;
 use crate::{Attrs, Error};
 
@@ -10,6 +14,8 @@ pub(crate) struct Chain {
     pub(crate) dac: Bits,
     pub(crate) weight: Bits,
     pub(crate) adc: Bits,
+    /// Inputs of an array; None: as many as there are.
+    pub(crate) array_rows: Option<NonZeroUsize>,
     pub(crate) noisy: bool,
     /// Whether every row and column has an id: something random is drawn for it.
     pub(crate) with_ids: bool,
@@ -18,7 +24,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// From `dac_bits`, `weight_bits`, `adc_bits` and `noisy`.
+    /// From `dac_bits`, `weight_bits`, `adc_bits`, `array_rows` and `noisy`.
     pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
         let noisy = attrs.bool(op, "noisy")?;
         Ok(Self {
@@ -26,14 +32,31 @@ impl Chain {
             dac: Bits::from_attrs(op, attrs, "dac_bits")?,
             weight: Bits::from_attrs(op, attrs, "weight_bits")?,
             adc: Bits::from_attrs(op, attrs, "adc_bits")?,
+            array_rows: array_rows_from_attrs(op, attrs)?,
             noisy,
             with_ids: noisy,
             finds_ranges: false,
         })
     }
 
-    /// Whether products over `depth` numbers are summed as integers, which i32 must hold.
+    /// The arrays of a product over `depth` inputs.
+    pub(crate) fn tiles(&self, depth: usize) -> Tiles {
+        Tiles::new(self, depth)
+    }
+
+    /// The shape of what is saved of the products: \[rows, columns\], or \[rows, tiles, columns\]
+    /// where arrays have a limited number of inputs.
+    pub(crate) fn residual_shape(&self, sizes: &Sizes) -> Vec<usize> {
+        let Sizes { rows, depth, columns } = *sizes;
+        match self.array_rows {
+            Some(_) => vec![rows, self.tiles(depth).count(), columns],
+            None => vec![rows, columns],
+        }
+    }
+
+    /// Whether products over `depth` inputs are summed as integers, which i32 must hold for each array.
     pub(crate) fn is_integer(&self, depth: usize) -> bool {
+        let depth = self.tiles(depth).widest();
         self.dac.is_byte()
             && self.weight.is_byte()
             && u64::from(self.dac.largest_code() * self.weight.largest_code())

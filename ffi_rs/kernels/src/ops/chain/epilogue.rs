@@ -233,3 +233,15 @@ fn see(
     }
     Codes { unsure: f32::from_bits(farthest) >= adc.tie, clipped: beyond != 0 }
 }
+
+#[inline(always)]
+fn accumulate_body(sum: &mut [f32], values: &[f32]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
+for_each_isa! {
+    /// `sum = sum + values`
+    pub(crate) fn accumulate(sum: &mut [f32], values: &[f32]) = accumulate_body
+}

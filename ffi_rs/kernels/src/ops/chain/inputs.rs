@@ -53,18 +53,17 @@ pub(crate) fn code_row(
 
 /// Writes the codes of `rows` of `x`, which follow each other along the depth, as a row of words of
 /// the lhs. The norms are not computed.
-pub(crate) fn code_rows(
+pub(crate) fn code_rows<'x>(
     isa: Isa,
     packed: &mut [u32],
-    x: &[f32],
+    x: impl Fn(usize) -> &'x [f32],
     operands: &Operands<'_>,
     rows: Range<usize>,
     packing: Packing,
 ) -> [InputRow; MAX_VALUES_PER_WORD] {
-    let depth = packed.len();
     // Of the lhs, what is beyond the last row may be any number: that of the rhs is 0.
     let row = |g: usize| (rows.start + g).min(rows.end - 1);
-    let values = std::array::from_fn(|g| &x[row(g) * depth..][..depth]);
+    let values = std::array::from_fn(|g| x(row(g)));
     let dacs = std::array::from_fn(|g| operands.dac(row(g)));
     let mut clipped = false;
     pack::pack_code_rows(isa, packed, values, &dacs, packing, &mut clipped);

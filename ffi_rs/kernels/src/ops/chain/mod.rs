@@ -12,6 +12,7 @@
 //! - `peaks`: largest magnitudes, the full scales of converters that are given none.
 //! - `inputs`: rows of x through their DAC. `format`: what a product takes of a number.
 //! - `weights`, `weight_codes`, `packed_weights`: w through its DAC, as the rhs of a product.
+//! - `tiles`: inputs by array, where one does not have them all.
 //! - `epilogue`: what comes after the product. `residual`: what the backward op needs to know of it.
 //!
 //! None of them knows how rows of x and columns of w come about, nor who multiplies them when.
@@ -26,12 +27,13 @@ mod operands;
 mod packed_weights;
 mod peaks;
 mod residual;
+mod tiles;
 mod weight_codes;
 mod weights;
 
 pub(super) use attributes::Chain;
 pub(super) use checks::{Broadcast, extents, matrix};
-pub(super) use epilogue::{Common, Row, finish};
+pub(super) use epilogue::{Common, Row, accumulate, finish};
 pub(super) use format::{OperandFormat, ProductPlan, pack_line, zero_point_correction};
 pub(super) use inputs::{InputRow, code_row, code_rows, convert_row, x_norm_sq_of_row};
 pub(super) use noise::{NoiseSums, RowNoise};

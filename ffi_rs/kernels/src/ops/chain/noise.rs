@@ -11,16 +11,20 @@
 use std::ops::Range;
 
 use super::checks::Broadcast;
+use super::tiles::SEED_STEP;
 use crate::isa::Isa;
 use crate::noise::{self, SEEDED, Source};
 use crate::scratch::Scratch;
 use crate::{Error, View};
 
 /// Who draws what: the coefficients, the seed and the ids, as the operands give them.
+#[derive(Clone, Copy)]
 pub(crate) struct NoiseOperands<'a> {
     noisy: bool,
     coefficients: Broadcast<'a, f32>,
     seed: Broadcast<'a, u32>,
+    /// What the seed of the tile is ahead of `seed`.
+    seed_offset: u64,
     row_ids: Broadcast<'a, u32>,
     first_column: u32,
 }
@@ -32,9 +36,15 @@ impl<'a> NoiseOperands<'a> {
             noisy,
             coefficients: Broadcast::new(views[0].data()?, 4, rows),
             seed: Broadcast::new(views[1].data()?, 2, rows),
+            seed_offset: 0,
             row_ids: Broadcast::new(views[2].data()?, 1, rows),
             first_column: views[3].data::<u32>()?.first().copied().unwrap_or(0),
         })
+    }
+
+    /// The noise of a tile, whose outputs are independent of those of the others.
+    pub(crate) fn of_tile(self, tile: usize) -> Self {
+        Self { seed_offset: SEED_STEP.wrapping_mul(tile as u64), ..self }
     }
 
     /// The coefficients of `row`, or None where the row is free of noise. All are NaN where one is
@@ -97,6 +107,7 @@ impl<'a> NoiseOperands<'a> {
         let mut sources = [Source::default(); SEEDED];
         for (source, row) in sources.iter_mut().zip(rows.clone()) {
             *source = Source::new(self.seed.row(row), self.row_ids.get(row));
+            source.seed = source.seed.wrapping_add(self.seed_offset);
         }
         sources
     }

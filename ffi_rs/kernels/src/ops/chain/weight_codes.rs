@@ -49,15 +49,16 @@ fn code_columns_by<const GROUP: usize, const LANES: usize>(
     dacs: &Quantizers,
     packing: Packing,
 ) {
-    let Weights { depth, columns, .. } = *weights;
+    let (depth, columns) = (into.inputs.len(), weights.columns);
     let (first, count) = (into.range.start, into.range.len());
+    let weights = weights.rows(&into.inputs);
     let dacs = dacs.columns(0, count);
     let zeros = [0.0; PACKED_COLUMNS];
     let mut totals = Totals { sums: [0; PACKED_COLUMNS], peaks: [0; PACKED_COLUMNS] };
     for (word, out) in into.packed.chunks_exact_mut(count).enumerate() {
         let mut rows: [&[f32]; GROUP] = [&zeros[..count]; GROUP];
         for (values, row) in rows.iter_mut().zip(word * GROUP..depth) {
-            *values = &weights.data[row * columns + first..][..count];
+            *values = &weights[row * columns + first..][..count];
         }
         let present = GROUP.min(depth - word * GROUP);
         totals.code::<GROUP, LANES>(out, rows, &dacs, present);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::format::ProductPlan;
 use super::peaks::{peak_of, peaks_of_columns};
+use super::tiles::Tiles;
 use crate::isa::Isa;
 use crate::quantizer::{Bits, PIECE, Quantizers};
 use crate::vector::{TRANSPOSED, transpose};
@@ -15,6 +16,7 @@ pub(crate) struct Weights<'a> {
     pub(crate) columns: usize,
     /// Whether `data` is (columns, depth) rather than (depth, columns).
     pub(crate) transposed: bool,
+    pub(crate) tiles: Tiles,
     pub(crate) dac: Bits,
     /// Of all columns, or one that they share, or none: then it is the peak of each.
     pub(crate) full_scale: &'a [f32],
@@ -27,11 +29,21 @@ impl Weights<'_> {
         self.plan.is_in_place() && !self.transposed
     }
 
+    /// Rows of weights, where those are along the columns.
+    pub(crate) fn rows(&self, inputs: &Range<usize>) -> &[f32] {
+        &self.data[inputs.start * self.columns..inputs.end * self.columns]
+    }
+
+    /// Weights of a column, where its rows are along the depth.
+    pub(super) fn line(&self, column: usize, inputs: &Range<usize>) -> &[f32] {
+        &self.data[column * self.depth..][inputs.clone()]
+    }
+
     /// The largest finite magnitudes of some columns, 0 where there is none.
     pub(crate) fn peaks(&self, isa: Isa, columns: &Range<usize>, peaks: &mut [f32]) {
         if self.transposed {
             for (peak, column) in peaks.iter_mut().zip(columns.clone()) {
-                *peak = peak_of(isa, &self.data[column * self.depth..][..self.depth]);
+                *peak = peak_of(isa, self.line(column, &(0..self.depth)));
             }
             return;
         }
@@ -56,10 +68,12 @@ impl Weights<'_> {
     }
 }
 
-/// Where some packed columns go.
+/// Where some packed columns of a tile go.
 pub(super) struct Columns<'a> {
     pub(super) packed: &'a mut [u32],
     pub(super) range: Range<usize>,
+    /// The inputs of the tile.
+    pub(super) inputs: Range<usize>,
     pub(super) corrections: &'a mut [i32],
     pub(super) steps: &'a mut [f32],
 }
