@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from lumina_jax.ops import OPS, OpDef
 
-from ._dim import Shape
+from ._dim import Dim, Shape
 from ._graph import Attr, DType, Value
 
 Fact = tuple[DType, Shape]
@@ -49,5 +49,12 @@ def infer(op: str, inputs: Sequence[Value], attrs: Mapping[str, Attr]) -> list[F
 
 def _kernel(op: OpDef, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Fact]:
     signature = op.signature(op.attrs(**attrs))
-    sizes = signature.sizes([value.shape for value in inputs])
+    # What derives an extent from others may compute with numbers alone.
+    shapes = [[_number_or_dim(dim) for dim in value.shape] for value in inputs]
+    sizes = signature.sizes(shapes)
     return [(DType.named(t.dtype.name), Shape.of(t.shape(sizes))) for t in signature.results]
+
+
+def _number_or_dim(dim: Dim) -> int | Dim:
+    number = dim.constant()
+    return dim if number is None else number

@@ -111,8 +111,9 @@ class Bits:
         return narrow and k * levels(self.dac) * levels(self.weight) < 2**31
 
     def attrs(self) -> dict[str, int]:
-        """The same, as attributes of the op."""
-        return {"dac_bits": self.dac, "weight_bits": self.weight, "adc_bits": self.adc}
+        """The same, as attributes of the op, of one array that has all inputs."""
+        bits = {"dac_bits": self.dac, "weight_bits": self.weight, "adc_bits": self.adc}
+        return {**bits, "array_rows": 0}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,7 @@ def matmul_attrs(bits, *, noisy):
         "dac_bits": bits,
         "weight_bits": bits,
         "adc_bits": bits,
+        "array_rows": 0,
         "transpose_weight": False,
         "noisy": noisy,
     }

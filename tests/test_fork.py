@@ -24,7 +24,8 @@ spec.loader.exec_module(lumina)
 seed, ids = np.zeros((1, 2), np.uint32), np.arange(300, dtype=np.uint32)
 one, off = np.ones(1, np.float32), np.zeros((1, 4), np.float32)
 noise = np.full((1, 4), 0.1, np.float32)
-chain = dict(dac_bits=8, weight_bits=8, adc_bits=8, transpose_weight=False, noisy=True)
+chain = dict(dac_bits=8, weight_bits=8, adc_bits=8, array_rows=0)
+chain |= dict(transpose_weight=False, noisy=True)
 
 def compute(rows, columns):
     x, w = np.ones((rows, 40), np.float32), np.ones((40, columns), np.float32)

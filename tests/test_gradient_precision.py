@@ -208,6 +208,7 @@ def test_int8_has_no_bias(bits: Bits) -> None:
     *others, _, rows, columns = ranges_and_noise(op, noisy=False, draws=True)
     attrs = {
         **bits.attrs(),
+        "array_rows": 0,
         "transpose_weight": False,
         "noisy": False,
         "residual": "pre_noise",
@@ -264,6 +265,7 @@ def test_rows_round_by_their_ids() -> None:
     linear = np.zeros((12, 40), np.float32)
     attrs = {
         **bits.attrs(),
+        "array_rows": 0,
         "transpose_weight": False,
         "noisy": False,
         "residual": "pre_noise",

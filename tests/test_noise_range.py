@@ -43,7 +43,14 @@ ROWS = np.array(
 )
 W = np.array([[1.0, -0.5, 2.0, 0.25], [1.0, 2.0, -1.0, 0.5]], np.float32)
 M, N = len(ROWS), W.shape[1]
-CHAIN = {"dac_bits": 0, "weight_bits": 0, "adc_bits": 0, "transpose_weight": False, "noisy": True}
+CHAIN = {
+    "dac_bits": 0,
+    "weight_bits": 0,
+    "adc_bits": 0,
+    "array_rows": 0,
+    "transpose_weight": False,
+    "noisy": True,
+}
 IDS = [
     np.array([[SEED >> 32, SEED & 0xFFFFFFFF]], np.uint32),
     np.arange(M, dtype=np.uint32),

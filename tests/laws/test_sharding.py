@@ -49,8 +49,10 @@ def put(mesh: Mesh, value: Any, *axes: Any) -> jax.Array:
     return jax.device_put(value, NamedSharding(mesh, PartitionSpec(*axes)))
 
 
-QUIET = {"dac_bits": 4, "weight_bits": 4, "adc_bits": 0, "transpose_weight": False, "noisy": False}
-NOISY = {"dac_bits": 0, "weight_bits": 12, "adc_bits": 0, "transpose_weight": True, "noisy": True}
+QUIET = {
+    "dac_bits": 4, "weight_bits": 4, "adc_bits": 0, "array_rows": 0, "transpose_weight": False, "noisy": False,
+}  # fmt: skip
+NOISY = {**QUIET, "dac_bits": 0, "weight_bits": 12, "transpose_weight": True, "noisy": True}
 
 FORWARD: list[dict[str, Any]] = [
     {**chain, "residual": residual, **EVERY_PEAK}
