@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 import exporter
-from cases import key_of_tile
+from case import key_of_tile
 from exported import Program
 from flax_layers.nnx import OpticalDense
 from lumina_jax import (
