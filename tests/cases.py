@@ -16,6 +16,7 @@ import numpy as np
 
 import lumina_jax
 from case import ROUNDING, Case, Gradient, converter, key_of_tile
+from cases_attention import ATTENTION
 from lumina_jax import NoiseModel, OpticalSpec
 from operands import random_operands, ranges_and_noise
 from oracle import Bits, optical_matmul
@@ -415,6 +416,7 @@ CASES: list[Case] = [
     replace(_CHAINS[5], label="peak, pre_noise, float, noisy", peak=True).forward(),
     *[chain.forward() for chain in _FOUND],
     *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES, *_SIGNS)],
+    *ATTENTION,
 ]
 """Every case of every op."""
 
@@ -442,6 +444,10 @@ optical_matmul_grad-int8, integer, noisy
 optical_matmul_grad-slope, float32, float
 optical_matmul_grad-signs, int8, noisy
 optical_matmul_grad-float32, relative noise, dw alone
+optical_attention-exact, by head
+optical_attention-integer, by head
+optical_attention_grad-exact, by head
+optical_attention_grad-integer, noisy
 """
 
 REPRESENTATIVES: list[Case] = [

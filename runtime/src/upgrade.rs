@@ -102,8 +102,7 @@ mod tests {
         let text = |value: &str| ("residual", Attribute::Str(value.into()));
         let peak = |value| ("with_peak", Attribute::Bool(value));
         let linear = |value| ("with_linear", Attribute::Bool(value));
-        let deployed =
-            ("optical_matmul".to_string(), r#"{"array_rows": Int(0)}"#.to_string());
+        let deployed = ("optical_matmul".to_string(), r#"{"array_rows": Int(0)}"#.to_string());
         let training = |residual: &str, peak: bool| {
             let others = r#""with_w_peak": Bool(false), "with_x_peak": Bool(false)"#;
             let attributes = format!(

@@ -50,5 +50,9 @@ def test_matrix_ops_know_their_products() -> None:
     expected = (Matmul(batch=1, rows=5, depth=9, columns=35),)
     for chain in ("integer", "float"):  # whose weights are transposed
         assert products(f"optical_matmul-{chain}") == expected
+    assert products("optical_attention-integer") == (
+        Matmul(batch=4, rows=9, depth=5, columns=13),
+        Matmul(batch=4, rows=9, depth=13, columns=6),
+    )
     assert products("optical_matmul_grad-integer") == ()
     assert products("quantize-per tensor") == ()

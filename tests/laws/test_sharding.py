@@ -50,7 +50,8 @@ def put(mesh: Mesh, value: Any, *axes: Any) -> jax.Array:
 
 
 QUIET = {
-    "dac_bits": 4, "weight_bits": 4, "adc_bits": 0, "array_rows": 0, "transpose_weight": False, "noisy": False,
+    "dac_bits": 4, "weight_bits": 4, "adc_bits": 0, "array_rows": 0,
+    "transpose_weight": False, "noisy": False,
 }  # fmt: skip
 NOISY = {**QUIET, "dac_bits": 0, "weight_bits": 12, "transpose_weight": True, "noisy": True}
 

@@ -39,6 +39,8 @@ macro_rules! for_each_op {
         $callback! {
             $crate::ops::CausalSoftmax,
             $crate::ops::CausalSoftmaxGrad,
+            $crate::ops::OpticalAttention,
+            $crate::ops::OpticalAttentionGrad,
             $crate::ops::OpticalMatmul,
             $crate::ops::OpticalMatmulFwd,
             $crate::ops::OpticalMatmulGrad,

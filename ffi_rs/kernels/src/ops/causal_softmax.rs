@@ -63,7 +63,7 @@ impl Op for CausalSoftmax {
 
 for_each_isa! {
     /// Writes the rows of that range to `out`.
-    fn softmax(out: &mut [f32], scores: &[f32], rows: SeenRows<'_>, range: Range<usize>) = rows_body
+    pub(super) fn softmax(out: &mut [f32], scores: &[f32], rows: SeenRows<'_>, range: Range<usize>) = rows_body
 }
 
 #[inline(always)]

@@ -57,7 +57,7 @@ impl Op for CausalSoftmaxGrad {
 
 for_each_isa! {
     /// Writes the rows of that range to `out`.
-    fn gradient(
+    pub(super) fn gradient(
         out: &mut [f32],
         g: &[f32],
         p: &[f32],

@@ -1,10 +1,13 @@
 //! One file per op, and what they share.
 
+mod attention;
 mod backward;
 mod causal_softmax;
 mod causal_softmax_grad;
 mod chain;
 mod forward;
+mod optical_attention;
+mod optical_attention_grad;
 mod optical_matmul;
 mod optical_matmul_fwd;
 mod optical_matmul_grad;
@@ -15,6 +18,8 @@ mod sizes;
 
 pub use causal_softmax::CausalSoftmax;
 pub use causal_softmax_grad::CausalSoftmaxGrad;
+pub use optical_attention::OpticalAttention;
+pub use optical_attention_grad::OpticalAttentionGrad;
 pub use optical_matmul::OpticalMatmul;
 pub use optical_matmul_fwd::OpticalMatmulFwd;
 pub use optical_matmul_grad::OpticalMatmulGrad;

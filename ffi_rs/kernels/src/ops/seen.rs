@@ -29,8 +29,12 @@ impl<'a> SeenRows<'a> {
         seen: &'a View<'_>,
         scale: &'a View<'_>,
     ) -> Result<Self, Error> {
-        let seen: &[i32] = seen.data()?;
-        Ok(Self { columns, seen, scale: Broadcast::new(scale.data()?, 1, seen.len()) })
+        Ok(Self::of(columns, seen.data()?, scale.data()?))
+    }
+
+    /// Of so many columns, what is seen of each row, and the scale of each, or one of all.
+    pub(super) fn of(columns: usize, seen: &'a [i32], scale: &'a [f32]) -> Self {
+        Self { columns, seen, scale: Broadcast::new(scale, 1, seen.len()) }
     }
 
     /// Number of columns.

@@ -7,6 +7,9 @@ use crate::{Attrs, Error};
 pub(crate) struct Bits(pub(super) u32);
 
 impl Bits {
+    /// The sign alone.
+    pub(crate) const ONE: Self = Self(1);
+
     /// From attribute `name`: 0 is off, and so is 24 or more, which f32 cannot tell from off.
     pub(crate) fn from_attrs(
         op: &'static str,

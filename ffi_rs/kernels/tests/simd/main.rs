@@ -5,6 +5,7 @@
 mod causal_softmax;
 mod forward;
 mod gradient;
+mod optical_attention;
 #[path = "../support/mod.rs"]
 mod support;
 mod tiles;

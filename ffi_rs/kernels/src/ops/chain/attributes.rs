@@ -39,6 +39,23 @@ impl Chain {
         })
     }
 
+    /// That of two operands which are signals, through DACs alike: from `dac_bits`, `adc_bits` and
+    /// `noisy`.
+    pub(crate) fn of_signals(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
+        let noisy = attrs.bool(op, "noisy")?;
+        let dac = Bits::from_attrs(op, attrs, "dac_bits")?;
+        Ok(Self {
+            op,
+            dac,
+            weight: dac,
+            adc: Bits::from_attrs(op, attrs, "adc_bits")?,
+            array_rows: None,
+            noisy,
+            with_ids: noisy,
+            finds_ranges: false,
+        })
+    }
+
     /// The arrays of a product over `depth` inputs.
     pub(crate) fn tiles(&self, depth: usize) -> Tiles {
         Tiles::new(self, depth)

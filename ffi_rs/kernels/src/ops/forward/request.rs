@@ -22,8 +22,12 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
         let chain = Chain { finds_ranges: true, ..Chain::from_attrs(op, attrs)? };
-        let transpose_weight = attrs.bool(op, "transpose_weight")?;
-        Ok(Self { chain, transpose_weight, packed: None })
+        Ok(Self::of(chain, attrs.bool(op, "transpose_weight")?))
+    }
+
+    /// Of a chain, with weights that are (N, K) rather than (K, N) if `transpose_weight`.
+    pub(crate) fn of(chain: Chain, transpose_weight: bool) -> Self {
+        Self { chain, transpose_weight, packed: None }
     }
 
     /// The same with packed weights, where the weights and their ranges are constant; None where
