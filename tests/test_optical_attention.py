@@ -440,6 +440,12 @@ REFUSED: list[tuple[type[Exception], str, dict[str, Any]]] = [
     ),
     (
         ValueError,
+        "`spec.array_rows` must be None, got 8: the second product has as many inputs as there are "
+        "keys; pass dataclasses.replace(spec, array_rows=None)",
+        {"spec": OpticalSpec(array_rows=8)},
+    ),
+    (
+        ValueError,
         "`q_full_scale` has shape (2,), expected a scalar or (4,), the heads of `q`",
         {"q_full_scale": np.float32([1, 2])},
     ),

@@ -154,9 +154,9 @@ def optical_attention(
         TypeError: `q`, `k` or `v` is not float32; `offset` or `lengths` is no integer.
         ValueError: shapes do not fit; `noise` without `key`; `adc_bits`, or noise in parts of the
             full scale, without `scores_full_scale` and `out_full_scale`; `dac_bits` is 1, which
-            has no level for a probability of 0; a profile has crosstalk, which is known of
-            weights alone; `lengths` is out of range; a full scale or a noise parameter is
-            negative or NaN.
+            has no level for a probability of 0; `spec.array_rows` is given; a profile has
+            crosstalk, which is known of weights alone; `lengths` is out of range; a full scale or
+            a noise parameter is negative or NaN.
     """
     q, k, v = float32(_NAME, "q", q), float32(_NAME, "k", k), float32(_NAME, "v", v)
     if profile is not None:
@@ -166,6 +166,11 @@ def optical_attention(
     if not isinstance(spec, OpticalSpec):
         cure = "; pass one, or a `profile`" if spec is None else ""
         raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}{cure}")
+    if spec.array_rows is not None:
+        raise ValueError(
+            f"{_NAME}: `spec.array_rows` must be None, got {spec.array_rows}: the second product has "
+            f"as many inputs as there are keys; pass dataclasses.replace(spec, array_rows=None)"
+        )
     if not (noise is None or isinstance(noise, NoiseModel)):
         raise TypeError(f"{_NAME}: `noise` must be a NoiseModel, got {type(noise).__name__}")
     if noise is not None and key is None:

@@ -17,15 +17,12 @@ import numpy as np
 
 from .._attributes import Attributes
 from . import causal_softmax, quantize
-from ._chain import ChainAttrs, Signal, signal
+from ._chain import ChainAttrs, Signal, signals
 from ._chain import Operands as ChainOperands
 from ._signature import Tensor, tensor
-from ._uint64 import UInt64
+from .optical_noise import seed_of_part
 
 T = TypeVar("T")
-
-_SEED_STEP = 0xD134_2543_DE82_EF95
-"""What the seed of the outputs is beyond that of the scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,19 +111,17 @@ def found_ranges(attrs: AttentionAttrs, operands: Operands[jax.Array]) -> dict[s
     keys = operands.k.shape[1]
     most = jnp.max(operands.seen, axis=2, initial=np.int32(0))
     used = jax.lax.broadcasted_iota(np.int32, (1, keys, 1), 1) < most[:, None, :]
-    signals = {
+    values = {
         "q_full_scale": operands.q,
         "k_full_scale": jnp.where(used[..., None], operands.k, np.float32(0)),
         "v_full_scale": jnp.where(used[..., None], operands.v, np.float32(0)),
     }
 
-    def peak(signal: jax.Array) -> jax.Array:
-        return jax.vmap(jax.vmap(quantize.absmax, in_axes=1))(signal)
+    def peak(value: jax.Array) -> jax.Array:
+        return jax.vmap(jax.vmap(quantize.absmax, in_axes=1))(value)
 
     return {
-        name: peak(signal)
-        for name, signal in signals.items()
-        if getattr(operands, name).shape[0] == 0
+        name: peak(value) for name, value in values.items() if getattr(operands, name).shape[0] == 0
     }
 
 
@@ -191,13 +186,13 @@ def forward(attrs: AttentionAttrs, operands: Operands[jax.Array]) -> Head:
         q=cleared(operands.q, seen > 0), k=cleared(operands.k, used), v=cleared(operands.v, used)
     )
     chain = attrs.chain(transpose_weight=True)
-    scores_signal = signal(chain, scores_operands(operands))
+    (scores_signal,) = signals(chain, scores_operands(operands))
     scores = scores_signal.converted(attrs.adc_bits, operands.scores_full_scale.reshape(1))
     (p,) = causal_softmax.op.reference(
         Attributes(), causal_softmax.Operands(scores, seen, operands.scale.reshape(1))
     )
     chain = attrs.chain(transpose_weight=False)
-    out_signal = signal(chain, out_operands(operands, p))
+    (out_signal,) = signals(chain, out_operands(operands, p))
     out = out_signal.converted(attrs.adc_bits, operands.out_full_scale.reshape(1))
     return Head(operands, visible, seen, bad, scores_signal, scores, p, out_signal, out)
 
@@ -220,7 +215,6 @@ def _chain_operands(
         (operands.p_full_scale, operands.v_full_scale, operands.out_full_scale),
     )
     x_range, w_range, y_range = (range_.reshape(1) for range_ in ranges[product])
-    seed = UInt64(operands.seed[0], operands.seed[1]).add(UInt64.of(product * _SEED_STEP))
     return ChainOperands(
         x=x,
         w=w,
@@ -229,7 +223,7 @@ def _chain_operands(
         w_full_scale=w_range,
         y_full_scale=y_range,
         noise=operands.noise[product].reshape(1, 4),
-        seed=jnp.stack([seed.high, seed.low]).reshape(1, 2),
+        seed=seed_of_part(operands.seed, product).reshape(1, 2),
         rows=operands.rows + jax.lax.iota(np.uint32, x.shape[0]),
         columns=jax.lax.iota(np.uint32, columns),
     )

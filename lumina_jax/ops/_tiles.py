@@ -17,20 +17,9 @@ import numpy as np
 
 from .._signal_chain import ChainAttrs, Operands
 from ._signature import Derived
-from ._uint64 import UInt64
-
-_SEED_STEP = 0xD134_2543_DE82_EF95
+from .optical_noise import seed_of_part
 
 Chain = TypeVar("Chain", bound=ChainAttrs)
-
-
-def seed_of_tile(seed: jax.Array, tile: int) -> jax.Array:
-    """The seed u32[..., 2] that tile `tile` draws from."""
-    if tile == 0:
-        return seed
-    step = UInt64.of(_SEED_STEP * tile % 2**64)
-    high, low = UInt64(seed[..., 0], seed[..., 1]).add(step)
-    return jnp.stack((high, low), axis=-1)
 
 
 def inputs_of_tiles(attrs: ChainAttrs, depth: int) -> list[slice]:
@@ -68,7 +57,7 @@ def tiles(attrs: ChainAttrs, operands: Operands[jax.Array]) -> list[Operands[jax
             x=operands.x[:, inputs],
             w=weights_of(attrs, operands.w, inputs),
             bias=operands.bias if tile == 0 else jnp.zeros(1, np.float32),
-            seed=seed_of_tile(operands.seed, tile),
+            seed=seed_of_part(operands.seed, tile),
         )
         for tile, inputs in enumerate(inputs_of_tiles(attrs, operands.x.shape[1]))
     ]

@@ -172,7 +172,7 @@ def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Arr
                 saved=operands.saved[:, tile],
                 x=operands.x[:, inputs],
                 w=_tiles.weights_of(attrs, operands.w, inputs),
-                seed=_tiles.seed_of_tile(operands.seed, tile),
+                seed=optical_noise.seed_of_part(operands.seed, tile),
             ),
         )
         for tile, inputs in enumerate(_tiles.inputs_of_tiles(attrs, operands.x.shape[1]))

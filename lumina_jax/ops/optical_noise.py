@@ -40,8 +40,18 @@ _LANES = 8
 _STEPS = _BLOCK // 2 // _LANES
 """Outputs that a block takes from each lane: every output gives two columns."""
 _GAMMA = 0x9E37_79B9_7F4A_7C15
+_SEED_STEP = 0xD134_2543_DE82_EF95
 
 _State = tuple[UInt64, UInt64, UInt64, UInt64]
+
+
+def seed_of_part(seed: jax.Array, part: int) -> jax.Array:
+    """The seed u32[..., 2] of a part of an op that draws on its own; `seed` of the first."""
+    if part == 0:
+        return seed
+    step = UInt64.of(_SEED_STEP * part % 2**64)
+    high, low = UInt64(seed[..., 0], seed[..., 1]).add(step)
+    return jnp.stack((high, low), axis=-1)
 
 
 def normals(seed: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:

@@ -33,6 +33,9 @@ const LANES: usize = 8;
 /// Columns that one draw of two outputs per lane gives.
 const GROUP: usize = 4 * LANES;
 const PAIRS: usize = GROUP / 2;
+/// What the seed of a part of an op is ahead of that of the part before, where parts draw on their
+/// own: an odd number, unrelated to what the generators add.
+pub(crate) const SEED_STEP: u64 = 0xD134_2543_DE82_EF95;
 const GOLDEN_GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The first output of SplitMix64 with state `state`.

@@ -9,7 +9,7 @@
 //!
 //! with `q_q` and so on what a DAC makes of it, and σ and ε as in
 //! [`optical_matmul`](super::optical_matmul): ε of the row `rows + t` and of the column, from the
-//! seed for the scores, and from the seed plus [`SEED_STEP`](super::attention) for the outputs.
+//! seed for the scores, and from the seed plus [`SEED_STEP`](crate::noise::SEED_STEP) for the outputs.
 //!
 //! What is done otherwise:
 //!

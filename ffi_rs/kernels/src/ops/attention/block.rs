@@ -8,6 +8,7 @@ use super::head::Head;
 use crate::disjoint::{AtomicMax, DisjointMut};
 use crate::gemm::{Accumulate, Lhs, Rhs, multiply};
 use crate::isa::Isa;
+use crate::noise::SEED_STEP;
 use crate::ops::causal_softmax::softmax;
 use crate::ops::chain::{Saved, peak_of};
 use crate::ops::forward::{self, Outputs};
@@ -16,9 +17,6 @@ use crate::packing::Arithmetic;
 use crate::par::{ParFor, Schedule, Serial, parallel_if};
 use crate::scratch::Scratch;
 use crate::{Data, Error, View};
-
-/// What a step of the seed is for the second product.
-const SEED_STEP: u64 = 0xD134_2543_DE82_EF95;
 
 /// Which of the two products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,10 @@ use super::call::{Call, Sizes};
 use super::head::{Head, across, largest};
 use crate::disjoint::{DisjointMut, StageBuffer};
 use crate::gemm::{Accumulate, Lhs, Rhs};
-use crate::isa::{for_each_isa, lane_sum};
+use crate::isa::lane_sum;
 use crate::ops::backward;
 use crate::ops::causal_softmax_grad::gradient as softmax_gradient;
+use crate::ops::chain::accumulate;
 use crate::ops::seen::SeenRows;
 use crate::par::{ParFor, Schedule, parallel_if};
 use crate::scratch::Scratch;
@@ -275,7 +276,7 @@ impl Backward<'_, '_, '_> {
             [&mut dp, &mut by_weights],
             sums,
         )?;
-        add_up_onto(call.isa, &mut sums.v[..count * sizes.width], &by_weights);
+        accumulate(call.isa, &mut sums.v[..count * sizes.width], &by_weights);
 
         let mut ds = Scratch::new(rows * count);
         self.through_softmax(block, &mut ds, &dp, p, scores, sums);
@@ -292,7 +293,7 @@ impl Backward<'_, '_, '_> {
             [dq, &mut by_weights],
             sums,
         )?;
-        add_up_onto(call.isa, &mut sums.k[..count * sizes.depth], &by_weights);
+        accumulate(call.isa, &mut sums.k[..count * sizes.depth], &by_weights);
         Ok(())
     }
 
@@ -427,23 +428,11 @@ fn down_columns(matrix: &[f32], columns: usize) -> Lhs<'_> {
     Lhs { packed: bytemuck::cast_slice(matrix), row_stride: 1, depth_stride: columns }
 }
 
-#[inline(always)]
-fn add_up_onto_body(sum: &mut [f32], values: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value;
-    }
-}
-
-for_each_isa! {
-    /// `sum = sum + values`
-    fn add_up_onto(sum: &mut [f32], values: &[f32]) = add_up_onto_body
-}
-
 /// The sum of parts that follow each other, each as long as `total`.
 fn add_up(isa: crate::isa::Isa, total: &mut [f32], parts: &[f32]) {
     let mut parts = parts.chunks_exact(total.len());
     if let Some(first) = parts.next() {
         total.copy_from_slice(first);
     }
-    parts.for_each(|part| add_up_onto(isa, total, part));
+    parts.for_each(|part| accumulate(isa, total, part));
 }

@@ -11,9 +11,8 @@
 use std::ops::Range;
 
 use super::checks::Broadcast;
-use super::tiles::SEED_STEP;
 use crate::isa::Isa;
-use crate::noise::{self, SEEDED, Source};
+use crate::noise::{self, SEED_STEP, SEEDED, Source};
 use crate::scratch::Scratch;
 use crate::{Error, View};
 

@@ -4,7 +4,7 @@
 //! y_t = x_q[tile t] · w_q[tile t]   (+ bias where t = 0)            out = Σ_t ADC(y_t + σ_t·ε_t)
 //! ```
 //!
-//! ε_t is drawn from the seed plus t times [`SEED_STEP`], so the first tile draws as an array that
+//! ε_t is drawn from the seed plus t times [`SEED_STEP`](crate::noise::SEED_STEP), so the first tile draws as an array that
 //! has all inputs does.
 
 use std::num::NonZeroUsize;
@@ -13,10 +13,6 @@ use std::ops::Range;
 use super::attributes::Chain;
 use crate::packing::Packing;
 use crate::{Attrs, Error};
-
-/// What the seed of a tile is ahead of that of the tile before: an odd number, unrelated to what the
-/// generators add.
-pub(super) const SEED_STEP: u64 = 0xD134_2543_DE82_EF95;
 
 /// Inputs of an array, from attribute `array_rows`; None where it has as many as there are.
 pub(super) fn array_rows_from_attrs(
