@@ -14,20 +14,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainAttrs(Attributes):
-    """Attributes that every op of the chain has."""
+class DeviceAttrs(Attributes):
+    """Attributes that every op of the chain has, whatever it multiplies."""
 
     dac_bits: int
     """Of the DAC of x; 0 is none, as 24 and more are."""
     weight_bits: int
     """Of the DAC of w."""
     adc_bits: int
-    transpose_weight: bool
-    """Whether w is [n, k]."""
     noisy: bool
     """Whether there is noise; without it noise, seed and ids are not looked at."""
     array_rows: int = 0
     """Inputs of an array, which has an ADC of its own; 0 is as many as there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainAttrs(DeviceAttrs):
+    """Attributes of the chain with one product."""
+
+    transpose_weight: bool
+    """Whether w is [n, k]."""
 
 
 class Operands(NamedTuple, Generic[T]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -59,3 +61,12 @@ def seed_words(op: str, key: Any) -> jax.Array:
 def ids(extent: Any) -> jax.Array:
     """Row or column ids 0, 1, 2 …, u32[extent]."""
     return jax.lax.iota(np.uint32, extent)
+
+
+def row_ids(shape: Sequence[Any]) -> jax.Array:
+    """Ids of the first rows of an output of that shape, whose rows are all axes but the last.
+
+    Those of an axis behind the first follow each other.
+    """
+    first, *places, _ = shape
+    return ids(first) * jnp.asarray(math.prod(places), np.uint32) if places else ids(first)

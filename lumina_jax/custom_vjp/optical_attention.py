@@ -168,8 +168,8 @@ def optical_attention(
         raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}{cure}")
     if spec.array_rows is not None:
         raise ValueError(
-            f"{_NAME}: `spec.array_rows` must be None, got {spec.array_rows}: the second product has "
-            f"as many inputs as there are keys; pass dataclasses.replace(spec, array_rows=None)"
+            f"{_NAME}: `spec.array_rows` must be None, got {spec.array_rows}: the second product "
+            f"has as many inputs as there are keys; pass dataclasses.replace(spec, array_rows=None)"
         )
     if not (noise is None or isinstance(noise, NoiseModel)):
         raise TypeError(f"{_NAME}: `noise` must be a NoiseModel, got {type(noise).__name__}")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
@@ -119,3 +121,13 @@ def _choose_axes(
                 chosen[name] = axes
                 used.update(axes)
     return chosen
+
+
+def sum_over(axes: tuple[str, ...], parts: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The sums of all parts over mesh axes, in one all-reduce."""
+    if not axes or not parts:
+        return parts
+    flat = jax.lax.psum(jnp.concatenate([part.ravel() for part in parts.values()]), axes)
+    ends = np.cumsum([part.size for part in parts.values()])[:-1]
+    pieces = zip(parts.items(), jnp.split(flat, ends), strict=True)
+    return {name: piece.reshape(part.shape) for (name, part), piece in pieces}

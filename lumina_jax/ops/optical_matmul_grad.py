@@ -69,7 +69,7 @@ import numpy as np
 from . import _gradient_products, _tiles, optical_matmul_fwd, optical_noise, quantize
 from ._chain import ChainAttrs, Signal, operand_types, parameters, root, sigma, x_norm
 from ._op import define
-from ._partition import Axes
+from ._partition import Axes, sum_over
 from ._signature import Signature, tensor
 
 T = TypeVar("T")
@@ -122,11 +122,11 @@ class Gradients(NamedTuple, Generic[T]):
     """f32[m, 4]"""
 
 
-def _signature(attrs: Attrs) -> Signature:
-    name, residual = "optical_matmul_grad", attrs.residual
+def check_residual(op: str, attrs: Attrs) -> None:
+    """Raises ValueError where what is asked for is not to be had of the residual."""
+    residual = attrs.residual
     if residual == "none":
-        raise ValueError(f"{name}: `residual` must be pre_noise, slope or signs, got none")
-    (saved,) = optical_matmul_fwd.residual_types(name, residual, attrs)
+        raise ValueError(f"{op}: `residual` must be pre_noise, slope or signs, got none")
     if residual != "pre_noise":
         for argument, got, expected in (
             ("noisy", attrs.noisy and residual == "slope", False),
@@ -135,9 +135,14 @@ def _signature(attrs: Attrs) -> Signature:
         ):
             if got != expected:
                 raise ValueError(
-                    f'{name}: with `residual`="{residual}" `{argument}` must be '
-                    f"{expected}, got {got}"
+                    f'{op}: with `residual`="{residual}" `{argument}` must be {expected}, got {got}'
                 )
+
+
+def _signature(attrs: Attrs) -> Signature:
+    name, residual = "optical_matmul_grad", attrs.residual
+    check_residual(name, attrs)
+    (saved,) = optical_matmul_fwd.residual_types(name, residual, attrs)
     draws = attrs.noisy or attrs.grad_precision == "int8"
     # The full scales that the forward op found are given.
     given = {"x_full_scale": tensor("f32", "m?"), "w_full_scale": tensor("f32", "n?")}
@@ -295,18 +300,8 @@ def _local(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> Gradients
     ]
     sums = of_shard._asdict()
     for over, names in groups:
-        sums |= _sum_over(over, {name: sums[name] for name in names})
+        sums |= sum_over(over, {name: sums[name] for name in names})
     return Gradients(**sums)
-
-
-def _sum_over(axes: tuple[str, ...], parts: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The sums of all parts over mesh axes, in one all-reduce."""
-    if not axes or not parts:
-        return parts
-    flat = jax.lax.psum(jnp.concatenate([part.ravel() for part in parts.values()]), axes)
-    ends = np.cumsum([part.size for part in parts.values()])[:-1]
-    pieces = zip(parts.items(), jnp.split(flat, ends), strict=True)
-    return {name: piece.reshape(part.shape) for (name, part), piece in pieces}
 
 
 op = define(

@@ -74,32 +74,7 @@ impl Op for OpticalMatmulGrad {
     const NAME: &'static str = "optical_matmul_grad";
 
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
-        let precision = Precision::from_attrs(Self::NAME, attrs)?;
-        let mut chain = Chain::from_attrs(Self::NAME, attrs)?;
-        chain.with_ids |= precision == Precision::Int8;
-        let with_inputs = attrs.bool(Self::NAME, "with_inputs")?;
-        let with_ranges = attrs.bool(Self::NAME, "with_ranges")?;
-        let residual = Residual::from_attrs(Self::NAME, attrs)?.ok_or_else(|| {
-            chain.refuse("`residual` must be pre_noise, slope or signs, got none".into())
-        })?;
-        if residual != Residual::PreNoise {
-            let kind = residual.name();
-            let drawn = chain.noisy && residual == Residual::Slope;
-            for (name, given) in [("noisy", drawn), ("with_ranges", with_ranges)] {
-                if given {
-                    let message =
-                        format!("with `residual` {kind} `{name}` must be false, got true");
-                    return Err(chain.refuse(message));
-                }
-            }
-            if !chain.adc.is_off() {
-                let bits = attrs.int(Self::NAME, "adc_bits")?;
-                let message = format!("with `residual` {kind} `adc_bits` must be 0, got {bits}");
-                return Err(chain.refuse(message));
-            }
-        }
-        let transpose_weight = attrs.bool(Self::NAME, "transpose_weight")?;
-        Ok(Self(Request { chain, transpose_weight, precision, residual, with_inputs, with_ranges }))
+        Request::from_attrs(Self::NAME, attrs).map(Self)
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
@@ -151,5 +126,37 @@ impl Op for OpticalMatmulGrad {
         let outputs = self.output_shapes(inputs)?;
         let sizes = Sizes::of(Self::NAME, &inputs[2], &inputs[3], transpose_weight)?;
         Ok(Work::of_matmuls(1 + u64::from(with_inputs), sizes.extents(), inputs, &outputs))
+    }
+}
+
+impl Request {
+    /// Of the op of that name.
+    pub(super) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
+        let precision = Precision::from_attrs(op, attrs)?;
+        let mut chain = Chain::from_attrs(op, attrs)?;
+        chain.with_ids |= precision == Precision::Int8;
+        let with_inputs = attrs.bool(op, "with_inputs")?;
+        let with_ranges = attrs.bool(op, "with_ranges")?;
+        let residual = Residual::from_attrs(op, attrs)?.ok_or_else(|| {
+            chain.refuse("`residual` must be pre_noise, slope or signs, got none".into())
+        })?;
+        if residual != Residual::PreNoise {
+            let kind = residual.name();
+            let drawn = chain.noisy && residual == Residual::Slope;
+            for (name, given) in [("noisy", drawn), ("with_ranges", with_ranges)] {
+                if given {
+                    let message =
+                        format!("with `residual` {kind} `{name}` must be false, got true");
+                    return Err(chain.refuse(message));
+                }
+            }
+            if !chain.adc.is_off() {
+                let bits = attrs.int(op, "adc_bits")?;
+                let message = format!("with `residual` {kind} `adc_bits` must be 0, got {bits}");
+                return Err(chain.refuse(message));
+            }
+        }
+        let transpose_weight = attrs.bool(op, "transpose_weight")?;
+        Ok(Self { chain, transpose_weight, precision, residual, with_inputs, with_ranges })
     }
 }
