@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .cost import EnergyAssumptions, energy_report
     from .custom_vjp.causal_softmax import causal_softmax
     from .custom_vjp.optical_attention import optical_attention
+    from .custom_vjp.optical_conv import optical_conv
     from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
     from .custom_vjp.optical_noise import optical_noise
     from .custom_vjp.quantize import quantize
@@ -54,6 +55,7 @@ __all__ = [
     "nat",
     "numpy",
     "optical_attention",
+    "optical_conv",
     "optical_linear_forward",
     "optical_linear_fused",
     "optical_linear_infer",
@@ -71,6 +73,7 @@ _NAMES = {
     ".cost": ("EnergyAssumptions", "energy_report"),
     ".custom_vjp.causal_softmax": ("causal_softmax",),
     ".custom_vjp.optical_attention": ("optical_attention",),
+    ".custom_vjp.optical_conv": ("optical_conv",),
     ".custom_vjp.optical_matmul": ("optical_matmul", "optical_matmul_with_linear"),
     ".custom_vjp.optical_noise": ("optical_noise",),
     ".custom_vjp.quantize": ("quantize",),

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import lumina_jax
+from attention_cases import ATTENTION
 from case import ROUNDING, Case, Gradient, converter, key_of_tile
-from cases_attention import ATTENTION
+from conv_cases import CONV_CASES
 from lumina_jax import NoiseModel, OpticalSpec
 from operands import random_operands, ranges_and_noise
 from oracle import Bits, optical_matmul
@@ -415,6 +416,7 @@ CASES: list[Case] = [
     replace(_CHAINS[2], label="peak, integer", residual="none", peak=True).forward(),
     replace(_CHAINS[5], label="peak, pre_noise, float, noisy", peak=True).forward(),
     *[chain.forward() for chain in _FOUND],
+    *CONV_CASES,
     *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES, *_SIGNS)],
     *ATTENTION,
 ]
@@ -438,6 +440,9 @@ optical_matmul_fwd-slope, arrays, noisy
 optical_matmul_grad-arrays, noisy
 optical_matmul-ranges found, wide
 optical_matmul_fwd-ranges found, integer
+optical_conv-noisy, groups
+optical_conv_fwd-pre_noise, noisy, integer
+optical_conv_grad-pre_noise, noisy, groups
 optical_matmul_grad-integer, noisy
 optical_matmul_grad-bfloat16, codes of x
 optical_matmul_grad-int8, integer, noisy

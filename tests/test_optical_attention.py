@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 import exporter
 import lumina_jax
-from cases_attention import NOISE, RANGES, attention_model, key_of
+from attention_cases import NOISE, RANGES, attention_model, key_of
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec, optical_attention
 from lumina_jax.hardware.crosstalk import NearestNeighbor
 from operands import SEED

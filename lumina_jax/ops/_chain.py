@@ -26,6 +26,7 @@ import numpy as np
 
 from .._attributes import Attributes
 from .._signal_chain import ChainAttrs as ChainAttrs
+from .._signal_chain import DeviceAttrs as DeviceAttrs
 from .._signal_chain import Operands as Operands
 from . import _tiles, optical_noise, quantize
 from ._op import Factors

@@ -15,32 +15,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._signal_chain import ChainAttrs, Operands
+from .._signal_chain import ChainAttrs, DeviceAttrs, Operands
 from ._signature import Derived
 from .optical_noise import seed_of_part
 
 Chain = TypeVar("Chain", bound=ChainAttrs)
 
 
-def inputs_of_tiles(attrs: ChainAttrs, depth: int) -> list[slice]:
+def inputs_of_tiles(attrs: DeviceAttrs, depth: int) -> list[slice]:
     """The inputs of each tile, of which there is at least one."""
     rows = attrs.array_rows or max(depth, 1)
     return [slice(start, min(start + rows, depth)) for start in range(0, max(depth, 1), rows)]
 
 
-def derived(attrs: ChainAttrs) -> dict[str, Derived]:
+def derived(attrs: DeviceAttrs) -> dict[str, Derived]:
     """The number of tiles, extent "t" of what is saved of each; none where arrays have no limit."""
     if not attrs.array_rows:
         return {}
     return {"t": Derived(("k",), lambda k: max(-(-k // attrs.array_rows), 1))}
 
 
-def saved_dims(attrs: ChainAttrs) -> tuple[str, ...]:
+def saved_dims(attrs: DeviceAttrs) -> tuple[str, ...]:
     """Dimensions of what is saved of the products."""
     return ("m", "t", "n") if attrs.array_rows else ("m", "n")
 
 
-def whole(attrs: ChainAttrs) -> frozenset[str]:
+def whole(attrs: DeviceAttrs) -> frozenset[str]:
     """Dimensions that no shard splits: a tile is read at once."""
     return frozenset("k") if attrs.array_rows else frozenset()
 

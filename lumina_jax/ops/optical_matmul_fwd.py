@@ -35,6 +35,7 @@ import numpy as np
 from . import _tiles, quantize
 from ._chain import (
     ChainAttrs,
+    DeviceAttrs,
     Operands,
     Signal,
     converted,
@@ -63,7 +64,7 @@ class Attrs(ChainAttrs):
     with_w_peak: bool
 
 
-def residual_types(op: str, residual: str, attrs: ChainAttrs) -> tuple[Tensor, ...]:
+def residual_types(op: str, residual: str, attrs: DeviceAttrs) -> tuple[Tensor, ...]:
     """What the op saves: one tensor, or nothing."""
     dims = _tiles.saved_dims(attrs)
     match residual:

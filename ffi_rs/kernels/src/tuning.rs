@@ -60,6 +60,11 @@ pub(crate) const FORWARD_ROWS: usize = 64;
 pub(crate) const FORWARD_MANY_WEIGHTS: usize = 1 << 18;
 /// Rows of x that one chunk converts where several tiles share them.
 pub(crate) const FORWARD_CONVERTED_ROWS: usize = 8;
+/// Numbers of the patches that a convolution multiplies at a time: half a cache of a core. More are read
+/// from the next one, fewer read the weights more often.
+pub(crate) const CONV_PATCHES: usize = 1 << 17;
+/// Rows of these patches at most, where each has few numbers.
+pub(crate) const CONV_ROWS: usize = 1024;
 /// Rows that one chunk of the quantizer converts.
 pub(crate) const QUANTIZED_ROWS: usize = 16;
 

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod causal_softmax;
+mod conv;
 mod forward;
 mod gradient;
 mod ranges;
