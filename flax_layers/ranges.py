@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -77,6 +78,7 @@ def calibrated_matmul(
     momentum: float | None = None,
     axis_name: AxisName | None = None,
     infers: str = "",
+    op: Callable[..., Any] = optical_matmul,
 ) -> tuple[jax.Array, Ranges]:
     """`optical_matmul(x, attenuation * kernel, bias)` at the running ranges, and their update.
 
@@ -94,13 +96,17 @@ def calibrated_matmul(
         momentum: share of the old range in the new one; None leaves the ranges as they are.
         axis_name: mapped axes (of `shard_map` or `vmap`) that hold parts of one batch.
         infers: the name of the layer, where this is inference: ranges of 0 are then warned of.
+        op: what stands in for `optical_matmul`, with its arguments and results; x and y are then as
+            it has them. It is hashable, and equal to what computes the same.
 
     Returns:
         y f32[..., N], and the ranges for the next batch.
     """
     weight, spec = in_light(kernel, attenuation, crosstalk, spec)
     marked = watch(infers, jax.tree.leaves(running)) if infers else ""
-    scales = _full_scales(x, weight, bias, running, spec=spec, axis_name=axis_name, marked=marked)
+    scales = _full_scales(
+        x, weight, bias, running, spec=spec, axis_name=axis_name, marked=marked, op=op
+    )
     x_scale, y_scale = (
         scale if scale is None or g is None else scale * jnp.exp(g)
         for scale, g in zip(scales, gain, strict=True)
@@ -114,9 +120,9 @@ def calibrated_matmul(
         "key": key,
     }
     if momentum is None or not jax.tree.leaves(running):
-        return optical_matmul(x, weight, bias, **chain), running
+        return op(x, weight, bias, **chain), running
     chain |= {"return_peak": running.y is not None, "return_x_peak": running.x is not None}
-    y, *peaks = optical_matmul(x, weight, bias, **chain)
+    y, *peaks = op(x, weight, bias, **chain)
 
     known, structure = jax.tree.flatten(running)
     # The op returns the peak of y before that of x.
@@ -128,7 +134,7 @@ def calibrated_matmul(
 
 
 # A `cond` compiles at every call outside of jit, because its branches are new functions each time.
-@functools.partial(jax.jit, static_argnames=("spec", "axis_name", "marked"))
+@functools.partial(jax.jit, static_argnames=("spec", "axis_name", "marked", "op"))
 def _full_scales(
     x: jax.Array,
     weight: jax.Array,
@@ -138,6 +144,7 @@ def _full_scales(
     spec: OpticalSpec,
     axis_name: AxisName | None,
     marked: str,
+    op: Callable[..., Any],
 ) -> Ranges:
     """The running ranges, with those of this batch in place of zeros."""
     known = jax.tree.leaves(running)
@@ -155,9 +162,7 @@ def _full_scales(
         if running.y is not None:
             # A range is not differentiated, so no precision of a gradient may ask for a key.
             before_adc = dataclasses.replace(spec, adc_bits=None, grad_precision="float32")
-            _, peak = optical_matmul(
-                x, weight, bias, spec=before_adc, x_full_scale=x_scale, return_peak=True
-            )
+            _, peak = op(x, weight, bias, spec=before_adc, x_full_scale=x_scale, return_peak=True)
             y_scale = known_or_seen(running.y, peak)
         return Ranges(x=x_scale, y=y_scale)
 

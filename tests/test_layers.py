@@ -79,9 +79,11 @@ class NnxModel:
 
 
 LAYERS = [
+    Layer(linen.OpticalConv, {"features": 4}, {"kernel_size": 3}),
     Layer(linen.OpticalDense, {"features": 4}),
     Layer(linen.OpticalDenseGeneral, {"features": 4}),
     Layer(linen.OpticalEinsum, {"shape": (5, 4)}, {"einsum_str": "mk,kn->mn"}),
+    Layer(nnx.OpticalConv, {"in_features": 5, "out_features": 4}, {"kernel_size": 3}),
     Layer(nnx.OpticalDense, {"in_features": 5, "out_features": 4}),
     Layer(nnx.OpticalDenseGeneral, {"in_features": 5, "out_features": 4}),
     Layer(nnx.OpticalEinsum, {"kernel_shape": (5, 4)}, {"einsum_str": "mk,kn->mn"}),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .conv import OpticalConv
 from .dense import OpticalDense
 from .general import OpticalDenseGeneral, OpticalEinsum
 
-__all__ = ["OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]
+__all__ = ["OpticalConv", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ._layer import FullScale
+from .conv import OpticalConv
 from .dense import OpticalDense
 from .general import OpticalDenseGeneral, OpticalEinsum
 
-__all__ = ["FullScale", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]
+__all__ = ["FullScale", "OpticalConv", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]
