@@ -33,7 +33,14 @@ DEVIATION = 0.05
 
 def check(problem: Problem, name: str, peer: Program, ours: Program, own_grid: bool) -> None:
     """A ValueError that says how results differ without noise, or how the noise does."""
-    own_grid = own_grid and problem.workload.weight_bits > 0
+    check_quiet(problem, name, peer, ours, own_grid and problem.workload.weight_bits > 0)
+    _noise(problem, name, peer, additive=name in ADDITIVE)
+
+
+def check_quiet(
+    problem: Problem, name: str, peer: Program, ours: Program, own_grid: bool = False
+) -> None:
+    """A ValueError that says how results differ without noise."""
     expected, got = (program.to_numpy(program.bind(0.0)()) for program in (ours, peer))
     if len(expected) != len(got):
         raise ValueError(f"{name}: returned {len(got)} arrays, expected {len(expected)}")
@@ -50,7 +57,6 @@ def check(problem: Problem, name: str, peer: Program, ours: Program, own_grid: b
             _near(name, label, mine, theirs, own)
         else:
             _same_codes(problem, name, mine, theirs)
-    _noise(problem, name, peer, additive=name in ADDITIVE)
 
 
 def _same_codes(problem: Problem, name: str, mine: Array, theirs: Array) -> None:

@@ -93,11 +93,11 @@ def make(workload: Workload, shape: Shape) -> Problem:
         g=g,
         x_full_scale=x_full_scale,
         w_full_scale=w_full_scale,
-        y_full_scale=_between_values(np.abs(y)),
+        y_full_scale=between_values(np.abs(y)),
     )
 
 
-def _between_values(magnitudes: Array) -> float:
+def between_values(magnitudes: Array) -> float:
     """A full scale that clips a few of the largest values, and lies far from each.
 
     Some quantizers pass the gradient up to half a step beyond the full scale, and some lose it at

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ._bench import Case
 from ._options import Options
-from .suites import forward, memory, noise, softmax, step, train
+from .suites import conv, forward, memory, noise, softmax, step, train
 
 SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "forward": forward.cases,
@@ -14,6 +14,7 @@ SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "train": train.cases,
     "noise": noise.cases,
     "softmax": softmax.cases,
+    "conv": conv.cases,
     "memory": memory.cases,
 }
 

@@ -384,7 +384,9 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
         assert measured.keys() == Row.__annotations__.keys()
         assert measured["shape"] in ("5x7x9", "8x16", "4x6x5x5x3")
         trains = measured["suite"] == "train"
-        everyone = {"ours"} if measured["suite"] in ("train", "softmax") else {"ours", "numpy"}
+        everyone = (
+            {"ours"} if measured["suite"] in ("train", "softmax", "conv") else {"ours", "numpy"}
+        )
         assert measured["results"].keys() == everyone, measured
         assert (measured["profile"] is not None) == trains, measured
         if measured["suite"] in ("forward", "step", "train"):
