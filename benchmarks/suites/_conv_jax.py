@@ -49,11 +49,17 @@ def product(x: Any, w: Any, groups: int) -> jax.Array:
     )
 
 
+def _by_column(bits: int, full_scale: Any) -> Callable[[jax.Array], jax.Array]:
+    """The converter of what has its columns last, which costs no copy."""
+    convert = converter(bits, full_scale)
+    return lambda v: convert(v.reshape(-1, v.shape[-1])).reshape(v.shape)
+
+
 def _chain(problem: Problem, groups: int) -> Callable[..., jax.Array]:
     workload = problem.workload
-    x_dac = converter(workload.dac_bits, problem.x_full_scale)
-    w_dac = converter(workload.weight_bits, problem.w_full_scale)
-    adc = converter(workload.adc_bits, problem.y_full_scale)
+    x_dac = _by_column(workload.dac_bits, problem.x_full_scale)
+    w_dac = _by_column(workload.weight_bits, problem.w_full_scale)
+    adc = _by_column(workload.adc_bits, problem.y_full_scale)
 
     def chain(x: jax.Array, w: jax.Array, relative: jax.Array, key: jax.Array) -> jax.Array:
         return adc(noisy(product(x_dac(x), w_dac(w), groups), relative, key))
