@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .custom_vjp.causal_softmax import causal_softmax
     from .custom_vjp.optical_attention import optical_attention
     from .custom_vjp.optical_conv import optical_conv
+    from .custom_vjp.complex_matmul import complex_matmul
     from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
     from .custom_vjp.optical_noise import optical_noise
     from .custom_vjp.quantize import quantize
@@ -45,6 +46,7 @@ __all__ = [
     "allocate_bits",
     "causal_softmax",
     "compensate",
+    "complex_matmul",
     "cost",
     "crosstalk",
     "drift",
@@ -74,6 +76,7 @@ _NAMES = {
     ".custom_vjp.causal_softmax": ("causal_softmax",),
     ".custom_vjp.optical_attention": ("optical_attention",),
     ".custom_vjp.optical_conv": ("optical_conv",),
+    ".custom_vjp.complex_matmul": ("complex_matmul",),
     ".custom_vjp.optical_matmul": ("optical_matmul", "optical_matmul_with_linear"),
     ".custom_vjp.optical_noise": ("optical_noise",),
     ".custom_vjp.quantize": ("quantize",),

@@ -298,9 +298,27 @@ def float32(op: str, name: str, value: Any) -> jax.Array:
     _no_mask(op, name, value)
     array = to_jax(value)
     if array.dtype != np.float32:
+        cure = f"cast it with {name}.astype(jnp.float32)"
+        if array.dtype.kind == "c":
+            cure = f"pass {name}.real or the squares of its magnitudes, or use {_COMPLEX}"
+        raise TypeError(f"{op}: `{name}` must be float32, got {array.dtype}; {cure}")
+    return array
+
+
+_COMPLEX = "lumina_jax.complex_optical_matmul or layers.ComplexOpticalDense"
+
+
+@numpy_defaults
+def complex_array(
+    op: str, name: str, value: Any, kinds: tuple[str, ...] = ("complex64",)
+) -> jax.Array:
+    """A JAX array that is complex already, of one of the `kinds`."""
+    _no_mask(op, name, value)
+    array = to_jax(value)
+    if array.dtype.name not in kinds:
         raise TypeError(
-            f"{op}: `{name}` must be float32, got {array.dtype}; "
-            f"cast it with {name}.astype(jnp.float32)"
+            f"{op}: `{name}` must be {' or '.join(kinds)}, got {array.dtype}; "
+            f"cast it with {name}.astype(jnp.complex64)"
         )
     return array
 

@@ -17,6 +17,7 @@ import numpy as np
 import lumina_jax
 from attention_cases import ATTENTION
 from case import ROUNDING, Case, Gradient, converter, key_of_tile
+from complex_cases import COMPLEX_CASES
 from conv_cases import CONV_CASES
 from lumina_jax import NoiseModel, OpticalSpec
 from operands import random_operands, ranges_and_noise
@@ -419,6 +420,7 @@ CASES: list[Case] = [
     *CONV_CASES,
     *[chain.backward() for chain in (*_CHAINS, *_PRECISIONS, *_WANTED, *_SLOPES, *_SIGNS)],
     *ATTENTION,
+    *COMPLEX_CASES,
 ]
 """Every case of every op."""
 
@@ -453,6 +455,8 @@ optical_attention-exact, by head
 optical_attention-integer, by head
 optical_attention_grad-exact, by head
 optical_attention_grad-integer, noisy
+complex_matmul-plain
+complex_matmul-transposed
 """
 
 REPRESENTATIVES: list[Case] = [

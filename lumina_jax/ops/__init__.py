@@ -7,6 +7,7 @@ from . import optical_attention_grad as optical_attention_grad
 from . import optical_conv as optical_conv
 from . import optical_conv_fwd as optical_conv_fwd
 from . import optical_conv_grad as optical_conv_grad
+from . import complex_matmul as complex_matmul
 from . import optical_matmul as optical_matmul
 from . import optical_matmul_fwd as optical_matmul_fwd
 from . import optical_matmul_grad as optical_matmul_grad

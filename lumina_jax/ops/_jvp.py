@@ -74,13 +74,13 @@ def _reference(op: OpDef[Any, Any]) -> Callable[..., list[jax.Array]]:
 
 
 def is_active(primal: jax.Array, tangent: Any) -> bool:
-    """Whether the tangent is one of a float, and not known to be zero."""
+    """Whether the tangent is one of a number that has derivatives, and not known to be zero."""
     return is_float(primal) and not isinstance(tangent, ad.Zero)
 
 
 def is_float(value: jax.Array) -> bool:
     """Whether the value has derivatives."""
-    return jnp.issubdtype(value.dtype, jnp.floating)
+    return jnp.issubdtype(value.dtype, jnp.inexact)
 
 
 def zero_tangent(value: jax.Array) -> ad.Zero:

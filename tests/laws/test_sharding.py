@@ -17,6 +17,7 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import lumina_jax
+from complex_cases import random_complex
 from lumina_jax import NoiseModel, OpticalSpec
 from operands import EVERY_GRADIENT, EVERY_PEAK, NO_PEAK, bind, call, types_of
 
@@ -66,6 +67,10 @@ GRADIENT: list[dict[str, Any]] = [
        "with_ranges": False}
       for chain, residual in ((QUIET, "slope"), (QUIET, "signs"), (NOISY, "signs"))),
 ]  # fmt: skip
+COMPLEX: list[dict[str, Any]] = [
+    {"dtype": "c64", "transpose_x": transposed, "transpose_w": not transposed}
+    for transposed in (False, True)
+]
 ADC = {**NOISY, "adc_bits": 6, "residual": "slope", **NO_PEAK}
 
 
@@ -91,6 +96,8 @@ class Call(NamedTuple):
                 value = rng.integers(0, N + 1, shape, dtype=np.int32)
             elif tensor.dtype == np.int8:
                 value = rng.choice(np.int8([-1, 0, 1, 2]), shape)
+            elif tensor.dtype == np.complex64:
+                value = random_complex(rng, *shape)
             else:
                 value = rng.standard_normal(shape).astype(np.float32)
                 if name.endswith("full_scale") or name == "noise":
@@ -144,6 +151,7 @@ def test_the_chain_and_its_gradient(split: Split) -> None:
         *(Call("optical_matmul", chain, finds_ranges=True) for chain in (QUIET, NOISY)),
         *(Call("optical_matmul_fwd", attrs, finds_ranges=True) for attrs in FORWARD[::3]),
         *(Call("optical_matmul_grad", attrs) for attrs in GRADIENT),
+        *(Call("complex_matmul", attrs) for attrs in COMPLEX),
     ]
     for one, results in zip(calls, run(calls, split), strict=True):
         one.check(results, split)

@@ -44,6 +44,7 @@ macro_rules! for_each_op {
             $crate::ops::OpticalConv,
             $crate::ops::OpticalConvFwd,
             $crate::ops::OpticalConvGrad,
+            $crate::ops::ComplexMatmul,
             $crate::ops::OpticalMatmul,
             $crate::ops::OpticalMatmulFwd,
             $crate::ops::OpticalMatmulGrad,

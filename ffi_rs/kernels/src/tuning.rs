@@ -87,3 +87,12 @@ pub(crate) const DX_ROWS: usize = 64;
 pub(crate) const DW_NARROW_COLUMNS: usize = 64;
 /// Columns of dw that one chunk adds up and takes through the converter.
 pub(crate) const FINISHED_COLUMNS: usize = 64;
+
+/// Columns of a complex product that one chunk computes, whole tiles of every instruction set, and
+/// rows: more read what is packed of w more often, fewer share the work out more evenly.
+pub(crate) const COMPLEX_COLUMNS: usize = 96;
+pub(crate) const COMPLEX_ROWS: usize = 192;
+/// Rows of w that are packed at a time: with their columns they fit into the second-level cache.
+pub(crate) const COMPLEX_DEPTH: usize = 256;
+/// Rows of x whose parts one chunk writes.
+pub(crate) const COMPLEX_SPLIT_ROWS: usize = 16;

@@ -9,9 +9,11 @@ mod micro_kernel;
 mod multiply;
 mod operands;
 mod peak;
+mod real;
 mod tile;
 
 pub use matmul::{Columns, Matrix, matmul};
 pub(crate) use multiply::multiply;
 pub(crate) use operands::{Accumulate, Lhs, Rhs};
 pub(crate) use peak::add_products;
+pub(crate) use real::{Real, Rows, WHOLE_COLUMNS};
