@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from . import cost, hardware, nat, numpy, physics, planner, quantizer
     from .cost import EnergyAssumptions, energy_report
     from .custom_vjp.causal_softmax import causal_softmax
+    from .custom_vjp.complex_matmul import complex_matmul
+    from .custom_vjp.complex_optical_matmul import complex_optical_matmul
     from .custom_vjp.optical_attention import optical_attention
     from .custom_vjp.optical_conv import optical_conv
-    from .custom_vjp.complex_matmul import complex_matmul
     from .custom_vjp.optical_matmul import optical_matmul, optical_matmul_with_linear
     from .custom_vjp.optical_noise import optical_noise
     from .custom_vjp.quantize import quantize
@@ -47,6 +48,7 @@ __all__ = [
     "causal_softmax",
     "compensate",
     "complex_matmul",
+    "complex_optical_matmul",
     "cost",
     "crosstalk",
     "drift",
@@ -77,6 +79,7 @@ _NAMES = {
     ".custom_vjp.optical_attention": ("optical_attention",),
     ".custom_vjp.optical_conv": ("optical_conv",),
     ".custom_vjp.complex_matmul": ("complex_matmul",),
+    ".custom_vjp.complex_optical_matmul": ("complex_optical_matmul",),
     ".custom_vjp.optical_matmul": ("optical_matmul", "optical_matmul_with_linear"),
     ".custom_vjp.optical_noise": ("optical_noise",),
     ".custom_vjp.quantize": ("quantize",),

@@ -37,7 +37,7 @@ class ChainAttrs(DeviceAttrs):
 
 
 class Operands(NamedTuple, Generic[T]):
-    """Operands of the forward ops."""
+    """Operands of the forward ops; c64 for f32 are x, w and bias of those on complex numbers."""
 
     x: T
     """f32[m, k]"""

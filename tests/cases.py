@@ -457,6 +457,10 @@ optical_attention_grad-exact, by head
 optical_attention_grad-integer, noisy
 complex_matmul-plain
 complex_matmul-transposed
+complex_optical_matmul-none, ideal, noisy
+complex_optical_matmul-none, scalars
+complex_optical_matmul_fwd-pre_noise, found, integer
+complex_optical_matmul_grad-float32, integer, noisy
 """
 
 REPRESENTATIVES: list[Case] = [

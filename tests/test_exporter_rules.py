@@ -38,7 +38,7 @@ FUNCTIONS = {
     "clamp": (lambda x: (lax.clamp(0.0, x, 1.0), jnp.clip(x, -1, 1)), X),
     "compare": (lambda x, i: [op(v, v[:, ::-1]) for v in (x, i) for op in (
         jnp.less, jnp.less_equal, jnp.greater, jnp.greater_equal, jnp.equal, jnp.not_equal)], X, I),
-    "complex": (lambda c: (c * c - c, -c, c == c), C),
+    "complex": (lambda c: (c * c - c, -c, c == c, abs(c), lax.complex(c.imag, c.real)), C),
     "concatenate": (lambda x: (jnp.concatenate([x, x], 0), jnp.concatenate([x, 2 * x], 1)), X),
     "cumsum": (lambda x: (jnp.cumsum(x, 1), lax.cumsum(x, 0, reverse=True)), X),
     "dim_as_value": (lambda x: x.sum() / x.shape[0] + (x.shape[0] * 2 + 1), X),

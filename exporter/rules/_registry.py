@@ -20,7 +20,7 @@ _SORT = "sorting is not in the format; return the array, and sort what the model
 _UPDATE = "arrays are not updated in a file; use jnp.where with a mask, or jnp.concatenate"
 _WINDOW = "it is not in the format; write it with slices of the padded array"
 _REASONS = {
-    **dict.fromkeys(("complex", "conj", "imag", "real"), COMPLEX),
+    "conj": COMPLEX,
     **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod"), _SCAN),
     **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_mul"), _UPDATE),
     **dict.fromkeys(("io_callback", "pure_callback"), _CALLBACK),

@@ -22,7 +22,10 @@ _ORDERED = (*_REAL, "bool")
 _TYPES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("atan2", "cbrt", "ceil", "cos", "erf", "erfc", "exp", "exp2", "expm1", "floor"): ("f32",),
     ("is_finite", "log", "log1p", "logistic", "rsqrt", "sin", "sqrt", "tan", "tanh"): ("f32",),
-    ("abs", "sign"): ("f32", "i32", "i8"),
+    ("abs",): ("f32", "i32", "i8", "c64"),
+    ("complex",): ("f32",),
+    ("imag", "real"): ("c64",),
+    ("sign",): ("f32", "i32", "i8"),
     ("square",): _REAL,
     ("neg", "add", "sub"): (*_REAL, "c64"),
     ("clamp", "div", "rem"): _REAL,
@@ -82,6 +85,14 @@ def _binary(x: Value, y: Value) -> Fact:
     return _elementwise(x, y)
 
 
+def _part(x: Value) -> Fact:
+    return DType.named("f32") if x.dtype.name == "c64" else x.dtype, x.shape
+
+
+def _number(re: Value, im: Value) -> Fact:
+    return DType.named("c64"), _elementwise(re, im)[1]
+
+
 def _unary_truth(x: Value) -> Fact:
     return DType.named("bool"), x.shape
 
@@ -102,7 +113,7 @@ def _selected(which: Value, *cases: Value) -> Fact:
 
 for _primitives, _dtypes in _TYPES.items():
     rule(*_primitives)(_same(_dtypes))
-    for _primitive in {*_primitives} - {"clamp", "select_n"}:
+    for _primitive in {*_primitives} - {"abs", "clamp", "complex", "imag", "real", "select_n"}:
         _arity = _primitive in _BINARY, _primitive in _PREDICATES
         gives(_primitive)(
             {
@@ -115,6 +126,8 @@ for _primitives, _dtypes in _TYPES.items():
 
 
 gives("mul")(_binary)
+gives("abs", "imag", "real")(_part)
+gives("complex")(_number)
 
 
 @rule("mul")

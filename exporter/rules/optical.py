@@ -24,9 +24,10 @@ def _uncalibrated_range(ctx: Context) -> list[Value]:
 
 
 @rule("optical_matmul_fwd")
+@rule("complex_optical_matmul_fwd")
 def _optical_matmul_fwd(ctx: Context) -> list[Value]:
     """The chain with one product."""
-    results, y = _chain(ctx, "optical_matmul")
+    results, y = _chain(ctx)
     x, w = (ctx.value(operand) for operand in ctx.inputs[:2])
     of_w = (1,) if ctx.params["transpose_weight"] else (0,)
     return _with_peaks(ctx, results, ((y, (1,)), (x, (1,)), (w, of_w)))
@@ -35,7 +36,7 @@ def _optical_matmul_fwd(ctx: Context) -> list[Value]:
 @rule("optical_conv_fwd")
 def _optical_conv_fwd(ctx: Context) -> list[Value]:
     """A convolution, whose x counts where a patch has it."""
-    results, y = _chain(ctx, "optical_conv")
+    results, y = _chain(ctx)
     x, kernel = (ctx.value(operand) for operand in ctx.inputs[:2])
     if ctx.params["with_x_peak"]:
         x = _met(ctx, x, kernel)
@@ -64,14 +65,14 @@ def _met(ctx: Context, x: Value, kernel: Value) -> Value:
     return counted
 
 
-def _chain(ctx: Context, op: str) -> tuple[list[Value], Value | None]:
+def _chain(ctx: Context) -> tuple[list[Value], Value | None]:
     """The chain as training runs it: that of files, and for y the same without noise and ADC.
 
     These are the bits of y; only where y is infinite, the output of a chain is NaN. Of several
     arrays there is no y.
     """
     params = {name: value for name, value in ctx.params.items() if name not in _OF_TRAINING}
-    residual = ctx.params["residual"]
+    residual, op = ctx.params["residual"], ctx.primitive.removesuffix("_fwd")
     (out,) = ctx.node(op, **params)
     y = None
     if not params["array_rows"]:
@@ -116,7 +117,10 @@ def _with_peaks(
 
 
 def _peak(ctx: Context, values: Value, axes: tuple[int, ...]) -> list[Value]:
-    """The largest finite magnitude along some axes; 0 where there is none."""
+    """The largest finite magnitude along some axes, of parts if complex; 0 where there is none."""
+    if values.dtype.name == "c64":
+        parts = [ctx.node(part, [values])[0] for part in ("real", "imag")]
+        return ctx.node("max", [peak for part in parts for peak in _peak(ctx, part, axes)])
     (magnitude,) = ctx.node("abs", [values])
     (finite,) = ctx.node("is_finite", [values])
     zero = ctx.value(Constant(np.float32(0)))

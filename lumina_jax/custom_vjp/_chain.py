@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._arguments import float32, magnitude
+from .._arguments import complex_array, float32, magnitude
 from .._signal_chain import DeviceAttrs
 from ..hardware.crosstalk import in_light
 from ..hardware.noise import NoiseModel, is_known_zero
 from ..hardware.profiles import HardwareProfile, profile_of
 from ..ops import OPS, OpDef
+from ..ops._complex import floats
 from ..ops._op import vary_together
 from ..ops.quantize import absmax
 from ..spec import OpticalSpec, op_array_rows, op_bits
@@ -111,6 +112,7 @@ def run(
     call = _Call(
         op=op,
         attrs=static,
+        is_complex=jnp.iscomplexobj(w),
         weight_noise=not _is_known_to_lack(noise, "weight"),
         only_relative=_is_known_to_lack(noise, "thermal", "shot", "weight"),
         is_large=isinstance(size, int) and size >= _MANY_OUTPUTS,
@@ -152,7 +154,7 @@ def run(
     operands = OPS[op].operands(
         x,
         w,
-        jnp.zeros(1, np.float32) if bias is None else _bias(op, bias, n),
+        jnp.zeros(1, w.dtype) if bias is None else _bias(op, bias, w),
         x_full_scale=x_range,
         w_full_scale=w_range,
         y_full_scale=y_range,
@@ -187,21 +189,21 @@ def _with_noise_by_column(
         op,
         attrs,
         x,
-        w / share.reshape((1,) * (w.ndim - 1) + (n,)),
-        None if bias is None else _bias(op, bias, n) / share,
+        w / share.astype(w.dtype).reshape((1,) * (w.ndim - 1) + (n,)),
+        None if bias is None else _bias(op, bias, w) / share.astype(w.dtype),
         w_full_scale=None if w_full_scale is None else w_full_scale / share,
         y_full_scale=largest,
         wanted=Wanted(wanted.pre_noise or wanted.peak, peak=False, x_peak=wanted.x_peak),
         **chain,
     )
     by_column = (1,) * (out.ndim - 1) + (n,)
-    out = jnp.where(lit, share, 0.0).reshape(by_column) * out
+    out = jnp.where(lit, share, 0.0).astype(out.dtype).reshape(by_column) * out
     of_y: list[jax.Array] = []
     if wanted.pre_noise or wanted.peak:
         y = others.pop(0)
-        y = jax.lax.stop_gradient(share.reshape((1,) * (y.ndim - 1) + (n,)) * y)
+        y = jax.lax.stop_gradient(share.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (n,)) * y)
         # The peak is that of the columns in their own units.
-        by_row = y.reshape(y.shape[0], math.prod(y.shape[1:]))
+        by_row = floats(y.reshape(y.shape[0], math.prod(y.shape[1:])))
         of_y = [*([y] if wanted.pre_noise else []), *([absmax(by_row, 1)] if wanted.peak else [])]
     return [out, *of_y, *others]
 
@@ -210,8 +212,9 @@ def _is_known_to_lack(noise: Any, *names: str) -> bool:
     return all(is_known_zero(getattr(noise, name, 0)) for name in names)
 
 
-def _bias(op: str, bias: Any, n: int) -> jax.Array:
-    bias = float32(op, "bias", bias)
+def _bias(op: str, bias: Any, w: jax.Array) -> jax.Array:
+    n = w.shape[-1]
+    bias = (complex_array if jnp.iscomplexobj(w) else float32)(op, "bias", bias)
     if bias.shape != (n,):
         raise ValueError(f"{op}: `bias` has shape {bias.shape}, expected (n,) with n = {n}")
     return bias
@@ -272,6 +275,8 @@ class _Call:
     """Name of the op of files."""
     attrs: DeviceAttrs
     """What the op and its gradient share."""
+    is_complex: bool
+    """Whether numbers are."""
     weight_noise: bool
     """False where it is known when tracing that there is none."""
     only_relative: bool
@@ -289,8 +294,9 @@ class _Call:
         if not (self.attrs.noisy or self.attrs.adc_bits):
             # The output is what the backward pass needs to know of y.
             return "none"
-        # Ranges, noise and the norm of x take other factors from y than its slope.
-        if ranges or self.weight_noise:
+        # Ranges, noise and the norm of x take other factors from y than its slope, and a part of a
+        # complex number has none.
+        if ranges or self.weight_noise or self.is_complex:
             return "pre_noise"
         # A slope that no cache holds is written and read as slowly as ε is drawn again.
         signs = not self.attrs.noisy or (self.only_relative and self.is_large)
@@ -395,12 +401,18 @@ def _gradient(
     del forward["bias"]
     if call.grad_precision == "int8" and not call.attrs.noisy:
         forward["rows"], forward["columns"] = row_ids(g.shape), ids(g.shape[-1])
-    gradients = of_op(op, attrs, op.operands(g=g, saved=saved, **forward))
+    # A cotangent of JAX is the conjugate of the derivatives by both parts.
+    upstream = op.operands(g=_conjugate(g), saved=saved, **forward)
+    gradients = map(_conjugate, of_op(op, attrs, upstream))
     # Those of the operands up to the noise; seed and ids have none.
     by_operand = [
         gradient_of(o, gradient) for o, gradient in zip(operands, gradients, strict=False)
     ]
     return type(operands)(*by_operand, seed=None, rows=None, columns=None)
+
+
+def _conjugate(numbers: jax.Array) -> jax.Array:
+    return jnp.conj(numbers) if jnp.iscomplexobj(numbers) else numbers
 
 
 def _by_kernel(op: OpDef[Any, Any], attrs: Any, operands: Any) -> Sequence[jax.Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -129,30 +130,38 @@ def optical_matmul(
     """
     x, w = float32(_NAME, "x", x), float32(_NAME, "w", w)
     device = device_of(_NAME, profile, spec, noise)
+    return matmul(
+        _NAME, x, w, bias, device.in_light, noise=device.noise, key=key,
+        x_full_scale=x_full_scale, w_full_scale=w_full_scale, y_full_scale=y_full_scale,
+        wanted=Wanted(return_pre_noise, return_peak, return_x_peak),
+    )  # fmt: skip
+
+
+def matmul(
+    op: str,
+    x: jax.Array,
+    w: jax.Array,
+    bias: Any,
+    in_light: Callable[[jax.Array], tuple[jax.Array, OpticalSpec]],
+    **chain: Any,
+) -> jax.Array | tuple[jax.Array, ...]:
+    """`optical_matmul` of real or complex numbers, by the op of that name.
+
+    `in_light` gives what the device multiplies by, and the converters that are left to do; `chain`
+    is what `run` takes too.
+    """
     if x.ndim < 1:
-        raise ValueError(f"{_NAME}: `x` has shape (), expected (..., k)")
+        raise ValueError(f"{op}: `x` has shape (), expected (..., k)")
     if w.ndim != 2 or x.shape[-1] != w.shape[0]:
         raise ValueError(
-            f"{_NAME}: `w` has shape {w.shape}, expected (k, n) with k = {x.shape[-1]}, "
+            f"{op}: `w` has shape {w.shape}, expected (k, n) with k = {x.shape[-1]}, "
             f"the last extent of `x`"
         )
-    w, spec = device.in_light(w)
+    w, spec = in_light(w)
     outer = x.shape[:-1]
-    results = run(
-        _NAME,
-        functools.partial(ChainAttrs, transpose_weight=False),
-        x.reshape(math.prod(outer), x.shape[-1]),
-        w,
-        bias,
-        outer=outer,
-        spec=spec,
-        noise=device.noise,
-        key=key,
-        x_full_scale=x_full_scale,
-        w_full_scale=w_full_scale,
-        y_full_scale=y_full_scale,
-        wanted=Wanted(return_pre_noise, return_peak, return_x_peak),
-    )
+    attrs = functools.partial(ChainAttrs, transpose_weight=False)
+    rows = x.reshape(math.prod(outer), x.shape[-1])
+    results = run(op, attrs, rows, w, bias, outer=outer, spec=spec, **chain)
     out, *others = (result.reshape(*outer, *result.shape[1:]) for result in results)
     return (out, *others) if others else out
 

@@ -2,12 +2,15 @@
 
 from . import causal_softmax as causal_softmax
 from . import causal_softmax_grad as causal_softmax_grad
+from . import complex_matmul as complex_matmul
+from . import complex_optical_matmul as complex_optical_matmul
+from . import complex_optical_matmul_fwd as complex_optical_matmul_fwd
+from . import complex_optical_matmul_grad as complex_optical_matmul_grad
 from . import optical_attention as optical_attention
 from . import optical_attention_grad as optical_attention_grad
 from . import optical_conv as optical_conv
 from . import optical_conv_fwd as optical_conv_fwd
 from . import optical_conv_grad as optical_conv_grad
-from . import complex_matmul as complex_matmul
 from . import optical_matmul as optical_matmul
 from . import optical_matmul_fwd as optical_matmul_fwd
 from . import optical_matmul_grad as optical_matmul_grad

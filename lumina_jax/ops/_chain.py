@@ -34,12 +34,15 @@ from ._partition import Axes
 from ._signature import Tensor, tensor
 
 
-def operand_types(attrs: ChainAttrs, *, draws: bool) -> Operands[Tensor]:
-    """Types of the operands; an op that draws no random numbers does not look at the ids."""
+def operand_types(attrs: ChainAttrs, *, draws: bool, number: str = "f32") -> Operands[Tensor]:
+    """Types of the operands; an op that draws no random numbers does not look at the ids.
+
+    `number` is the type of x, w and bias.
+    """
     return Operands(
-        x=tensor("f32", "m", "k"),
-        w=tensor("f32", *("nk" if attrs.transpose_weight else "kn")),
-        bias=tensor("f32", "n?"),
+        x=tensor(number, "m", "k"),
+        w=tensor(number, *("nk" if attrs.transpose_weight else "kn")),
+        bias=tensor(number, "n?"),
         x_full_scale=tensor("f32", "m*"),
         w_full_scale=tensor("f32", "n*"),
         y_full_scale=tensor("f32", "n?"),
@@ -109,12 +112,19 @@ class Signal(NamedTuple):
         return quantize.quantized(self.before_adc(), y_full_scale[None, :], adc_bits)
 
 
-def signals(attrs: ChainAttrs, operands: Operands[jax.Array]) -> list[Signal]:
-    """The signal of each array, in plain jnp."""
+Sigma = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+"""σ f32[m, n] of y f32[m, n], ‖x_q‖ f32[m, 1] and noise f32[1|m, 4]."""
+
+
+def signals(
+    attrs: ChainAttrs, operands: Operands[jax.Array], sigma_of: Sigma | None = None
+) -> list[Signal]:
+    """The signal of each array, in plain jnp; None is the σ of real numbers."""
     operands = operands._replace(**_found(attrs, operands))
     depth = operands.x.shape[1]
     is_integer = _is_integer(min(depth, attrs.array_rows or depth), attrs)
-    return [_signal(attrs, tile, is_integer) for tile in _tiles.tiles(attrs, operands)]
+    of_tiles = _tiles.tiles(attrs, operands)
+    return [_signal(attrs, tile, is_integer, sigma_of or sigma) for tile in of_tiles]
 
 
 def converted(attrs: ChainAttrs, operands: Operands[jax.Array], signals: list[Signal]) -> jax.Array:
@@ -123,7 +133,9 @@ def converted(attrs: ChainAttrs, operands: Operands[jax.Array], signals: list[Si
     return functools.reduce(jnp.add, outputs)
 
 
-def _signal(attrs: ChainAttrs, operands: Operands[jax.Array], is_integer: bool) -> Signal:
+def _signal(
+    attrs: ChainAttrs, operands: Operands[jax.Array], is_integer: bool, sigma_of: Sigma
+) -> Signal:
     x, w = operands.x, operands.w.T if attrs.transpose_weight else operands.w
     x_range, w_range = operands.x_full_scale[:, None], operands.w_full_scale[None, :]
     if is_integer:
@@ -134,7 +146,7 @@ def _signal(attrs: ChainAttrs, operands: Operands[jax.Array], is_integer: bool) 
     if not attrs.noisy:
         return Signal(y)
     x_q = quantize.quantized(x, x_range, attrs.dac_bits)
-    std = sigma(y, x_norm(x_q), operands.noise)
+    std = (sigma_of or sigma)(y, x_norm(x_q), operands.noise)
     return Signal(y, std, optical_noise.normals(operands.seed, operands.rows, operands.columns))
 
 
@@ -143,6 +155,7 @@ def signal_of_shards(
     attrs: ChainAttrs,
     operands: Operands[jax.Array],
     product: Callable[[Operands[jax.Array]], jax.Array],
+    sigma_of: Sigma | None = None,
 ) -> Signal:
     """The signal where the depth is sharded: all after the sums waits for the share of each shard.
 
@@ -155,7 +168,7 @@ def signal_of_shards(
     converter = quantize.Attrs(bits=attrs.dac_bits)
     x_range = operands.x_full_scale[:, None]
     (x_q,) = quantize.op(converter, quantize.Operands(operands.x, x_range))
-    std = sigma(y, x_norm(x_q, axes["k"]), operands.noise)
+    std = (sigma_of or sigma)(y, x_norm(x_q, axes["k"]), operands.noise)
     ids = optical_noise.Operands(operands.seed, operands.rows, operands.columns)
     (eps,) = optical_noise.op(Attributes(), ids)
     return Signal(y, std, eps)
@@ -177,7 +190,7 @@ def sigma(y: jax.Array, x_norm: jax.Array, noise: jax.Array) -> jax.Array:
     """σ f32[m, n] of y f32[m, n], ‖x_q‖ f32[m, 1] and noise f32[1|m, 4]."""
     thermal, shot, relative, weight = parameters(noise)
     parts = (thermal, shot * root(y), relative * jnp.abs(y), weight * x_norm)
-    return _norm(functools.reduce(jnp.maximum, parts), parts)
+    return norm(functools.reduce(jnp.maximum, parts), parts)
 
 
 def root(y: jax.Array) -> jax.Array:
@@ -191,15 +204,15 @@ def x_norm(x_q: jax.Array, axes: tuple[str, ...] = ()) -> jax.Array:
     """‖x_q‖ f32[m, 1] of x_q f32[m, k], whose depth is sharded over the mesh `axes`."""
     largest = jnp.max(jnp.abs(x_q), axis=1, keepdims=True, initial=np.float32(0))
     if not axes:
-        return _norm(largest, (x_q,), lambda squares: jnp.sum(squares, axis=1, keepdims=True))
+        return norm(largest, (x_q,), lambda squares: jnp.sum(squares, axis=1, keepdims=True))
 
     def over_shards(squares: jax.Array) -> jax.Array:
         return jax.lax.psum(jnp.sum(squares, axis=1, keepdims=True), axes)
 
-    return _norm(jax.lax.pmax(largest, axes), (x_q,), over_shards)
+    return norm(jax.lax.pmax(largest, axes), (x_q,), over_shards)
 
 
-def _norm(
+def norm(
     largest: jax.Array,
     parts: tuple[jax.Array, ...],
     total: Callable[[jax.Array], jax.Array] = lambda squares: squares,

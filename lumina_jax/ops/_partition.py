@@ -124,10 +124,13 @@ def _choose_axes(
 
 
 def sum_over(axes: tuple[str, ...], parts: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The sums of all parts over mesh axes, in one all-reduce."""
+    """The sums of all parts over mesh axes, in one all-reduce if they are of one type."""
     if not axes or not parts:
         return parts
-    flat = jax.lax.psum(jnp.concatenate([part.ravel() for part in parts.values()]), axes)
+    numbers = [part.ravel() for part in parts.values()]
+    if len({part.dtype for part in numbers}) > 1:
+        return {name: jax.lax.psum(part, axes) for name, part in parts.items()}
+    flat = jax.lax.psum(jnp.concatenate(numbers), axes)
     ends = np.cumsum([part.size for part in parts.values()])[:-1]
     pieces = zip(parts.items(), jnp.split(flat, ends), strict=True)
     return {name: piece.reshape(part.shape) for (name, part), piece in pieces}

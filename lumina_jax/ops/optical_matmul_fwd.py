@@ -25,6 +25,7 @@ The op is not for files: what is exported is `optical_matmul`.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -143,7 +144,7 @@ def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
     saved = [_saved(attrs, operands, signal) for signal in at_adc]
     if attrs.array_rows:
         saved = [[jnp.stack(of_tiles, axis=1) for of_tiles in zip(*saved, strict=True)]]
-    return [out, *saved[0], *_peaks(attrs, operands, at_adc)]
+    return [out, *saved[0], *peaks(attrs, operands, at_adc)]
 
 
 def _saved(attrs: Attrs, operands: Operands[jax.Array], at_adc: Signal) -> list[jax.Array]:
@@ -162,9 +163,10 @@ def _saved(attrs: Attrs, operands: Operands[jax.Array], at_adc: Signal) -> list[
             return [jnp.where(jnp.isnan(signs), _NO_SLOPE, signs).astype(np.int8)]
 
 
-def _peaks(attrs: Attrs, operands: Operands[jax.Array], at_adc: list[Signal]) -> list[jax.Array]:
-    peaks = [quantize.absmax(signal.y, axis=1) for signal in at_adc] if attrs.with_peak else []
-    of_y = [functools.reduce(jnp.maximum, peaks)] if peaks else []
+def peaks(attrs: Attrs, operands: Operands[jax.Array], at_adc: list[Signal]) -> list[jax.Array]:
+    """What is wanted of the peaks of y, x and w."""
+    of_arrays = [quantize.absmax(signal.y, axis=1) for signal in at_adc] if attrs.with_peak else []
+    of_y = [functools.reduce(jnp.maximum, of_arrays)] if of_arrays else []
     of_x = [quantize.absmax(operands.x, axis=1)] if attrs.with_x_peak else []
     return [*of_y, *of_x, *([w_peak(attrs, operands.w)] if attrs.with_w_peak else [])]
 
@@ -175,15 +177,19 @@ def _local(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.
         results = _local_along_depth(axes, attrs, operands)
     else:
         results = op(attrs, operands)
-    # The peaks of whole rows and columns, from those of a shard.
+    return with_peaks_of_shards(axes, attrs, results)
+
+
+def with_peaks_of_shards(axes: Axes, attrs: Attrs, results: Sequence[jax.Array]) -> list[jax.Array]:
+    """Results whose peaks are those of whole rows and columns, from those of a shard."""
     wanted = [(attrs.with_peak, "n"), (attrs.with_x_peak, "k"), (attrs.with_w_peak, "k")]
     along = [dimension for is_wanted, dimension in wanted if is_wanted]
     first = len(results) - len(along)
-    peaks = [
+    of_all = [
         jax.lax.pmax(peak, axes[dimension]) if dimension in axes else peak
         for peak, dimension in zip(results[first:], along, strict=True)
     ]
-    return [*results[:first], *peaks]
+    return [*results[:first], *of_all]
 
 
 def _local_along_depth(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> list[jax.Array]:
@@ -196,7 +202,7 @@ def _local_along_depth(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) 
 
     at_adc = signal_of_shards(axes, attrs, operands, product)
     out = converted_shard(attrs, operands, at_adc)
-    return [out, *_saved(attrs, operands, at_adc), *_peaks(attrs, operands, [at_adc])]
+    return [out, *_saved(attrs, operands, at_adc), *peaks(attrs, operands, [at_adc])]
 
 
 op = define(

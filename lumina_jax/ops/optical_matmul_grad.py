@@ -59,6 +59,7 @@ is not asked for is 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, TypeVar
 
@@ -167,8 +168,15 @@ def _signature(attrs: Attrs) -> Signature:
 
 
 def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Array]:
+    return gradients(attrs, operands, _at_output)
+
+
+def gradients(
+    attrs: Attrs, operands: Operands[jax.Array], of_output: OfOutput
+) -> Gradients[jax.Array]:
+    """The gradients in jnp."""
     if not attrs.array_rows:
-        return _of_array(attrs, operands)
+        return _of_array(attrs, operands, of_output)
     of_tile = _tiles.of_one_array(attrs)
     parts = [
         _of_array(
@@ -179,6 +187,7 @@ def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Arr
                 w=_tiles.weights_of(attrs, operands.w, inputs),
                 seed=optical_noise.seed_of_part(operands.seed, tile),
             ),
+            of_output,
         )
         for tile, inputs in enumerate(_tiles.inputs_of_tiles(attrs, operands.x.shape[1]))
     ]
@@ -192,14 +201,16 @@ def _reference(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Arr
     )
 
 
-def _of_array(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Array]:
+def _of_array(
+    attrs: Attrs, operands: Operands[jax.Array], of_output: OfOutput
+) -> Gradients[jax.Array]:
     g = operands.g
     x, w = operands.x, operands.w.T if attrs.transpose_weight else operands.w
     x_range, w_range = operands.x_full_scale[:, None], operands.w_full_scale[None, :]
     x_factor = _gradient_products.factor(x, x_range, attrs.dac_bits)
     w_factor = _gradient_products.factor(w, w_range, attrs.weight_bits)
-    at_output = _at_output(attrs, operands, x_factor.value)
-    dz = g * at_output.slope
+    at_output = of_output(attrs, operands, x_factor.value)
+    dz = at_output.dz
 
     match attrs.grad_precision:
         case "float32":
@@ -215,7 +226,7 @@ def _of_array(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Arra
     by_x = quantize.slopes(x, x_range, attrs.dac_bits)
     by_w = quantize.slopes(w, w_range, attrs.weight_bits)
     dx, dw = dx_q * by_x[0], dw_q * by_w[0]
-    gradients = Gradients(
+    all_of_them = Gradients(
         x=dx if attrs.with_inputs else jnp.zeros_like(dx),
         w=dw.T if attrs.transpose_weight else dw,
         bias=jnp.sum(dz, axis=0),
@@ -225,16 +236,17 @@ def _of_array(attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Arra
         noise=at_output.dnoise,
     )
     if attrs.with_ranges:
-        return gradients
+        return all_of_them
     ranges = ("x_full_scale", "w_full_scale", "y_full_scale", "noise")
-    return gradients._replace(**{name: jnp.zeros_like(getattr(gradients, name)) for name in ranges})
+    zeros = {name: jnp.zeros_like(getattr(all_of_them, name)) for name in ranges}
+    return all_of_them._replace(**zeros)
 
 
-class _AtOutput(NamedTuple):
+class AtOutput(NamedTuple):
     """What the gradient takes from the output stage: bias, noise and ADC."""
 
-    slope: jax.Array
-    """∂out/∂y"""
+    dz: jax.Array
+    """f32[m, n]"""
     by_full_scale: jax.Array
     """∂out/∂y_full_scale"""
     dx_by_weight_noise: jax.Array
@@ -243,7 +255,11 @@ class _AtOutput(NamedTuple):
     """f32[m, 4]"""
 
 
-def _at_output(attrs: Attrs, operands: Operands[jax.Array], x_q: jax.Array) -> _AtOutput:
+OfOutput = Callable[[Attrs, Operands[jax.Array], jax.Array], AtOutput]
+"""What the output stage gives of attributes, operands and x_q."""
+
+
+def _at_output(attrs: Attrs, operands: Operands[jax.Array], x_q: jax.Array) -> AtOutput:
     saved, noise = operands.saved, operands.noise
     no_noise = jnp.zeros((x_q.shape[0], 4), np.float32)
     nothing = jnp.zeros_like(operands.g), jnp.zeros_like(x_q), no_noise
@@ -251,14 +267,15 @@ def _at_output(attrs: Attrs, operands: Operands[jax.Array], x_q: jax.Array) -> _
     if attrs.noisy:
         eps = optical_noise.normals(operands.seed, operands.rows, operands.columns)
     if attrs.residual == "slope":
-        return _AtOutput(saved, *nothing)
+        return AtOutput(operands.g * saved, *nothing)
     if attrs.residual == "signs":
-        return _AtOutput(optical_matmul_fwd.slope_of_signs(saved, eps, noise), *nothing)
+        slope = optical_matmul_fwd.slope_of_signs(saved, eps, noise)
+        return AtOutput(operands.g * slope, *nothing)
     y, norm = saved, x_norm(x_q)
     at_adc = Signal(y, sigma(y, norm, noise) if attrs.noisy else None, eps)
     slopes = optical_matmul_fwd.slopes(at_adc, noise, operands.y_full_scale, attrs.adc_bits)
     if not attrs.noisy:
-        return _AtOutput(slopes.y, slopes.y_full_scale, *nothing[1:])
+        return AtOutput(operands.g * slopes.y, slopes.y_full_scale, *nothing[1:])
     thermal, shot, relative, weight = parameters(noise)
     noise_cotangent = operands.g * slopes.noise
     by_row = jnp.sum(noise_cotangent, axis=1, keepdims=True)
@@ -272,8 +289,8 @@ def _at_output(attrs: Attrs, operands: Operands[jax.Array], x_q: jax.Array) -> _
         jnp.sum(by_relative, axis=1, keepdims=True),
         weight * norm * (norm * by_row),
     ]
-    return _AtOutput(
-        slopes.y,
+    return AtOutput(
+        operands.g * slopes.y,
         slopes.y_full_scale,
         x_q * (weight * (weight * by_row)),
         jnp.concatenate(by_parameter, axis=1),
@@ -289,7 +306,11 @@ def _range_gradient(
 
 
 def _local(axes: Axes, attrs: Attrs, operands: Operands[jax.Array]) -> Gradients[jax.Array]:
-    of_shard = Gradients(*op(attrs, operands))
+    return sum_of_shards(axes, Gradients(*op(attrs, operands)))
+
+
+def sum_of_shards(axes: Axes, of_shard: Gradients[jax.Array]) -> Gradients[jax.Array]:
+    """The gradients of the whole, from those of a shard."""
     m, n, k = (axes.get(name, ()) for name in "mnk")
     # Each gradient is a sum over the dimensions that it lacks.
     groups = [

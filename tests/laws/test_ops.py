@@ -167,7 +167,7 @@ def test_export_round_trip(op: str, tmp_path: Path, lumina: Path) -> None:
     flat = [jnp.asarray(operand) for one in operands for operand in one]
     model = exporter.export(program, *flat, rtol=0.0, atol=0.0)
     assert op.removesuffix("_fwd") in model.ops
-    assert "optical_matmul_fwd" not in model.ops
+    assert not any(name.endswith("_fwd") for name in model.ops)
     path = model.save(tmp_path / "op.lmn")
     # The file holds the operands and what JAX computed; a tolerance of 0 asks for the same bits.
     done = subprocess.run([lumina, "verify", path], capture_output=True, text=True, check=False)

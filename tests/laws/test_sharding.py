@@ -152,6 +152,9 @@ def test_the_chain_and_its_gradient(split: Split) -> None:
         *(Call("optical_matmul_fwd", attrs, finds_ranges=True) for attrs in FORWARD[::3]),
         *(Call("optical_matmul_grad", attrs) for attrs in GRADIENT),
         *(Call("complex_matmul", attrs) for attrs in COMPLEX),
+        *(Call("complex_optical_matmul", chain, finds_ranges=True) for chain in (QUIET, NOISY)),
+        *(Call("complex_optical_matmul_fwd", attrs) for attrs in FORWARD[::3]),
+        *(Call("complex_optical_matmul_grad", attrs) for attrs in GRADIENT[:4]),
     ]
     for one, results in zip(calls, run(calls, split), strict=True):
         one.check(results, split)

@@ -196,6 +196,8 @@ binary! {
         i32, i32 => i32: i32::wrapping_add;
         i8, i8 => i8: i8::wrapping_add;
     }
+    /// Of real and imaginary part.
+    "complex" Complex { f32, f32 => Complex32: Complex32::new; }
     "sub" Sub {
         f32, f32 => f32: |a, b| a - b;
         Complex32, Complex32 => Complex32: |a, b| a - b;

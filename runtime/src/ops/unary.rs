@@ -147,7 +147,14 @@ unary! {
         i32 => i32: i32::wrapping_neg;
         i8 => i8: i8::wrapping_neg;
     }
-    "abs" Abs { f32 => f32: f32::abs; i32 => i32: i32::wrapping_abs; i8 => i8: i8::wrapping_abs; }
+    "abs" Abs {
+        f32 => f32: f32::abs;
+        Complex32 => f32: |x: Complex32| x.norm();
+        i32 => i32: i32::wrapping_abs;
+        i8 => i8: i8::wrapping_abs;
+    }
+    "real" Real { Complex32 => f32: |x: Complex32| x.re; }
+    "imag" Imag { Complex32 => f32: |x: Complex32| x.im; }
     /// -1, 0 or 1; a zero keeps its sign, NaN stays.
     "sign" Sign {
         f32 => f32: |x: f32| if x == 0.0 || x.is_nan() { x } else { 1f32.copysign(x) };

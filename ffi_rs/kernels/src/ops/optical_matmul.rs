@@ -30,9 +30,12 @@
 //!
 //! [`forward`](super::forward) says who computes what when; docs/kernels.md explains the whole.
 
+use std::marker::PhantomData;
+
+use super::chain::{Number, floats_mut};
 use super::forward::{self, Outputs, Request};
 use super::sizes::Sizes;
-use crate::{Attrs, DType, DynOp, Error, Fact, Op, ParFor, View, ViewMut, Work};
+use crate::{Attrs, Complex32, DynOp, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
 /// `out = ADC(x_q · w_q + bias + σ·ε)`
 ///
@@ -42,19 +45,33 @@ use crate::{Attrs, DType, DynOp, Error, Fact, Op, ParFor, View, ViewMut, Work};
 /// noise f32\[1|M,4\] (thermal, shot, relative, weight), seed u32\[1|M,2\] (high word first),
 /// rows u32\[1|M\], columns u32\[1|N\] (global ids, consecutive from the first).
 /// Output: out f32\[M,N\].
-#[derive(Debug)]
-pub struct OpticalMatmul(Request);
+pub type OpticalMatmul = Matmul<f32>;
 
-impl Op for OpticalMatmul {
-    const NAME: &'static str = "optical_matmul";
+/// The same of complex numbers, each of whose parts has converters of its own with one full scale for
+/// both, and circular noise: `σ²` is that of |y|, and `ε = (ε_re + i·ε_im)/√2` those of the columns 2n
+/// and 2n + 1.
+///
+/// Inputs: those of [`OpticalMatmul`], of which x, w and bias are c64. Output: out c64\[M,N\].
+pub type ComplexOpticalMatmul = Matmul<Complex32>;
+
+/// The op on numbers of a type.
+#[derive(Debug)]
+pub struct Matmul<N> {
+    request: Request,
+    numbers: PhantomData<N>,
+}
+
+impl<N: Number> Op for Matmul<N> {
+    const NAME: &'static str = N::MATMUL;
 
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
-        Request::from_attrs(Self::NAME, attrs).map(Self)
+        let request = Request::from_attrs(Self::NAME, N::COMPLEX, attrs)?;
+        Ok(Self { request, numbers: PhantomData })
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
-        let Sizes { rows, columns, .. } = self.0.sizes(inputs)?;
-        Ok(vec![Fact::new(DType::F32, [rows, columns])])
+        let Sizes { rows, columns, .. } = self.request.sizes(inputs)?;
+        Ok(vec![Fact::new(N::DTYPE, [rows, columns])])
     }
 
     fn run(
@@ -63,20 +80,21 @@ impl Op for OpticalMatmul {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        let out = outputs[0].data_mut()?;
-        forward::run(&self.0, inputs, Outputs::of(out), pool)
+        let out = floats_mut(&mut outputs[0])?;
+        forward::run(&self.request, inputs, Outputs::of(out), pool)
     }
 
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
-        let prepared = self.0.prepared(constants)?;
-        Ok(prepared.map(|request| Box::new(Self(request)) as Box<dyn DynOp>))
+        let prepared = self.request.prepared(constants)?;
+        Ok(prepared
+            .map(|request| Box::new(Self { request, numbers: PhantomData }) as Box<dyn DynOp>))
     }
 
     fn held_bytes(&self) -> usize {
-        self.0.held_bytes()
+        self.request.held_bytes()
     }
 
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
-        self.0.work(inputs, &Op::output_shapes(self, inputs)?)
+        self.request.work(inputs, &Op::output_shapes(self, inputs)?)
     }
 }

@@ -14,10 +14,12 @@
 //! What is done otherwise: tiles of one row raise its peak atomically, as a maximum takes its
 //! numbers in any order.
 
-use super::chain::{Residual, Saved};
+use std::marker::PhantomData;
+
+use super::chain::{Number, Residual, Saved, floats_mut};
 use super::forward::{self, Outputs, Request};
 use super::sizes::Sizes;
-use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
+use crate::{Attrs, Complex32, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
 /// [`OpticalMatmul`](super::OpticalMatmul), and on request what its gradient and a calibration of
 /// ranges need.
@@ -29,22 +31,36 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 ///
 /// `signs` tell the slope where no noise but the relative one depends on y: they are 0 where the ADC
 /// clips, -128 where the slope is NaN, and else sign(y), with 2 for y = 0.
+pub type OpticalMatmulFwd = MatmulFwd<f32>;
+
+/// [`ComplexOpticalMatmul`](super::ComplexOpticalMatmul) in the same way: y is c64\[M,N\], and peaks
+/// are those of parts. `residual` is "none" or "pre_noise", as a part alone has no slope.
+pub type ComplexOpticalMatmulFwd = MatmulFwd<Complex32>;
+
+/// The op on numbers of a type.
 #[derive(Debug)]
-pub struct OpticalMatmulFwd {
+pub struct MatmulFwd<N> {
     request: Request,
+    numbers: PhantomData<N>,
     residual: Option<Residual>,
     with_peak: bool,
     with_x_peak: bool,
     with_w_peak: bool,
 }
 
-impl Op for OpticalMatmulFwd {
-    const NAME: &'static str = "optical_matmul_fwd";
+impl<N: Number> Op for MatmulFwd<N> {
+    const NAME: &'static str = N::MATMUL_FWD;
 
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
+        let residual = Residual::from_attrs(Self::NAME, attrs)?;
+        if let Some(kind) = residual.filter(|kind| N::COMPLEX && *kind != Residual::PreNoise) {
+            let message = format!("`residual` must be none or pre_noise, got {}", kind.name());
+            return Err(Error::invalid(Self::NAME, message));
+        }
         Ok(Self {
-            request: Request::from_attrs(Self::NAME, attrs)?,
-            residual: Residual::from_attrs(Self::NAME, attrs)?,
+            request: Request::from_attrs(Self::NAME, N::COMPLEX, attrs)?,
+            numbers: PhantomData,
+            residual,
             with_peak: attrs.bool(Self::NAME, "with_peak")?,
             with_x_peak: attrs.bool(Self::NAME, "with_x_peak")?,
             with_w_peak: attrs.bool(Self::NAME, "with_w_peak")?,
@@ -53,7 +69,7 @@ impl Op for OpticalMatmulFwd {
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
         let Sizes { rows, columns, .. } = self.request.sizes(inputs)?;
-        let out = Fact::new(DType::F32, [rows, columns]);
+        let out = Fact::new(N::DTYPE, [rows, columns]);
         let residual = self.residual.map(|kind| self.request.residual(kind, inputs)).transpose()?;
         let peak = |wanted: bool, extent| wanted.then(|| Fact::new(DType::F32, [extent]));
         let of_rows = [peak(self.with_peak, rows), peak(self.with_x_peak, rows)];
@@ -72,7 +88,7 @@ impl Op for OpticalMatmulFwd {
         let mut next = |wanted: bool| if wanted { outputs.next() } else { None };
         let out = next(true).expect("there is an output");
         let saved = match (self.residual, next(self.residual.is_some())) {
-            (Some(Residual::PreNoise), Some(y)) => Some(Saved::PreNoise(y.data_mut()?)),
+            (Some(Residual::PreNoise), Some(y)) => Some(Saved::PreNoise(floats_mut(y)?)),
             (Some(Residual::Slope), Some(slope)) => Some(Saved::Slope(slope.data_mut()?)),
             (Some(Residual::Signs), Some(signs)) => Some(Saved::Signs(signs.data_mut()?)),
             _ => None,
@@ -80,8 +96,20 @@ impl Op for OpticalMatmulFwd {
         let mut peak = |wanted| next(wanted).map(ViewMut::data_mut).transpose();
         let (peak, x_peak, w_peak) =
             (peak(self.with_peak)?, peak(self.with_x_peak)?, peak(self.with_w_peak)?);
-        let outputs = Outputs { out: out.data_mut()?, saved, peak, x_peak, w_peak };
-        forward::run(&self.request, inputs, outputs, pool)
+        let out = floats_mut(out)?;
+        if !N::COMPLEX {
+            let outputs = Outputs { out, saved, peak, x_peak, w_peak };
+            return forward::run(&self.request, inputs, outputs, pool);
+        }
+        // The columns of both parts of a number have one peak.
+        let mut by_part = vec![0.0; w_peak.as_ref().map_or(0, |peak| 2 * peak.len())];
+        let of_parts = w_peak.is_some().then_some(&mut by_part[..]);
+        let outputs = Outputs { out, saved, peak, x_peak, w_peak: of_parts };
+        forward::run(&self.request, inputs, outputs, pool)?;
+        for (peak, pair) in w_peak.into_iter().flatten().zip(by_part.as_chunks::<2>().0) {
+            *peak = pair[0];
+        }
+        Ok(())
     }
 
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {

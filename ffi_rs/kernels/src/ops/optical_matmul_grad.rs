@@ -35,10 +35,12 @@
 //!
 //! [`backward`](super::backward) holds the parts; docs/kernels.md explains the whole.
 
+use std::marker::PhantomData;
+
 use super::backward::{self, Gradients, Precision, Request};
-use super::chain::{Chain, Residual, check_ranges_and_noise, extents};
+use super::chain::{Chain, Number, Residual, check_ranges_and_noise, extents, floats_mut};
 use super::sizes::Sizes;
-use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
+use crate::{Attrs, Complex32, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
 /// The gradient with respect to every float operand of the forward op.
 ///
@@ -67,33 +69,49 @@ use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut, Work};
 /// every id.
 /// Outputs: dx f32\[M,K\], dw as w, dbias f32\[N\], dx_full_scale f32\[M\],
 /// dw_full_scale f32\[N\], dy_full_scale f32\[N\], dnoise f32\[M,4\].
-#[derive(Debug)]
-pub struct OpticalMatmulGrad(Request);
+pub type OpticalMatmulGrad = MatmulGrad<f32>;
 
-impl Op for OpticalMatmulGrad {
-    const NAME: &'static str = "optical_matmul_grad";
+/// The gradient of [`ComplexOpticalMatmul`](super::ComplexOpticalMatmul), from y: that of real parts.
+/// g, y, x and w and their gradients, and dbias, are c64, and hold the derivatives by both parts.
+/// With `p = (h_re·ε_re + h_im·ε_im)/(√2·σ)`, σ of a number and h of its parts:
+///
+/// ```text
+/// dz = h + p · (shot²·y/(2·|y|) + relative²·y)        dx = dz · w_qᴴ + …        dw = x_qᴴ · dz
+/// ```
+pub type ComplexOpticalMatmulGrad = MatmulGrad<Complex32>;
+
+/// The op on numbers of a type.
+#[derive(Debug)]
+pub struct MatmulGrad<N> {
+    request: Request,
+    numbers: PhantomData<N>,
+}
+
+impl<N: Number> Op for MatmulGrad<N> {
+    const NAME: &'static str = N::MATMUL_GRAD;
 
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
-        Request::from_attrs(Self::NAME, attrs).map(Self)
+        let request = Request::from_attrs(Self::NAME, N::COMPLEX, attrs)?;
+        Ok(Self { request, numbers: PhantomData })
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
-        let Request { chain, transpose_weight, residual, .. } = &self.0;
+        let Request { chain, transpose_weight, residual, .. } = &self.request;
         let [g, saved, x, w, others @ ..] = inputs else {
             return Err(chain.refuse(format!("expected 11 operands, got {}", inputs.len())));
         };
-        let sizes = Sizes::of(Self::NAME, x, w, *transpose_weight)?;
+        let sizes = Sizes::of(chain, x, w, *transpose_weight)?;
         let Sizes { rows, columns, .. } = sizes;
-        extents(Self::NAME, "g", g, DType::F32, &[&[rows], &[columns]])?;
+        extents(Self::NAME, "g", g, N::DTYPE, &[&[rows], &[columns]])?;
         let shape = chain.residual_shape(&sizes);
         let allowed: Vec<&[usize]> = shape.iter().map(std::slice::from_ref).collect();
-        extents(Self::NAME, "saved", saved, residual.dtype(), &allowed)?;
+        extents(Self::NAME, "saved", saved, residual.dtype(N::DTYPE), &allowed)?;
         check_ranges_and_noise(chain, others, rows, columns)?;
         let vector = |extent: usize| Fact::new(DType::F32, [extent]);
         Ok(vec![
             x.clone(),
             w.clone(),
-            vector(columns),
+            Fact::new(N::DTYPE, [columns]),
             vector(rows),
             vector(columns),
             vector(columns),
@@ -108,38 +126,49 @@ impl Op for OpticalMatmulGrad {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         let [x, w, bias, x_full_scale, w_full_scale, y_full_scale, noise] = outputs else {
-            return Err(self.0.chain.refuse(format!("expected 7 results, got {}", outputs.len())));
+            return Err(self
+                .request
+                .chain
+                .refuse(format!("expected 7 results, got {}", outputs.len())));
         };
         let gradients = Gradients {
-            x: x.data_mut()?,
-            w: w.data_mut()?,
-            bias: bias.data_mut()?,
+            x: floats_mut(x)?,
+            w: floats_mut(w)?,
+            bias: floats_mut(bias)?,
             x_full_scale: x_full_scale.data_mut()?,
             w_full_scale: w_full_scale.data_mut()?,
             y_full_scale: y_full_scale.data_mut()?,
             noise: noise.data_mut()?,
         };
-        backward::run(&self.0, inputs, gradients, pool)
+        backward::run(&self.request, inputs, gradients, pool)
     }
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
-        let Request { transpose_weight, with_inputs, .. } = self.0;
+        let Request { chain, transpose_weight, with_inputs, .. } = self.request;
         let outputs = self.output_shapes(inputs)?;
-        let sizes = Sizes::of(Self::NAME, &inputs[2], &inputs[3], transpose_weight)?;
+        let sizes = Sizes::of(&chain, &inputs[2], &inputs[3], transpose_weight)?.in_floats(&chain);
         Ok(Work::of_matmuls(1 + u64::from(with_inputs), sizes.extents(), inputs, &outputs))
     }
 }
 
 impl Request {
-    /// Of the op of that name.
-    pub(super) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
+    /// Of the op of that name, of real or of complex numbers.
+    pub(super) fn from_attrs(
+        op: &'static str,
+        complex: bool,
+        attrs: &dyn Attrs,
+    ) -> Result<Self, Error> {
         let precision = Precision::from_attrs(op, attrs)?;
-        let mut chain = Chain::from_attrs(op, attrs)?;
+        let mut chain = Chain { complex, ..Chain::from_attrs(op, attrs)? };
         chain.with_ids |= precision == Precision::Int8;
         let with_inputs = attrs.bool(op, "with_inputs")?;
         let with_ranges = attrs.bool(op, "with_ranges")?;
         let residual = Residual::from_attrs(op, attrs)?.ok_or_else(|| {
             chain.refuse("`residual` must be pre_noise, slope or signs, got none".into())
         })?;
+        if complex && residual != Residual::PreNoise {
+            let message = format!("`residual` must be pre_noise, got {}", residual.name());
+            return Err(chain.refuse(message));
+        }
         if residual != Residual::PreNoise {
             let kind = residual.name();
             let drawn = chain.noisy && residual == Residual::Slope;

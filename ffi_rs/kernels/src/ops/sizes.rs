@@ -1,6 +1,6 @@
 //! The sizes of a product of two matrices.
 
-use super::chain::matrix;
+use super::chain::{Chain, matrix_of};
 use crate::tuning::CHAIN_PRODUCTS_PER_NANOSECOND;
 use crate::{Error, Fact};
 
@@ -14,14 +14,10 @@ pub(crate) struct Sizes {
 
 impl Sizes {
     /// Those of `x` and `w`, which is (columns, depth) if `transposed`.
-    pub(crate) fn of(
-        op: &'static str,
-        x: &Fact,
-        w: &Fact,
-        transposed: bool,
-    ) -> Result<Self, Error> {
-        let &[rows, depth] = matrix(op, "x", x)?;
-        let &[first, second] = matrix(op, "w", w)?;
+    pub(crate) fn of(chain: &Chain, x: &Fact, w: &Fact, transposed: bool) -> Result<Self, Error> {
+        let op = chain.op;
+        let &[rows, depth] = matrix_of(op, "x", chain.dtype(), x)?;
+        let &[first, second] = matrix_of(op, "w", chain.dtype(), w)?;
         let (w_depth, columns) = if transposed { (second, first) } else { (first, second) };
         if w_depth != depth {
             let message = format!(
@@ -30,6 +26,12 @@ impl Sizes {
             return Err(Error::invalid(op, message));
         }
         Ok(Self { rows, depth, columns })
+    }
+
+    /// The sizes in f32, for each complex number two.
+    pub(crate) fn in_floats(self, chain: &Chain) -> Self {
+        let Self { rows, depth, columns } = self;
+        Self { rows, depth: depth * chain.parts(), columns: columns * chain.parts() }
     }
 
     /// Rows, depth and columns.

@@ -28,6 +28,11 @@ impl Bits {
         self.0 == 0
     }
 
+    /// Whether the code is the sign.
+    pub(crate) fn is_one(self) -> bool {
+        self.0 == 1
+    }
+
     /// Whether the codes fit in 8 bits.
     pub(crate) fn is_byte(self) -> bool {
         (1..=8).contains(&self.0)

@@ -5,10 +5,12 @@ use std::ops::Range;
 
 use super::product_plan::Precision;
 use crate::isa::Isa;
-use crate::ops::chain::{Chain, OperandFormat, Operands, ProductPlan, Residual, Saved};
+use crate::ops::chain::{
+    Chain, OperandFormat, Operands, ProductPlan, Residual, Saved, floats, write_rotated,
+};
 use crate::ops::sizes::Sizes;
 use crate::quantizer::Quantizers;
-use crate::{Element, Error, View};
+use crate::{Error, View};
 
 /// Rows of which dz is kept at a time; with `int8`, dw has a scale for each column of so many.
 pub(super) const BLOCK: usize = 256;
@@ -80,12 +82,6 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-impl<'a, T: Element> Matrix<'a, T> {
-    fn of(view: &View<'a>, (stride, columns): (usize, Range<usize>)) -> Result<Self, Error> {
-        Ok(Self::new(view.data()?, stride, columns))
-    }
-}
-
 impl<'a> Context<'a> {
     /// Of the tile `tile` of the sizes `whole`.
     pub(super) fn new(
@@ -101,8 +97,10 @@ impl<'a> Context<'a> {
         let isa = Isa::detect();
         let mut operands = Operands::new(chain, &inputs[4..], rows)?;
         operands.noise = operands.noise.of_tile(tile);
-        let w: &[f32] = inputs[3].data()?;
-        let w = if *transpose_weight {
+        let w = floats(&inputs[3])?;
+        let w = if chain.complex {
+            Cow::Owned(as_real(chain, w, whole, &of_tile, *transpose_weight))
+        } else if *transpose_weight {
             let mut transposed = vec![0.0; of_tile.len() * columns];
             let lines = Matrix::new(w, whole.depth, of_tile.clone());
             transpose(&mut transposed, columns, |column| lines.row(column));
@@ -110,7 +108,8 @@ impl<'a> Context<'a> {
         } else {
             Cow::Borrowed(&w[of_tile.start * columns..of_tile.end * columns])
         };
-        let residual = (tiles.count() * columns, tile * columns..(tile + 1) * columns);
+        let stride = tiles.count() * columns;
+        let residual = tile * columns..(tile + 1) * columns;
         let weight_dacs = operands.weight_dacs(isa, columns);
         let dx = precision.plan(chain.weight, columns);
         let dx_steps = if dx.format == OperandFormat::Code {
@@ -122,13 +121,15 @@ impl<'a> Context<'a> {
             isa,
             request,
             sizes: Sizes { depth: of_tile.len(), ..whole },
-            g: inputs[0].data()?,
+            g: floats(&inputs[0])?,
             saved: match request.residual {
-                Residual::PreNoise => Saved::PreNoise(Matrix::of(&inputs[1], residual)?),
-                Residual::Slope => Saved::Slope(Matrix::of(&inputs[1], residual)?),
-                Residual::Signs => Saved::Signs(Matrix::of(&inputs[1], residual)?),
+                Residual::PreNoise => {
+                    Saved::PreNoise(Matrix::new(floats(&inputs[1])?, stride, residual))
+                }
+                Residual::Slope => Saved::Slope(Matrix::new(inputs[1].data()?, stride, residual)),
+                Residual::Signs => Saved::Signs(Matrix::new(inputs[1].data()?, stride, residual)),
             },
-            x: Matrix::of(&inputs[2], (whole.depth, of_tile.clone()))?,
+            x: Matrix::new(floats(&inputs[2])?, whole.depth, of_tile.clone()),
             inputs: of_tile,
             is_integer: chain.is_integer(whole.depth),
             w,
@@ -150,6 +151,51 @@ impl<'a> Context<'a> {
     pub(super) fn needs_inputs(&self) -> bool {
         let Request { chain, with_inputs, with_ranges, .. } = self.request;
         *with_inputs || *with_ranges && !chain.dac.is_off()
+    }
+}
+
+/// The real matrix that complex weights are to the f32 of x, its rows `inputs`; see
+/// [`Weights::complex`](crate::ops::chain::Weights).
+fn as_real(
+    chain: &Chain,
+    w: &[f32],
+    Sizes { depth, columns, .. }: Sizes,
+    inputs: &Range<usize>,
+    transposed: bool,
+) -> Vec<f32> {
+    let mut real = vec![0.0; inputs.len() * columns];
+    let numbers = w.as_chunks::<2>().0;
+    for (k, rows) in (inputs.start / 2..).zip(real.chunks_exact_mut((2 * columns).max(1))) {
+        let (row, rotated) = rows.split_at_mut(columns);
+        if transposed {
+            for (pair, j) in row.as_chunks_mut::<2>().0.iter_mut().zip(0..) {
+                *pair = numbers[j * depth / 2 + k];
+            }
+        } else {
+            row.copy_from_slice(&w[k * columns..][..columns]);
+        }
+        write_rotated(rotated, row, chain.weight);
+    }
+    real
+}
+
+/// Writes the gradient of complex weights, from that of the rows `inputs` of the real matrix which they
+/// are.
+pub(super) fn fold_gradient(
+    out: &mut [f32],
+    real: &[f32],
+    Sizes { depth, columns, .. }: Sizes,
+    inputs: &Range<usize>,
+    transposed: bool,
+) {
+    let numbers = out.as_chunks_mut::<2>().0;
+    for (k, rows) in (inputs.start / 2..).zip(real.chunks_exact((2 * columns).max(1))) {
+        let (row, rotated) = rows.split_at(columns);
+        let pairs = row.as_chunks::<2>().0.iter().zip(rotated.as_chunks::<2>().0);
+        for (j, (row, rotated)) in pairs.enumerate() {
+            let at = if transposed { j * depth / 2 + k } else { k * columns / 2 + j };
+            numbers[at] = [row[0] + rotated[1], row[1] - rotated[0]];
+        }
     }
 }
 

@@ -305,7 +305,8 @@ impl Group<'_, '_> {
             let adc = (!request.chain.adc.is_off())
                 .then(|| Converter::Each(adcs.columns(range.start, range.len())));
             let (g, y) = (&g[range.clone()], &y[range.clone()]);
-            let part = Upstream { g, y, adc, noise, epsilon };
+            let complex = request.chain.complex;
+            let part = Upstream { g, y, adc, noise, epsilon, complex };
             let sums = with_sums.then_some(&mut *sums);
             let y_full_scale = with_ranges.then(|| &mut y_full_scale[range.clone()]);
             upstream(isa, &mut dz[range], &part, sums, y_full_scale);

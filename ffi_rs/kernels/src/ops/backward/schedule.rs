@@ -17,7 +17,7 @@
 
 use std::ops::Range;
 
-use super::context::{BLOCK, Context, Request};
+use super::context::{BLOCK, Context, Request, fold_gradient};
 use super::dw::Sums;
 use super::dx::Tile;
 use super::dz::{Block, GROUP};
@@ -54,7 +54,8 @@ pub(crate) fn run(
     pool: &dyn ParFor,
 ) -> Result<(), Error> {
     let (x, w) = (inputs[2].fact(), inputs[3].fact());
-    let sizes = Sizes::of(request.chain.op, &x, &w, request.transpose_weight)?;
+    let sizes = Sizes::of(&request.chain, &x, &w, request.transpose_weight)?;
+    let sizes = sizes.in_floats(&request.chain);
     let Gradients { x, w, bias, x_full_scale, w_full_scale, y_full_scale, noise } = gradients;
     if sizes.rows == 0 {
         [w, bias, w_full_scale, y_full_scale].into_iter().for_each(|sums| sums.fill(0.0));
@@ -105,13 +106,19 @@ fn run_tile(
     for sums in [&mut *bias, &mut *x_full_scale, &mut *w_full_scale, &mut *y_full_scale] {
         sums.fill(0.0);
     }
-    let first = context.inputs.start;
-    let mut transposed = Vec::new();
-    let dw = if request.transpose_weight {
-        transposed.resize(depth * columns, 0.0);
-        &mut transposed
+    let (first, complex) = (context.inputs.start, request.chain.complex);
+    let mut own = Vec::new();
+    let dw = if request.transpose_weight || complex {
+        own.resize(depth * columns, 0.0);
+        &mut own
     } else {
         &mut w[first * columns..][..depth * columns]
+    };
+    // Of a complex number, the column of each part gives something of the gradient of its range.
+    let mut ranges = vec![0.0; if complex { 2 * columns } else { 0 }];
+    let (w_ranges, y_ranges) = match complex {
+        true => ranges.split_at_mut(columns),
+        false => (&mut *w_full_scale, &mut *y_full_scale),
     };
     let call = Call {
         weights: TransposedWeights::new(&context),
@@ -122,16 +129,24 @@ fn run_tile(
         } else {
             0
         }),
-        w_full_scale: DisjointMut::new(w_full_scale),
+        w_full_scale: DisjointMut::new(w_ranges),
         noise: DisjointMut::new(noise),
         context: &context,
     };
-    let sums = AllSums::new(dw, bias, y_full_scale);
+    let sums = AllSums::new(dw, bias, y_ranges);
     let packed_in_a_nanosecond = if request.chain.weight.is_off() { 10 } else { 4 };
     let pool = parallel_if(pool, context.sizes.nanoseconds(2, packed_in_a_nanosecond));
     call.run(&sums, pool);
-    if request.transpose_weight {
-        for (row, values) in transposed.chunks_exact(columns.max(1)).enumerate() {
+    if complex {
+        fold_gradient(w, &own, sizes, &context.inputs, request.transpose_weight);
+        let (w_ranges, y_ranges) = ranges.split_at(columns);
+        for (out, sums) in [(w_full_scale, w_ranges), (y_full_scale, y_ranges)] {
+            for (out, pair) in out.iter_mut().zip(sums.as_chunks::<2>().0) {
+                *out = pair[0] + pair[1];
+            }
+        }
+    } else if request.transpose_weight {
+        for (row, values) in own.chunks_exact(columns.max(1)).enumerate() {
             for (column, value) in values.iter().enumerate() {
                 w[column * sizes.depth + first + row] = *value;
             }

@@ -12,6 +12,8 @@ pub(super) struct Upstream<'a> {
     pub(super) adc: Option<Converter<'a>>,
     pub(super) noise: Option<RowNoise>,
     pub(super) epsilon: &'a [f32],
+    /// Whether these are parts of complex numbers, whose noise is circular.
+    pub(super) complex: bool,
 }
 
 const LANES: usize = 16;
@@ -26,11 +28,18 @@ fn upstream_body(
     let count = dz.len();
     let (g, y) = (&upstream.g[..count], &upstream.y[..count]);
     let mut buffer = Aligned([0.0; PIECE]);
-    let is_narrow = upstream.noise.is_none_or(|noise| noise.is_narrow(y));
+    let complex = upstream.complex;
+    let is_narrow = complex || upstream.noise.is_none_or(|noise| noise.is_narrow(y));
     let seen = match &upstream.noise {
         Some(noise) => {
             let seen = &mut buffer.0[..count];
-            if is_narrow {
+            if complex {
+                seen.copy_from_slice(&upstream.epsilon[..count]);
+                noise.scale_circular(y, seen);
+                for (seen, y) in seen.iter_mut().zip(y) {
+                    *seen += y;
+                }
+            } else if is_narrow {
                 for ((seen, y), epsilon) in seen.iter_mut().zip(y).zip(upstream.epsilon) {
                     *seen = noise.add(*y, *epsilon);
                 }
@@ -49,6 +58,7 @@ fn upstream_body(
     }
     match &upstream.noise {
         None => {}
+        Some(noise) if complex => noise.through_circular(dz, y, upstream.epsilon, sums),
         Some(noise) if is_narrow => through_noise(dz, y, noise, upstream.epsilon, sums),
         Some(noise) => through_any_noise(dz, y, noise, upstream.epsilon, sums),
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use super::tiles::{Tiles, array_rows_from_attrs};
 use crate::ops::sizes::Sizes;
 use crate::quantizer::Bits;
-use crate::{Attrs, Error};
+use crate::{Attrs, DType, Error};
 
 /// The attributes that every op of the chain has.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,9 @@ pub(crate) struct Chain {
     pub(crate) with_ids: bool,
     /// Whether the ranges of x and w may be left out, so that the op finds them.
     pub(crate) finds_ranges: bool,
+    /// Whether numbers are complex: two f32 each, so that a row of x is one of twice as many, and
+    /// noise is circular.
+    pub(crate) complex: bool,
 }
 
 impl Chain {
@@ -36,6 +39,7 @@ impl Chain {
             noisy,
             with_ids: noisy,
             finds_ranges: false,
+            complex: false,
         })
     }
 
@@ -53,10 +57,11 @@ impl Chain {
             noisy,
             with_ids: noisy,
             finds_ranges: false,
+            complex: false,
         })
     }
 
-    /// The arrays of a product over `depth` inputs.
+    /// The arrays of a product over `depth` f32.
     pub(crate) fn tiles(&self, depth: usize) -> Tiles {
         Tiles::new(self, depth)
     }
@@ -66,12 +71,22 @@ impl Chain {
     pub(crate) fn residual_shape(&self, sizes: &Sizes) -> Vec<usize> {
         let Sizes { rows, depth, columns } = *sizes;
         match self.array_rows {
-            Some(_) => vec![rows, self.tiles(depth).count(), columns],
+            Some(_) => vec![rows, self.tiles(depth * self.parts()).count(), columns],
             None => vec![rows, columns],
         }
     }
 
-    /// Whether products over `depth` inputs are summed as integers, which i32 must hold for each array.
+    /// Type of x, w, bias and output.
+    pub(crate) fn dtype(&self) -> DType {
+        if self.complex { DType::C64 } else { DType::F32 }
+    }
+
+    /// The f32 of a number.
+    pub(crate) fn parts(&self) -> usize {
+        if self.complex { 2 } else { 1 }
+    }
+
+    /// Whether products over `depth` f32 are summed as integers, which i32 must hold for each array.
     pub(crate) fn is_integer(&self, depth: usize) -> bool {
         let depth = self.tiles(depth).widest();
         self.dac.is_byte()

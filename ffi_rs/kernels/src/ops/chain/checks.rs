@@ -1,6 +1,9 @@
 //! Checks of shapes, and operands of which one row may stand for all.
 
-use crate::{DType, Error, Fact};
+use std::borrow::Cow;
+
+use super::attributes::Chain;
+use crate::{Complex32, DType, Error, Fact, View, ViewMut};
 
 /// The two extents of a matrix of f32.
 pub(crate) fn matrix<'a>(
@@ -8,10 +11,48 @@ pub(crate) fn matrix<'a>(
     name: &str,
     fact: &'a Fact,
 ) -> Result<&'a [usize; 2], Error> {
-    match (fact.dtype, <&[usize; 2]>::try_from(fact.shape.as_slice())) {
-        (DType::F32, Ok(shape)) => Ok(shape),
-        _ => Err(Error::invalid(op, format!("`{name}` must be an f32 matrix, got {fact}"))),
+    matrix_of(op, name, DType::F32, fact)
+}
+
+/// The two extents of a matrix of that type.
+pub(crate) fn matrix_of<'a>(
+    op: &'static str,
+    name: &str,
+    dtype: DType,
+    fact: &'a Fact,
+) -> Result<&'a [usize; 2], Error> {
+    match <&[usize; 2]>::try_from(fact.shape.as_slice()) {
+        Ok(shape) if fact.dtype == dtype => Ok(shape),
+        _ => {
+            let article = if dtype == DType::F32 { "an" } else { "a" };
+            let message = format!("`{name}` must be {article} {dtype} matrix, got {fact}");
+            Err(Error::invalid(op, message))
+        }
     }
+}
+
+/// The f32 of numbers, which are real or complex.
+pub(crate) fn floats<'a>(view: &View<'a>) -> Result<&'a [f32], Error> {
+    match view.dtype() {
+        DType::C64 => view.data::<Complex32>().map(bytemuck::cast_slice),
+        _ => view.data(),
+    }
+}
+
+/// The same, to write.
+pub(crate) fn floats_mut<'a>(view: &'a mut ViewMut<'_>) -> Result<&'a mut [f32], Error> {
+    match view.dtype() {
+        DType::C64 => view.data_mut::<Complex32>().map(bytemuck::cast_slice_mut),
+        _ => view.data_mut(),
+    }
+}
+
+/// Values by column, for each f32 of the numbers there, unless all columns share what there is.
+pub(crate) fn by_column<'a>(chain: &Chain, values: &'a [f32]) -> Cow<'a, [f32]> {
+    if !chain.complex || values.len() <= 1 {
+        return values.into();
+    }
+    values.iter().flat_map(|value| [*value; 2]).collect()
 }
 
 /// Checks that each axis of `fact` has one of the extents allowed for it.

@@ -28,6 +28,8 @@ pub(crate) struct Common<'a> {
     pub(crate) bias: &'a [f32],
     pub(crate) adc: Option<Columns<'a>>,
     pub(crate) with_peak: bool,
+    /// Whether outputs are parts of complex numbers, whose noise is circular.
+    pub(crate) complex: bool,
 }
 
 #[inline(always)]
@@ -49,7 +51,7 @@ fn finish_body(rows: &mut [Row<'_>], room: &mut [f32], common: &Common<'_>) {
             Some(Saved::Slope(values)) => slope = values,
             Some(Saved::Signs(signs)) => write_signs(signs, out),
         }
-        let clipped = convert_row(out, room, slope, *noise, &common.adc);
+        let clipped = convert_row(out, room, slope, *noise, common);
         if let (Some(Saved::Signs(signs)), true) = (saved, clipped) {
             mask_signs(signs, room, &common.adc);
         }
@@ -125,13 +127,18 @@ fn convert_row(
     room: &mut [f32],
     slope: &mut [f32],
     noise: Option<RowNoise>,
-    adc: &Option<Columns<'_>>,
+    common: &Common<'_>,
 ) -> bool {
+    let adc = &common.adc;
     let count = out.len();
     let with_slope = !slope.is_empty();
     let codes = if let Some(noise) = noise {
         let slope = &mut slope[..if with_slope { count } else { 0 }];
         match (noise.coefficients.only_relative(), with_slope) {
+            _ if common.complex => {
+                noise.scale_circular(out, room);
+                see(out, room, adc, |y, added, _| y + added)
+            }
             _ if !noise.is_narrow(out) => see_any(out, room, slope, noise, adc),
             // σ = √(relative²·y²): terms that are zero change nothing.
             (Some(relative), false) => {

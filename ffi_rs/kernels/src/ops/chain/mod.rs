@@ -7,8 +7,8 @@
 //! ```
 //!
 //! - `attributes`: the converters, as attributes say. `checks`: of shapes.
-//! - `operands`: ranges and noise by row and by column.
-//! - `noise`: σ, its derivatives, and ε of some rows and columns.
+//! - `number`: the types of numbers. `operands`: ranges and noise by row and by column.
+//! - `noise`: σ, its derivatives, and ε of some rows and columns. `circular`: those of complex numbers.
 //! - `peaks`: largest magnitudes, the full scales of converters that are given none.
 //! - `inputs`: rows of x through their DAC. `format`: what a product takes of a number.
 //! - `weights`, `weight_codes`, `packed_weights`: w through its DAC, as the rhs of a product.
@@ -19,10 +19,12 @@
 
 mod attributes;
 mod checks;
+mod circular;
 mod epilogue;
 mod format;
 mod inputs;
 mod noise;
+mod number;
 mod operands;
 mod packed_weights;
 mod peaks;
@@ -32,13 +34,14 @@ mod weight_codes;
 mod weights;
 
 pub(super) use attributes::Chain;
-pub(super) use checks::{Broadcast, extents, matrix};
+pub(super) use checks::{Broadcast, by_column, extents, floats, floats_mut, matrix, matrix_of};
 pub(super) use epilogue::{Common, Row, accumulate, finish};
 pub(super) use format::{OperandFormat, ProductPlan, pack_line, zero_point_correction};
 pub(super) use inputs::{InputRow, code_row, code_rows, convert_row, x_norm_sq_of_row};
 pub(super) use noise::{NoiseSums, RowNoise};
+pub use number::Number;
 pub(super) use operands::{Operands, check_ranges_and_noise};
 pub(super) use packed_weights::PackedWeights;
 pub(super) use peaks::peak_of;
 pub(super) use residual::{NO_SIGN, NO_SLOPE, Residual, Saved};
-pub(super) use weights::Weights;
+pub(super) use weights::{Weights, write_rotated};

@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use super::attributes::Chain;
 use super::checks::Broadcast;
 use crate::isa::Isa;
 use crate::noise::{self, SEED_STEP, SEEDED, Source};
@@ -30,14 +31,16 @@ pub(crate) struct NoiseOperands<'a> {
 
 impl<'a> NoiseOperands<'a> {
     /// From `noise`, `seed`, `rows` and `columns`, which are checked, for `rows` rows.
-    pub(crate) fn new(noisy: bool, views: &[View<'a>], rows: usize) -> Result<Self, Error> {
+    pub(crate) fn new(chain: &Chain, views: &[View<'a>], rows: usize) -> Result<Self, Error> {
+        let first_column = views[3].data::<u32>()?.first().copied().unwrap_or(0);
         Ok(Self {
-            noisy,
+            noisy: chain.noisy,
             coefficients: Broadcast::new(views[0].data()?, 4, rows),
             seed: Broadcast::new(views[1].data()?, 2, rows),
             seed_offset: 0,
             row_ids: Broadcast::new(views[2].data()?, 1, rows),
-            first_column: views[3].data::<u32>()?.first().copied().unwrap_or(0),
+            // Each part of a number draws for itself.
+            first_column: first_column.wrapping_mul(chain.parts() as u32),
         })
     }
 
@@ -122,7 +125,7 @@ pub(crate) struct Coefficients {
 }
 
 impl Coefficients {
-    fn as_array(self) -> [f32; 4] {
+    pub(super) fn as_array(self) -> [f32; 4] {
         [self.thermal, self.shot, self.relative, self.weight]
     }
 

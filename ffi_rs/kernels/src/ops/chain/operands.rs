@@ -1,9 +1,10 @@
 //! The operands of the chain: their checks, and what they say of a row or a column.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::attributes::Chain;
-use super::checks::{Broadcast, extents};
+use super::checks::{Broadcast, by_column, extents};
 use super::noise::NoiseOperands;
 use crate::isa::Isa;
 use crate::quantizer::{Converter, Quantizers};
@@ -42,8 +43,8 @@ pub(crate) struct Operands<'a> {
     /// Where the range of x is to be found: the bits of the largest finite |x| so far.
     found: Option<AtomicU32>,
     /// Of all columns, or one that they share.
-    w_full_scale: &'a [f32],
-    y_full_scale: &'a [f32],
+    w_full_scale: Cow<'a, [f32]>,
+    y_full_scale: Cow<'a, [f32]>,
     pub(crate) noise: NoiseOperands<'a>,
 }
 
@@ -57,9 +58,9 @@ impl<'a> Operands<'a> {
             x_full_scale: Broadcast::new(x_full_scale, 1, rows),
             shared_dac: shared.map(|[full_scale]| Converter::one(chain.dac, full_scale)),
             found: (x_full_scale.is_empty() && !chain.dac.is_off()).then(AtomicU32::default),
-            w_full_scale: views[1].data()?,
-            y_full_scale: views[2].data()?,
-            noise: NoiseOperands::new(chain.noisy, &views[3..], rows)?,
+            w_full_scale: by_column(chain, views[1].data()?),
+            y_full_scale: by_column(chain, views[2].data()?),
+            noise: NoiseOperands::new(chain, &views[3..], rows)?,
         })
     }
 
@@ -93,11 +94,11 @@ impl<'a> Operands<'a> {
 
     /// The DACs of `columns` columns of w; of no effect where `weight_bits` are off.
     pub(crate) fn weight_dacs(&self, isa: Isa, columns: usize) -> Quantizers {
-        Quantizers::new(isa, self.chain.weight, columns, self.w_full_scale)
+        Quantizers::new(isa, self.chain.weight, columns, &self.w_full_scale)
     }
 
     /// The ADCs of `columns` columns; of no effect where `adc_bits` are off.
     pub(crate) fn adcs(&self, isa: Isa, columns: usize) -> Quantizers {
-        Quantizers::new(isa, self.chain.adc, columns, self.y_full_scale)
+        Quantizers::new(isa, self.chain.adc, columns, &self.y_full_scale)
     }
 }

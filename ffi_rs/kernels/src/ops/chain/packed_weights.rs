@@ -157,10 +157,11 @@ impl PackedWeights {
     fn pack_lines(&self, into: &mut Columns<'_>, weights: &Weights<'_>, dacs: &Quantizers) {
         let packed_len = self.packing.packed_len(into.inputs.len());
         let mut lines = Scratch::new(TRANSPOSED * packed_len);
+        let mut room = Vec::new();
         for first in into.range.clone().step_by(TRANSPOSED) {
             let columns = first..into.range.end.min(first + TRANSPOSED);
             for (line, column) in lines.chunks_exact_mut(packed_len.max(1)).zip(columns.clone()) {
-                let values = weights.line(column, &into.inputs);
+                let values = weights.column(column, &into.inputs, &mut room);
                 let index = column - into.range.start;
                 let dac = Converter::one(weights.dac, dacs.full_scale(index));
                 let Converted { sum, clipped } =
@@ -179,9 +180,14 @@ impl PackedWeights {
 fn convert_columns(isa: Isa, into: Columns<'_>, weights: &Weights<'_>, dacs: &Quantizers) {
     let Columns { packed, range, inputs, .. } = into;
     let dacs = Converter::Each(dacs.columns(0, range.len()));
-    let rows = weights.rows(&inputs).chunks_exact(weights.columns);
-    for (out, row) in packed.chunks_exact_mut(range.len()).zip(rows) {
+    let mut room = [0.0; PACKED_COLUMNS];
+    for (row, out) in inputs.zip(packed.chunks_exact_mut(range.len())) {
         let out = bytemuck::cast_slice_mut(out);
-        convert(isa, out, &row[range.clone()], &dacs, &mut false);
+        let values = weights.row(row, &range, &mut room);
+        if weights.plan.format == OperandFormat::Exact {
+            out.copy_from_slice(values);
+        } else {
+            convert(isa, out, values, &dacs, &mut false);
+        }
     }
 }

@@ -35,9 +35,10 @@ impl Residual {
         }
     }
 
-    pub(crate) fn dtype(self) -> DType {
+    /// Its type, where outputs are of type `out`.
+    pub(crate) fn dtype(self, out: DType) -> DType {
         match self {
-            Self::PreNoise | Self::Slope => DType::F32,
+            Self::PreNoise | Self::Slope => out,
             Self::Signs => DType::I8,
         }
     }

@@ -29,7 +29,7 @@ pub(super) fn array_rows_from_attrs(
     }
 }
 
-/// How a product over `depth` inputs is cut into arrays.
+/// How a product over `depth` f32 is cut into arrays; a complex input is two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tiles {
     depth: usize,
@@ -39,7 +39,8 @@ pub(crate) struct Tiles {
 
 impl Tiles {
     pub(crate) fn new(chain: &Chain, depth: usize) -> Self {
-        let widest = chain.array_rows.map_or(depth, |rows| depth.min(rows.get()));
+        let of_array = chain.array_rows.map(|rows| rows.get() * chain.parts());
+        let widest = of_array.map_or(depth, |rows| depth.min(rows));
         Self { depth, widest }
     }
 

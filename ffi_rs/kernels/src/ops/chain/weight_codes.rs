@@ -49,16 +49,16 @@ fn code_columns_by<const GROUP: usize, const LANES: usize>(
     dacs: &Quantizers,
     packing: Packing,
 ) {
-    let (depth, columns) = (into.inputs.len(), weights.columns);
-    let (first, count) = (into.range.start, into.range.len());
-    let weights = weights.rows(&into.inputs);
+    let (depth, count) = (into.inputs.len(), into.range.len());
+    let mut rooms = [[0.0; PACKED_COLUMNS]; GROUP];
     let dacs = dacs.columns(0, count);
     let zeros = [0.0; PACKED_COLUMNS];
     let mut totals = Totals { sums: [0; PACKED_COLUMNS], peaks: [0; PACKED_COLUMNS] };
     for (word, out) in into.packed.chunks_exact_mut(count).enumerate() {
         let mut rows: [&[f32]; GROUP] = [&zeros[..count]; GROUP];
-        for (values, row) in rows.iter_mut().zip(word * GROUP..depth) {
-            *values = &weights[row * columns + first..][..count];
+        let filled = rows.iter_mut().zip(&mut rooms);
+        for ((values, room), row) in filled.zip(word * GROUP..depth) {
+            *values = weights.row(into.inputs.start + row, &into.range, room);
         }
         let present = GROUP.min(depth - word * GROUP);
         totals.code::<GROUP, LANES>(out, rows, &dacs, present);

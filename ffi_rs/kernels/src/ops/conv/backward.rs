@@ -63,7 +63,7 @@ impl Backward {
     pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
         Ok(Self {
             geometry: Geometry::from_attrs(op, attrs)?,
-            product: backward::Request::from_attrs(op, &OfProduct(attrs))?,
+            product: backward::Request::from_attrs(op, false, &OfProduct(attrs))?,
         })
     }
 
@@ -76,7 +76,7 @@ impl Backward {
         let shape = self.geometry.shape(x, kernel)?;
         let (out, of_arrays) = (shape.out(), shape.residual(chain));
         extents(chain.op, "g", g, DType::F32, &each(&out))?;
-        extents(chain.op, "saved", saved, residual.dtype(), &each(&of_arrays))?;
+        extents(chain.op, "saved", saved, residual.dtype(DType::F32), &each(&of_arrays))?;
         check_ranges_and_noise(chain, others, shape.images, shape.columns)?;
         Ok(shape)
     }

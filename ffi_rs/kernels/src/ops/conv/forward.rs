@@ -53,7 +53,7 @@ impl Forward {
         Ok(Self {
             geometry: Geometry::from_attrs(op, attrs)?,
             chain: Chain { finds_ranges: true, ..Chain::from_attrs(op, attrs)? },
-            product: Request::from_attrs(op, &OfProduct(attrs))?,
+            product: Request::from_attrs(op, false, &OfProduct(attrs))?,
             packed: None,
         })
     }
@@ -72,7 +72,7 @@ impl Forward {
 
     /// What the op saves: of each array on its own, where these have a limited number of inputs.
     pub(crate) fn residual(&self, kind: Residual, inputs: &[Fact]) -> Result<Fact, Error> {
-        Ok(Fact::new(kind.dtype(), self.shape(inputs)?.residual(&self.chain)))
+        Ok(Fact::new(kind.dtype(DType::F32), self.shape(inputs)?.residual(&self.chain)))
     }
 
     /// What a run takes.

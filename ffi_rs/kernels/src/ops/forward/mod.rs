@@ -18,7 +18,7 @@ pub(super) use request::Request;
 
 use super::chain::{
     Chain, InputRow, Operands, PackedWeights, ProductPlan, Saved, Weights, code_row, convert_row,
-    peak_of,
+    floats, peak_of,
 };
 use super::sizes::Sizes;
 use crate::disjoint::{AtomicMax, DisjointMut, StageBuffer};
@@ -99,11 +99,12 @@ impl<'a> Forward<'a> {
     fn new(request: &'a Request, inputs: &[View<'a>], workers: usize) -> Result<Self, Error> {
         let isa = Isa::detect();
         let Request { chain, transpose_weight, packed } = request;
-        let sizes = Sizes::of(chain.op, &inputs[0].fact(), &inputs[1].fact(), *transpose_weight)?;
+        let sizes = Sizes::of(chain, &inputs[0].fact(), &inputs[1].fact(), *transpose_weight)?;
+        let sizes = sizes.in_floats(chain);
         let Sizes { rows, depth, columns } = sizes;
         let operands = Operands::new(chain, &inputs[3..], rows)?;
         let weights = request.weights(&inputs[1], &inputs[4], depth, columns)?;
-        let bias: &[f32] = inputs[2].data()?;
+        let bias = floats(&inputs[2])?;
         let (packed, unpacked) = match packed {
             Some(packed) => (Some(Arc::clone(packed)), 0),
             None if weights.is_in_place() => (None, 0),
@@ -118,11 +119,12 @@ impl<'a> Forward<'a> {
             chain,
             sizes,
             plan: weights.plan,
-            x: inputs[0].data()?,
+            x: floats(&inputs[0])?,
             packed,
             unpacked,
             weights,
-            bias: if bias.len() == 1 { vec![bias[0]; columns] } else { bias.to_vec() },
+            // One number may stand for all.
+            bias: bias.iter().copied().cycle().take(columns).collect(),
             adcs: operands.adcs(isa, columns),
             operands,
         })

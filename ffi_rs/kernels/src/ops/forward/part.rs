@@ -114,6 +114,7 @@ impl Forward<'_> {
                 adc: (!self.chain.adc.is_off())
                     .then(|| self.adcs.columns(range.start, range.len())),
                 with_peak: outputs.peak.is_some(),
+                complex: self.chain.complex,
             };
             finish(self.isa, &mut states[..rows.len()], epsilon, &common);
             if let Some(peaks) = &outputs.peak {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::isa::Isa;
 use crate::ops::chain::{
-    Chain, PackedWeights, ProductPlan, Residual, Weights, check_ranges_and_noise, extents, matrix,
+    Chain, PackedWeights, ProductPlan, Residual, Weights, by_column, check_ranges_and_noise,
+    extents, floats, matrix_of,
 };
 use crate::ops::sizes::Sizes;
-use crate::{Attrs, DType, Error, Fact, View, Work};
+use crate::{Attrs, Error, Fact, View, Work};
 
 /// The attributes of the forward pass, and what is prepared.
 #[derive(Clone, Debug)]
@@ -20,8 +21,13 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
-        let chain = Chain { finds_ranges: true, ..Chain::from_attrs(op, attrs)? };
+    /// Of real or of complex numbers.
+    pub(crate) fn from_attrs(
+        op: &'static str,
+        complex: bool,
+        attrs: &dyn Attrs,
+    ) -> Result<Self, Error> {
+        let chain = Chain { finds_ranges: true, complex, ..Chain::from_attrs(op, attrs)? };
         Ok(Self::of(chain, attrs.bool(op, "transpose_weight")?))
     }
 
@@ -37,9 +43,10 @@ impl Request {
             return Ok(None);
         };
         let isa = Isa::detect();
-        let &[first, second] = matrix(self.chain.op, "w", &w.fact())?;
+        let &[first, second] = matrix_of(self.chain.op, "w", self.chain.dtype(), &w.fact())?;
         let (depth, columns) =
             if self.transpose_weight { (second, first) } else { (first, second) };
+        let Sizes { depth, columns, .. } = Sizes { rows: 0, depth, columns }.in_floats(&self.chain);
         let weights = self.weights(w, full_scale, depth, columns)?;
         if weights.is_in_place() || columns == 0 {
             return Ok(None);
@@ -63,12 +70,13 @@ impl Request {
         columns: usize,
     ) -> Result<Weights<'a>, Error> {
         Ok(Weights {
-            data: w.data()?,
+            data: floats(w)?,
             depth,
             columns,
             transposed: self.transpose_weight,
+            complex: self.chain.complex,
             dac: self.chain.weight,
-            full_scale: full_scale.data()?,
+            full_scale: by_column(&self.chain, full_scale.data()?),
             tiles: self.chain.tiles(depth),
             plan: ProductPlan::forward(&self.chain, depth),
         })
@@ -80,20 +88,22 @@ impl Request {
         let [x, w, bias, others @ ..] = inputs else {
             return Err(chain.refuse(format!("expected 10 operands, got {}", inputs.len())));
         };
-        let sizes = Sizes::of(chain.op, x, w, *transpose_weight)?;
+        let sizes = Sizes::of(chain, x, w, *transpose_weight)?;
         let Sizes { rows, columns, .. } = sizes;
-        extents(chain.op, "bias", bias, DType::F32, &[&[1, columns]])?;
+        extents(chain.op, "bias", bias, chain.dtype(), &[&[1, columns]])?;
         check_ranges_and_noise(chain, others, rows, columns)?;
         Ok(sizes)
     }
 
     /// What the op saves: of each tile on its own, where there may be several.
     pub(crate) fn residual(&self, kind: Residual, inputs: &[Fact]) -> Result<Fact, Error> {
-        Ok(Fact::new(kind.dtype(), self.chain.residual_shape(&self.sizes(inputs)?)))
+        let dtype = kind.dtype(self.chain.dtype());
+        Ok(Fact::new(dtype, self.chain.residual_shape(&self.sizes(inputs)?)))
     }
 
     /// What a run takes.
     pub(crate) fn work(&self, inputs: &[Fact], outputs: &[Fact]) -> Result<Work, Error> {
-        Ok(Work::of_matmuls(1, self.sizes(inputs)?.extents(), inputs, outputs))
+        let sizes = self.sizes(inputs)?.in_floats(&self.chain);
+        Ok(Work::of_matmuls(1, sizes.extents(), inputs, outputs))
     }
 }
