@@ -2,7 +2,9 @@
 
 `from lumina_jax import layers`: `layers.OpticalDense` is the Linen layer, as are all that have no
 family before their names, and `layers.nnx.OpticalDense` the same layer for NNX.
-`layers.load_dense` takes the parameters of a network of ordinary dense layers.
+`layers.load_dense` takes the parameters of a network of ordinary dense layers. For complex networks
+there are initializers (`complex_glorot`, `complex_he`, `unitary`) and activations (`mod_relu`,
+`complex_relu`, `cardioid`, and `detect`, which is what a photodiode sees).
 """
 
 from __future__ import annotations
@@ -18,10 +20,21 @@ except ModuleNotFoundError as fault:
 
 from . import linen
 from ._load import load_dense
+from .activations import cardioid, complex_relu, detect, mod_relu
+from .initializers import complex_glorot, complex_he, unitary
 from .linen import *  # noqa: F403
 
 # `lumina_jax.layers` knows its package by this line.
 __distribution__ = "lumina-jax"
 
-__all__ = ["load_dense"]
+__all__ = [
+    "cardioid",
+    "complex_glorot",
+    "complex_he",
+    "complex_relu",
+    "detect",
+    "load_dense",
+    "mod_relu",
+    "unitary",
+]
 __all__ += linen.__all__

@@ -52,11 +52,12 @@ class Context:
     def run(self, op: Calibrated, x: jax.Array, kernel: Any, bias: Any) -> tuple[jax.Array, Ranges]:
         """The output of the op, and the ranges for the next batch."""
         noise = None if self.deterministic else self.device.noise
+        of_device = to_c64 if jnp.iscomplexobj(x) else to_f32
         rounds = self.device.rounds_gradient and not self.deterministic and self.has_stream
         return op(
             x,
-            to_f32(self.layer, "kernel", kernel),
-            None if bias is None else to_f32(self.layer, "bias", bias),
+            of_device(self.layer, "kernel", kernel),
+            None if bias is None else of_device(self.layer, "bias", bias),
             self.running,
             spec=self.device.spec,
             noise=noise,
@@ -96,18 +97,42 @@ def to_f32(layer: str, name: str, value: Any) -> jax.Array:
     """
     dtype = jnp.result_type(value)
     if dtype not in (jnp.float32, jnp.bfloat16, jnp.float16):
-        raise TypeError(f"{layer}: `{name}` is {dtype}, expected float32, bfloat16 or float16")
+        cure = ""
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            cure = f"; pass {name}.real or layers.detect({name}), or use ComplexOpticalDense"
+        raise TypeError(
+            f"{layer}: `{name}` is {dtype}, expected float32, bfloat16 or float16{cure}"
+        )
     return jnp.asarray(value, jnp.float32)
 
 
-def check_input(layer: str, value: Any, in_features: int | None = None) -> jax.Array:
-    """The input of a layer in float32: f32[..., in_features].
+def to_c64(layer: str, name: str, value: Any) -> jax.Array:
+    """`value`, which is complex64: what a coherent device computes in.
+
+    Raises:
+        TypeError: it is of another type.
+    """
+    dtype = jnp.result_type(value)
+    if dtype != jnp.complex64:
+        raise TypeError(
+            f"{layer}: `{name}` is {dtype}, expected complex64; pass {name}.astype(jnp.complex64)"
+        )
+    return jnp.asarray(value)
+
+
+def check_input(
+    layer: str,
+    value: Any,
+    in_features: int | None = None,
+    of_device: Callable[[str, str, Any], jax.Array] = to_f32,
+) -> jax.Array:
+    """The input of a layer in float32, or as `of_device` has it: f32[..., in_features].
 
     Raises:
         ValueError: it is a scalar, or its last axis is not `in_features` long.
-        TypeError: as in `to_f32`.
+        TypeError: as in `of_device`.
     """
-    x = to_f32(layer, "x", value)
+    x = of_device(layer, "x", value)
     if x.ndim == 0:
         raise ValueError(f"{layer}: `x` is a scalar, expected shape [..., in_features]")
     if in_features is not None and x.shape[-1] != in_features:

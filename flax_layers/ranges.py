@@ -27,9 +27,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lumina_jax.custom_vjp.complex_optical_matmul import complex_optical_matmul, fields_in_light
 from lumina_jax.custom_vjp.optical_matmul import optical_matmul
 from lumina_jax.hardware.crosstalk import Crosstalk, in_light
 from lumina_jax.hardware.noise import NoiseModel
+from lumina_jax.ops._complex import floats
 from lumina_jax.ops._op import vary_over, varying_axes
 from lumina_jax.ops.quantize import absmax
 from lumina_jax.spec import OpticalSpec
@@ -51,9 +53,10 @@ class Ranges(NamedTuple):
 def seen(v: jax.Array, *, axis_name: AxisName | None = None) -> jax.Array:
     """Largest finite magnitude in `v`, f32[]; 0 when there is none. Not differentiated.
 
-    With `axis_name`, over all members of those mapped axes.
+    Of complex numbers it is that of real and imaginary parts. With `axis_name`, over all members of
+    those mapped axes.
     """
-    largest = absmax(v)
+    largest = absmax(floats(v) if jnp.iscomplexobj(v) else v)
     return largest if axis_name is None else lax.pmax(largest, axis_name)
 
 
@@ -82,10 +85,12 @@ def calibrated_matmul(
 ) -> tuple[jax.Array, Ranges]:
     """`optical_matmul(x, attenuation * kernel, bias)` at the running ranges, and their update.
 
+    Of complex numbers it is `complex_optical_matmul`, and the factor on fields is the root.
+
     Args:
-        x: f32[..., K].
-        kernel: f32[K, N].
-        bias: f32[N] or None.
+        x: f32[..., K], or c64.
+        kernel: f32[K, N], or c64 as x.
+        bias: f32[N], or c64 as x, or None.
         running: full scales; 0 takes the range of this batch, None is for a converter off.
         spec: bits of the converters.
         noise, key: as in `optical_matmul`; noise None is a quiet device.
@@ -100,9 +105,13 @@ def calibrated_matmul(
             it has them. It is hashable, and equal to what computes the same.
 
     Returns:
-        y f32[..., N], and the ranges for the next batch.
+        y f32[..., N], or c64 as x, and the ranges for the next batch.
     """
-    weight, spec = in_light(kernel, attenuation, crosstalk, spec)
+    if jnp.iscomplexobj(x):
+        op = complex_optical_matmul
+        weight = fields_in_light("ComplexOpticalDense", kernel, attenuation, crosstalk)
+    else:
+        weight, spec = in_light(kernel, attenuation, crosstalk, spec)
     marked = watch(infers, jax.tree.leaves(running)) if infers else ""
     scales = _full_scales(
         x, weight, bias, running, spec=spec, axis_name=axis_name, marked=marked, op=op

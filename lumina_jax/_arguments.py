@@ -300,7 +300,7 @@ def float32(op: str, name: str, value: Any) -> jax.Array:
     if array.dtype != np.float32:
         cure = f"cast it with {name}.astype(jnp.float32)"
         if array.dtype.kind == "c":
-            cure = f"pass {name}.real or the squares of its magnitudes, or use {_COMPLEX}"
+            cure = f"pass {name}.real or layers.detect({name}), or use {_COMPLEX}"
         raise TypeError(f"{op}: `{name}` must be float32, got {array.dtype}; {cure}")
     return array
 

@@ -14,6 +14,7 @@ from lumina_jax import _arguments
 from lumina_jax._arguments import (
     array_f32,
     choice,
+    complex_array,
     complex_matrix,
     concrete,
     constant,
@@ -136,6 +137,21 @@ ERRORS = [
         {},
         TypeError,
         "must be float32, got bfloat16; cast it with a.astype(jnp.float32)",
+    ),
+    (
+        float32,
+        1j,
+        {},
+        TypeError,
+        "must be float32, got complex64; pass a.real or layers.detect(a), or use "
+        "lumina_jax.complex_optical_matmul or layers.ComplexOpticalDense",
+    ),
+    (
+        complex_array,
+        1.0,
+        {},
+        TypeError,
+        "must be complex64, got float32; cast it with a.astype(jnp.complex64)",
     ),
     (magnitude, 1j, {}, TypeError, "must be a real number, got complex64"),
     (magnitude, True, {}, TypeError, "must be a real number, got True"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import pydoc
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import flax.linen as nn
@@ -35,6 +35,8 @@ class Layer:
     """Arguments that it needs beside these."""
     x: jax.Array = field(default_factory=lambda: jax.random.normal(jax.random.key(7), (6, 5)))
     """An input."""
+    numbers: str = "float32, bfloat16 or float16"
+    """Types that it takes, as its errors say."""
 
     def __str__(self) -> str:
         return f"{self.kind.__module__}.{self.kind.__name__}"
@@ -78,12 +80,20 @@ class NnxModel:
         return flax_nnx.to_pure_dict(flax_nnx.state(self.layer, nnx.FullScale))
 
 
+FIELD = jax.random.normal(jax.random.key(7), (6, 5), jnp.complex64)
 LAYERS = [
     Layer(linen.OpticalConv, {"features": 4}, {"kernel_size": 3}),
     Layer(linen.OpticalDense, {"features": 4}),
     Layer(linen.OpticalDenseGeneral, {"features": 4}),
     Layer(linen.OpticalEinsum, {"shape": (5, 4)}, {"einsum_str": "mk,kn->mn"}),
     Layer(nnx.OpticalConv, {"in_features": 5, "out_features": 4}, {"kernel_size": 3}),
+    Layer(linen.ComplexOpticalDense, {"features": 4}, x=FIELD, numbers="complex64"),
+    Layer(
+        nnx.ComplexOpticalDense,
+        {"in_features": 5, "out_features": 4},
+        x=FIELD,
+        numbers="complex64",
+    ),
     Layer(nnx.OpticalDense, {"in_features": 5, "out_features": 4}),
     Layer(nnx.OpticalDenseGeneral, {"in_features": 5, "out_features": 4}),
     Layer(nnx.OpticalEinsum, {"kernel_shape": (5, 4)}, {"einsum_str": "mk,kn->mn"}),
@@ -128,9 +138,12 @@ def test_options_are_checked(
 
 @every_layer
 def test_parameters_are_real_floats(layer: Layer) -> None:
-    message = f"^{layer.kind.__name__}: `kernel` is int32, expected float32, bfloat16 or float16"
+    def integers(key: Any, shape: Any, dtype: Any) -> jax.Array:
+        return jnp.zeros(shape, jnp.int32)
+
+    message = f"^{layer.kind.__name__}: `kernel` is int32, expected {layer.numbers}"
     with pytest.raises(TypeError, match=message):
-        layer.new(param_dtype=jnp.int32, kernel_init=nn.initializers.zeros)(layer.x)
+        layer.new(kernel_init=integers)(layer.x)
 
 
 @every_layer
@@ -140,26 +153,32 @@ def test_an_unknown_preset_lists_those_that_exist(layer: Layer) -> None:
 
 
 @every_layer
-@pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64])
-def test_inputs_are_real_floats(layer: Layer, dtype: Any) -> None:
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.float32, jnp.complex64])
+def test_inputs_are_of_the_numbers_of_the_layer(layer: Layer, dtype: Any) -> None:
     name = jnp.dtype(dtype).name
-    message = f"`x` is {name}, expected float32, bfloat16 or float16"
+    if name in layer.numbers:
+        return
+    message = f"`x` is {name}, expected {layer.numbers}"
+    if name == "complex64":
+        message += r"; pass x.real or layers.detect\(x\), or use ComplexOpticalDense"
+    if layer.numbers == "complex64":
+        message += r"; pass x.astype\(jnp.complex64\)"
     with pytest.raises(TypeError, match=f"^{layer.kind.__name__}: {message}"):
-        layer.new()(layer.x.astype(dtype))
+        layer.new()(layer.x.real.astype(dtype))
 
 
 @every_layer
 def test_inputs_are_no_scalars(layer: Layer) -> None:
     message = r"`x` is a scalar, expected shape \[\.\.\., in_features\]"
     with pytest.raises(ValueError, match=f"^{layer.kind.__name__}: {message}"):
-        layer.new()(jnp.float32(1.0))
+        layer.new()(layer.x[0, 0])
 
 
 @every_layer
 def test_errors_name_the_class_that_is_called(layer: Layer) -> None:
     own = type("Mine", (layer.kind,), {})
     with pytest.raises(TypeError, match=r"^Mine: `x` is int32"):
-        Layer(own, layer.sizes, layer.others).new()(layer.x.astype(jnp.int32))
+        replace(layer, kind=own).new()(layer.x.real.astype(jnp.int32))
 
 
 @every_layer
@@ -220,7 +239,8 @@ def test_derivatives_in_either_mode_and_of_either(layer: Layer) -> None:
     model, along = layer.new(spec=SPEC, noise=NOISE), jnp.cos(layer.x)
 
     def loss(x: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.tanh(model(x, key=KEY)))
+        y = model(x, key=KEY)
+        return jnp.sum(jnp.tanh(y.real)) + jnp.sum(jnp.square(y.imag))
 
     def slope(x: jax.Array) -> jax.Array:
         return jax.jvp(loss, (x,), (along,))[1]
@@ -228,7 +248,9 @@ def test_derivatives_in_either_mode_and_of_either(layer: Layer) -> None:
     @jax.jit
     def derivatives(x: jax.Array) -> list[jax.Array]:
         of_gradient = jax.jvp(jax.grad(loss), (x,), (along,))[1]
-        return [slope(x), jnp.vdot(jax.grad(loss)(x), along), jax.grad(slope)(x), of_gradient]
+        # Of complex numbers, a gradient of JAX is the conjugate of the derivatives by both parts.
+        by_gradient = jnp.sum(jax.grad(loss)(x) * along).real
+        return [slope(x), by_gradient, jax.grad(slope)(x), of_gradient]
 
     first, by_gradient, second, of_gradient = derivatives(layer.x)
     np.testing.assert_allclose(first, by_gradient, rtol=1e-4)

@@ -7,3 +7,6 @@ from .dense import OpticalDense
 from .general import OpticalDenseGeneral, OpticalEinsum
 
 __all__ = ["OpticalConv", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]
+from .complex import ComplexOpticalDense
+
+__all__ = ["ComplexOpticalDense", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]

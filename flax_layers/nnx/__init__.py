@@ -8,3 +8,12 @@ from .dense import OpticalDense
 from .general import OpticalDenseGeneral, OpticalEinsum
 
 __all__ = ["FullScale", "OpticalConv", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]
+from .complex import ComplexOpticalDense
+
+__all__ = [
+    "ComplexOpticalDense",
+    "FullScale",
+    "OpticalDense",
+    "OpticalDenseGeneral",
+    "OpticalEinsum",
+]

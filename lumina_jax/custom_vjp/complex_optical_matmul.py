@@ -10,6 +10,7 @@ import jax
 from jax.typing import ArrayLike
 
 from .._arguments import complex_array
+from ..hardware.crosstalk import Crosstalk
 from ..hardware.noise import NoiseModel
 from ..hardware.profiles import HardwareProfile
 from ..spec import OpticalSpec
@@ -132,12 +133,24 @@ def complex_optical_matmul(
     )  # fmt: skip
 
 
+def fields_in_light(
+    op: str, w: jax.Array, transmission: float, crosstalk: Crosstalk | None
+) -> jax.Array:
+    """What a coherent device multiplies by: w c64[K, N] after the losses of the light.
+
+    `transmission` is that of power, of which fields have the root. A ValueError in the name of `op`
+    where there is crosstalk.
+    """
+    if crosstalk is not None:
+        raise ValueError(
+            f"{op}: `profile` has crosstalk, which is that of powers on wavelengths; expected "
+            f"one without, such as dataclasses.replace(profile, crosstalk=None)"
+        )
+    return w if transmission == 1.0 else w * math.sqrt(transmission)
+
+
 def _in_light(device: Device, w: jax.Array) -> tuple[jax.Array, OpticalSpec]:
     if device.profile is None:
         return w, device.spec
-    if device.profile.crosstalk is not None:
-        raise ValueError(
-            f"{_NAME}: `profile` has crosstalk, which is that of powers on wavelengths; expected "
-            f"one without, such as dataclasses.replace(profile, crosstalk=None)"
-        )
-    return w * math.sqrt(device.profile.path.transmission), device.spec
+    path, crosstalk = device.profile.path, device.profile.crosstalk
+    return fields_in_light(_NAME, w, path.transmission, crosstalk), device.spec
