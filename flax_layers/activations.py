@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -71,8 +73,9 @@ def _complex(name: str, z: ArrayLike) -> jax.Array:
 
 
 def _magnitude(z: jax.Array) -> jax.Array:
-    """|z|, with the derivative 0 at 0."""
-    is_zero = z == 0
+    """|z|, with the derivative 0 at 0, and what is so small that its square is none of the type."""
+    floor = 16 * math.sqrt(jnp.finfo(z.dtype).tiny)
+    is_zero = jnp.maximum(jnp.abs(z.real), jnp.abs(z.imag)) < floor
     return jnp.where(is_zero, 0, jnp.abs(jnp.where(is_zero, 1, z)))
 
 

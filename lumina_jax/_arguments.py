@@ -401,8 +401,10 @@ def distinct(
     return given.astype(np.intp)
 
 
-def array_f32(op: str, name: str, value: Any, expected: str, rank: int) -> NDArray[np.float32]:
-    """A NumPy array that is f32 already, in the layout of the kernels: itself where it has it.
+def array_of(
+    op: str, name: str, value: Any, types: tuple[type[Any], ...], expected: str, rank: int
+) -> NDArray[Any]:
+    """A NumPy array of one of those types, in the layout of the kernels: itself where it has it.
 
     Arrays of other libraries are taken where they lend their memory as one, as those of JAX and the
     tensors of PyTorch on the CPU do.
@@ -410,10 +412,11 @@ def array_f32(op: str, name: str, value: Any, expected: str, rank: int) -> NDArr
     _no_mask(op, name, value)
     if not isinstance(value, np.ndarray):
         value = _lent(op, name, value)
-    if value.dtype != np.float32:
+    names = [kind.__name__ for kind in types]
+    if value.dtype not in types:
         raise TypeError(
-            f"{op}: `{name}` must be float32, got {value.dtype}; "
-            f"pass numpy.asarray({name}, numpy.float32)"
+            f"{op}: `{name}` must be {' or '.join(names)}, got {value.dtype}; "
+            f"pass numpy.asarray({name}, numpy.{names[0]})"
         )
     if value.ndim != rank:
         raise ValueError(f"{op}: `{name}` must be {expected}, got shape {value.shape}")

@@ -12,7 +12,7 @@ import pytest
 
 from lumina_jax import _arguments
 from lumina_jax._arguments import (
-    array_f32,
+    array_of,
     choice,
     complex_array,
     complex_matrix,
@@ -188,23 +188,23 @@ ERRORS = [
     (distinct, [1, 1], {"count": 2}, ValueError, "must name distinct slots from 0, got [1, 1]"),
     (distinct, [0, 2], {"count": 2, "below": 2}, ValueError, "names slot 2, expected less than 2"),
     (
-        array_f32,
+        array_of,
         [1.0],
-        {"expected": "a vector", "rank": 1},
+        {"types": (np.float32,), "expected": "a vector", "rank": 1},
         TypeError,
         "must be a numpy.ndarray, got list",
     ),
     (
-        array_f32,
+        array_of,
         np.ones(1),
-        {"expected": "a vector", "rank": 1},
+        {"types": (np.float32,), "expected": "a vector", "rank": 1},
         TypeError,
         "must be float32, got float64; pass numpy.asarray(a, numpy.float32)",
     ),
     (
-        array_f32,
+        array_of,
         np.float32([[1]]),
-        {"expected": "a vector", "rank": 1},
+        {"types": (np.float32,), "expected": "a vector", "rank": 1},
         ValueError,
         "must be a vector, got shape (1, 1)",
     ),
@@ -271,13 +271,13 @@ MASKED = np.ma.MaskedArray([1.0, 2.0], [False, True])
         (magnitude, {}),
         (reals, {}),
         (concrete, {}),
-        (array_f32, {"expected": "a vector", "rank": 1}),
+        (array_of, {"types": (np.float32,), "expected": "a vector", "rank": 1}),
     ],
 )
 def test_arrays_of_every_kind(check: Any, limits: dict[str, Any], tmp_path: Any) -> None:
     with pytest.raises(TypeError, match=r"`a` is a masked array.*fill it with a\.filled\(0\)"):
         asks(check, MASKED, **limits)
-    if check is array_f32:
+    if check is array_of:
         return
     values = np.float32([0.5, 2, 1e-40])
     values.tofile(tmp_path / "a")
@@ -318,8 +318,8 @@ def test_values_become_what_functions_use() -> None:
     assert asks(concrete, jnp.ones(2, jnp.bfloat16)).dtype == np.float32
     assert asks(distinct, [1, 0], count=2, below=2).tolist() == [1, 0]
     x = np.ones((2, 3), np.float32)
-    assert asks(array_f32, x, expected="a matrix", rank=2) is x
-    assert asks(array_f32, x.T, expected="a matrix", rank=2).flags.c_contiguous
+    assert asks(array_of, x, types=(np.float32,), expected="a matrix", rank=2) is x
+    assert asks(array_of, x.T, types=(np.float32,), expected="a matrix", rank=2).flags.c_contiguous
 
 
 def test_traced_values_are_trusted_but_not_read() -> None:
