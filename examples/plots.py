@@ -21,6 +21,7 @@ def robustness(
     levels: Sequence[float],
     accuracy: Mapping[str, np.ndarray],
     labels: Mapping[str, str],
+    title: str = "Handwritten digits on noisy optics",
 ) -> None:
     """Accuracy in percent, [seeds, levels], over the level of noise; bands are one deviation."""
     figure, axes = plt.subplots(figsize=(7.0, 4.4), layout="constrained")
@@ -32,7 +33,7 @@ def robustness(
     seeds = len(accuracy[next(iter(labels))])
     axes.set_xlabel("multiplicative noise of the chip, % of each output")
     axes.set_ylabel("test accuracy, %")
-    axes.set_title(f"Handwritten digits on noisy optics, mean ± std over {seeds} trainings")
+    axes.set_title(f"{title}, mean ± std over {seeds} trainings")
     axes.set_xlim(noise[0], noise[-1])
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", frameon=False)

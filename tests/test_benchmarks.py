@@ -385,7 +385,9 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
         assert measured["shape"] in ("5x7x9", "8x16", "4x6x5x5x3")
         trains = measured["suite"] == "train"
         everyone = (
-            {"ours"} if measured["suite"] in ("train", "softmax", "conv") else {"ours", "numpy"}
+            {"ours"}
+            if measured["suite"] in ("train", "softmax", "conv", "complex", "attention")
+            else {"ours", "numpy"}
         )
         assert measured["results"].keys() == everyone, measured
         assert (measured["profile"] is not None) == trains, measured
