@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from ._bench import Case
 from ._options import Options
-from .suites import conv, forward, memory, noise, softmax, step, train
 from .suites import complex as complex_suite
-from .suites import forward, memory, noise, softmax, step, train
+from .suites import conv, forward, memory, noise, softmax, step, train
 
 SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "forward": forward.cases,

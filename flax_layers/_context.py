@@ -14,14 +14,17 @@ import jax
 import jax.numpy as jnp
 
 from ._device import Device
-from .ranges import AxisName, Ranges
+from .ranges import AttentionRanges, AxisName, Ranges
 
 RangeMode: TypeAlias = Literal["calibrate", "learn"]
 
 Calibrated: TypeAlias = Callable[
-    Concatenate[jax.Array, jax.Array, jax.Array | None, Ranges, ...], tuple[jax.Array, Ranges]
+    Concatenate[jax.Array, jax.Array, jax.Array | None, Any, ...], tuple[jax.Array, Any]
 ]
-"""An op at running ranges, `calibrated_matmul` or another with its keyword arguments."""
+"""An op at running ranges, `calibrated_matmul` or another with its keyword arguments.
+
+Ranges are `Ranges`, or a NamedTuple of the op's own; `calibrated_attention` takes keys and values
+in place of a kernel and a bias."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,9 @@ class Context:
     """Whether there is a stream to draw from; noise asks for one in any case."""
     draw: Callable[[], jax.Array]
     """The key of this call, from that stream."""
-    running: Ranges
+    running: Ranges | AttentionRanges
     """Full scales of the converters."""
-    gain: Ranges
+    gain: Ranges | AttentionRanges
     """Logarithms of learned factors on them."""
     momentum: float | None
     """Share of the old range in the new one; None where this call does not observe."""
@@ -49,7 +52,7 @@ class Context:
     axis_name: AxisName | None
     """Mapped axes that hold parts of one batch."""
 
-    def run(self, op: Calibrated, x: jax.Array, kernel: Any, bias: Any) -> tuple[jax.Array, Ranges]:
+    def run(self, op: Calibrated, x: jax.Array, kernel: Any, bias: Any) -> tuple[jax.Array, Any]:
         """The output of the op, and the ranges for the next batch."""
         noise = None if self.deterministic else self.device.noise
         of_device = to_c64 if jnp.iscomplexobj(x) else to_f32

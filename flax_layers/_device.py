@@ -9,6 +9,8 @@ from lumina_jax.hardware import Crosstalk
 from lumina_jax.hardware.profiles import profile_of
 from lumina_jax.spec import op_bits
 
+from .ranges import AttentionRanges, Ranges
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Device:
@@ -23,15 +25,12 @@ class Device:
     crosstalk: Crosstalk | None = None
     """Between the wavelengths of the input; None is none."""
 
-    @property
-    def ranges(self) -> tuple[str, ...]:
-        """Signals with a full scale: "x" of a DAC, "y" of an ADC or of noise on its scale."""
-        of_y = self.noise is not None and self.noise.unit == "full_scale"
-        has = {
-            "x": bool(op_bits(self.spec.dac_bits)),
-            "y": bool(op_bits(self.spec.adc_bits)) or of_y,
-        }
-        return tuple(name for name, ranged in has.items() if ranged)
+    def signals(self, ranges: type[Ranges | AttentionRanges]) -> tuple[str, ...]:
+        """Those of `ranges` with a full scale: of a DAC, of an ADC or of noise on its scale."""
+        in_parts = self.noise is not None and self.noise.unit == "full_scale"
+        of_dac = bool(op_bits(self.spec.dac_bits))
+        of_adc = bool(op_bits(self.spec.adc_bits)) or in_parts
+        return tuple(name for name in ranges._fields if (of_adc if name in ranges.adcs else of_dac))
 
     @property
     def rounds_gradient(self) -> bool:

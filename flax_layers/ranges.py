@@ -49,6 +49,24 @@ class Ranges(NamedTuple):
     y: jax.Array | None = None
     """Of the ADC that reads the output."""
 
+    adcs = ("y",)
+    """Those of an ADC."""
+
+
+class AttentionRanges(NamedTuple):
+    """Full scales of the converters of attention, f32[]; None where there is nothing to keep."""
+
+    q: jax.Array | None = None
+    """Of the DACs of queries, keys and values."""
+    k: jax.Array | None = None
+    v: jax.Array | None = None
+    scores: jax.Array | None = None
+    """Of the ADCs of scores and outputs."""
+    out: jax.Array | None = None
+
+    adcs = ("scores", "out")
+    """Those of an ADC."""
+
 
 def seen(v: jax.Array, *, axis_name: AxisName | None = None) -> jax.Array:
     """Largest finite magnitude in `v`, f32[]; 0 when there is none. Not differentiated.
@@ -176,20 +194,22 @@ def _full_scales(
         return Ranges(x=x_scale, y=y_scale)
 
     def as_kept() -> Ranges:
+        signals = {"x": (x,), "y": (x, weight, bias)}
         return Ranges(
-            x=_vary_like(running.x, x, axis_name=axis_name),
-            y=_vary_like(running.y, x, weight, bias, axis_name=axis_name),
+            **{
+                name: vary_like(value, *signals[name], axis_name=axis_name)
+                for name, value in running._asdict().items()
+                if value is not None
+            }
         )
 
     return lax.cond(functools.reduce(jnp.minimum, known) > 0, as_kept, as_seen)
 
 
-def _vary_like(
-    scale: jax.Array | None, *signals: jax.Array | None, axis_name: AxisName | None
-) -> jax.Array | None:
+def vary_like(
+    scale: jax.Array, *signals: jax.Array | None, axis_name: AxisName | None
+) -> jax.Array:
     """Inside `shard_map`: `scale` of the type that a range of the signals has."""
-    if scale is None:
-        return None
     reduced = (axis_name,) if isinstance(axis_name, str) else axis_name or ()
     axes = frozenset[Any]().union(*(varying_axes(s) for s in signals if s is not None))
     return vary_over(scale, axes.difference(reduced))

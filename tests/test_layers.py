@@ -37,6 +37,10 @@ class Layer:
     """An input."""
     numbers: str = "float32, bfloat16 or float16"
     """Types that it takes, as its errors say."""
+    part: str = ""
+    """The layer in it that takes the input; "" is itself."""
+    dense: str = ""
+    """The name of the class that has a kernel; "" is its own."""
 
     def __str__(self) -> str:
         return f"{self.kind.__module__}.{self.kind.__name__}"
@@ -94,9 +98,23 @@ LAYERS = [
         x=FIELD,
         numbers="complex64",
     ),
+    Layer(
+        linen.OpticalMultiHeadDotProductAttention,
+        {"num_heads": 2},
+        {"qkv_features": 6, "out_features": 4},
+        part="query",
+        dense="OpticalDenseGeneral",
+    ),
     Layer(nnx.OpticalDense, {"in_features": 5, "out_features": 4}),
     Layer(nnx.OpticalDenseGeneral, {"in_features": 5, "out_features": 4}),
     Layer(nnx.OpticalEinsum, {"kernel_shape": (5, 4)}, {"einsum_str": "mk,kn->mn"}),
+    Layer(
+        nnx.OpticalMultiHeadDotProductAttention,
+        {"num_heads": 2, "in_features": 5},
+        {"qkv_features": 6, "out_features": 4},
+        part="query",
+        dense="OpticalDenseGeneral",
+    ),
 ]
 every_layer = pytest.mark.parametrize("layer", LAYERS, ids=str)
 
@@ -141,7 +159,8 @@ def test_parameters_are_real_floats(layer: Layer) -> None:
     def integers(key: Any, shape: Any, dtype: Any) -> jax.Array:
         return jnp.zeros(shape, jnp.int32)
 
-    message = f"^{layer.kind.__name__}: `kernel` is int32, expected {layer.numbers}"
+    name = layer.dense or layer.kind.__name__
+    message = f"^{name}: `kernel` is int32, expected {layer.numbers}"
     with pytest.raises(TypeError, match=message):
         layer.new(kernel_init=integers)(layer.x)
 
@@ -203,18 +222,22 @@ def test_the_key_alone_decides_the_noise(layer: Layer) -> None:
 @every_layer
 def test_ranges_follow_only_where_a_call_observes(layer: Layer) -> None:
     model, other = (layer.new(spec=SPEC, momentum=0.5) for _ in range(2))
-    zeros = {"x_full_scale": np.float32(0), "y_full_scale": np.float32(0)}
+
+    def of_x(ranges: Any) -> Any:
+        return ranges[layer.part] if layer.part else ranges
+
+    assert set(of_x(model.ranges)) == {"x_full_scale", "y_full_scale"}
     model(layer.x)
     model(layer.x, key=KEY)
-    jax.tree.map(np.testing.assert_array_equal, model.ranges, zeros)
+    assert all(value == 0 for value in jax.tree.leaves(model.ranges))
     # What a batch shows is up to the layer; two that show different ranges are averaged.
     model(layer.x, key=KEY, observe=True)
     other(layer.x**3, key=KEY, observe=True)
-    first, second = (shown.ranges["x_full_scale"] for shown in (model, other))
+    first, second = (of_x(shown.ranges)["x_full_scale"] for shown in (model, other))
     assert 0 < first != second > 0
     model(layer.x**3, key=KEY, observe=True)
     average = (first + second) / 2
-    np.testing.assert_allclose(model.ranges["x_full_scale"], average, rtol=1e-6)
+    np.testing.assert_allclose(of_x(model.ranges)["x_full_scale"], average, rtol=1e-6)
     before = model.ranges
     model(layer.x * jnp.nan, key=KEY, observe=True)
     jax.tree.map(np.testing.assert_array_equal, model.ranges, before)
@@ -223,7 +246,10 @@ def test_ranges_follow_only_where_a_call_observes(layer: Layer) -> None:
 @every_layer
 def test_only_converters_that_are_on_keep_a_range(layer: Layer) -> None:
     model = layer.new(profile=None, spec=lumina_jax.OpticalSpec(adc_bits=8))
-    assert set(model.ranges) == {"y_full_scale"}
+    paths = jax.tree_util.tree_leaves_with_path(model.ranges)
+    names = {jax.tree_util.keystr(path[-1:], simple=True) for path, _ in paths}
+    of_attention = {"scores_full_scale", "out_full_scale"} if layer.part else set()
+    assert names == {"y_full_scale"} | of_attention
 
 
 @every_layer

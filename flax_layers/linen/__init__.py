@@ -10,3 +10,11 @@ __all__ = ["OpticalConv", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"
 from .complex import ComplexOpticalDense
 
 __all__ = ["ComplexOpticalDense", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]
+from .attention import OpticalMultiHeadDotProductAttention
+
+__all__ = [
+    "OpticalDense",
+    "OpticalDenseGeneral",
+    "OpticalEinsum",
+    "OpticalMultiHeadDotProductAttention",
+]

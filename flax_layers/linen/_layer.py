@@ -12,7 +12,7 @@ from lumina_jax import NoiseModel
 
 from .._context import Calibrated, Context, check_options
 from .._device import device
-from ..ranges import Ranges
+from ..ranges import AttentionRanges, Ranges
 
 
 def run(
@@ -24,15 +24,17 @@ def run(
     *,
     deterministic: bool | None,
     noise: NoiseModel | None,
+    ranges: type[Ranges | AttentionRanges] = Ranges,
 ) -> jax.Array:
     """The output of the op in a compact method of `layer`, whose ranges follow.
 
     `deterministic` and `noise` take precedence over the fields of `layer`, which has those of
     `OpticalDense` from `profile` on.
 
-    Declares x_full_scale and y_full_scale in the collection "ranges" for the converters that are
-    on, x_log_gain and y_log_gain in "params" where they are learned, and draws from the stream
-    "noise". Parameters of the layer come first, for their initial values depend on the order.
+    Declares x_full_scale and y_full_scale, or those of `ranges`, in the collection "ranges" for the
+    converters that are on, x_log_gain and y_log_gain in "params" where they are learned, and draws
+    from the stream "noise". Parameters of the layer come first, for their initial values depend on
+    the order.
     """
     name = type(layer).__name__
     check_options(name, layer.ranges, layer.momentum)
@@ -41,11 +43,11 @@ def run(
     quiet: bool = layer.deterministic if deterministic is None else deterministic
     full_scales = {
         signal: layer.variable("ranges", f"{signal}_full_scale", jnp.zeros, (), jnp.float32)
-        for signal in hardware.ranges
+        for signal in hardware.signals(ranges)
     }
     gains = {
         signal: layer.param(f"{signal}_log_gain", nn.initializers.zeros_init(), (), jnp.float32)
-        for signal in hardware.ranges
+        for signal in hardware.signals(ranges)
         if layer.ranges == "learn"
     }
     observes = not quiet and layer.is_mutable_collection("ranges") and not layer.is_initializing()
@@ -55,8 +57,8 @@ def run(
         deterministic=quiet,
         has_stream=layer.has_rng("noise"),
         draw=lambda: layer.make_rng("noise"),
-        running=Ranges(**{signal: variable.value for signal, variable in full_scales.items()}),
-        gain=Ranges(**gains),
+        running=ranges(**{signal: variable.value for signal, variable in full_scales.items()}),
+        gain=ranges(**gains),
         momentum=layer.momentum if observes else None,
         initializing=layer.is_initializing(),
         axis_name=layer.axis_name,

@@ -12,8 +12,14 @@ from .complex import ComplexOpticalDense
 
 __all__ = [
     "ComplexOpticalDense",
+from .attention import OpticalMultiHeadDotProductAttention
+from .dense import OpticalDense
+from .general import OpticalDenseGeneral, OpticalEinsum
+
+__all__ = [
     "FullScale",
     "OpticalDense",
     "OpticalDenseGeneral",
     "OpticalEinsum",
+    "OpticalMultiHeadDotProductAttention",
 ]

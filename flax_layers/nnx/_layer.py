@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
 from .._context import Calibrated, Context, RangeMode, check_options
 from .._device import device
-from ..ranges import AxisName, Ranges
+from ..ranges import AttentionRanges, AxisName, Ranges
 
 _V = TypeVar("_V", bound=nnx.Variable)
 
@@ -31,6 +31,13 @@ class OpticalLayer(nnx.Module):
         rngs: the stream "noise", forked; None where `rngs` has none.
     """
 
+    _ranges: ClassVar[type[Ranges | AttentionRanges]] = Ranges
+    """What converters have full scales, x and y unless the layer says otherwise."""
+    x_full_scale: FullScale | None
+    y_full_scale: FullScale | None
+    x_log_gain: nnx.Param[jax.Array] | None
+    y_log_gain: nnx.Param[jax.Array] | None
+
     def __init__(
         self,
         *,
@@ -47,12 +54,12 @@ class OpticalLayer(nnx.Module):
         layer = type(self).__name__
         check_options(layer, ranges, momentum)
         self.hardware = device(layer, profile, spec, noise)
-        learn = ranges == "learn"
-        dac_on, adc_on = "x" in self.hardware.ranges, "y" in self.hardware.ranges
-        self.x_full_scale = nnx.data(_scalar(FullScale) if dac_on else None)
-        self.y_full_scale = nnx.data(_scalar(FullScale) if adc_on else None)
-        self.x_log_gain = nnx.data(_scalar(nnx.Param) if dac_on and learn else None)
-        self.y_log_gain = nnx.data(_scalar(nnx.Param) if adc_on and learn else None)
+        on = self.hardware.signals(self._ranges)
+        for signal in self._ranges._fields:
+            kept = _scalar(FullScale) if signal in on else None
+            learned = _scalar(nnx.Param) if signal in on and ranges == "learn" else None
+            setattr(self, f"{signal}_full_scale", nnx.data(kept))
+            setattr(self, f"{signal}_log_gain", nnx.data(learned))
         has_noise_stream = "noise" in rngs or "default" in rngs
         self.rngs = nnx.data(rngs.noise.fork() if has_noise_stream else None)
         self.ranges = ranges
@@ -87,20 +94,20 @@ class OpticalLayer(nnx.Module):
             deterministic=deterministic,
             has_stream=rngs is not None or self.rngs is not None,
             draw=lambda: self._key(rngs),
-            running=Ranges(x=_value(self.x_full_scale), y=_value(self.y_full_scale)),
-            gain=Ranges(x=_value(self.x_log_gain), y=_value(self.y_log_gain)),
+            running=self._ranges(*map(_value, self._kept("full_scale"))),
+            gain=self._ranges(*map(_value, self._kept("log_gain"))),
             momentum=None if use_running_average else self.momentum,
             axis_name=self.axis_name,
         )
         y, updated = context.run(op, x, kernel, bias)
         if not use_running_average:
-            for variable, value in (
-                (self.x_full_scale, updated.x),
-                (self.y_full_scale, updated.y),
-            ):
+            for variable, value in zip(self._kept("full_scale"), updated, strict=True):
                 if variable is not None:
                     variable[...] = value
         return y
+
+    def _kept(self, kind: str) -> list[nnx.Variable[jax.Array] | None]:
+        return [getattr(self, f"{signal}_{kind}") for signal in self._ranges._fields]
 
     def _key(self, rngs: nnx.Rngs | nnx.RngStream | jax.Array | None) -> jax.Array:
         if rngs is None:
