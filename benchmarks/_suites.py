@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ._bench import Case
 from ._options import Options
+from .suites import attention, conv, forward, memory, noise, softmax, step, train
 from .suites import complex as complex_suite
-from .suites import conv, forward, memory, noise, softmax, step, train
 
 SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "forward": forward.cases,
@@ -17,6 +17,7 @@ SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "softmax": softmax.cases,
     "conv": conv.cases,
     "complex": complex_suite.cases,
+    "attention": attention.cases,
     "memory": memory.cases,
 }
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from .attention import OpticalMultiHeadDotProductAttention
+from .complex import ComplexOpticalDense
 from .conv import OpticalConv
 from .dense import OpticalDense
 from .general import OpticalDenseGeneral, OpticalEinsum
 
-__all__ = ["OpticalConv", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]
-from .complex import ComplexOpticalDense
-
-__all__ = ["ComplexOpticalDense", "OpticalDense", "OpticalDenseGeneral", "OpticalEinsum"]
-from .attention import OpticalMultiHeadDotProductAttention
-
 __all__ = [
+    "ComplexOpticalDense",
+    "OpticalConv",
     "OpticalDense",
     "OpticalDenseGeneral",
     "OpticalEinsum",
