@@ -19,6 +19,7 @@ import exporter
 import lumina_jax
 from attention_cases import NOISE, RANGES, attention_model, key_of
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec, optical_attention
+from lumina_jax.cost.workload import MatmulLayer, layers_of
 from lumina_jax.hardware.crosstalk import NearestNeighbor
 from operands import SEED
 
@@ -376,6 +377,40 @@ def test_a_profile_says_bits_noise_and_losses() -> None:
     crossed = HardwareProfile(crosstalk=NearestNeighbor(channels=4, coupling=0.1))
     with pytest.raises(ValueError, match=rf"^{NAME}: `profile` has crosstalk, which"):
         optical_attention(q, k, v, profile=crossed, key=key, **ADCS)
+
+
+def test_both_products_are_known_to_reports() -> None:
+    of_scores, of_out = layers_of(
+        "test", lambda *operands: noisy(*operands, causal=True), inputs=sample(B)
+    )
+    bits = {"dac_bits": 8, "weight_bits": 8, "adc_bits": 7, "calls": B * H}
+    assert of_scores == MatmulLayer(rows=T, k=D, n=S, **bits)
+    assert of_out == MatmulLayer(rows=T, k=S, n=E, **bits)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_shards_of_shard_map(kind: AxisType, check_vma: bool) -> None:
+    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind, kind))
+    operands, split = sample(B), P("a", None, "b")
+
+    def of(q: Any, k: Any, v: Any, full_scale: Any) -> jax.Array:
+        arguments = {**ADCS, "scores_full_scale": full_scale}
+        return optical_attention(q, k, v, spec=SPEC, causal=True, **arguments)
+
+    def derivatives(f: Any, *operands: Any) -> Any:
+        out, pull = jax.vjp(f, *operands)
+        return out, pull(out)
+
+    expected = jax.jit(lambda *o: derivatives(of, *o))(*operands, jnp.float32(6))
+    mapped = jax.shard_map(
+        of, mesh=mesh, in_specs=(split, split, split, P()), out_specs=split, check_vma=check_vma
+    )
+    with jax.set_mesh(mesh):
+        placed = [jax.device_put(v, NamedSharding(mesh, split)) for v in operands]
+        got = jax.jit(lambda *o: derivatives(mapped, *o))(*placed, jnp.float32(6))
+    # Shards are added up in another order.
+    close(got, expected, 1e-6)
 
 
 X = np.zeros((2, 3, 4, 5), np.float32)

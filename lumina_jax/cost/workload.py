@@ -117,5 +117,8 @@ def _layers(
     op: str, attrs: Mapping[str, Any], shapes: Sequence[Sequence[int]], runs: int = 1
 ) -> Iterator[MatmulLayer]:
     device = {name: attrs.get(name) or None for name in _DEVICE}
+    if "weight_bits" not in attrs:
+        # Both factors are signals.
+        device["weight_bits"] = device["dac_bits"]
     for batch, rows, depth, columns in OPS[op].matmuls(attrs, shapes):
         yield MatmulLayer(rows=rows, k=depth, n=columns, calls=runs * batch, **device)
