@@ -6,6 +6,7 @@ from .attention import OpticalMultiHeadDotProductAttention
 from .complex import ComplexOpticalDense
 from .conv import OpticalConv
 from .dense import OpticalDense
+from .embed import OpticalEmbed
 from .general import OpticalDenseGeneral, OpticalEinsum
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "OpticalDense",
     "OpticalDenseGeneral",
     "OpticalEinsum",
+    "OpticalEmbed",
     "OpticalMultiHeadDotProductAttention",
 ]
