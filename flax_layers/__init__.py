@@ -5,6 +5,8 @@ family before their names, and `layers.nnx.OpticalDense` the same layer for NNX.
 `layers.load_dense` takes the parameters of a network of ordinary dense layers. For complex networks
 there are initializers (`complex_glorot`, `complex_he`, `unitary`) and activations (`mod_relu`,
 `complex_relu`, `cardioid`, and `detect`, which is what a photodiode sees).
+`layers.convert` makes a model of Flax optical; `layers.load_dense` takes the parameters of a
+network of ordinary layers into one that is written with optical ones.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ except ModuleNotFoundError as fault:
         "the layers need Flax, which is not installed; run `pip install 'lumina-jax[flax]'`"
     ) from fault
 
-from . import linen
+from . import conversion, linen
 from ._load import load_dense
 from .activations import cardioid, complex_relu, detect, mod_relu
+from .conversion import *  # noqa: F403
 from .initializers import complex_glorot, complex_he, unitary
 from .linen import *  # noqa: F403
 
@@ -37,4 +40,6 @@ __all__ = [
     "mod_relu",
     "unitary",
 ]
+__all__ = ["load_dense"]
+__all__ += conversion.__all__
 __all__ += linen.__all__

@@ -6,7 +6,9 @@ what its family keeps (ranges, random streams, modes), and has it run the op of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Concatenate, Literal, TypeAlias
 
@@ -17,6 +19,24 @@ from ._device import Device
 from .ranges import AttentionRanges, AxisName, Ranges
 
 RangeMode: TypeAlias = Literal["calibrate", "learn"]
+
+_quiet_calls_observe: ContextVar[bool] = ContextVar("_quiet_calls_observe", default=False)
+
+
+@contextlib.contextmanager
+def quiet_calls_observe() -> Iterator[None]:
+    """Ranges follow in calls without noise, too, where they may."""
+    token = _quiet_calls_observe.set(True)
+    try:
+        yield
+    finally:
+        _quiet_calls_observe.reset(token)
+
+
+def observes(deterministic: bool) -> bool:
+    """Whether the mode of a call lets ranges follow."""
+    return _quiet_calls_observe.get() or not deterministic
+
 
 Calibrated: TypeAlias = Callable[
     Concatenate[jax.Array, jax.Array, jax.Array | None, Any, ...], tuple[jax.Array, Any]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .custom_vjp.optical_noise import optical_noise
     from .custom_vjp.quantize import quantize
     from .hardware import HardwareProfile, NoiseModel, compensate, crosstalk, drift, explain
+    from .layers import ConversionRule, convert
     from .numpy import (
         hello_lumina,
         optical_linear_forward,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .spec import OpticalSpec
 
 __all__ = [
+    "ConversionRule",
     "DynamicRangeEstimator",
     "EnergyAssumptions",
     "HardwareProfile",
@@ -49,6 +51,7 @@ __all__ = [
     "compensate",
     "complex_matmul",
     "complex_optical_matmul",
+    "convert",
     "cost",
     "crosstalk",
     "drift",
@@ -91,6 +94,7 @@ _NAMES = {
         "drift",
         "explain",
     ),
+    ".layers": ("ConversionRule", "convert"),
     ".numpy": (
         "hello_lumina",
         "optical_linear_forward",

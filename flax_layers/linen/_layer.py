@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from lumina_jax import NoiseModel
 
-from .._context import Calibrated, Context, check_options
+from .._context import Calibrated, Context, check_options, observes
 from .._device import device
 from ..ranges import AttentionRanges, Ranges
 
@@ -41,30 +41,35 @@ def run(
     noise = layer.noise if noise is None else noise
     hardware = device(name, layer.profile, layer.spec, noise)
     quiet: bool = layer.deterministic if deterministic is None else deterministic
+    names = {signal: f"{signal}_full_scale" for signal in hardware.signals(ranges)}
+    # A lifted module may pass on no ranges, and those of a checkpoint may not be there yet.
+    mutable = layer.is_mutable_collection("ranges")
+    kept = {s: name for s, name in names.items() if mutable or layer.has_variable("ranges", name)}
     full_scales = {
-        signal: layer.variable("ranges", f"{signal}_full_scale", jnp.zeros, (), jnp.float32)
-        for signal in hardware.signals(ranges)
+        signal: layer.variable("ranges", name, jnp.zeros, (), jnp.float32)
+        for signal, name in kept.items()
     }
+    running = {s: full_scales[s].value if s in kept else jnp.float32(0) for s in names}
     gains = {
         signal: layer.param(f"{signal}_log_gain", nn.initializers.zeros_init(), (), jnp.float32)
         for signal in hardware.signals(ranges)
         if layer.ranges == "learn"
     }
-    observes = not quiet and layer.is_mutable_collection("ranges") and not layer.is_initializing()
+    observing = observes(quiet) and mutable and not layer.is_initializing()
     context = Context(
         layer=name,
         device=hardware,
         deterministic=quiet,
         has_stream=layer.has_rng("noise"),
         draw=lambda: layer.make_rng("noise"),
-        running=ranges(**{signal: variable.value for signal, variable in full_scales.items()}),
+        running=ranges(**running),
         gain=ranges(**gains),
-        momentum=layer.momentum if observes else None,
+        momentum=layer.momentum if observing else None,
         initializing=layer.is_initializing(),
         axis_name=layer.axis_name,
     )
     y, updated = context.run(op, x, kernel, bias)
-    if observes:
+    if observing:
         for signal, variable in full_scales.items():
             variable.value = getattr(updated, signal)
     return y

@@ -11,7 +11,7 @@ from flax import nnx
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
-from .._context import Calibrated, Context, RangeMode, check_options
+from .._context import Calibrated, Context, RangeMode, check_options, observes
 from .._device import device
 from ..ranges import AttentionRanges, AxisName, Ranges
 
@@ -68,6 +68,18 @@ class OpticalLayer(nnx.Module):
         self.use_running_average = use_running_average
         self.axis_name = axis_name
 
+    def stack(self, shape: tuple[int, ...], noise: nnx.RngStream | None) -> None:
+        """Makes the state that of as many layers as `shape` counts, along first axes.
+
+        Each draws from a stream of its own, forked from `noise`.
+        """
+        for name in ("x_full_scale", "y_full_scale", "x_log_gain", "y_log_gain"):
+            variable = getattr(self, name)
+            if variable is not None and shape:
+                variable.set_value(jnp.broadcast_to(variable[...], shape))
+        stream = None if noise is None else noise.split(shape) if shape else noise.fork()
+        self.rngs = nnx.data(stream)
+
     def _run(
         self,
         op: Calibrated,
@@ -79,28 +91,36 @@ class OpticalLayer(nnx.Module):
         use_running_average: bool | None,
         noise: NoiseModel | None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None,
+        out_sharding: None,
     ) -> jax.Array:
         """The output of the op; the ranges follow. Arguments take precedence over attributes."""
+        layer = type(self).__name__
+        if out_sharding is not None:
+            raise ValueError(
+                f"{layer}: `out_sharding` is {out_sharding!r}, expected None: the output is "
+                "sharded as the input"
+            )
         if deterministic is None:
             deterministic = self.deterministic
         if use_running_average is None:
             use_running_average = self.use_running_average
+        observing = observes(use_running_average)
         hardware = self.hardware
         if noise is not None:
             hardware = dataclasses.replace(hardware, noise=noise)
         context = Context(
-            layer=type(self).__name__,
+            layer=layer,
             device=hardware,
             deterministic=deterministic,
             has_stream=rngs is not None or self.rngs is not None,
             draw=lambda: self._key(rngs),
             running=self._ranges(*map(_value, self._kept("full_scale"))),
             gain=self._ranges(*map(_value, self._kept("log_gain"))),
-            momentum=None if use_running_average else self.momentum,
+            momentum=self.momentum if observing else None,
             axis_name=self.axis_name,
         )
         y, updated = context.run(op, x, kernel, bias)
-        if not use_running_average:
+        if observing:
             for variable, value in zip(self._kept("full_scale"), updated, strict=True):
                 if variable is not None:
                     variable[...] = value

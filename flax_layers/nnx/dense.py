@@ -106,6 +106,7 @@ class OpticalDense(OpticalLayer):
         use_running_average: bool | None = None,
         noise: NoiseModel | None = None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None = None,
+        out_sharding: None = None,
     ) -> jax.Array:
         """Converts, multiplies and reads out; arguments take precedence over attributes.
 
@@ -115,6 +116,7 @@ class OpticalDense(OpticalLayer):
             noise: stands in for the noise of the device; its values may be traced, which makes a
                 noise schedule free of retracing.
             rngs: where the key of the noise comes from: streams, one stream, or the key itself.
+            out_sharding: None; what calls a layer of Flax may give it.
 
         Returns:
             f32[..., out_features].
@@ -128,4 +130,5 @@ class OpticalDense(OpticalLayer):
             use_running_average=use_running_average,
             noise=noise,
             rngs=rngs,
+            out_sharding=out_sharding,
         )

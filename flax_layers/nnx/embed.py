@@ -89,6 +89,7 @@ class OpticalEmbed(OpticalLayer):
         use_running_average: bool | None = None,
         noise: NoiseModel | None = None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None = None,
+        out_sharding: None = None,
     ) -> jax.Array:
         """Converts, multiplies by the transposed table and reads out.
 
@@ -97,6 +98,7 @@ class OpticalEmbed(OpticalLayer):
             deterministic, use_running_average: as the attributes.
             noise: stands in for the noise of the device; its values may be traced.
             rngs: where the key of the noise comes from: streams, one stream, or the key itself.
+            out_sharding: None; what calls a layer of Flax may give it.
 
         Returns:
             f32[..., num_embeddings].
@@ -111,4 +113,5 @@ class OpticalEmbed(OpticalLayer):
             use_running_average=use_running_average,
             noise=noise,
             rngs=rngs,
+            out_sharding=out_sharding,
         )

@@ -1,0 +1,189 @@
+"""Linen models whose layers of Flax run as optical ones.
+
+A converted model is an instance of a subclass of its own class, of the same name and fields, whose
+methods run with an interceptor: where a layer of Flax in it would compute, the optical layer runs
+in its place, in the scope of that layer. Names, shapes and initial values of parameters are
+therefore those of the model, however it is written: in `setup` or compact methods, with layers
+that are shared, lifted or taken as fields.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from .._context import quiet_calls_observe
+from ._linen_layers import DIGITAL, LAYERS, LinenLayer
+from ._report import ConversionReport
+from ._rules import ConversionRule
+
+M = TypeVar("M", bound=nn.Module)
+
+_BY_FUNCTION = {layer.function: layer for layer in LAYERS}
+
+
+class _Run:
+    """One call of a converted model: what it does to calls of the layers in it."""
+
+    def __init__(self, report: ConversionReport, depth: int, noisy: bool) -> None:
+        self.report = report
+        self.depth = depth
+        self.noisy = noisy
+
+    def intercept(
+        self,
+        next_fun: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: nn.module.InterceptorContext,
+    ) -> Any:
+        """The result of a method of any module in the model."""
+        # A model that is converted inside of this one has rules of its own.
+        if _running.get() is not self:
+            return next_fun(*args, **kwargs)
+        module = context.module
+        function: Any = getattr(context.orig_method, "func")  # noqa: B009
+        path = "/".join(module.path[self.depth :])
+        layer = _BY_FUNCTION.get(function)
+        if layer is None:
+            result = next_fun(*args, **kwargs)
+            self._note_digital(module, path, context.method_name)
+            return result
+        signature = inspect.signature(function)
+        x, *rest = list(signature.bind(module, *args, **kwargs).arguments.values())[1:]
+        name = type(module).__name__
+        reason = layer.reason(module, x, tuple(rest))
+        rule = self.report.decide(path, name, layer.optical.__name__, reason)
+        if rule is None:
+            return next_fun(*args, **kwargs)
+        if rule.has_ranges and not _reached_by_ranges(module):
+            self.report.note(
+                path,
+                "no ranges reach it, so each batch is converted at its own; give the lifted module "
+                'around it variable_axes={..., "ranges": 0}',
+            )
+        with _running_is(None):  # What is inside of an optical layer is its own.
+            return self._optical(module, layer, rule, path, x, rest)
+
+    def _optical(
+        self,
+        module: nn.Module,
+        layer: LinenLayer,
+        rule: ConversionRule,
+        path: str,
+        x: Any,
+        rest: list[Any],
+    ) -> Any:
+        has_stream = module.has_rng("noise")
+        if self.noisy and not has_stream:
+            raise ValueError(
+                f"convert: no stream `noise` reaches {path!r}, expected one that the lifted module "
+                'around it passes on: split_rngs={..., "noise": True}'
+            )
+        quiet = module.is_initializing() or not has_stream
+        assert module.scope is not None
+        # What a layer of Flax has made in `setup` has its name in the scope.
+        optical = layer.layer(module, module.scope.rewound(), rule.options)
+        with quiet_calls_observe():
+            return getattr(optical, layer.method)(
+                jnp.asarray(x, jnp.float32), *rest, deterministic=quiet
+            )
+
+    def _note_digital(self, module: nn.Module, path: str, method: str) -> None:
+        """Notes a module that multiplies in a way of its own."""
+        why = next((DIGITAL[kind] for kind in type(module).__mro__ if kind in DIGITAL), "")
+        if not why and method == "__call__":
+            matrices = _own_matrices(module)
+            # Flax's own layers that are no products, such as `Embed`, have entries elsewhere.
+            if matrices and not isinstance(module, tuple(layer.flax for layer in LAYERS)):
+                why = f"multiplies by itself, if it does; parameters {', '.join(matrices)}"
+        if why:
+            self.report.stays(path, type(module).__name__, why)
+
+
+_running: ContextVar[_Run | None] = ContextVar("_running", default=None)
+
+
+@contextlib.contextmanager
+def _running_is(run: _Run | None) -> Iterator[None]:
+    token = _running.set(run)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def convert_linen(module: M, rules: Sequence[ConversionRule]) -> M:
+    """`module` with its layers optical where rules say so."""
+    if module.scope is not None:
+        raise ValueError(
+            "convert: `module` is bound to variables, expected a model as its constructor returns "
+            "it; the variables of the original fit the converted one"
+        )
+    kind, report = type(module), ConversionReport(rules)
+
+    @contextlib.contextmanager
+    def run(depth: int, noisy: bool) -> Iterator[None]:
+        call = _Run(report, depth, noisy)
+        with _running_is(call), nn.intercept_methods(call.intercept):
+            yield
+
+    def of_variables(name: str) -> Callable[..., Any]:
+        """`apply` or `init_with_output`: a `method` of theirs may be any function of the model."""
+        base = getattr(kind, name)
+
+        @nn.nowrap
+        def method(self: M, first: Any, *args: Any, **kwargs: Any) -> Any:
+            rngs = kwargs.get("rngs")
+            with run(0, isinstance(rngs, Mapping) and "noise" in rngs):
+                result = base(self, first, *args, **kwargs)
+            if name != "apply":
+                report.warn_unmatched(stacklevel=2)
+            return result
+
+        method.__doc__ = base.__doc__
+        return method
+
+    @nn.nowrap
+    def call_wrapped_method(self: M, function: Any, args: Any, kwargs: Any) -> Any:
+        """Where the model is a submodule of another, or bound."""
+        base = kind._call_wrapped_method
+        running = _running.get()
+        if self.scope is None or (running is not None and running.report is report):
+            return base(self, function, args, kwargs)
+        with run(len(self.path), self.has_rng("noise")):
+            return base(self, function, args, kwargs)
+
+    names = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        "_call_wrapped_method": call_wrapped_method,
+        "apply": of_variables("apply"),
+        "init_with_output": of_variables("init_with_output"),
+        "report": report,
+    }
+    own = type(kind)(kind.__name__, (kind,), names)
+    fields = {f: getattr(module, f) for f in module.__dataclass_fields__ if f not in ("parent",)}
+    return own(**fields)
+
+
+def _reached_by_ranges(module: nn.Module) -> bool:
+    """Whether a call of `module` has ranges or makes them: not all lifted modules pass them on."""
+    return module.is_mutable_collection("ranges") or "ranges" in module.variables
+
+
+def _own_matrices(module: nn.Module) -> list[str]:
+    """Names of the parameters with two axes or more that a module itself has."""
+    params = nn.meta.unbox(module.variables.get("params", {}))
+    return [
+        name
+        for name, value in params.items()
+        if not isinstance(value, Mapping) and jnp.ndim(value) >= 2
+    ]
