@@ -6,6 +6,7 @@ family before their names, and `layers.nnx.OpticalDense` the same layer for NNX.
 there are initializers (`complex_glorot`, `complex_he`, `unitary`) and activations (`mod_relu`,
 `complex_relu`, `cardioid`, and `detect`, which is what a photodiode sees).
 `layers.convert` makes a model of Flax optical; `layers.load_dense` takes the parameters of a
+`layers.convert` makes a model of Flax optical, `layers.calibrate` finds its ranges, `layers.load_dense` takes the parameters of a
 network of ordinary layers into one that is written with optical ones.
 """
 
@@ -20,9 +21,10 @@ except ModuleNotFoundError as fault:
         "the layers need Flax, which is not installed; run `pip install 'lumina-jax[flax]'`"
     ) from fault
 
-from . import conversion, linen
+from . import calibration, conversion, linen
 from ._load import load_dense
 from .activations import cardioid, complex_relu, detect, mod_relu
+from .calibration import *  # noqa: F403
 from .conversion import *  # noqa: F403
 from .initializers import complex_glorot, complex_he, unitary
 from .linen import *  # noqa: F403
@@ -41,5 +43,6 @@ __all__ = [
     "unitary",
 ]
 __all__ = ["load_dense"]
+__all__ += calibration.__all__
 __all__ += conversion.__all__
 __all__ += linen.__all__

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ._device import Device
+from ._measure import measures
 from .ranges import AttentionRanges, AxisName, Ranges
 
 RangeMode: TypeAlias = Literal["calibrate", "learn"]
@@ -74,9 +75,10 @@ class Context:
 
     def run(self, op: Calibrated, x: jax.Array, kernel: Any, bias: Any) -> tuple[jax.Array, Any]:
         """The output of the op, and the ranges for the next batch."""
-        noise = None if self.deterministic else self.device.noise
+        quiet = self.deterministic or measures()
+        noise = None if quiet else self.device.noise
         of_device = to_c64 if jnp.iscomplexobj(x) else to_f32
-        rounds = self.device.rounds_gradient and not self.deterministic and self.has_stream
+        rounds = self.device.rounds_gradient and not quiet and self.has_stream
         return op(
             x,
             of_device(self.layer, "kernel", kernel),

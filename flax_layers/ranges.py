@@ -36,6 +36,7 @@ from lumina_jax.ops._op import vary_over, varying_axes
 from lumina_jax.ops.quantize import absmax
 from lumina_jax.spec import OpticalSpec
 
+from ._measure import measured, measures
 from ._uncalibrated import of_this_batch, watch
 
 AxisName: TypeAlias = str | tuple[str, ...]
@@ -130,6 +131,12 @@ def calibrated_matmul(
         weight = fields_in_light("ComplexOpticalDense", kernel, attenuation, crosstalk)
     else:
         weight, spec = in_light(kernel, attenuation, crosstalk, spec)
+    if measures():
+
+        def product(spec: OpticalSpec, x_full_scale: jax.Array | None) -> Any:
+            return op(x, weight, bias, spec=spec, x_full_scale=x_full_scale, return_pre_noise=True)
+
+        return measured(product, x, running, spec=spec, axis_name=axis_name)
     marked = watch(infers, jax.tree.leaves(running)) if infers else ""
     scales = _full_scales(
         x, weight, bias, running, spec=spec, axis_name=axis_name, marked=marked, op=op

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .custom_vjp.optical_noise import optical_noise
     from .custom_vjp.quantize import quantize
     from .hardware import HardwareProfile, NoiseModel, compensate, crosstalk, drift, explain
-    from .layers import ConversionRule, convert
+    from .layers import ConversionRule, calibrate, convert
     from .numpy import (
         hello_lumina,
         optical_linear_forward,
@@ -47,6 +47,7 @@ __all__ = [
     "WeightQuantizer",
     "__version__",
     "allocate_bits",
+    "calibrate",
     "causal_softmax",
     "compensate",
     "complex_matmul",
@@ -94,7 +95,7 @@ _NAMES = {
         "drift",
         "explain",
     ),
-    ".layers": ("ConversionRule", "convert"),
+    ".layers": ("ConversionRule", "calibrate", "convert"),
     ".numpy": (
         "hello_lumina",
         "optical_linear_forward",

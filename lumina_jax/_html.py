@@ -1,4 +1,4 @@
-"""Tables for notebooks."""
+"""Tables, for notebooks and as text."""
 
 from __future__ import annotations
 
@@ -14,3 +14,13 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> s
     )
     lines = "<br>".join(map(html.escape, caption.splitlines()))
     return f"<table><caption>{lines}</caption><tr>{titles}</tr>{body}</table>"
+
+
+def plain(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as lines of text, its columns aligned on the left."""
+    lines = [tuple(head), *map(tuple, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

@@ -337,7 +337,7 @@ def test_progress_shows_points(
         f"evaluate: {i} of {len(lines)} points" for i in range(1, len(lines) + 1)
     ]
     # What nobody asked for comes now and then.
-    monkeypatch.setattr("lumina_jax.nat._evaluate._QUIET_S", 0.0)
+    monkeypatch.setattr("lumina_jax._progress.QUIET_S", 0.0)
     nat.evaluate(level, PARAMS, grid, 1)
     assert "points, 0 s" in capsys.readouterr().err
 

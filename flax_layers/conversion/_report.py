@@ -133,10 +133,4 @@ class ConversionReport:
     def __str__(self) -> str:
         if not self.layers:
             return f"{self!r}; layers of a Linen model are seen when it is initialized or applied"
-        rows = [_HEAD, *self._rows()]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([f"{self!r}", "", *lines])
+        return f"{self!r}\n\n{_html.plain(_HEAD, self._rows())}"

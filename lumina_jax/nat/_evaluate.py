@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import sys
-import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -19,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _progress
 from .._arguments import F32_MAX, file_path, instance, integer, number_f32
 from .._files import is_stream
 from ._evaluation import Evaluation, Value, is_traced, load, save
@@ -27,8 +25,6 @@ _OP = "evaluate"
 _SCALAR = "metric"
 _DRAWS = 10**7
 """Most seeds that a number stands for: each is computed at every point."""
-_QUIET_S = 10.0
-"""Seconds between two lines of progress that nobody asked for."""
 _Rows: TypeAlias = dict[int, dict[str, NDArray[np.float64]]]
 
 
@@ -96,7 +92,8 @@ def evaluate(
         rows = _resume(path, result)
 
     metrics_of = _compiler(fn, params, chosen)
-    with _bar(progress, result.points, len(rows)) as advance:
+    shown = _progress.bar(_OP, "point", result.points, progress=progress, done=len(rows))
+    with shown as advance:
         for call in _calls(axes, rows, batch):
             found = metrics_of(call)
             _same_metrics(path, rows, found)
@@ -300,38 +297,6 @@ def _checked(out: Any) -> dict[str, jax.Array]:
             )
         metrics[name] = array
     return metrics
-
-
-@contextmanager
-def _bar(progress: bool | None, total: int, done: int) -> Iterator[Callable[[int], Any]]:
-    if progress is False:
-        yield lambda points: None
-        return
-    tqdm = None
-    if progress or sys.stderr.isatty() or "ipykernel" in sys.modules:
-        with suppress(ImportError):
-            from tqdm import tqdm
-    if tqdm is None:
-        yield _lines(total, done, 0.0 if progress else _QUIET_S)
-    else:
-        with tqdm(total=total, initial=done, unit="point", desc=_OP) as bar:
-            yield bar.update
-
-
-def _lines(total: int, done: int, quiet: float) -> Callable[[int], None]:
-    """Says how far it is, in a line now and then: into a log, or without tqdm."""
-    begin = last = time.monotonic()
-
-    def update(points: int) -> None:
-        nonlocal done, last
-        done += points
-        now = time.monotonic()
-        if now - last >= quiet or (done == total and last > begin):
-            last = now
-            elapsed = f"{now - begin:.0f} s"
-            print(f"{_OP}: {done} of {total} points, {elapsed}", file=sys.stderr, flush=True)
-
-    return update
 
 
 def _warn(result: Evaluation) -> None:
