@@ -8,6 +8,9 @@ there are initializers (`complex_glorot`, `complex_he`, `unitary`) and activatio
 `layers.convert` makes a model of Flax optical; `layers.load_dense` takes the parameters of a
 `layers.convert` makes a model of Flax optical, `layers.calibrate` finds its ranges, `layers.load_dense` takes the parameters of a
 network of ordinary layers into one that is written with optical ones.
+`layers.convert` makes a model of Flax optical, `layers.calibrate` finds its ranges, and
+`layers.load_dense` takes the parameters of a network of ordinary layers into one that is written
+with optical ones.
 """
 
 from __future__ import annotations

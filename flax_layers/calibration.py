@@ -155,11 +155,11 @@ def calibrate(
         subject = _Nnx(model, options)
     if not subject.ranges:
         raise ValueError(
-            f"{_OP}: `model` keeps no ranges, expected one with optical layers whose DAC or ADC is on"
+            f"{_OP}: `model` keeps no ranges, expected optical layers whose DAC or ADC is on"
         )
 
     passes = 1 if method == "absmax" else 2
-    with _progress.bar(_OP, "batch", passes * len(given), progress=progress) as advance:
+    with _progress.bar(_OP, "step", passes * len(given), progress=progress) as advance:
         zeros = {path: jnp.zeros_like(value) for path, value in subject.ranges.items()}
         peaks = _over(given, subject.measure("peak"), zeros, np.maximum, advance)
         spreads = None
@@ -234,7 +234,7 @@ def _chosen(
     else:
         clipped = 1 - percentile / 100
         share = beyond / total
-        # The first candidate beyond which there are more; the range is between it and the one above.
+        # The first candidate beyond which there are more, and the range is just above it.
         after = int(np.searchsorted(share, clipped, side="right"))
         if after == len(share):
             place = float(after - 1)
@@ -257,7 +257,9 @@ class _Linen:
         self.model = model
         self.variables = variables
         self.options = options
-        self.ranges = traverse_util.flatten_dict(nn.meta.unbox(variables.get("ranges", {})))
+        self.ranges: dict[Any, Any] = traverse_util.flatten_dict(
+            nn.meta.unbox(variables.get("ranges", {}))
+        )
 
     def measure(self, what: Pass) -> Callable[[dict[Any, Any], Any], dict[Any, Any]]:
         rest = {name: value for name, value in self.variables.items() if name != "ranges"}
@@ -289,7 +291,7 @@ class _Nnx:
         self.model = model
         self.options = options
         state = nnx.state(model, FullScale)
-        self.ranges = traverse_util.flatten_dict(nnx.to_pure_dict(state))
+        self.ranges: dict[Any, Any] = traverse_util.flatten_dict(nnx.to_pure_dict(state))
 
     def measure(self, what: Pass) -> Callable[[dict[Any, Any], Any], dict[Any, Any]]:
         inferring = nnx.clone(self.model)

@@ -122,8 +122,8 @@ class OpticalLayer(nnx.Module):
         y, updated = context.run(op, x, kernel, bias)
         if observing:
             for variable, value in zip(self._kept("full_scale"), updated, strict=True):
-                if variable is not None:
-                    variable[...] = value
+                if variable is not None and value is not None:
+                    variable.set_value(value)
         return y
 
     def _kept(self, kind: str) -> list[nnx.Variable[jax.Array] | None]:
