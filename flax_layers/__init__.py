@@ -24,12 +24,13 @@ except ModuleNotFoundError as fault:
         "the layers need Flax, which is not installed; run `pip install 'lumina-jax[flax]'`"
     ) from fault
 
-from . import calibration, conversion, linen
+from . import calibration, conversion, folding, linen
 from ._load import load_dense
 from .activations import cardioid, complex_relu, detect, mod_relu
 from .calibration import *  # noqa: F403
 from .conversion import *  # noqa: F403
 from .initializers import complex_glorot, complex_he, unitary
+from .folding import *  # noqa: F403
 from .linen import *  # noqa: F403
 
 # `lumina_jax.layers` knows its package by this line.
@@ -48,4 +49,5 @@ __all__ = [
 __all__ = ["load_dense"]
 __all__ += calibration.__all__
 __all__ += conversion.__all__
+__all__ += folding.__all__
 __all__ += linen.__all__

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .custom_vjp.optical_noise import optical_noise
     from .custom_vjp.quantize import quantize
     from .hardware import HardwareProfile, NoiseModel, compensate, crosstalk, drift, explain
-    from .layers import ConversionRule, calibrate, convert
+    from .layers import ConversionRule, calibrate, convert, fold_batch_norm
     from .numpy import (
         hello_lumina,
         optical_linear_forward,
@@ -58,6 +58,7 @@ __all__ = [
     "drift",
     "energy_report",
     "explain",
+    "fold_batch_norm",
     "hardware",
     "hello_lumina",
     "nat",
@@ -95,7 +96,7 @@ _NAMES = {
         "drift",
         "explain",
     ),
-    ".layers": ("ConversionRule", "calibrate", "convert"),
+    ".layers": ("ConversionRule", "calibrate", "convert", "fold_batch_norm"),
     ".numpy": (
         "hello_lumina",
         "optical_linear_forward",
