@@ -5,9 +5,6 @@ family before their names, and `layers.nnx.OpticalDense` the same layer for NNX.
 `layers.load_dense` takes the parameters of a network of ordinary dense layers. For complex networks
 there are initializers (`complex_glorot`, `complex_he`, `unitary`) and activations (`mod_relu`,
 `complex_relu`, `cardioid`, and `detect`, which is what a photodiode sees).
-`layers.convert` makes a model of Flax optical; `layers.load_dense` takes the parameters of a
-`layers.convert` makes a model of Flax optical, `layers.calibrate` finds its ranges, `layers.load_dense` takes the parameters of a
-network of ordinary layers into one that is written with optical ones.
 `layers.convert` makes a model of Flax optical, `layers.calibrate` finds its ranges, and
 `layers.load_dense` takes the parameters of a network of ordinary layers into one that is written
 with optical ones.
@@ -29,8 +26,8 @@ from ._load import load_dense
 from .activations import cardioid, complex_relu, detect, mod_relu
 from .calibration import *  # noqa: F403
 from .conversion import *  # noqa: F403
-from .initializers import complex_glorot, complex_he, unitary
 from .folding import *  # noqa: F403
+from .initializers import complex_glorot, complex_he, unitary
 from .linen import *  # noqa: F403
 
 # `lumina_jax.layers` knows its package by this line.
@@ -46,7 +43,6 @@ __all__ = [
     "mod_relu",
     "unitary",
 ]
-__all__ = ["load_dense"]
 __all__ += calibration.__all__
 __all__ += conversion.__all__
 __all__ += folding.__all__

@@ -42,6 +42,7 @@ assert after > before + 10, (before, after)
 assert result.mean.shape == (4, 2) and result.select(bits=4).std.shape == (4,)
 assert {"sweep.json", "sweep.png", "result.json"} <= set(os.listdir())
 """,
+    "convert.md": "assert value < 1.2, value  # ln(4) = 1.4 is chance",
     "hardware.md": 'assert measured.noise.unit == "full_scale" and quieter.bank == chip.bank',
 }
 """What holds after the code of a document."""

@@ -12,6 +12,7 @@ from lumina_jax import _html
 
 from ._rules import ConversionRule, first_match
 
+_BY_RULE = "its rule says so"
 _HEAD = ("layer", "Flax", "becomes", "rule", "because")
 
 
@@ -73,7 +74,7 @@ class ConversionReport:
         if rule is None:
             reason = "no rule matches"
         elif rule.digital:
-            reason = "its rule says so"
+            reason = _BY_RULE
         goes = rule if not reason else None
         self._layers[path] = ConvertedLayer(
             path=path,
@@ -90,9 +91,11 @@ class ConversionReport:
 
     def stays(self, path: str, flax: str, reason: str) -> None:
         """Notes a layer that stays digital whatever the rules say of it."""
-        rule = first_match(self.rules, path)
+        i = first_match(self.rules, path)
+        if i is not None and self.rules[i].digital:
+            reason = _BY_RULE
         self._layers[path] = ConvertedLayer(
-            path=path, flax=flax, optical=None, rule=rule, reason=reason
+            path=path, flax=flax, optical=None, rule=i, reason=reason
         )
 
     def warn_unmatched(self, stacklevel: int) -> None:

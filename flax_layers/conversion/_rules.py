@@ -13,7 +13,7 @@ from lumina_jax.hardware.profiles import profile_of
 
 from .._context import RangeMode, check_options
 from .._device import device
-from ..ranges import AxisName
+from ..ranges import AxisName, Ranges
 
 _NAME = "ConversionRule"
 
@@ -70,7 +70,7 @@ class ConversionRule:
     @property
     def has_ranges(self) -> bool:
         """Whether its layers have converters with full scales to keep."""
-        return bool(device(_NAME, self.profile, self.spec, self.noise).ranges)
+        return bool(device(_NAME, self.profile, self.spec, self.noise).signals(Ranges))
 
 
 def check_rules(op: str, rules: Any) -> tuple[ConversionRule, ...]:

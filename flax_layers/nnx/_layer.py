@@ -91,7 +91,7 @@ class OpticalLayer(nnx.Module):
         use_running_average: bool | None,
         noise: NoiseModel | None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None,
-        out_sharding: None,
+        out_sharding: None = None,
     ) -> jax.Array:
         """The output of the op; the ranges follow. Arguments take precedence over attributes."""
         layer = type(self).__name__

@@ -108,6 +108,7 @@ class ComplexOpticalDense(OpticalLayer):
         use_running_average: bool | None = None,
         noise: NoiseModel | None = None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None = None,
+        out_sharding: None = None,
     ) -> jax.Array:
         """Converts, multiplies and reads out; arguments take precedence over attributes.
 
@@ -117,6 +118,7 @@ class ComplexOpticalDense(OpticalLayer):
             noise: stands in for the noise of the device; its values may be traced, which makes a
                 noise schedule free of retracing.
             rngs: where the key of the noise comes from: streams, one stream, or the key itself.
+            out_sharding: None; what calls a layer of Flax may give it.
 
         Returns:
             c64[..., out_features].
@@ -130,4 +132,5 @@ class ComplexOpticalDense(OpticalLayer):
             use_running_average=use_running_average,
             noise=noise,
             rngs=rngs,
+            out_sharding=out_sharding,
         )

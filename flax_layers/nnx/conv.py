@@ -116,6 +116,7 @@ class OpticalConv(OpticalLayer):
         use_running_average: bool | None = None,
         noise: NoiseModel | None = None,
         rngs: nnx.Rngs | nnx.RngStream | jax.Array | None = None,
+        out_sharding: None = None,
     ) -> jax.Array:
         """Converts, multiplies and reads out; arguments take precedence over attributes.
 
@@ -125,6 +126,7 @@ class OpticalConv(OpticalLayer):
             deterministic, use_running_average: as the attributes.
             noise: stands in for the noise of the device; its values may be traced.
             rngs: where the key of the noise comes from: streams, one stream, or the key itself.
+            out_sharding: None; what calls a layer of Flax may give it.
 
         Returns:
             f32[..., spatial axes..., out_features].
@@ -139,4 +141,5 @@ class OpticalConv(OpticalLayer):
             use_running_average=use_running_average,
             noise=noise,
             rngs=rngs,
+            out_sharding=out_sharding,
         )
