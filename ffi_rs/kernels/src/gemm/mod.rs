@@ -16,4 +16,4 @@ pub use matmul::{Columns, Matrix, matmul};
 pub(crate) use multiply::multiply;
 pub(crate) use operands::{Accumulate, Lhs, Rhs};
 pub(crate) use peak::add_products;
-pub(crate) use real::{Real, Rows, WHOLE_COLUMNS};
+pub(crate) use real::{Part, Real, Rows, WHOLE_COLUMNS};

@@ -4,6 +4,7 @@
 use std::ops::{Add, Neg, Sub};
 
 use bytemuck::Pod;
+use num_complex::Complex;
 
 use super::multiply::multiply;
 use super::operands::{Accumulate, Lhs, Rhs};
@@ -28,6 +29,58 @@ pub(crate) trait Real:
         depth: usize,
         add: bool,
     );
+
+    /// Writes a part of each complex number.
+    fn write_part(isa: Isa, out: &mut [Self], numbers: &[Complex<Self>], part: Part);
+}
+
+/// A real number that is made of a complex one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Re,
+    MinusIm,
+    /// re + im
+    Sum,
+    /// im - re
+    Difference,
+}
+
+impl Part {
+    #[inline(always)]
+    pub(crate) fn of<T: Real>(self, z: Complex<T>) -> T {
+        match self {
+            Self::Re => z.re,
+            Self::MinusIm => -z.im,
+            Self::Sum => z.re + z.im,
+            Self::Difference => z.im - z.re,
+        }
+    }
+}
+
+#[inline(always)]
+fn write_part_body<T: Real>(out: &mut [T], numbers: &[Complex<T>], part: Part) {
+    // A loop for each, without a decision in it.
+    match part {
+        Part::Re => write_each(out, numbers, |z| Part::Re.of(z)),
+        Part::MinusIm => write_each(out, numbers, |z| Part::MinusIm.of(z)),
+        Part::Sum => write_each(out, numbers, |z| Part::Sum.of(z)),
+        Part::Difference => write_each(out, numbers, |z| Part::Difference.of(z)),
+    }
+}
+
+#[inline(always)]
+fn write_each<T: Real>(out: &mut [T], numbers: &[Complex<T>], part: impl Fn(Complex<T>) -> T) {
+    for (out, number) in out.iter_mut().zip(numbers) {
+        *out = part(*number);
+    }
+}
+
+for_each_isa! {
+    fn write_part_f32(out: &mut [f32], numbers: &[Complex<f32>], part: Part) = write_part_body
+}
+
+for_each_isa! {
+    fn write_part_f64(out: &mut [f64], numbers: &[Complex<f64>], part: Part) = write_part_body
 }
 
 /// Rows of numbers, so many from one to the next.
@@ -51,6 +104,10 @@ impl Real for f32 {
         let accumulate = if add { Accumulate::Add } else { Accumulate::Overwrite };
         multiply(isa, Arithmetic::F32, c, a, b, depth, accumulate);
     }
+
+    fn write_part(isa: Isa, out: &mut [Self], numbers: &[Complex<Self>], part: Part) {
+        write_part_f32(isa, out, numbers, part);
+    }
 }
 
 impl Real for f64 {
@@ -63,6 +120,10 @@ impl Real for f64 {
         add: bool,
     ) {
         multiply_f64(isa, c, a, b, depth, add);
+    }
+
+    fn write_part(isa: Isa, out: &mut [Self], numbers: &[Complex<Self>], part: Part) {
+        write_part_f64(isa, out, numbers, part);
     }
 }
 

@@ -23,7 +23,7 @@ use num_complex::Complex;
 use super::chain::extents;
 use crate::disjoint::{DisjointMut, StageBuffer, TileMut};
 use crate::dtype::Element;
-use crate::gemm::{Real, Rows, WHOLE_COLUMNS};
+use crate::gemm::{Part, Real, Rows, WHOLE_COLUMNS};
 use crate::isa::Isa;
 use crate::par::{Schedule, parallel_if};
 use crate::scratch::Scratch;
@@ -147,31 +147,29 @@ struct Operand<'a, T> {
 }
 
 impl<T: Real> Operand<'_, T> {
-    /// Writes a `part` of some rows and columns to rows of `out`, `stride` apart.
-    #[inline(always)]
+    /// Writes a part of some rows and columns to rows of `out`, `stride` apart.
     fn copy(
         &self,
+        isa: Isa,
         rows: Range<usize>,
         columns: Range<usize>,
         out: &mut [T],
         stride: usize,
-        part: impl Fn(Complex<T>) -> T,
+        part: Part,
     ) {
         let [down, across] = self.strides;
         // Along what lies together.
         if across == 1 {
             for (out, row) in out.chunks_mut(stride.max(1)).zip(rows) {
                 let numbers = &self.data[row * down..][columns.clone()];
-                for (out, number) in out.iter_mut().zip(numbers) {
-                    *out = part(*number);
-                }
+                T::write_part(isa, &mut out[..numbers.len()], numbers, part);
             }
             return;
         }
         for (index, column) in columns.enumerate() {
             let numbers = &self.data[column * across..][rows.clone()];
             for (row, number) in numbers.iter().enumerate() {
-                out[row * stride + index] = part(*number);
+                out[row * stride + index] = part.of(*number);
             }
         }
     }
@@ -205,9 +203,9 @@ impl<T: Real> Product<'_, T> {
             let [mut sum, mut minus_im, mut re] = factors
                 .each_ref()
                 .map(|factor| factor.write(range.start * depth..range.end * depth));
-            self.x.copy(range.clone(), 0..depth, &mut sum, depth, |x| x.re + x.im);
-            self.x.copy(range.clone(), 0..depth, &mut minus_im, depth, |x| -x.im);
-            self.x.copy(range, 0..depth, &mut re, depth, |x| x.re);
+            self.x.copy(isa, range.clone(), 0..depth, &mut sum, depth, Part::Sum);
+            self.x.copy(isa, range.clone(), 0..depth, &mut minus_im, depth, Part::MinusIm);
+            self.x.copy(isa, range, 0..depth, &mut re, depth, Part::Re);
         });
         schedule.stage("products", rows.div_ceil(COMPLEX_ROWS) * groups, |chunk| {
             let (row, column) = (chunk / groups * COMPLEX_ROWS, chunk % groups * COMPLEX_COLUMNS);
@@ -233,11 +231,11 @@ impl<T: Real> Product<'_, T> {
         let width = columns.len().next_multiple_of(WHOLE_COLUMNS);
         let rows = out.row_count();
         let mut real = Scratch::new(rows * width);
-        self.add(isa, &mut real, sum, columns, false, |w| w.re);
+        self.add(isa, &mut real, sum, columns, false, Part::Re);
         let mut imaginary = Scratch::new(rows * width);
         imaginary.copy_from_slice(&real);
-        self.add(isa, &mut real, minus_im, columns, true, |w| w.re + w.im);
-        self.add(isa, &mut imaginary, re, columns, true, |w| w.im - w.re);
+        self.add(isa, &mut real, minus_im, columns, true, Part::Sum);
+        self.add(isa, &mut imaginary, re, columns, true, Part::Difference);
         let parts = real.chunks_exact(width).zip(imaginary.chunks_exact(width));
         for (out, (real, imaginary)) in out.rows_mut().zip(parts) {
             for ((out, re), im) in out.iter_mut().zip(real).zip(imaginary) {
@@ -247,15 +245,7 @@ impl<T: Real> Product<'_, T> {
     }
 
     /// `C ← C + X·factor(w)`, or `C ← X·factor(w)` unless `add`, for some columns of w.
-    fn add(
-        &self,
-        isa: Isa,
-        c: &mut [T],
-        x: &[T],
-        columns: &Range<usize>,
-        add: bool,
-        factor: impl Fn(Complex<T>) -> T,
-    ) {
+    fn add(&self, isa: Isa, c: &mut [T], x: &[T], columns: &Range<usize>, add: bool, factor: Part) {
         let width = columns.len().next_multiple_of(WHOLE_COLUMNS);
         let mut packed = Scratch::new(COMPLEX_DEPTH.min(self.depth) * width);
         let rows = c.len() / width;
@@ -266,7 +256,7 @@ impl<T: Real> Product<'_, T> {
             let slice = start..self.depth.min(start + COMPLEX_DEPTH);
             let depth = slice.len();
             packed.chunks_exact_mut(width).for_each(|row| row[columns.len()..].fill(T::zeroed()));
-            self.w.copy(slice, columns.clone(), &mut packed, width, &factor);
+            self.w.copy(isa, slice, columns.clone(), &mut packed, width, factor);
             let x = Rows { data: x.get(start..).unwrap_or(&[]), stride: self.depth };
             let w = Rows { data: &packed, stride: width };
             T::multiply(isa, &mut c, x, w, depth, add || start > 0);

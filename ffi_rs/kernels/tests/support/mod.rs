@@ -6,7 +6,8 @@ pub mod oracle;
 use std::collections::HashMap;
 
 use lumina_kernels::{
-    Attr, Attrs, DType, Data, DataMut, DynOp, Error, Fact, OPS, ParFor, Serial, View, ViewMut,
+    Attr, Attrs, Complex32, DType, Data, DataMut, DynOp, Error, Fact, OPS, ParFor, Serial, View,
+    ViewMut,
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +16,7 @@ pub enum Tensor {
     U32(Vec<usize>, Vec<u32>),
     I32(Vec<usize>, Vec<i32>),
     I8(Vec<usize>, Vec<i8>),
+    C64(Vec<usize>, Vec<Complex32>),
 }
 
 impl Tensor {
@@ -23,20 +25,23 @@ impl Tensor {
             Self::F32(shape, _)
             | Self::U32(shape, _)
             | Self::I32(shape, _)
-            | Self::I8(shape, _) => shape,
+            | Self::I8(shape, _)
+            | Self::C64(shape, _) => shape,
         }
     }
 
     pub fn f32(&self) -> &[f32] {
         match self {
             Self::F32(_, data) => data,
+            // Real and imaginary parts in turns.
+            Self::C64(_, data) => bytemuck::cast_slice(data),
             Self::U32(..) | Self::I32(..) | Self::I8(..) => panic!("not f32"),
         }
     }
 
     pub fn bits(&self) -> Vec<u32> {
         match self {
-            Self::F32(_, data) => data.iter().map(|v| v.to_bits()).collect(),
+            Self::F32(..) | Self::C64(..) => self.f32().iter().map(|v| v.to_bits()).collect(),
             Self::U32(_, data) => data.clone(),
             Self::I32(_, data) => data.iter().map(|v| *v as u32).collect(),
             Self::I8(_, data) => data.iter().map(|v| *v as u32).collect(),
@@ -49,6 +54,7 @@ impl Tensor {
             Self::U32(shape, _) => Fact::new(DType::U32, shape.as_slice()),
             Self::I32(shape, _) => Fact::new(DType::I32, shape.as_slice()),
             Self::I8(shape, _) => Fact::new(DType::I8, shape.as_slice()),
+            Self::C64(shape, _) => Fact::new(DType::C64, shape.as_slice()),
         }
     }
 
@@ -58,6 +64,7 @@ impl Tensor {
             Self::U32(shape, data) => View::new(shape, Data::U32(data)),
             Self::I32(shape, data) => View::new(shape, Data::I32(data)),
             Self::I8(shape, data) => View::new(shape, Data::I8(data)),
+            Self::C64(shape, data) => View::new(shape, Data::C64(data)),
         }
         .expect("a consistent tensor")
     }
@@ -68,6 +75,7 @@ impl Tensor {
             Self::U32(shape, data) => ViewMut::new(shape, DataMut::U32(data)),
             Self::I32(shape, data) => ViewMut::new(shape, DataMut::I32(data)),
             Self::I8(shape, data) => ViewMut::new(shape, DataMut::I8(data)),
+            Self::C64(shape, data) => ViewMut::new(shape, DataMut::C64(data)),
         }
         .expect("a consistent tensor")
     }
@@ -78,13 +86,14 @@ impl Tensor {
         match fact.dtype {
             DType::F32 => Self::F32(fact.shape, vec![UNWRITTEN; count]),
             DType::I8 => Self::I8(fact.shape, vec![UNWRITTEN_BYTE; count]),
+            DType::C64 => Self::C64(fact.shape, vec![Complex32::new(UNWRITTEN, UNWRITTEN); count]),
             other => panic!("no op has results of {other}"),
         }
     }
 
     fn is_written(&self) -> bool {
         match self {
-            Self::F32(_, data) => data.iter().all(|v| *v != UNWRITTEN),
+            Self::F32(..) | Self::C64(..) => self.f32().iter().all(|v| *v != UNWRITTEN),
             Self::U32(..) | Self::I32(..) => true,
             Self::I8(_, data) => data.iter().all(|v| *v != UNWRITTEN_BYTE),
         }
@@ -246,7 +255,11 @@ pub fn quantize(v: f32, bits: i64, full_scale: f32) -> f32 {
 /// Operands of `optical_matmul_grad` for those of `optical_matmul`, whose `pre_noise` this is.
 pub fn grad_operands(forward: &[Tensor], pre_noise: Tensor) -> Vec<Tensor> {
     let shape = pre_noise.shape().to_vec();
-    let g = Tensor::F32(shape.clone(), numbers(shape.iter().product(), 9));
+    let values = numbers(pre_noise.f32().len(), 9);
+    let g = match pre_noise {
+        Tensor::C64(..) => Tensor::C64(shape, bytemuck::cast_slice(&values).to_vec()),
+        _ => Tensor::F32(shape, values),
+    };
     let mut inputs = vec![g, pre_noise];
     inputs.extend(
         forward.iter().enumerate().filter(|(index, _)| *index != 2).map(|(_, t)| t.clone()),
