@@ -35,7 +35,9 @@ from ._chain import (
     with_full_scales_of_shards,
     x_norm,
 )
+from ._chain import factors as _factors
 from ._chain import found_in_rows as _found_in_rows
+from ._op import Factors
 from ._partition import Axes
 
 A = TypeVar("A", bound=ChainAttrs)
@@ -96,6 +98,11 @@ def _magnitude(y: jax.Array) -> jax.Array:
     """f32[m, n] of f32[m, 2n], with the derivative 0 at 0."""
     re, im = y[:, ::2], y[:, 1::2]
     return norm(jnp.maximum(jnp.abs(re), jnp.abs(im)), (re, im))
+
+
+def factors(attrs: ChainAttrs, operands: Operands[jax.Array]) -> tuple[Factors, ...]:
+    """The one product of the chain, of floats: each complex one is four of them."""
+    return _factors(*in_floats(attrs, operands))
 
 
 def found_in_rows(attrs: ChainAttrs, operands: Operands[jax.Array]) -> dict[str, jax.Array]:

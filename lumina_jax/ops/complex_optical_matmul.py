@@ -16,12 +16,12 @@ from ._chain import (
     Operands,
     converted,
     converted_shard,
-    factors,
     operand_types,
     signal_of_shards,
     signals,
 )
 from ._complex import (
+    factors,
     floats,
     found_in_rows,
     in_floats,

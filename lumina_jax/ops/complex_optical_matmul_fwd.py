@@ -21,12 +21,12 @@ from ._chain import (
     Signal,
     converted,
     converted_shard,
-    factors,
     operand_types,
     signal_of_shards,
     signals,
 )
 from ._complex import (
+    factors,
     floats,
     found_in_rows,
     in_floats,

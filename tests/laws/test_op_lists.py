@@ -54,5 +54,9 @@ def test_matrix_ops_know_their_products() -> None:
         Matmul(batch=4, rows=9, depth=5, columns=13),
         Matmul(batch=4, rows=9, depth=13, columns=6),
     )
+    # A complex product is four of floats.
+    of_floats = (Matmul(batch=1, rows=5, depth=18, columns=70),)
+    for chain in ("integer", "float"):
+        assert products(f"complex_optical_matmul-none, {chain}") == of_floats
     assert products("optical_matmul_grad-integer") == ()
     assert products("quantize-per tensor") == ()
