@@ -168,7 +168,7 @@ def optical_conv(
             f"{_NAME}: `kernel` has shape {kernel.shape}, expected {channels} / {groups} channels, "
             f"the last extent of `x` over `feature_group_count`"
         )
-    if columns % groups:
+    if columns % groups or groups > max(columns, 1):
         raise ValueError(
             f"{_NAME}: `kernel` has {columns} outputs, which `feature_group_count` {groups} does "
             f"not divide"

@@ -65,6 +65,9 @@ pub(crate) const FORWARD_CONVERTED_ROWS: usize = 8;
 pub(crate) const CONV_PATCHES: usize = 1 << 17;
 /// Rows of these patches at most, where each has few numbers.
 pub(crate) const CONV_ROWS: usize = 1024;
+/// Products of a row, zeros included, up to which narrow groups of a convolution are one product: more
+/// take longer than the rows that are saved.
+pub(crate) const CONV_MERGED_PRODUCTS: usize = 1 << 13;
 /// Rows that one chunk of the quantizer converts.
 pub(crate) const QUANTIZED_ROWS: usize = 16;
 

@@ -19,8 +19,9 @@
 //! ```
 //!
 //! What is done otherwise: patches exist for some rows at a time, in memory that a cache of a core
-//! holds, and the weights of each group are packed once for all of them. The bits are those of the
-//! product with all patches: a zero around or between elements of x goes through the DAC as any other.
+//! holds, and the weights of each group are packed once for all of them. Narrow groups are one product
+//! with zeros in between, where that changes no sum. The bits are those of the product with all patches:
+//! a zero around or between elements of x goes through the DAC as any other.
 
 use super::conv::{Forward, Outputs};
 use crate::{Attrs, DType, DynOp, Error, Fact, Op, ParFor, View, ViewMut, Work};

@@ -124,6 +124,14 @@ impl Geometry {
         ]
     }
 
+    /// The same without noise that depends on a whole patch, where narrow groups are one product.
+    fn operands_by_output(&self) -> Vec<Tensor> {
+        let mut operands = self.operands();
+        let Tensor::F32(_, noise) = &mut operands[6] else { unreachable!() };
+        noise.chunks_exact_mut(4).for_each(|noise| noise[3] = 0.0);
+        operands
+    }
+
     /// Operands of `optical_matmul` for the patches of a group.
     fn product(&self, operands: &[Tensor], group: usize) -> Vec<Tensor> {
         let sources = self.sources(group);
@@ -190,8 +198,9 @@ const BITS: [[i64; 3]; 4] = [[0, 0, 0], [8, 8, 8], [12, 9, 6], [1, 0, 4]];
 fn is_the_product_with_its_patches_for_any_number_of_threads() {
     let pools = [1, 2, 7].map(|threads| RayonPool::new(threads).unwrap());
     for geometry in GEOMETRIES {
-        let operands = geometry.operands();
-        for bits in BITS {
+        for (operands, bits) in BITS.into_iter().flat_map(|bits| {
+            [geometry.operands(), geometry.operands_by_output()].map(|operands| (operands, bits))
+        }) {
             for residual in ["pre_noise", "slope", "signs"] {
                 let attrs = geometry.attrs(bits, true, residual);
                 let plain = with(attrs.clone(), &[("transpose_weight", Attr::Bool(false))]);
@@ -266,7 +275,7 @@ fn finds_the_ranges_of_its_patches() {
 fn what_is_not_finite_stays_in_its_rows_and_its_group() {
     let geometry = GEOMETRIES[1];
     for bits in BITS {
-        let mut operands = geometry.operands();
+        let mut operands = geometry.operands_by_output();
         let attrs = geometry.attrs(bits, true, "none");
         let clean = run(CONV, &attrs, &operands, &Serial).unwrap();
         // Of the second group, in image 1.
@@ -296,10 +305,13 @@ fn what_is_not_finite_stays_in_its_rows_and_its_group() {
 fn prepared_weights_give_the_same_bits() {
     for geometry in [GEOMETRIES[0], GEOMETRIES[1], GEOMETRIES[3], GEOMETRIES[4]] {
         let operands = geometry.operands();
-        for bits in [[8, 8, 8], [0, 6, 0]] {
+        for (bits, operands, constants) in [
+            ([8, 8, 8], geometry.operands(), &[1, 4][..]),
+            ([0, 6, 0], geometry.operands_by_output(), &[1, 4, 6]),
+        ] {
             let attrs = geometry.attrs(bits, true, "none");
             let expected = run(CONV, &attrs, &operands, &Serial).unwrap();
-            let got = run_prepared(CONV, &attrs, &operands, &[1, 4], 1).expect("it has weights");
+            let got = run_prepared(CONV, &attrs, &operands, constants, 1).expect("it has weights");
             assert_eq!(bits_of(&got), bits_of(&expected));
         }
         let attrs = geometry.attrs([8, 0, 8], true, "none");
@@ -311,11 +323,11 @@ fn prepared_weights_give_the_same_bits() {
 fn its_gradient_is_that_of_the_product_for_any_number_of_threads() {
     let pools = [1, 2, 7].map(|threads| RayonPool::new(threads).unwrap());
     for geometry in GEOMETRIES {
-        let operands = geometry.operands();
-        for (bits, residual, precision) in [
-            ([8, 8, 8], "pre_noise", "float32"),
-            ([0, 0, 0], "slope", "bfloat16"),
-            ([12, 6, 0], "signs", "int8"),
+        for (bits, residual, precision, operands) in [
+            ([8, 8, 8], "pre_noise", "float32", geometry.operands()),
+            ([6, 9, 8], "pre_noise", "float32", geometry.operands_by_output()),
+            ([0, 0, 0], "slope", "bfloat16", geometry.operands_by_output()),
+            ([12, 6, 0], "signs", "int8", geometry.operands_by_output()),
         ] {
             let of_y = residual == "pre_noise";
             let changes = [

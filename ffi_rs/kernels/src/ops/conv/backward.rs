@@ -18,12 +18,13 @@ use std::ops::Range;
 
 use super::OfProduct;
 use super::geometry::{Geometry, Shape};
-use super::operands::{Operands, add_groups, by_group};
+use super::groups::{add_matrices, are_small, is_by_output, matrices, merged};
+use super::operands::Operands;
 use super::patches::{Patches, add};
 use crate::disjoint::DisjointMut;
 use crate::isa::Isa;
 use crate::ops::backward::{self, Request};
-use crate::ops::chain::{Residual, Saved, accumulate, check_ranges_and_noise, extents};
+use crate::ops::chain::{NO_SLOPE, Residual, Saved, accumulate, check_ranges_and_noise, extents};
 use crate::ops::sizes::Sizes;
 use crate::par::{Serial, parallel_if};
 use crate::scratch::Scratch;
@@ -95,7 +96,7 @@ impl Backward {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         let shape = self.geometry.shape(&inputs[2].fact(), &inputs[3].fact())?;
-        let Gradients { x, kernel, bias, x_full_scale, w_full_scale, y_full_scale, noise } =
+        let Gradients { x: dx, kernel, bias, x_full_scale, w_full_scale, y_full_scale, noise } =
             gradients;
         for values in [&mut *kernel, &mut *bias, &mut *w_full_scale, &mut *y_full_scale] {
             values.fill(0.0);
@@ -103,22 +104,42 @@ impl Backward {
         if shape.images == 0 {
             return Ok(());
         }
-        let matrices = by_group(inputs[3].data()?, &shape);
+        let (isa, chain) = (Isa::detect(), &self.product.chain);
+        let pool = parallel_if(pool, shape.groups * shape.sizes().nanoseconds(2, 4));
         let saved = match self.product.residual {
             Residual::PreNoise => Saved::PreNoise(inputs[1].data()?),
             Residual::Slope => Saved::Slope(inputs[1].data()?),
             Residual::Signs => Saved::Signs(inputs[1].data()?),
         };
+        let (g, x, w) = (inputs[0].data()?, inputs[2].data()?, inputs[3].data()?);
+        let operands = Operands::new(&inputs[4..], chain.with_ids)?;
+        let is_small = |values: &[f32]| are_small(isa, values, pool);
+        let ranges = [operands.w_full_scale, operands.y_full_scale];
+        let mut count = merged(&shape, chain);
+        let changes_nothing = || {
+            is_by_output(chain, &operands)
+                && [g, x, w, operands.noise].into_iter().all(is_small)
+                && ranges.into_iter().flatten().all(|range| *range >= 0.0 && range.is_finite())
+                && match saved {
+                    Saved::PreNoise(values) | Saved::Slope(values) => is_small(values),
+                    Saved::Signs(signs) => !signs.contains(&NO_SLOPE),
+                }
+        };
+        if count > 1 && !changes_nothing() {
+            count = 1;
+        }
+        let (of_groups, shape) = (shape, shape.merged(count));
+        let matrices = matrices(w, &of_groups, count);
         let call = Call {
-            isa: Isa::detect(),
+            isa,
             request: &self.product,
             patches: Patches { geometry: self.geometry, shape },
-            g: inputs[0].data()?,
+            g,
             saved,
-            x: inputs[2].data()?,
+            x,
             matrices: &matrices,
-            operands: Operands::new(&inputs[4..], self.product.chain.with_ids)?,
-            dx: DisjointMut::new(x),
+            operands,
+            dx: DisjointMut::new(dx),
             x_full_scale: DisjointMut::new(x_full_scale),
             noise: DisjointMut::new(noise),
         };
@@ -126,7 +147,6 @@ impl Backward {
         let mut memory = Scratch::new(parts * size);
         memory.fill(0.0);
         let shared = DisjointMut::new(&mut memory);
-        let pool = parallel_if(pool, shape.groups * shape.sizes().nanoseconds(2, 4));
         let serial: &dyn ParFor = &Serial;
         let (outer, inner) = if parts > 1 { (pool, serial) } else { (serial, pool) };
         outer.run(parts, &|part, _| {
@@ -145,7 +165,7 @@ impl Backward {
             ] {
                 accumulate(call.isa, total, sum);
             }
-            add_groups(kernel, sums.w, &shape);
+            add_matrices(kernel, sums.w, &of_groups, count);
         }
         Ok(())
     }

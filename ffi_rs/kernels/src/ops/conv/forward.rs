@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use super::OfProduct;
 use super::geometry::{Geometry, Shape};
-use super::operands::{Operands, by_group, of_group};
+use super::groups::{are_small, is_by_output, matrices, merged};
+use super::operands::{Operands, of_group};
 use super::patches::Patches;
 use crate::disjoint::{AtomicMax, DisjointMut};
 use crate::isa::Isa;
@@ -44,8 +45,15 @@ pub(crate) struct Forward {
     chain: Chain,
     /// The chain with the product of one group.
     product: Request,
-    /// The same of each group with its packed weights, where those never change.
-    packed: Option<Arc<[Request]>>,
+    /// The same with packed weights, where those never change.
+    packed: Option<Packed>,
+}
+
+/// Products with packed weights, each of so many groups.
+#[derive(Clone, Debug)]
+struct Packed {
+    count: usize,
+    products: Arc<[Request]>,
 }
 
 impl Forward {
@@ -88,14 +96,22 @@ impl Forward {
             return Ok(None);
         };
         let shape = self.geometry.shape_of_weights(&kernel.fact())?;
-        let matrices = by_group(kernel.data()?, &shape);
-        let packed = self.pack(&shape, &matrices, full_scale.data()?)?;
-        Ok(packed.map(|packed| Self { packed: Some(packed.into()), ..self.clone() }))
+        let noise = constants.get(6).copied().flatten();
+        let is_by_output = match noise {
+            Some(noise) => noise.data()?.chunks_exact(4).all(|noise: &[f32]| noise[3] == 0.0),
+            None => !self.chain.noisy,
+        };
+        let count = if is_by_output { merged(&shape, &self.chain) } else { 1 };
+        let matrices = matrices(kernel.data()?, &shape, count);
+        let products = self.pack(&shape.merged(count), &matrices, full_scale.data()?)?;
+        let packed = products.map(|products| Packed { count, products: products.into() });
+        Ok(packed.map(|packed| Self { packed: Some(packed), ..self.clone() }))
     }
 
     /// Bytes of the packed weights, where there are some.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.packed.iter().flat_map(|packed| packed.iter()).map(Request::held_bytes).sum()
+        let products = self.packed.iter().flat_map(|packed| packed.products.iter());
+        products.map(Request::held_bytes).sum()
     }
 
     /// The product of each group with packed weights; None where there is nothing to pack.
@@ -125,18 +141,26 @@ impl Forward {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         let shape = self.geometry.shape(&inputs[0].fact(), &inputs[1].fact())?;
-        let matrices = by_group(inputs[1].data()?, &shape);
+        let pool = parallel_if(pool, shape.groups * shape.sizes().nanoseconds(1, 4));
+        let (isa, x) = (Isa::detect(), inputs[0].data()?);
+        let operands = Operands::new(&inputs[3..], self.chain.with_ids)?;
+        let mut count = merged(&shape, &self.chain);
+        if count > 1 && !(is_by_output(&self.chain, &operands) && are_small(isa, x, pool)) {
+            count = 1;
+        }
+        let packed = self.packed.as_ref().filter(|packed| packed.count == count);
+        let matrices = matrices(inputs[1].data()?, &shape, count);
+        let shape = shape.merged(count);
         let mut call = Call {
-            isa: Isa::detect(),
+            isa,
             request: self,
             patches: Patches { geometry: self.geometry, shape },
-            x: inputs[0].data()?,
+            x,
             matrices: &matrices,
             bias: inputs[2].data()?,
-            operands: Operands::new(&inputs[3..], self.chain.with_ids)?,
+            operands,
             packed: &[],
         };
-        let pool = parallel_if(pool, shape.groups * shape.sizes().nanoseconds(1, 4));
         call.find_x_range(outputs.x_peak, pool);
         if let Some(peaks) = outputs.w_peak {
             call.find_w_peaks(peaks)?;
@@ -149,8 +173,8 @@ impl Forward {
         let chunk = call.rows_of_chunk(pool.width());
         let chunks = shape.rows.div_ceil(chunk);
         let own;
-        call.packed = match &self.packed {
-            Some(packed) => packed,
+        call.packed = match packed {
+            Some(packed) => &packed.products,
             None if chunks > 1 => {
                 own = self.pack(&shape, &matrices, call.operands.w_full_scale)?;
                 own.as_deref().unwrap_or(&[])

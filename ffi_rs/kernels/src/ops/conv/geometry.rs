@@ -87,7 +87,7 @@ impl Geometry {
         let refuse = |message: String| Error::invalid(self.op, message);
         let &[tall, wide, channels, columns] = tensor(self.op, "kernel", kernel)?;
         let groups = self.groups;
-        if !columns.is_multiple_of(groups) {
+        if !columns.is_multiple_of(groups) || groups > columns.max(1) {
             return Err(refuse(format!(
                 "`kernel` must have outputs that `feature_group_count` {groups} divides, got \
                  {columns}"
@@ -200,6 +200,11 @@ impl Shape {
     /// Numbers of an image.
     pub(super) fn image(&self) -> usize {
         self.input[0] * self.input[1] * self.channels
+    }
+
+    /// The same with `count` groups as one.
+    pub(super) fn merged(&self, count: usize) -> Self {
+        Self { depth: count * self.depth, groups: self.groups / count, ..*self }
     }
 
     /// Outputs of one group.

@@ -2,12 +2,14 @@
 //!
 //! - `geometry`: which element of the input meets which one of the kernel, as attributes say.
 //! - `patches`: rows of patches, made of the input when they are needed, and added back to it.
+//! - `groups`: their matrices, and several of them as one product.
 //! - `operands`: what the operands by image and by column say of some rows and of one group.
 //! - `forward`, `backward`: the passes, some rows at a time, each as the chain with one product runs.
 
 mod backward;
 mod forward;
 mod geometry;
+mod groups;
 mod operands;
 mod patches;
 

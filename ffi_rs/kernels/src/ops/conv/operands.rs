@@ -11,8 +11,8 @@ use crate::{Data, Error, View};
 pub(super) struct Operands<'a> {
     pub(super) x_full_scale: Cow<'a, [f32]>,
     pub(super) w_full_scale: &'a [f32],
-    y_full_scale: &'a [f32],
-    noise: &'a [f32],
+    pub(super) y_full_scale: &'a [f32],
+    pub(super) noise: &'a [f32],
     seed: &'a [u32],
     rows: &'a [u32],
     columns: &'a [u32],
@@ -32,6 +32,11 @@ impl<'a> Operands<'a> {
             columns: views[6].data()?,
             with_ids,
         })
+    }
+
+    /// Whether there is noise that depends on all of a patch.
+    pub(super) fn has_weight_noise(&self) -> bool {
+        self.noise.chunks_exact(4).any(|noise| noise[3] != 0.0)
     }
 
     /// The same operands of the product of one group, for `rows` of the convolution.
@@ -118,34 +123,4 @@ fn by_row<'a, T: Copy>(
 pub(super) fn of_group<'a, T>(values: &'a [T], shape: &Shape, group: usize) -> &'a [T] {
     let width = shape.columns_of_group();
     if values.len() == shape.columns { &values[group * width..][..width] } else { values }
-}
-
-/// The matrices of the groups, depth × columns of a group, one after the other; `kernel` is that of
-/// the only one.
-pub(super) fn by_group<'a>(kernel: &'a [f32], shape: &Shape) -> Cow<'a, [f32]> {
-    if shape.groups == 1 {
-        return Cow::Borrowed(kernel);
-    }
-    let width = shape.columns_of_group();
-    let mut matrices = Vec::with_capacity(kernel.len());
-    for group in 0..shape.groups {
-        for row in kernel.chunks_exact(shape.columns.max(1)) {
-            matrices.extend_from_slice(&row[group * width..][..width]);
-        }
-    }
-    matrices.into()
-}
-
-/// Adds the matrices of the groups to `kernel`, where their columns stand side by side.
-pub(super) fn add_groups(kernel: &mut [f32], matrices: &[f32], shape: &Shape) {
-    let width = shape.columns_of_group();
-    let groups = matrices.chunks_exact((shape.depth * width).max(1));
-    for (group, matrix) in groups.enumerate() {
-        let rows = kernel.chunks_exact_mut(shape.columns.max(1));
-        for (row, values) in rows.zip(matrix.chunks_exact(width.max(1))) {
-            for (sum, value) in row[group * width..][..width].iter_mut().zip(values) {
-                *sum += value;
-            }
-        }
-    }
 }
