@@ -38,6 +38,16 @@ help: ## list the targets
 demo: $(STAMP)-release-examples runtime ## train on real digits, export, run in pure Rust; see build/demo
 	$(VENV_PYTHON) examples/digits_nat.py
 
+# Each writes its files into build/examples, or a folder of it.
+EXAMPLES := convert_flax_model cnn_digits gpt_nat
+
+.PHONY: examples
+examples: $(STAMP)-release-examples ## train models on noisy chips, ten minutes in all; see build/examples
+	@for name in $(EXAMPLES); do \
+	  echo "==> examples/$$name.py"; \
+	  $(VENV_PYTHON) examples/$$name.py --out build/examples/$$name || exit 1; \
+	done
+
 .PHONY: bench
 bench: $(STAMP)-release-benchmarks ## speed and memory beside JAX, PyTorch and others; see docs/performance.md
 	mkdir -p build

@@ -16,6 +16,30 @@ import matplotlib.pyplot as plt
 STYLES = (("#999999", "v"), ("#56B4E9", "s"), ("#E69F00", "D"), ("#D55E00", "o"))
 
 
+def losses(
+    path: Path,
+    levels: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    labels: Mapping[str, str],
+    in_float32: float,
+) -> None:
+    """Losses of a model that writes text over the level of noise."""
+    figure, axes = plt.subplots(figsize=(7.0, 4.4), layout="constrained")
+    noise = 100 * np.asarray(levels)
+    axes.axhline(in_float32, color=STYLES[0][0], linestyle="--", label="tuned clean, float32")
+    for (row, label), (color, marker) in zip(labels.items(), STYLES[-len(labels) :], strict=True):
+        axes.plot(noise, curves[row], color=color, marker=marker, label=label, clip_on=False)
+    axes.set_xlabel("multiplicative noise of the chip, % of each output")
+    axes.set_ylabel("test loss, nats per character")
+    axes.set_title("A character GPT on noisy optics")
+    axes.set_xlim(noise[0], noise[-1])
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
 def robustness(
     path: Path,
     levels: Sequence[float],
@@ -26,7 +50,7 @@ def robustness(
     """Accuracy in percent, [seeds, levels], over the level of noise; bands are one deviation."""
     figure, axes = plt.subplots(figsize=(7.0, 4.4), layout="constrained")
     noise = 100 * np.asarray(levels)
-    for (row, label), (color, marker) in zip(labels.items(), STYLES, strict=True):
+    for (row, label), (color, marker) in zip(labels.items(), STYLES[-len(labels) :], strict=True):
         mean, spread = accuracy[row].mean(0), accuracy[row].std(0)
         axes.plot(noise, mean, color=color, marker=marker, label=label, clip_on=False)
         axes.fill_between(noise, mean - spread, mean + spread, color=color, alpha=0.2, lw=0)
