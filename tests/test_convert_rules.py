@@ -30,6 +30,9 @@ ALONE = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
 COMPLEX: Any = {"dtype": jnp.complex64, "param_dtype": jnp.complex64}
 
 
+JITTED = nn.jit(nn.Dense)
+
+
 class Block(nn.Module):
     """A shortcut around a layer, fit for `nn.scan`."""
 
@@ -181,10 +184,19 @@ def test_lifted_linen_modules() -> None:
             x, _ = nn.scan(Block, length=3, **self.options)(name="stack")(x, None)
             x, _ = nn.remat(Block)(name="again")(x)
             many = nn.vmap(nn.Dense, in_axes=0, out_axes=0, **self.options)
-            return nn.jit(nn.Dense)(6, name="jitted")(many(6, name="many")(x))
+            return JITTED(6, name="jitted")(many(6, name="many")(x))
 
     plain, knowing = Stack(ALONE), convert(Stack(PASSED_ON), CHIP)
     variables = plain.init(KEY, X)
+    # What `nn.jit` keeps of one model is not what another one runs.
+    digital = plain.apply(variables, X)
+    for bits in (2, 3):
+        spec = OpticalSpec(weight_bits=bits)
+        one = convert(plain, ConversionRule("jitted", profile=None, spec=spec))
+        coarse = one.apply(variables, X)
+        assert optical(one)["jitted"] == "OpticalDense"
+        assert jnp.any(coarse != digital)
+        np.testing.assert_array_equal(plain.apply(variables, X), digital)
     own = knowing.init(KEY, X)
     same(own["params"], variables["params"])
     _, updates = applied(knowing, own, X)

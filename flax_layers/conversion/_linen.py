@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.core import freeze
 
 from .._context import quiet_calls_observe
 from ._linen_layers import DIGITAL, LAYERS, LinenLayer
@@ -25,6 +27,8 @@ from ._rules import ConversionRule
 
 M = TypeVar("M", bound=nn.Module)
 
+_FLAG = "lumina_jax.convert"
+_numbers = itertools.count()
 _BY_FUNCTION = {layer.function: layer for layer in LAYERS}
 
 
@@ -126,7 +130,7 @@ def convert_linen(module: M, rules: Sequence[ConversionRule]) -> M:
             "convert: `module` is bound to variables, expected a model as its constructor returns "
             "it; the variables of the original fit the converted one"
         )
-    kind, report = type(module), ConversionReport(rules)
+    kind, report, number = type(module), ConversionReport(rules), next(_numbers)
 
     @contextlib.contextmanager
     def run(depth: int, noisy: bool) -> Iterator[None]:
@@ -154,6 +158,9 @@ def convert_linen(module: M, rules: Sequence[ConversionRule]) -> M:
     def call_wrapped_method(self: M, function: Any, args: Any, kwargs: Any) -> Any:
         """Where the model is a submodule of another, or bound."""
         base = kind._call_wrapped_method
+        if self.scope is not None and self.scope.get_flag(_FLAG, None) != number:
+            # `nn.jit` has one program for all modules of equal fields and flags.
+            self.scope.flags = freeze({**self.scope.flags, _FLAG: number})
         running = _running.get()
         if self.scope is None or (running is not None and running.report is report):
             return base(self, function, args, kwargs)
