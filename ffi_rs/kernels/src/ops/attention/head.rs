@@ -48,61 +48,89 @@ pub(super) struct Head<'c, 'a> {
     pub(super) scores: forward::Request,
 }
 
-impl<'c, 'a> Head<'c, 'a> {
-    /// Gathers what the head `index` of all is computed of.
-    pub(super) fn new(call: &'c Call<'a>, index: usize) -> Result<Self, Error> {
-        let (isa, sizes, place) = (call.isa, call.sizes, call.place(index));
-        let query = |row: usize| &call.q[sizes.q_at(place, row)];
-        let key = |row: usize| &call.k[sizes.k_at(place, row)];
-        let value = |row: usize| &call.v[sizes.v_at(place, row)];
+/// What the queries of a head see.
+struct Look {
+    /// How many keys one of them sees, and how many one is computed with.
+    most: usize,
+    count: usize,
+    seen: Vec<i32>,
+    bad: Vec<usize>,
+    may_overflow: bool,
+}
+
+impl Look {
+    fn new(call: &Call<'_>, place: [usize; 2]) -> Self {
+        let (isa, sizes, infinity) = (call.isa, call.sizes, f32::INFINITY.to_bits());
         let given = call.seen.at(place);
         let seen_of = |row: usize| usize::try_from(given[row]).unwrap_or(0).min(sizes.keys);
         let most = (0..sizes.queries).map(seen_of).max().unwrap_or(0);
-        let infinity = f32::INFINITY.to_bits();
-        let is_finite = |values: &[f32]| largest(isa, values) < infinity;
-        let first_bad = (0..most).find(|&row| !is_finite(key(row)) || !is_finite(value(row)));
-        let count = first_bad.unwrap_or(most);
+        // All before the first key or value that is not finite.
+        let (mut usable, mut of_keys) = (0, 0);
+        while usable < most {
+            let of_key = largest(isa, &call.k[sizes.k_at(place, usable)]);
+            let of_value = largest(isa, &call.v[sizes.v_at(place, usable)]);
+            if of_key.max(of_value) >= infinity {
+                break;
+            }
+            of_keys = of_keys.max(of_key);
+            usable += 1;
+        }
         let (mut seen, mut bad) = (vec![0; sizes.queries], vec![0; sizes.queries]);
-        let mut largest_query = 0;
-        for row in 0..sizes.queries {
-            let (sees, of_query) = (seen_of(row), largest(isa, query(row)));
-            if sees > count || sees > 0 && of_query >= infinity {
+        let (mut count, mut of_queries) = (0, 0);
+        for row in (0..sizes.queries).filter(|row| seen_of(*row) > 0) {
+            let (sees, of_query) = (seen_of(row), largest(isa, &call.q[sizes.q_at(place, row)]));
+            if sees > usable || of_query >= infinity {
                 bad[row] = sees;
             } else {
                 seen[row] = sees as i32;
-                largest_query = largest_query.max(if sees > 0 { of_query } else { 0 });
+                (count, of_queries) = (count.max(sees), of_queries.max(of_query));
             }
         }
-        let largest_key = (0..count).map(|row| largest(isa, key(row))).max().unwrap_or(0);
-        let [of_queries, of_keys] = [largest_query, largest_key].map(f32::from_bits);
-        let bound = f64::from(of_queries) * f64::from(of_keys) * sizes.depth as f64;
-        let may_overflow = bound > f64::from(f32::MAX) / 2.0;
-        let count = seen.iter().copied().max().unwrap_or(0) as usize;
-        let is_dac_off = call.request.chain.dac.is_off();
-        let range = |index: usize, peak: &dyn Fn() -> f32| match call.ranges[index].at(place) {
-            [given, ..] => *given,
-            [] if is_dac_off => 1.0,
-            [] => peak(),
+        let [of_queries, of_keys] = [of_queries, of_keys].map(f32::from_bits).map(f64::from);
+        let may_overflow = of_queries * of_keys * sizes.depth as f64 > f64::from(f32::MAX) / 2.0;
+        Self { most, count, seen, bad, may_overflow }
+    }
+}
+
+impl Ranges {
+    /// Those that are given, and those that are found, of the keys that a query sees.
+    fn new(call: &Call<'_>, place: [usize; 2], most: usize) -> Self {
+        let sizes = call.sizes;
+        let range = |index: usize, rows: usize, row: &dyn Fn(usize) -> Range<usize>| {
+            let of = [call.q, call.k, &[], call.v][index.min(3)];
+            match call.ranges[index].at(place) {
+                [given, ..] => *given,
+                [] if call.request.chain.dac.is_off() => 1.0,
+                [] => (0..rows).map(|at| peak_of(call.isa, &of[row(at)])).fold(0.0, f32::max),
+            }
         };
-        let peak = |rows: usize, row: &dyn Fn(usize) -> &'a [f32]| {
-            (0..rows).map(|index| peak_of(isa, row(index))).fold(0.0, f32::max)
-        };
-        let ranges = Ranges {
-            q: range(0, &|| peak(sizes.queries, &query)),
-            k: range(1, &|| peak(most, &key)),
-            p: range(2, &|| 1.0),
-            v: range(3, &|| peak(most, &value)),
-            scores: range(4, &|| 1.0),
-            out: range(5, &|| 1.0),
-        };
-        let gather = |width: usize, row: &dyn Fn(usize) -> &'a [f32]| {
+        let given = |index: usize| range(index, 0, &|_| 0..0);
+        Self {
+            q: range(0, sizes.queries, &|row| sizes.q_at(place, row)),
+            k: range(1, most, &|row| sizes.k_at(place, row)),
+            p: given(2),
+            v: range(3, most, &|row| sizes.v_at(place, row)),
+            scores: given(4),
+            out: given(5),
+        }
+    }
+}
+
+impl<'c, 'a> Head<'c, 'a> {
+    /// Gathers what the head `index` of all is computed of.
+    pub(super) fn new(call: &'c Call<'a>, index: usize) -> Result<Self, Error> {
+        let (sizes, place) = (call.sizes, call.place(index));
+        let Look { most, count, seen, bad, may_overflow } = Look::new(call, place);
+        let ranges = Ranges::new(call, place, most);
+        let gather = |from: &[f32], width: usize, row: &dyn Fn(usize) -> Range<usize>| {
             let mut all = Scratch::new(count * width);
             for (index, out) in all.chunks_exact_mut(width.max(1)).enumerate() {
-                out.copy_from_slice(row(index));
+                out.copy_from_slice(&from[row(index)]);
             }
             all
         };
-        let (keys, values) = (gather(sizes.depth, &key), gather(sizes.width, &value));
+        let keys = gather(call.k, sizes.depth, &|row| sizes.k_at(place, row));
+        let values = gather(call.v, sizes.width, &|row| sizes.v_at(place, row));
         let is_exact = call.request.is_exact();
         let mut keys_across = Scratch::new(if is_exact { keys.len() } else { 0 });
         if is_exact {
