@@ -19,6 +19,7 @@ from jax import lax
 from lumina_jax import HardwareProfile
 from lumina_jax.custom_vjp.optical_attention import optical_attention
 from lumina_jax.custom_vjp.optical_matmul import optical_matmul
+from lumina_jax.custom_vjp.quantize import quantize
 from lumina_jax.hardware.crosstalk import Crosstalk
 from lumina_jax.hardware.noise import NoiseModel
 from lumina_jax.ops.quantize import absmax
@@ -26,6 +27,7 @@ from lumina_jax.spec import OpticalSpec
 
 from ._context import RangeMode, check_input, check_options, check_size
 from ._device import device
+from ._measure import measures, seen_so_far
 from ._uncalibrated import of_this_batch, watch
 from .ranges import AttentionRanges, AxisName, seen, update, vary_like
 
@@ -72,23 +74,57 @@ def calibrated_attention(
             `calibrated_matmul`; the light that is lost is lost on k and v.
         crosstalk: None, as it is known of weights alone.
 
+    The second product has as many inputs as there are keys, so both are those of one array,
+    whatever `spec.array_rows` is.
+
     Returns:
         f32[..., T, H, E], and the ranges for the next batch.
     """
     assert v is not None, "a context hands on three arrays"
     assert crosstalk is None, "a layer checks its device"
+    spec = dataclasses.replace(spec, grad_precision="float32", array_rows=None)
+    if attenuation != 1.0:
+        k, v = k * attenuation, v * attenuation
+    if measures():
+        return _measured(q, k, v, running, sight, spec, axis_name)
     marked = watch(infers, jax.tree.leaves(running)) if infers else ""
     return _calibrated(
-        q, k, v, running, sight, noise, key, gain, momentum,
-        spec=dataclasses.replace(spec, grad_precision="float32"), attenuation=attenuation,
+        q, k, v, running, sight, noise, key, gain, momentum, spec=spec,
         axis_name=axis_name, marked=marked, updates=momentum is not None,
     )  # fmt: skip
 
 
+def _measured(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    running: AttentionRanges,
+    sight: Sight,
+    spec: OpticalSpec,
+    axis_name: AxisName | None,
+) -> tuple[jax.Array, AttentionRanges]:
+    """Attention that measures, with all scores in memory, and what it has seen of each signal."""
+    scales: dict[str, jax.Array] = {}
+    known: dict[str, jax.Array | None] = {}
+
+    def see(name: str, signal: jax.Array, bits: int | None) -> None:
+        kept = getattr(running, name)
+        scale, known[name] = seen_so_far(kept, signal, bits, axis_name)
+        if scale is not None:
+            scales[f"{name}_full_scale"] = scale
+
+    for name, signal in (("q", q), ("k", k), ("v", v)):
+        see(name, signal, spec.dac_bits)
+    before_adcs = dataclasses.replace(spec, adc_bits=None)
+    out, signals = _attend_in_memory(q, k, v, scales, sight, before_adcs, None, None)
+    for name, signal in zip(AttentionRanges.adcs, signals, strict=True):
+        see(name, signal, spec.adc_bits)
+    converted = quantize(out, bits=spec.adc_bits, full_scale=scales.get("out_full_scale"))
+    return converted, AttentionRanges(**known)
+
+
 # A `cond` compiles at every call outside of jit, because its branches are new functions each time.
-@functools.partial(
-    jax.jit, static_argnames=("spec", "attenuation", "axis_name", "marked", "updates")
-)
+@functools.partial(jax.jit, static_argnames=("spec", "axis_name", "marked", "updates"))
 def _calibrated(
     q: jax.Array,
     k: jax.Array,
@@ -101,13 +137,10 @@ def _calibrated(
     momentum: Any,
     *,
     spec: OpticalSpec,
-    attenuation: float,
     axis_name: AxisName | None,
     marked: str,
     updates: bool,
 ) -> tuple[jax.Array, AttentionRanges]:
-    if attenuation != 1.0:
-        k, v = k * attenuation, v * attenuation
     of_inputs = {
         name: seen(signal, axis_name=axis_name)
         for name, signal in (("q", q), ("k", k), ("v", v))
@@ -183,6 +216,25 @@ def _attend(
             return attended, ()
         out, peaks = attended
         return out, (peaks[..., 0], peaks[..., 1])
+    out, signals = _attend_in_memory(q, k, v, ranges, sight, spec, noise, key)
+    of_scores, of_out = (jax.vmap(absmax)(signal) for signal in signals)
+    return out, (of_scores, of_out)
+
+
+def _attend_in_memory(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    ranges: dict[str, Any],
+    sight: Sight,
+    spec: OpticalSpec,
+    noise: NoiseModel | None,
+    key: jax.Array | None,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Outputs, and the signals at the ADCs by head, f32[heads, T, S] and [heads, T, E].
+
+    Those that no query sees, or that see nothing, are NaN.
+    """
     heads = q.shape[-2]
     k, v = (jnp.repeat(value, heads // value.shape[-2], axis=-2) for value in (k, v))
     visible, kept = visible_keys(sight, q, k), sight.kept
@@ -198,9 +250,9 @@ def _attend(
         _attend_head, ranges=ranges, p_full_scale=sight.largest, spec=spec, noise=noise
     )
     visible = visible.reshape(count, *visible.shape[-2:])
-    out, peaks = jax.vmap(one)(*flat, visible, kept, keys)
+    out, signals = jax.vmap(one)(*flat, visible, kept, keys)
     out = out.reshape(*q.shape[:-3], heads, *out.shape[-2:])
-    return jnp.moveaxis(out, -3, -2), peaks
+    return jnp.moveaxis(out, -3, -2), signals
 
 
 def _attend_head(
@@ -238,8 +290,8 @@ def _attend_head(
         y_full_scale=ranges.get("out_full_scale"), key=None if keys is None else keys[1],
         **chain,
     )  # fmt: skip
-    peaks = absmax(jnp.where(visible, y, 0.0)), absmax(jnp.where(sees, y_out, 0.0))
-    return jnp.where(sees, out, 0.0), peaks
+    signals = jnp.where(visible, y, jnp.nan), jnp.where(sees, y_out, jnp.nan)
+    return jnp.where(sees, out, 0.0), signals
 
 
 def visible_keys(sight: Sight, q: jax.Array, k: jax.Array) -> jax.Array:

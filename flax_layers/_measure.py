@@ -79,20 +79,23 @@ def measured(
         spec: bits of the converters.
         axis_name: mapped axes over which one batch is spread.
     """
-    x_scale, of_x = _seen(running.x, floats(x), spec.dac_bits, axis_name)
+    x_scale, of_x = seen_so_far(running.x, floats(x), spec.dac_bits, axis_name)
     # A range is not differentiated, so no precision of a gradient may ask for a key.
     before_adc = dataclasses.replace(spec, adc_bits=None, grad_precision="float32")
     out, before = product(before_adc, x_scale)
-    y_scale, of_y = _seen(running.y, floats(before), spec.adc_bits, axis_name)
+    y_scale, of_y = seen_so_far(running.y, floats(before), spec.adc_bits, axis_name)
     y = quantize(floats(before), bits=spec.adc_bits, full_scale=y_scale)
     y = numbers(y) if jnp.iscomplexobj(before) else y
     return (y if y.ndim == out.ndim else y.sum(axis=-2)), running._replace(x=of_x, y=of_y)
 
 
-def _seen(
+def seen_so_far(
     kept: jax.Array | None, v: jax.Array, bits: int | None, axis_name: Any
 ) -> tuple[jax.Array | None, jax.Array | None]:
-    """A full scale that clips nothing, and what is known of the signals after these."""
+    """A full scale that clips none of `v`, and what is known of the signals after these.
+
+    `kept` is what was known before; None, as its results are, where there is no converter.
+    """
     if kept is None:
         return None, None
     peak, sums = (kept, None) if kept.ndim == 0 else (kept[0], kept[1:].reshape(3, CANDIDATES))
