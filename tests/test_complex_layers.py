@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import lumina_jax
 from lumina_jax import layers
 
 KEY = jax.random.key(1)
@@ -76,3 +78,11 @@ def test_activations_are_for_complex_numbers() -> None:
         text = f"{activation.__name__}: `z` is float32, expected complex64 or complex128"
         with pytest.raises(TypeError, match=text):
             activation(Z.real)
+
+
+def test_a_layer_refuses_crosstalk_of_powers() -> None:
+    preset = lumina_jax.hardware.presets()["lumina_nano_v1"]
+    crosstalk = lumina_jax.crosstalk.NearestNeighbor(channels=8, coupling=0.01)
+    layer = layers.ComplexOpticalDense(3, profile=dataclasses.replace(preset, crosstalk=crosstalk))
+    with pytest.raises(ValueError, match=r"^ComplexOpticalDense: `profile` has crosstalk"):
+        layer.init(KEY, Z[None], deterministic=True)
