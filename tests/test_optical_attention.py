@@ -418,7 +418,11 @@ NAME = "optical_attention"
 REFUSED: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (TypeError, "`q` must be float32, got float64; cast it", {"q": X.astype(np.float64)}),
     (TypeError, "`k` must be float32, got float16; cast it", {"k": X.astype(np.float16)}),
-    (TypeError, "`v` must be float32, got complex64; cast it", {"v": X.astype(np.complex64)}),
+    (
+        TypeError,
+        "`v` must be float32, got complex64; pass v.real or layers.detect(v)",
+        {"v": X.astype(np.complex64)},
+    ),
     (TypeError, "`spec` must be an OpticalSpec, got NoneType; pass one", {"spec": None}),
     (ValueError, "`q` has shape (4, 5), expected (..., t, h, d)", {"q": X[0, 0]}),
     (

@@ -68,7 +68,7 @@ def test_every_group_is_the_matmul_of_its_patches() -> None:
         ]  # fmt: skip
         (expected,) = call(
             "optical_matmul", *operands, dac_bits=6, weight_bits=5, adc_bits=8,
-            transpose_weight=False, noisy=True,
+            transpose_weight=False, noisy=True, array_rows=0,
         )  # fmt: skip
         np.testing.assert_array_equal(out[..., columns].reshape(len(rows), 3), expected)
     np.testing.assert_array_equal(peak, np.abs(y).max(axis=(1, 2, 3)))
