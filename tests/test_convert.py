@@ -54,12 +54,14 @@ LINEN_LAYERS = {
     nn.DenseGeneral: nn.DenseGeneral((2, 5), axis=(-1, -2)),
     nn.Einsum: nn.Einsum((6, 5), "abc,cd->abd"),
     nn.Embed: nn.Embed(7, 6),
+    nn.Conv: nn.Conv(4, (2,), strides=2, feature_group_count=2, padding=1),
 }
 NNX_LAYERS = {
     nnx.Linear: lambda rngs: nnx.Linear(6, 5, rngs=rngs),
     nnx.LinearGeneral: lambda rngs: nnx.LinearGeneral((3, 6), (2, 5), axis=(-2, -1), rngs=rngs),
     nnx.Einsum: lambda rngs: nnx.Einsum("abc,cd->abd", (6, 5), (5,), rngs=rngs),
     nnx.Embed: lambda rngs: nnx.Embed(7, 6, rngs=rngs),
+    nnx.Conv: lambda rngs: nnx.Conv(6, 4, 2, 2, padding=1, rngs=rngs),
 }
 
 

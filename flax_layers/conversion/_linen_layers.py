@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from .. import linen
 from .._contraction import of_equation
+from .._convolution import convolution
 from ._arithmetic import not_float32
 
 _ANY = ("dtype", "precision", "parent", "name")
@@ -74,6 +75,25 @@ def _einsum_fault(module: nn.Einsum, x: jax.Array, arguments: tuple[Any, ...]) -
     return ""
 
 
+def _conv_fault(module: nn.Conv, x: jax.Array, arguments: tuple[Any, ...]) -> str:
+    if not module.shared_weights:
+        return "each place has a kernel of its own"
+    sizes = {name: getattr(module, name) for name in _GEOMETRY}
+    try:
+        convolution("Conv", in_features=x.shape[-1], features=module.features, **sizes)
+    except ValueError as fault:
+        return str(fault).removeprefix("Conv: ")
+    return ""
+
+
+_GEOMETRY = (
+    "kernel_size",
+    "strides",
+    "padding",
+    "input_dilation",
+    "kernel_dilation",
+    "feature_group_count",
+)
 _DENSE = ("features", "use_bias", "param_dtype", "kernel_init", "bias_init")
 
 LAYERS = (
@@ -82,6 +102,12 @@ LAYERS = (
         flax=nn.DenseGeneral,
         optical=linen.OpticalDenseGeneral,
         fields=(*_DENSE, "axis", "batch_dims"),
+    ),
+    LinenLayer(
+        flax=nn.Conv,
+        optical=linen.OpticalConv,
+        fields=(*_DENSE, *_GEOMETRY, "mask"),
+        fault=_conv_fault,
     ),
     LinenLayer(
         flax=nn.Einsum,
@@ -98,9 +124,7 @@ LAYERS = (
 )
 
 DIGITAL: dict[type[nn.Module], str] = {
-    nn.Conv: "there is no optical convolution",
     nn.ConvTranspose: "there is no optical transposed convolution",
-    nn.ConvLocal: "each place has a kernel of its own",
     nn.MultiHeadDotProductAttention: "its projections follow rules of their own, its two products "
     "of signals are digital",
 }

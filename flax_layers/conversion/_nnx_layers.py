@@ -85,6 +85,23 @@ LAYERS = (
         shape=lambda m: (*m.batch_axis.values(), *m.in_features, *m.out_features),
     ),
     NnxLayer(
+        flax=nnx.Conv,
+        optical=optical.OpticalConv,
+        arguments=(
+            "in_features",
+            "out_features",
+            "kernel_size",
+            "strides",
+            "padding",
+            "input_dilation",
+            "kernel_dilation",
+            "feature_group_count",
+            "mask",
+            "use_bias",
+        ),
+        shape=lambda m: tuple(m.kernel_shape),
+    ),
+    NnxLayer(
         flax=nnx.Einsum,
         optical=optical.OpticalEinsum,
         arguments=("einsum_str", "kernel_shape", "bias_shape"),
@@ -100,7 +117,6 @@ LAYERS = (
 )
 
 DIGITAL: dict[type[nnx.Module], str] = {
-    nnx.Conv: "there is no optical convolution",
     nnx.ConvTranspose: "there is no optical transposed convolution",
     nnx.MultiHeadAttention: "its projections follow rules of their own, its two products of "
     "signals are digital",
