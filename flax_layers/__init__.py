@@ -2,9 +2,8 @@
 
 `from lumina_jax import layers`: `layers.OpticalDense` is the Linen layer, as are all that have no
 family before their names, and `layers.nnx.OpticalDense` the same layer for NNX.
-`layers.load_dense` takes the parameters of a network of ordinary dense layers. For complex networks
-there are initializers (`complex_glorot`, `complex_he`, `unitary`) and activations (`mod_relu`,
-`complex_relu`, `cardioid`, and `detect`, which is what a photodiode sees).
+For complex networks there are initializers (`complex_glorot`, `complex_he`, `unitary`) and
+activations (`mod_relu`, `complex_relu`, `cardioid`, and `detect`, which is what a photodiode sees).
 `layers.convert` makes a model of Flax optical, `layers.calibrate` finds its ranges, and
 `layers.load_dense` takes the parameters of a network of ordinary layers into one that is written
 with optical ones.

@@ -14,7 +14,16 @@ import pytest
 from flax import nnx
 
 import lumina_jax
-from lumina_jax import ConversionRule, NoiseModel, OpticalSpec, convert, layers
+from lumina_jax import (
+    ConversionRule,
+    HardwareProfile,
+    NoiseModel,
+    OpticalSpec,
+    calibrate,
+    convert,
+    layers,
+)
+from lumina_jax.hardware.crosstalk import NearestNeighbor
 
 KEY = jax.random.key(0)
 SPEC = OpticalSpec(dac_bits=6, weight_bits=6, adc_bits=8)
@@ -242,6 +251,63 @@ def test_what_stays_digital_and_why(layer: nn.Module, x: Any, why: str | None) -
     else:
         assert optical(model) == {"": None}
         assert why in reason(model, "")
+
+
+def test_products_of_attention_have_the_rule_of_their_layer() -> None:
+    x = jax.random.normal(jax.random.key(5), (2, 5, 8))
+    mask = nn.make_causal_mask(x[..., 0])
+    plain = nn.SelfAttention(num_heads=2)
+    variables = plain.init(KEY, x)
+    rules = [ConversionRule("query|key|value|out", digital=True), CHIP]
+    model = convert(plain, rules)
+    own = model.init(KEY, x)
+    same(own["params"], variables["params"])
+    signals = {f"{name}_full_scale" for name in ("q", "k", "v", "scores", "out")}
+    assert own["ranges"].keys() == signals
+    assert optical(model) == {
+        "": "optical_attention", "query": None, "key": None, "value": None, "out": None
+    }  # fmt: skip
+    quiet, ranges = model.apply(own, x, mask=mask, mutable=["ranges"])
+    assert all(value > 0 for value in ranges["ranges"].values())
+    assert jnp.any(quiet != applied(model, own, x, mask=mask)[0])
+    found = calibrate(model, [x, 2 * x], variables=own, method="mse", mask=mask)
+    assert all(0 < kept.full_scale <= kept.largest for kept in found.ranges)
+
+    def run(net: nn.Module, **options: Any) -> Any:
+        drop = {"deterministic": False, "rngs": {"dropout": KEY}}
+        return net.apply(variables, x, mask=mask, **options), net.apply(variables, x, **drop)
+
+    dropping = nn.SelfAttention(num_heads=2, dropout_rate=0.5)
+    ideal = convert(dropping, ConversionRule(profile=None))
+    got, want = run(ideal, deterministic=True), run(dropping, deterministic=True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
+
+    crossed = HardwareProfile(crosstalk=NearestNeighbor(channels=4, coupling=0.01))
+    for layer, rule, why in [
+        (plain, ConversionRule(profile=crossed), "its profile has crosstalk, which is known of"),
+        (plain, ConversionRule(spec=OpticalSpec(array_rows=4)), "its arrays have fewer inputs"),
+        (plain, ConversionRule(spec=OpticalSpec(dac_bits=1)), "its DAC of one bit has no level"),
+        (nn.SelfAttention(2, attention_fn=lambda q, k, v: v), CHIP, "has an `attention_fn` of its"),
+    ]:
+        model = convert(layer, [rules[0], rule])
+        model.init(KEY, x)
+        assert reason(model, "").startswith(why)
+
+    network = nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0))
+    want = network(x, is_causal=True), network(x, mask=mask)
+    convert(network, ConversionRule(profile=None))
+    got = network(x, is_causal=True), network(x, mask=mask)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
+    network = convert(nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)), CHIP)
+    calibrate(network, [x])
+    network.eval()
+    attention: Any = network.attention_fn
+    assert attention.scores_full_scale[...] > 0
+    assert optical(network)[""] == "optical_attention"
+    with pytest.raises(
+        ValueError, match=r"^optical_attention: `sow_weights` is True, expected Fal"
+    ):
+        network(x, sow_weights=True)
 
 
 def test_modules_that_multiply_by_themselves_are_told() -> None:

@@ -39,8 +39,9 @@ def convert(
 
     The first rule whose `module_path` matches the whole path of a layer decides on it, and a layer
     that none matches stays digital. `Dense`, `DenseGeneral`, `Conv`, `Einsum` and `Embed.attend`
-    become optical, and so do `Linear` and `LinearGeneral` of NNX. What computes in another type
-    than float32, or with a product of its own, stays digital; `report` says why.
+    become optical, so do `Linear` and `LinearGeneral` of NNX, and the products of attention layers
+    by the rule for these. What computes in another type than float32, or with a product of its own,
+    stays digital; `report` says why.
 
     Linen: the result is a model of the same class and fields, used as before: `init`, `apply`,
     `tabulate`, as a submodule. Variables of the original fit; the converted one adds the collection

@@ -10,6 +10,7 @@ that are shared, lifted or taken as fields.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 from flax.core import freeze
 
 from .._context import quiet_calls_observe
+from ._attention import NAME, LinenAttention, attention_fault, device_fault
 from ._linen_layers import DIGITAL, LAYERS, LinenLayer
 from ._report import ConversionReport
 from ._rules import ConversionRule
@@ -29,6 +31,11 @@ M = TypeVar("M", bound=nn.Module)
 
 _FLAG = "lumina_jax.convert"
 _numbers = itertools.count()
+_NO_RANGES = (
+    "no ranges reach it, so each batch is converted at its own; give the lifted module around it "
+    'variable_axes={..., "ranges": 0}'
+)
+_ATTENTION = inspect.unwrap(nn.MultiHeadDotProductAttention.__call__)
 _BY_FUNCTION = {layer.function: layer for layer in LAYERS}
 
 
@@ -55,6 +62,8 @@ class _Run:
         function: Any = getattr(context.orig_method, "func")  # noqa: B009
         path = "/".join(module.path[self.depth :])
         layer = _BY_FUNCTION.get(function)
+        if function is _ATTENTION:
+            return self._attend(next_fun, args, kwargs, module, path)
         if layer is None:
             result = next_fun(*args, **kwargs)
             self._note_digital(module, path, context.method_name)
@@ -67,13 +76,56 @@ class _Run:
         if rule is None:
             return next_fun(*args, **kwargs)
         if rule.has_ranges and not _reached_by_ranges(module):
-            self.report.note(
-                path,
-                "no ranges reach it, so each batch is converted at its own; give the lifted module "
-                'around it variable_axes={..., "ranges": 0}',
-            )
+            self.report.note(path, _NO_RANGES)
         with _running_is(None):  # What is inside of an optical layer is its own.
             return self._optical(module, layer, rule, path, x, rest)
+
+    def _attend(
+        self,
+        next_fun: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        module: Any,
+        path: str,
+    ) -> Any:
+        """The result of an attention layer, whose two products are optical where rules say so."""
+        query = args[0] if args else kwargs["inputs_q"]
+        dtype = module.dtype or jnp.result_type(query, module.param_dtype)
+        fault = attention_fault(module, nn.dot_product_attention, dtype)
+        if kwargs.get("sow_weights"):
+            fault = fault or "its weights are sown, and no scores are kept"
+        rule = self.report.decide(path, type(module).__name__, NAME, fault)
+        if rule is not None and (fault := device_fault(rule)):
+            self.report.stays(path, type(module).__name__, fault)
+        if rule is None or fault:
+            return next_fun(*args, **kwargs)
+        quiet = self._is_quiet(module, path)
+        if rule.has_ranges and not _reached_by_ranges(module):
+            self.report.note(path, _NO_RANGES)
+        optical = LinenAttention(**rule.options, deterministic=quiet, parent=module.scope.rewound())
+
+        # Flax gives its function what is in its signature.
+        @functools.wraps(LinenAttention.__call__.__get__(optical))
+        def attention_fn(*signals: Any, **options: Any) -> Any:
+            with _running_is(None), quiet_calls_observe():
+                return optical(*signals, **options)
+
+        plain = module.attention_fn
+        object.__setattr__(module, "attention_fn", attention_fn)
+        try:
+            return next_fun(*args, **kwargs)
+        finally:
+            object.__setattr__(module, "attention_fn", plain)
+
+    def _is_quiet(self, module: nn.Module, path: str) -> bool:
+        """Whether a call of `module` draws no noise."""
+        has_stream = module.has_rng("noise")
+        if self.noisy and not has_stream:
+            raise ValueError(
+                f"convert: no stream `noise` reaches {path!r}, expected one that the lifted module "
+                'around it passes on: split_rngs={..., "noise": True}'
+            )
+        return module.is_initializing() or not has_stream
 
     def _optical(
         self,
@@ -84,13 +136,7 @@ class _Run:
         x: Any,
         rest: list[Any],
     ) -> Any:
-        has_stream = module.has_rng("noise")
-        if self.noisy and not has_stream:
-            raise ValueError(
-                f"convert: no stream `noise` reaches {path!r}, expected one that the lifted module "
-                'around it passes on: split_rngs={..., "noise": True}'
-            )
-        quiet = module.is_initializing() or not has_stream
+        quiet = self._is_quiet(module, path)
         assert module.scope is not None
         # What a layer of Flax has made in `setup` has its name in the scope.
         optical = layer.layer(module, module.scope.rewound(), rule.options)

@@ -125,7 +125,5 @@ LAYERS = (
 
 DIGITAL: dict[type[nn.Module], str] = {
     nn.ConvTranspose: "there is no optical transposed convolution",
-    nn.MultiHeadDotProductAttention: "its projections follow rules of their own, its two products "
-    "of signals are digital",
 }
 """Layers of Flax that have products and no optical form, and why."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 from flax import nnx
 
+from ._attention import NAME, NnxAttention, attention_fault, device_fault
 from ._nnx_layers import DIGITAL, LAYERS
 from ._report import ConversionReport
 from ._rules import ConversionRule
@@ -80,6 +81,8 @@ class _Walk:
             layer, fault = entry.convert(module, rule.options, self.noise)
             if layer is not None:
                 return layer
+        elif isinstance(module, nnx.MultiHeadAttention):
+            return self._attention(module, path)
         else:
             fault = next((DIGITAL[base] for base in kind.__mro__ if base in DIGITAL), "")
             if not fault and (base := next((b for b in kind.__mro__ if b in _BY_CLASS), None)):
@@ -88,6 +91,20 @@ class _Walk:
                 fault = f"multiplies by itself, if it does; parameters {', '.join(matrices)}"
         if fault:
             self.report.stays(path, name, fault)
+        return module
+
+    def _attention(self, module: nnx.MultiHeadAttention, path: str) -> nnx.Module:
+        """An attention layer whose two products are optical where rules say so."""
+        kernel = module.query.kernel.get_value()
+        fault = attention_fault(module, nnx.dot_product_attention, module.dtype or kernel.dtype)
+        rule = self.report.decide(path, type(module).__name__, NAME, fault)
+        if rule is not None and (fault := device_fault(rule)):
+            self.report.stays(path, type(module).__name__, fault)
+        elif rule is not None:
+            layer = NnxAttention(rule)
+            # A stack of layers has more axes than inputs, heads and features.
+            layer.stack(kernel.shape[:-3], self.noise)
+            module.attention_fn = nnx.data(layer)
         return module
 
 

@@ -118,7 +118,5 @@ LAYERS = (
 
 DIGITAL: dict[type[nnx.Module], str] = {
     nnx.ConvTranspose: "there is no optical transposed convolution",
-    nnx.MultiHeadAttention: "its projections follow rules of their own, its two products of "
-    "signals are digital",
 }
 """Layers of Flax that have products and no optical form, and why."""

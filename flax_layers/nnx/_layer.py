@@ -73,8 +73,7 @@ class OpticalLayer(nnx.Module):
 
         Each draws from a stream of its own, forked from `noise`.
         """
-        for name in ("x_full_scale", "y_full_scale", "x_log_gain", "y_log_gain"):
-            variable = getattr(self, name)
+        for variable in (*self._kept("full_scale"), *self._kept("log_gain")):
             if variable is not None and shape:
                 variable.set_value(jnp.broadcast_to(variable[...], shape))
         stream = None if noise is None else noise.split(shape) if shape else noise.fork()
