@@ -285,7 +285,6 @@ def test_products_of_attention_have_the_rule_of_their_layer() -> None:
     crossed = HardwareProfile(crosstalk=NearestNeighbor(channels=4, coupling=0.01))
     for layer, rule, why in [
         (plain, ConversionRule(profile=crossed), "its profile has crosstalk, which is known of"),
-        (plain, ConversionRule(spec=OpticalSpec(array_rows=4)), "its arrays have fewer inputs"),
         (plain, ConversionRule(spec=OpticalSpec(dac_bits=1)), "its DAC of one bit has no level"),
         (nn.SelfAttention(2, attention_fn=lambda q, k, v: v), CHIP, "has an `attention_fn` of its"),
     ]:

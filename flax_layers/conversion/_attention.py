@@ -51,8 +51,6 @@ def device_fault(rule: ConversionRule) -> str:
     hardware = device(NAME, rule.profile, rule.spec, rule.noise)
     if hardware.crosstalk is not None:
         return "its profile has crosstalk, which is known of weights alone"
-    if hardware.spec.array_rows is not None:
-        return "its arrays have fewer inputs than there may be keys"
     if hardware.spec.dac_bits == 1:
         return "its DAC of one bit has no level for a probability of 0"
     return ""
