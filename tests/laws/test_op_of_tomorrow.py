@@ -96,8 +96,8 @@ def test_energy_report_and_planner_ask_the_op(attend: OpDef[Attrs, Any]) -> None
         return jax.lax.fori_loop(0, 3, lambda _, x: attended(x), q)
 
     once = (
-        MatmulLayer(rows=5, k=4, n=6, calls=3, dac_bits=4),
-        MatmulLayer(rows=5, k=6, n=4, calls=3, dac_bits=4),
+        MatmulLayer(rows=5, k=4, n=6, calls=3, dac_bits=4, weight_bits=4),
+        MatmulLayer(rows=5, k=6, n=4, calls=3, dac_bits=4, weight_bits=4),
     )
     assert layers_of("f", attended, inputs=(Q,)) == once
     repeated = tuple(dataclasses.replace(layer, calls=9) for layer in once)
