@@ -16,23 +16,32 @@ from .._problem import Problem
 
 def forward(problem: Problem) -> Program:
     """The output."""
-    return bound(jax.jit(_chain(problem)), problem)
+    return forward_program(_chain(problem), problem)
 
 
 def step(problem: Problem) -> Program:
     """The output and the gradients of x and w."""
-    chain = _chain(problem)
+    return step_program(_chain(problem), problem)
+
+
+def normals(rows: int, columns: int) -> Program:
+    """Standard normal numbers, f32[rows, columns]."""
+    return normals_program(lambda key: jax.random.normal(key, (rows, columns), np.float32))
+
+
+def forward_program(chain: Callable[..., jax.Array], problem: Problem) -> Program:
+    """That of a function of x, w, the noise level and a key."""
+    return bound(jax.jit(chain), problem)
+
+
+def step_program(chain: Callable[..., jax.Array], problem: Problem) -> Program:
+    """The same with its gradients."""
 
     def run(x: jax.Array, w: jax.Array, g: jax.Array, relative: jax.Array, key: jax.Array) -> Any:
         y, pull = jax.vjp(lambda x, w: chain(x, w, relative, key), x, w)
         return y, *pull(g)
 
     return bound(jax.jit(run), problem, cotangent=True)
-
-
-def normals(rows: int, columns: int) -> Program:
-    """Standard normal numbers, f32[rows, columns]."""
-    return normals_program(lambda key: jax.random.normal(key, (rows, columns), np.float32))
 
 
 def bound(compiled: Callable[..., Any], problem: Problem, *, cotangent: bool = False) -> Program:
@@ -63,11 +72,20 @@ def normals_program(draw: Callable[[jax.Array], jax.Array]) -> Program:
 
 
 def converter(bits: int, full_scale: Any) -> Callable[[jax.Array], jax.Array]:
-    """A straight-through quantizer, and the identity for 0 bits."""
+    """A straight-through quantizer, and the identity for 0 bits.
+
+    The full scale is one number, or one for each of the last axis.
+    """
     if not bits:
         return lambda v: v
     full_scale = jnp.asarray(full_scale, np.float32).reshape(1, -1)
-    return lambda v: _quantize(float(2 ** (bits - 1) - 1), v, full_scale)
+    largest = float(2 ** (bits - 1) - 1)
+
+    def convert(v: jax.Array) -> jax.Array:
+        flat: Any = _quantize(largest, v.reshape(-1, v.shape[-1]), full_scale)
+        return flat.reshape(v.shape)
+
+    return convert
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -12,24 +12,17 @@ from lumina_jax import NoiseModel, OpticalSpec, optical_matmul, optical_noise
 
 from .._peers import Program
 from .._problem import Problem, Workload
-from ._jax import bound, normals_program
+from ._jax import forward_program, normals_program, step_program
 
 
 def forward(problem: Problem) -> Program:
     """The output."""
-    chain = _chain(problem)
-    return bound(jax.jit(chain), problem)
+    return forward_program(_chain(problem), problem)
 
 
 def step(problem: Problem) -> Program:
     """The output and the gradients of x and w."""
-    chain = _chain(problem)
-
-    def run(x: jax.Array, w: jax.Array, g: jax.Array, relative: jax.Array, key: jax.Array) -> Any:
-        y, pull = jax.vjp(lambda x, w: chain(x, w, relative, key), x, w)
-        return y, *pull(g)
-
-    return bound(jax.jit(run), problem, cotangent=True)
+    return step_program(_chain(problem), problem)
 
 
 def normals(rows: int, columns: int) -> Program:

@@ -45,17 +45,7 @@ class Quantize(torch.autograd.Function):
 
 def forward(problem: Problem) -> Program:
     """The output."""
-    x, w, _ = tensors(problem)
-    chain = _chain(problem)
-
-    def bind(level: float) -> Callable[[], Any]:
-        def run() -> Any:
-            with torch.no_grad():
-                return (chain(x, w, level),)
-
-        return run
-
-    return Program(bind, to_numpy)
+    return forward_program(problem, _chain(problem))
 
 
 def step(problem: Problem) -> Program:
@@ -66,6 +56,22 @@ def step(problem: Problem) -> Program:
 def normals(rows: int, columns: int) -> Program:
     """Standard normal numbers, f32[rows, columns]."""
     return Program(lambda _: lambda: (torch.randn(rows, columns),), to_numpy)
+
+
+def forward_program(
+    problem: Problem, chain: Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
+) -> Program:
+    """y without autograd."""
+    x, w, _ = tensors(problem)
+
+    def bind(level: float) -> Callable[[], Any]:
+        def run() -> Any:
+            with torch.no_grad():
+                return (chain(x, w, level),)
+
+        return run
+
+    return Program(bind, to_numpy)
 
 
 def gradient_program(

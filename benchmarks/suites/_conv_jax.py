@@ -9,7 +9,7 @@ import jax
 
 from .._peers import Program
 from .._problem import Problem
-from ..peers._jax import bound, converter, noisy
+from ..peers._jax import converter, forward_program, noisy, step_program
 
 
 def forward(problem: Problem, groups: int) -> Program:
@@ -20,21 +20,6 @@ def forward(problem: Problem, groups: int) -> Program:
 def step(problem: Problem, groups: int) -> Program:
     """The output and the gradients of x and of the kernel."""
     return step_program(_chain(problem, groups), problem)
-
-
-def forward_program(chain: Callable[..., jax.Array], problem: Problem) -> Program:
-    """That of a function of x, the kernel, the noise level and a key."""
-    return bound(jax.jit(chain), problem)
-
-
-def step_program(chain: Callable[..., jax.Array], problem: Problem) -> Program:
-    """The same with its gradients."""
-
-    def run(x: jax.Array, w: jax.Array, g: jax.Array, relative: jax.Array, key: jax.Array) -> Any:
-        y, pull = jax.vjp(lambda x, w: chain(x, w, relative, key), x, w)
-        return y, *pull(g)
-
-    return bound(jax.jit(run), problem, cotangent=True)
 
 
 def product(x: Any, w: Any, groups: int) -> jax.Array:
@@ -49,17 +34,11 @@ def product(x: Any, w: Any, groups: int) -> jax.Array:
     )
 
 
-def _by_column(bits: int, full_scale: Any) -> Callable[[jax.Array], jax.Array]:
-    """The converter of what has its columns last, which costs no copy."""
-    convert = converter(bits, full_scale)
-    return lambda v: convert(v.reshape(-1, v.shape[-1])).reshape(v.shape)
-
-
 def _chain(problem: Problem, groups: int) -> Callable[..., jax.Array]:
     workload = problem.workload
-    x_dac = _by_column(workload.dac_bits, problem.x_full_scale)
-    w_dac = _by_column(workload.weight_bits, problem.w_full_scale)
-    adc = _by_column(workload.adc_bits, problem.y_full_scale)
+    x_dac = converter(workload.dac_bits, problem.x_full_scale)
+    w_dac = converter(workload.weight_bits, problem.w_full_scale)
+    adc = converter(workload.adc_bits, problem.y_full_scale)
 
     def chain(x: jax.Array, w: jax.Array, relative: jax.Array, key: jax.Array) -> jax.Array:
         return adc(noisy(product(x_dac(x), w_dac(w), groups), relative, key))

@@ -12,8 +12,8 @@ from lumina_jax import NoiseModel, optical_conv
 
 from .._peers import Program
 from .._problem import Problem
+from ..peers._jax import forward_program, step_program
 from ..peers._ours import spec
-from ._conv_jax import forward_program, step_program
 
 
 def forward(problem: Problem, groups: int) -> Program:

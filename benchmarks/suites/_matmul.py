@@ -60,15 +60,15 @@ def _run(bench: Bench, suite: str, workload: Workload, shape: Shape) -> Row:
         suite,
         workload.name,
         shape,
-        operations=_operations(problem, gradient=suite == "step"),
-        size=_bytes(shape, gradient=suite == "step"),
+        operations=operations(problem, gradient=suite == "step"),
+        size=bytes_of(shape, gradient=suite == "step"),
         normals=shape[0] * shape[2],
         results=results,
         notes=notes,
     )
 
 
-def _operations(problem: Problem, *, gradient: bool) -> dict[str, float]:
+def operations(problem: Problem, *, gradient: bool) -> dict[str, float]:
     """Two for each product and sum, by the type that they may have."""
     workload = problem.workload
     batch, depth, columns = problem.shape
@@ -81,7 +81,8 @@ def _operations(problem: Problem, *, gradient: bool) -> dict[str, float]:
     return operations
 
 
-def _bytes(shape: Shape, *, gradient: bool) -> float:
+def bytes_of(shape: Shape, *, gradient: bool) -> float:
+    """x, w and y, read or written once; in a gradient their cotangents too."""
     batch, depth, columns = shape
     operands = 4.0 * (batch * depth + depth * columns + batch * columns)
     return operands * 2 if gradient else operands
