@@ -22,6 +22,9 @@ PEERS = (
 )
 """Each is a module in `peers`: `_` and the name, with `_` for `-`."""
 
+ONE_ARRAY = "one array"
+"""Ours with all inputs in one array, beside which suite `tiles` puts arrays of fewer."""
+
 HEADLINE = ("jax", "torch")
 """The peers of a quick run."""
 

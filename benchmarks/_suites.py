@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ._bench import Case
 from ._options import Options
-from .suites import attention, conv, forward, memory, noise, softmax, step, train
+from .suites import attention, conv, forward, memory, noise, softmax, step, tiles, train
 from .suites import complex as complex_suite
 
 SUITES: dict[str, Callable[[Options], list[Case]]] = {
@@ -18,6 +18,7 @@ SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "conv": conv.cases,
     "complex": complex_suite.cases,
     "attention": attention.cases,
+    "tiles": tiles.cases,
     "memory": memory.cases,
 }
 
