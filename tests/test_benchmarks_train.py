@@ -24,6 +24,7 @@ from benchmarks import _options, _peers, _profile, _table  # noqa: E402
 from benchmarks.suites import _train_jax, _train_problem, train  # noqa: E402
 
 SHAPE = (9, 20, 16, 16, 4)
+SHAPES = {"mlp": SHAPE, "cnn": (9, 8, 2, 5, 6, 4), "gpt": (5, 7, 6, 8, 2, 16, 1)}
 METHODS = [method for method, _, _ in train.CHOICE]
 BITS = METHODS[1]
 
@@ -52,7 +53,7 @@ def program(training: _train_problem.Training, name: str) -> _peers.Program:
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 @pytest.mark.parametrize("name", train.PEERS)
 def test_a_peer_trains_as_we_do(name: str, method: _train_problem.Method) -> None:
-    training = _train_problem.make(method, SHAPE)
+    training = _train_problem.make(method, SHAPES[method.network])
     train.check(training, name, program(training, name), train.program(training, "ours"))
 
 
@@ -176,7 +177,7 @@ def test_the_parts_add_up_to_the_step(operations: Any, expected: dict[str, float
     assert shares.total() == 10
 
 
-@pytest.mark.parametrize("method", [BITS, METHODS[-1]], ids=lambda method: method.name)
+@pytest.mark.parametrize("method", [BITS, METHODS[5]], ids=lambda method: method.name)
 def test_a_profile_finds_all_parts(method: _train_problem.Method) -> None:
     ours = train.program(_train_problem.make(method, SHAPE), "ours")
     assert ours.hlo is not None
@@ -218,9 +219,9 @@ def test_a_table_shows_the_parts_and_how_they_were_found() -> None:
 @pytest.mark.parametrize(
     ("options", "count", "batches"),
     [
-        ({}, 14, {1, 32, 128, 1024}),
+        ({}, 16, {1, 8, 32, 128, 1024}),
         ({"quick": True}, 5, {32, 128}),
-        ({"shapes": ((7, 5, 4, 3, 2), (1, 2, 3))}, len(METHODS), {7}),
+        ({"shapes": ((7, 5, 4, 3, 2), (1, 2, 3))}, len(METHODS), {7, 8, 32}),
     ],
 )
 def test_the_choice_of_cases(options: Any, count: int, batches: set[int]) -> None:

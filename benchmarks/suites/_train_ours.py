@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lumina_jax import NoiseModel, layers
 
@@ -36,23 +37,46 @@ def _device(training: Training, level: float) -> dict[str, Any]:
     }
 
 
-class _Mlp(nn.Module):
-    dense: Callable[..., nn.Module]
-    widths: tuple[int, ...]
+class _Layers:
+    """Those of a network in Linen, made where it is called."""
+
+    relu = staticmethod(nn.relu)
+
+    def __init__(self, module: nn.Module, device: dict[str, Any]) -> None:
+        self._module, self._device = module, device
+
+    def dense(self, name: str, x: jax.Array, features: int) -> jax.Array:
+        return layers.OpticalDense(features, name=name, **self._device)(x)
+
+    def conv(self, name: str, x: jax.Array, features: int) -> jax.Array:
+        return layers.OpticalConv(features, (3, 3), name=name, **self._device)(x)
+
+    def attention(self, name: str, x: jax.Array, heads: int) -> jax.Array:
+        layer = layers.OpticalMultiHeadDotProductAttention(heads, name=name, **self._device)
+        return layer(x, is_causal=True)
+
+    def embed(self, name: str, tokens: jax.Array, count: int, features: int) -> jax.Array:
+        return nn.Embed(count, features, name=name)(tokens)
+
+    def table(self, name: str, count: int, features: int) -> jax.Array:
+        return self._module.param(name, nn.initializers.zeros, (count, features))
+
+    def norm(self, name: str, x: jax.Array) -> jax.Array:
+        return nn.LayerNorm(name=name)(x)
+
+
+class _Network(nn.Module):
+    logits: Callable[[Any, jax.Array], jax.Array]
+    device: Any
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        for i, width in enumerate(self.widths):
-            x = nn.relu(x) if i else x
-            x = self.dense(width, name=f"{LAYER}{i}")(x)
-        return x
+        return self.logits(_Layers(self, self.device), x)
 
 
 def _linen(training: Training) -> Program:
-    widths = tuple(kernel.shape[1] for kernel in training.kernels)
-
-    def model(level: float) -> _Mlp:
-        return _Mlp(functools.partial(layers.OpticalDense, **_device(training, level)), widths)
+    def model(level: float) -> _Network:
+        return _Network(training.network, _device(training, level))
 
     def predict(level: float) -> _train_step.Predict:
         net = model(level)
@@ -66,10 +90,8 @@ def _linen(training: Training) -> Program:
 
     images = jnp.asarray(training.batches[0][0][:1])
     variables = cast(dict[str, Any], model(0.0).init(jax.random.key(0), images))
-    params = {
-        f"{LAYER}{i}": {**variables["params"][f"{LAYER}{i}"], "kernel": jnp.asarray(kernel)}
-        for i, kernel in enumerate(training.kernels)
-    }
+    initial, given = map(flatten_dict, (variables["params"], training.params))
+    params = unflatten_dict({**initial, **jax.tree.map(jnp.asarray, given)})
     return _train_step.program(training, (params, variables["ranges"]), predict)
 
 

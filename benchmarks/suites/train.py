@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from .. import _profile
@@ -24,25 +25,36 @@ from .step import INT8
 PEERS = ("jax", "torch")
 MODEL = (784, 512, 512, 10)
 """Inputs, widths of the layers, classes."""
+CNN = (32, 28, 1, 32, 64, 10)
+"""Batch, side, channels, outputs of the convolutions, classes."""
+GPT = (8, 128, 64, 128, 4, 512, 2)
+"""Batch, length, vocabulary, width, heads, width within an MLP, blocks."""
 
 
 class _Chosen(NamedTuple):
-    """A method, and the batches it is measured with."""
+    """A method, and the shapes it is measured with."""
 
     method: Method
-    full: tuple[int, ...]
-    quick: tuple[int, ...] = ()
+    full: tuple[Shape, ...]
+    quick: tuple[Shape, ...] = ()
+
+
+def _mlps(*batches: int) -> tuple[Shape, ...]:
+    return tuple((batch, *MODEL) for batch in batches)
 
 
 CHOICE = (
-    _Chosen(Method(ADC_ONLY.name, ADC_ONLY), (1, 32, 128, 1024), (32, 128)),
-    _Chosen(Method(ALL_BITS.name, ALL_BITS), (1, 32, 128, 1024), (32, 128)),
-    _Chosen(Method(INT8.name, INT8), (32, 128, 1024), (128,)),
-    _Chosen(Method(f"{ALL_BITS.name}, Adam", ALL_BITS, optimizer="adam"), (128,)),
-    _Chosen(Method(f"{ALL_BITS.name}, learned ranges", ALL_BITS, ranges="learn"), (128,)),
-    _Chosen(Method(f"{ALL_BITS.name}, NNX", ALL_BITS, family="nnx"), (128,)),
+    _Chosen(Method(ADC_ONLY.name, ADC_ONLY), _mlps(1, 32, 128, 1024), _mlps(32, 128)),
+    _Chosen(Method(ALL_BITS.name, ALL_BITS), _mlps(1, 32, 128, 1024), _mlps(32, 128)),
+    _Chosen(Method(INT8.name, INT8), _mlps(32, 128, 1024), _mlps(128)),
+    _Chosen(Method(f"{ALL_BITS.name}, Adam", ALL_BITS, optimizer="adam"), _mlps(128)),
+    _Chosen(Method(f"{ALL_BITS.name}, learned ranges", ALL_BITS, ranges="learn"), _mlps(128)),
+    _Chosen(Method(f"{ALL_BITS.name}, NNX", ALL_BITS, family="nnx"), _mlps(128)),
+    _Chosen(Method("CNN, Adam", ALL_BITS, optimizer="adam", network="cnn"), (CNN,)),
+    _Chosen(Method("GPT, Adam", ALL_BITS, optimizer="adam", network="gpt"), (GPT,)),
 )
-"""Batch sizes for those who choose converters, and at one of them what other choices cost."""
+"""Batch sizes for those who choose converters, at one of them what other choices cost, and other
+networks."""
 
 LOSS = {"float32": 0.05, "int8": 0.2}
 ADAM = 0.2
@@ -65,14 +77,12 @@ The ratio of two such mean squares is beyond 2.5² once in thirty thousand times
 
 
 def cases(options: Options) -> list[Case]:
-    """Shapes are the batch and the model, (B, K, N, N, N)."""
+    """Shapes are the batch and the network; their rank says of which."""
     return [
         Case(method.name, shape, _runner(method, shape))
         for method, full, quick in CHOICE
         if quick or not options.quick
-        for shape in options.shapes_of(
-            5, [(batch, *MODEL) for batch in quick], [(batch, *MODEL) for batch in full]
-        )
+        for shape in options.shapes_of(len(full[0]), quick, full)
     ]
 
 
@@ -96,15 +106,15 @@ def _run(bench: Bench, method: Method, shape: Shape) -> Row:
             profile = _profile.profile(calls[OURS], ours.hlo(RELATIVE), steps)
         except ValueError as error:
             notes[OURS] = f"no profile: {error}"
-    batch, *model = shape
+    params = sum(array.size for array in jax.tree.leaves(training.params))
     return bench.row(
         "train",
         method.name,
         shape,
-        operations=_operations(training, batch),
-        # The images once, and parameters once each way.
-        size=4.0 * (batch * model[0] + 2 * sum(kernel.size for kernel in training.kernels)),
-        normals=batch * sum(model[1:]),
+        operations=_operations(training),
+        # The batch once, and parameters once each way.
+        size=4.0 * (training.batches[0][0].size + 2 * params),
+        normals=training.normals,
         results=results,
         notes=notes,
         profile=profile,
@@ -148,13 +158,12 @@ def _noise(one: Program, quiet: float) -> float:
     return float(np.sqrt(np.mean((noisy - quiet) ** 2)))
 
 
-def _operations(training: Training, batch: int) -> dict[str, float]:
-    """Two for each product and sum; the images have no gradient."""
-    workload = training.method.workload
-    products = [2.0 * batch * kernel.size for kernel in training.kernels]
+def _operations(training: Training) -> dict[str, float]:
+    """Two for each product and sum; images have no gradient, but a table of tokens has."""
+    workload, products = training.method.workload, training.products
     kind = "int8" if workload.dac_bits else "float32"
     operations: dict[str, float] = {kind: sum(products)}
     gradient = workload.grad_precision
-    backward = 2 * sum(products) - products[0]
+    backward = 2 * sum(products) - (products[0] if training.method.network != "gpt" else 0)
     operations[gradient] = operations.get(gradient, 0.0) + backward
     return operations
