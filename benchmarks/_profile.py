@@ -34,6 +34,7 @@ LAYER = "layer"
 _STEP = "benchmarks training step"
 _UPDATE_SCOPE = re.compile(rf"(^|[/(]){UPDATE}[/)]")
 _LAYER_SCOPE = re.compile(rf"(^|[/(]){LAYER}\d+[/)]")
+_OP = re.compile(r"optical_(matmul|conv|attention)(?P<gradient>_grad)?")
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = ", re.MULTILINE)
 _ATTRIBUTE = re.compile(r'\b(custom_call_target|op_name)="([^"]*)"')
 
@@ -101,9 +102,10 @@ def parts_of(hlo: str) -> dict[str, str]:
 
 
 def _part(custom_call_target: str = "", op_name: str = "") -> str:
-    if "optical_matmul_grad" in custom_call_target:
+    op = _OP.search(custom_call_target)
+    if op and op["gradient"]:
         return BACKWARD
-    if "optical_matmul" in custom_call_target:
+    if op:
         return FORWARD
     if _LAYER_SCOPE.search(op_name):
         return RANGES

@@ -137,6 +137,8 @@ ENTRY %main (w: f32[2]) -> f32[] {
   %ffi_call.1 = (f32[2]) custom-call(%w), custom_call_target="lumina.optical_matmul_fwd.v1", \
 metadata={op_name="jit(step)/jvp(Mlp)/layer0/ffi_call"}
   %ffi_call.2 = (f32[2]) custom-call(%w), custom_call_target="lumina.optical_matmul_grad.v1"
+  %ffi_call.3 = (f32[2]) custom-call(%w), custom_call_target="lumina.optical_conv_fwd.v1"
+  %ffi_call.4 = (f32[2]) custom-call(%w), custom_call_target="lumina.optical_attention_grad.v1"
   %wrapped_max.3 = f32[2] fusion(%w), metadata={op_name="jit(step)/jvp(loss)/reduce_max"}
   %relu-fusion = f32[2] fusion(%w), metadata={op_name="jit(step)/jvp(Mlp)/max"}
   %gain = f32[] fusion(%w), metadata={op_name="jit(step)/transpose(jvp(layer1))/mul"}
@@ -151,6 +153,8 @@ def test_operations_are_told_apart_by_target_and_scope() -> None:
         "w": _profile.OTHER,
         "ffi_call.1": _profile.FORWARD,
         "ffi_call.2": _profile.BACKWARD,
+        "ffi_call.3": _profile.FORWARD,
+        "ffi_call.4": _profile.BACKWARD,
         "wrapped_max.3": _profile.OTHER,
         "relu-fusion": _profile.OTHER,
         "gain": _profile.RANGES,
