@@ -235,7 +235,7 @@ fn inspect_shows_the_file() {
     let output = lumina(&["inspect", &model]);
     let text = stdout(&output);
     for part in [
-        "in format 1.0, op set 3, written by test",
+        "in format 1.0, op set 4, written by test",
         "GRAPH",
         "x: f32[batch,2]",
         "%1 = neg(%0)  # model.py:3",

@@ -64,7 +64,7 @@ fn json_says_all_there_is() {
     let value = |id: u32, name: &str, dtype: &str, shape: Value, role: &str| json!({"id": id, "name": name, "dtype": dtype, "shape": shape, "role": role});
     let expected = json!({
         "format": "1.0",
-        "opset": 3,
+        "opset": 4,
         "producer": "test",
         "bytes": file.bytes().len(),
         "symbols": ["batch"],
@@ -121,7 +121,7 @@ fn text_says_it_to_people() {
         _ => format!("{:.1} KiB", bytes as f64 / 1024.0),
     };
     let mut expected = format!(
-        "{} in format 1.0, op set 3, written by test\n\nsections\n",
+        "{} in format 1.0, op set 4, written by test\n\nsections\n",
         size(bytes.len() as u64)
     );
     for (kind, offset, length, crc) in sections(&bytes) {
