@@ -75,6 +75,20 @@ def test_every_group_is_the_matmul_of_its_patches() -> None:
     np.testing.assert_array_equal(x_peak, np.abs(of_x).max(axis=(1, 2, 3, 4, 5)))
 
 
+@pytest.mark.parametrize("spatial", [(5,), (5, 3)])
+def test_the_signal_before_noise_is_that_of_each_array(spatial: tuple[int, ...]) -> None:
+    """As it is what is added up where there is neither noise nor ADC."""
+    x, kernel = normal(8, 2, 3, *spatial, 4), normal(9, *(2 for _ in spatial), 2, 6)
+    out, y, peak = lumina_jax.optical_conv(
+        x, kernel, spec=OpticalSpec(array_rows=3), feature_group_count=2,
+        return_pre_noise=True, return_peak=True,
+    )  # fmt: skip
+    arrays = -(-2 * 2 ** len(spatial) // 3)
+    assert y.shape == (2, 3, *spatial, arrays, 6)
+    np.testing.assert_allclose(out, np.sum(y, axis=-2), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(peak, np.abs(y).reshape(2, 3, -1).max(axis=2))
+
+
 def test_each_example_of_a_vmap_is_its_own_call() -> None:
     x, kernel = normal(3, 3, 2, 7, 6, 4), normal(4, 3, 3, 2, 2, 6)
     keys = jax.random.split(KEY, 3)

@@ -132,14 +132,15 @@ def optical_conv(
             the largest finite |x| in any patch.
         w_full_scale: range of the DAC of the kernel, scalar or f32[O] (unit of the kernel). None is
             the largest finite magnitude of each of the O.
-        return_pre_noise: whether to return y too, the signal before noise and ADC.
-        return_peak: whether to return the largest finite |y| of each image too, 0 where there is
-            none: what a calibration of the range of the ADC looks at.
+        return_pre_noise: whether to return y too, the signal before noise and ADC, of each array.
+        return_peak: whether to return the largest finite |y| of each image too, of any array, 0
+            where there is none: what a calibration of the range of the ADC looks at.
         return_x_peak: the same of the patches, for the range of the DAC.
 
     Returns:
         out f32[..., OW, O] or f32[..., OH, OW, O]. Or a tuple of out and of what was asked for: y
-        like out, the peaks of y f32[...], those of x f32[...]. None of these is differentiated.
+        like out, or f32[..., T, O] of T arrays, the peaks of y f32[...], those of x f32[...]. None
+        of these is differentiated.
 
     Raises:
         TypeError: `x`, `kernel` or `bias` is not float32, or a number of the geometry no int.
@@ -220,8 +221,11 @@ def optical_conv(
         y_full_scale=y_full_scale,
         wanted=Wanted(return_pre_noise, return_peak, return_x_peak),
     )
-    shape = (*outer, *out[2 - rank :], columns)
-    first, *others = (r.reshape(shape if r.ndim > 1 else outer) for r in results)
+    # The peaks are by image alone.
+    shape = (*outer, *out[2 - rank :])
+    first, *others = (
+        r.reshape(*shape, *r.shape[3:]) if r.ndim > 1 else r.reshape(outer) for r in results
+    )
     return (first, *others) if others else first
 
 
