@@ -164,15 +164,15 @@ def calibrate(
         peaks = _over(given, subject.measure("peak"), zeros, np.maximum, advance)
         spreads = None
         if passes == 2:
-            spreads = _over(given, subject.measure("spread"), peaks, _sums_added, advance)
+            # The sums are there from the start, as those that a loop carries are.
+            none = {path: _with_no_sums(peak) for path, peak in peaks.items()}
+            spreads = _over(given, subject.measure("spread"), none, _sums_added, advance)
 
     found, scales = [], {}
     for path, peak in peaks.items():
         spread = None if spreads is None else spreads[path]
         results = [
-            _chosen(
-                _indexed(path, place), largest, _at(spread, place, peak.ndim), method, percentile
-            )
+            _chosen(_indexed(path, place), largest, _at(spread, place), method, percentile)
             for place, largest in np.ndenumerate(np.asarray(peak))
         ]
         found += results
@@ -203,10 +203,14 @@ def _over(
     return seen
 
 
+def _with_no_sums(peak: np.ndarray) -> np.ndarray:
+    return np.concatenate(
+        [peak[..., None], np.zeros((*peak.shape, 3 * CANDIDATES), np.float32)], axis=-1
+    )
+
+
 def _sums_added(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Two measurements of one spread: the peak before the sums is that of both."""
-    if a.shape[-1:] != (1 + 3 * CANDIDATES,):  # a range that no call has reached
-        return a
     return np.concatenate([a[..., :1], a[..., 1:] + b[..., 1:]], axis=-1)
 
 
@@ -214,9 +218,9 @@ def _indexed(path: tuple[Any, ...], place: tuple[int, ...]) -> str:
     return "/".join(map(str, path)) + (f"[{', '.join(map(str, place))}]" if place else "")
 
 
-def _at(spread: Any, place: tuple[int, ...], ndim: int) -> np.ndarray | None:
-    """The sums of one layer in a stack; None where there are none."""
-    return None if spread is None or spread.ndim == ndim else spread[place][1:].reshape(3, -1)
+def _at(spread: Any, place: tuple[int, ...]) -> np.ndarray | None:
+    """The sums of one layer in a stack; None where none were asked for."""
+    return None if spread is None else spread[place][1:].reshape(3, -1)
 
 
 def _chosen(

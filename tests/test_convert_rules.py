@@ -182,6 +182,42 @@ def same(got: Any, want: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
+def test_steps_of_an_rnn_draw_noise_of_their_own_and_share_ranges() -> None:
+    """`nn.RNN` passes on to its cell what a plain cell has no use for."""
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            return nn.Dense(2)(nn.RNN(nn.GRUCell(3), name="rnn")(x))
+
+    x = jax.random.normal(KEY, (2, 5, 4))
+    net, ideal, chip = Net(), convert(Net(), ConversionRule(profile=None)), convert(Net(), CHIP)
+
+    @jax.jit
+    def runs() -> Any:
+        plain, variables = net.init(KEY, x), chip.init(KEY, x)
+        _, first = chip.apply(variables, x, mutable=["ranges"])
+        noisy, second = chip.apply(
+            {**variables, **first}, x, rngs={"noise": KEY}, mutable=["ranges"]
+        )
+        quiet = chip.apply({**variables, **first}, x)
+        outputs = net.apply(plain, x), ideal.apply(plain, x), noisy, quiet
+        return plain, variables, first, second, outputs
+
+    plain, variables, first, second, (digital, same, noisy, quiet) = runs()
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], plain["params"])
+    np.testing.assert_allclose(same, digital, rtol=1e-5, atol=1e-6)
+    assert np.abs(noisy - quiet).max() > 1e-3
+    assert len(jax.tree.leaves(second)) == 14
+    ranges = jax.tree.leaves(first) + jax.tree.leaves(second)
+    assert min(ranges) > 0
+    assert all(" no ranges " not in str(layer) for layer in chip.report.layers)
+    found = calibrate(chip, [x], variables=variables, method="mse")
+    counted = {r.path: r.values for r in found.ranges}
+    assert counted["GRUCell_0/ir/x_full_scale"] == x.size
+    assert counted["Dense_0/x_full_scale"] == x.size * 3 // 4
+
+
 def test_lifted_linen_modules() -> None:
     """What a scan passes on reaches the layers in it; what it does not is told."""
 

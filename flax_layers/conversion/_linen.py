@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.core import freeze
+from flax.core.scope import union_filters
 
 from .._context import quiet_calls_observe
 from ._attention import NAME, LinenAttention, attention_fault, device_fault
@@ -36,6 +37,7 @@ _NO_RANGES = (
     'variable_axes={..., "ranges": 0}'
 )
 _ATTENTION = inspect.unwrap(nn.MultiHeadDotProductAttention.__call__)
+_RNN = inspect.unwrap(nn.RNN.__call__)
 _BY_FUNCTION = {layer.function: layer for layer in LAYERS}
 
 
@@ -64,6 +66,9 @@ class _Run:
         layer = _BY_FUNCTION.get(function)
         if function is _ATTENTION:
             return self._attend(next_fun, args, kwargs, module, path)
+        if function is _RNN:
+            with _fields_are(module, **_lifting(module)):
+                return next_fun(*args, **kwargs)
         if layer is None:
             result = next_fun(*args, **kwargs)
             self._note_digital(module, path, context.method_name)
@@ -110,12 +115,8 @@ class _Run:
             with _running_is(None), quiet_calls_observe():
                 return optical(*signals, **options)
 
-        plain = module.attention_fn
-        object.__setattr__(module, "attention_fn", attention_fn)
-        try:
+        with _fields_are(module, attention_fn=attention_fn):
             return next_fun(*args, **kwargs)
-        finally:
-            object.__setattr__(module, "attention_fn", plain)
 
     def _is_quiet(self, module: nn.Module, path: str) -> bool:
         """Whether a call of `module` draws no noise."""
@@ -225,6 +226,30 @@ def convert_linen(module: M, rules: Sequence[ConversionRule]) -> M:
     own = type(kind)(kind.__name__, (kind,), names)
     fields = {f: getattr(module, f) for f in module.__dataclass_fields__ if f not in ("parent",)}
     return own(**fields)
+
+
+@contextlib.contextmanager
+def _fields_are(module: nn.Module, **fields: Any) -> Iterator[None]:
+    """Other fields of a module, which Flax freezes, during a call of it."""
+    before = {name: getattr(module, name) for name in fields}
+    try:
+        for name, value in fields.items():
+            object.__setattr__(module, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            object.__setattr__(module, name, value)
+
+
+def _lifting(rnn: Any) -> dict[str, Any]:
+    """The fields of an RNN by which its steps have noise of their own, and ranges in common."""
+    fields = {"split_rngs": {"noise": True, **rnn.split_rngs}}
+    if rnn.is_initializing() or not rnn.is_mutable_collection("ranges"):
+        fields["variable_broadcast"] = union_filters(rnn.variable_broadcast, "ranges")
+    elif "ranges" in rnn.cell.variables:
+        # From step to step they follow, which those that a step would make cannot.
+        fields["variable_carry"] = union_filters(rnn.variable_carry, "ranges")
+    return fields
 
 
 def _reached_by_ranges(module: nn.Module) -> bool:
