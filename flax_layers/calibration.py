@@ -155,7 +155,8 @@ def calibrate(
         subject = _Nnx(model, options)
     if not subject.ranges:
         raise ValueError(
-            f"{_OP}: `model` keeps no ranges, expected optical layers whose DAC or ADC is on"
+            f"{_OP}: `model` keeps no ranges, expected optical layers whose DAC or ADC is on, and "
+            f"with a Linen model `variables` that have the ranges which its `init` makes"
         )
 
     passes = 1 if method == "absmax" else 2

@@ -208,7 +208,13 @@ def test_wrong_use_is_told() -> None:
         (
             {"model": plain, "variables": plain.init(KEY, BATCHES[0])},
             ValueError,
-            "`model` keeps no ranges, expected optical layers whose DAC or ADC is on",
+            "`model` keeps no ranges, expected optical layers whose DAC or ADC is on, and with",
+        ),
+        (
+            {"variables": {"params": variables["params"]}},
+            ValueError,
+            "`model` keeps no ranges, expected optical layers whose DAC or ADC is on, and with a "
+            "Linen model `variables` that have the ranges which its `init` makes",
         ),
     ]:
         with pytest.raises(error, match=f"^calibrate: {re.escape(message)}"):

@@ -231,7 +231,7 @@ def test_its_products_are_those_of_the_patches() -> None:
         ({"strides": 1.5}, TypeError, "`strides` must be an int, got 1.5"),
         ({"kernel_dilation": (1, 0)}, ValueError, "`kernel_dilation` must be at least 1, got 0"),
         ({"padding": "same"}, ValueError, "`padding` is 'same', expected SAME, VALID, CIRCULAR, "),
-        ({"padding": "CAUSAL"}, ValueError, "`padding` is 'CAUSAL', is for one spatial axis"),
+        ({"padding": "CAUSAL"}, ValueError, "`padding` is 'CAUSAL', which is for one spatial"),
         ({"padding": ((1, 1),)}, ValueError, r"`padding` is \(\(1, 1\),\), expected SAME"),
         ({"padding": -1}, ValueError, "`padding` must be at least 0, got -1"),
         (

@@ -243,7 +243,7 @@ def _fields_are(module: nn.Module, **fields: Any) -> Iterator[None]:
 
 def _lifting(rnn: Any) -> dict[str, Any]:
     """The fields of an RNN by which its steps have noise of their own, and ranges in common."""
-    fields = {"split_rngs": {"noise": True, **rnn.split_rngs}}
+    fields: dict[str, Any] = {"split_rngs": {"noise": True, **rnn.split_rngs}}
     if rnn.is_initializing() or not rnn.is_mutable_collection("ranges"):
         fields["variable_broadcast"] = union_filters(rnn.variable_broadcast, "ranges")
     elif "ranges" in rnn.cell.variables:

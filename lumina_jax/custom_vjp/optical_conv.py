@@ -263,7 +263,7 @@ def _zeros(
         if padding == "CAUSAL" and rank == 1:
             return (reach[0] - 1, 0)
         if padding not in ("SAME", "VALID"):
-            why = "is for one spatial axis" if padding == "CAUSAL" else f"expected {expected}"
+            why = "which is for one spatial axis" if padding == "CAUSAL" else f"expected {expected}"
             raise ValueError(f"{_NAME}: `padding` is {padding!r}, {why}")
         if any(dilation > 1 for dilation in input_dilation):
             raise ValueError(
