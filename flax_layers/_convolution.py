@@ -86,8 +86,8 @@ def convolution(
     """The convolution of a layer with those fields.
 
     Raises:
-        ValueError: a size is not a positive int, there are not as many as spatial axes, or groups
-            do not divide the features.
+        ValueError: a size is not a positive int, there are not as many as spatial axes, groups do
+            not divide the features, or the padding is unknown or crops.
     """
     taps = sizes_of(layer, "kernel_size", kernel_size)
     if len(taps) not in (1, 2):
@@ -110,6 +110,15 @@ def convolution(
             )
         return sizes
 
+    named = ["SAME", "VALID", "CIRCULAR", "REFLECT", *(["CAUSAL"] if len(taps) == 1 else [])]
+    if isinstance(padding, str):
+        is_known = padding in named
+    else:
+        is_known = all(n >= 0 for n in jax.tree.leaves(padding) if isinstance(n, int))
+    if not is_known:
+        raise ValueError(
+            f"{layer}: `padding` is {padding!r}, expected {', '.join(named)} or numbers from 0 on"
+        )
     zeros: Any = padding
     if isinstance(padding, Sequence) and not isinstance(padding, str):
         # Of lists no layer could be compared or hashed.

@@ -415,8 +415,13 @@ def array_of(
     names = [kind.__name__ for kind in types]
     if value.dtype not in types:
         raise TypeError(
-            f"{op}: `{name}` must be {' or '.join(names)}, got {value.dtype}; "
-            f"pass numpy.asarray({name}, numpy.{names[0]})"
+            f"{op}: `{name}` must be {' or '.join(names)}, got {value.dtype}; pass "
+            # A cast of complex numbers would drop a part of them.
+            + (
+                f"{name}.real, or use complex_optical_linear or complex_matmul"
+                if value.dtype.kind == "c" and names == ["float32"]
+                else f"numpy.asarray({name}, numpy.{names[0]})"
+            )
         )
     if value.ndim != rank:
         raise ValueError(f"{op}: `{name}` must be {expected}, got shape {value.shape}")

@@ -269,6 +269,8 @@ def test_lifted_linen_modules() -> None:
         (nn.ConvTranspose(3, (3,)), X[None], "there is no optical transposed convolution"),
         (nn.ConvLocal(3, (3,)), X[None], "each place has a kernel of its own"),
         (nn.Conv(3, (1, 1, 1)), X[None, None, None], "expected one or two sizes"),
+        (nn.Conv(3, (3,), padding=((-1, 0),)), X[None], "`padding` is ((-1, 0),), expected SAME"),
+        (nn.Conv(3, (2,), padding="SAME_LOWER"), X[None], "`padding` is 'SAME_LOWER', expected"),
         (nn.Dense(3, dtype=jnp.float16), X, "computes in float16, and the device in float32"),
         (nn.Dense(3, **COMPLEX), X, "computes in complex64, and the device in float32"),
         (nn.Dense(3, dot_general=jax.lax.dot_general), X, "has a `dot_general` of its own"),

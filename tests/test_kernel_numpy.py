@@ -186,6 +186,12 @@ WRONG_TYPES = [
         ONES.astype(">f4"),
         "`input` must be float32, got >f4; pass numpy.asarray(input, numpy.float32)",
     ),
+    (
+        "input",
+        ONES.astype(np.complex64),
+        "`input` must be float32, got complex64; pass input.real, or use complex_optical_linear or "
+        "complex_matmul",
+    ),
     ("weight", None, "`weight` must be a numpy.ndarray, got NoneType"),
     (
         "weight",
