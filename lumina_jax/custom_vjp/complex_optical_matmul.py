@@ -107,15 +107,15 @@ def complex_optical_matmul(
             there is none.
         key: random key of any kind; raw uint32 keys are accepted too. Needed with `noise`, and for
             the gradient with `grad_precision="int8"`.
-        return_pre_noise: whether to return y too, the signal before noise and ADC.
-        return_peak: whether to return the largest finite |re y| or |im y| of each row too, 0 where
-            there is none: what a calibration of the range of the ADC looks at.
+        return_pre_noise: whether to return y too, the signal before noise and ADC, of each array.
+        return_peak: whether to return the largest finite |re y| or |im y| of each row too, of any
+            array, 0 where there is none: what a calibration of the range of the ADC looks at.
         return_x_peak: the same of x, for the range of its DAC.
 
     Returns:
         out c64[..., N]; a row of x that holds NaN or inf is NaN in full. Or a tuple of out and of
-        what was asked for: y c64[..., N], the peaks of y f32[...], those of x f32[...]. None of
-        these is differentiated.
+        what was asked for: y c64[..., N], or c64[..., T, N] of the T arrays that `spec.array_rows`
+        makes, the peaks of y f32[...], those of x f32[...]. None of these is differentiated.
 
     Raises:
         TypeError: `x`, `w` or `bias` is not complex64.
