@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.core import meta, unfreeze
 
+from ._variables import value_of
+
 Model = TypeVar("Model", bound="Mapping[str, Any] | nnx.Module")
 
 # What an optical layer has and an electronic one has not: it keeps its value.
@@ -173,7 +175,7 @@ def _counterpart(name: str, source: Mapping[str, Any], target: Mapping[Any, Any]
 
 
 def _plain(value: Any) -> Any:
-    return value.get_value() if isinstance(value, nnx.Variable) else value
+    return value_of(value) if isinstance(value, nnx.Variable) else value
 
 
 def _is_random(path: tuple[str, ...], value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 from flax import nnx
 
+from .._variables import value_of
 from ._attention import NAME, NnxAttention, attention_fault, device_fault
 from ._nnx_layers import DIGITAL, LAYERS
 from ._report import ConversionReport
@@ -95,7 +96,7 @@ class _Walk:
 
     def _attention(self, module: nnx.MultiHeadAttention, path: str) -> nnx.Module:
         """An attention layer whose two products are optical where rules say so."""
-        kernel = module.query.kernel.get_value()
+        kernel = value_of(module.query.kernel)
         fault = attention_fault(module, nnx.dot_product_attention, module.dtype or kernel.dtype)
         rule = self.report.decide(path, type(module).__name__, NAME, fault)
         if rule is not None and (fault := device_fault(rule)):
@@ -118,5 +119,5 @@ def _own_matrices(module: nnx.Module) -> list[str]:
     return [
         name
         for name, value in vars(module).items()
-        if isinstance(value, nnx.Param) and len(jnp.shape(value.get_value())) >= 2
+        if isinstance(value, nnx.Param) and len(jnp.shape(value_of(value))) >= 2
     ]

@@ -11,6 +11,7 @@ from typing import Any
 from flax import nnx
 
 from .. import nnx as optical
+from .._variables import value_of
 from ..nnx._layer import OpticalLayer
 from ._arithmetic import not_float32
 
@@ -51,7 +52,7 @@ class NnxLayer:
         own = [n for n, plain in self._plain.items() if attributes.get(n, plain) is not plain]
         if own:
             return None, f"has a `{own[0]}` of its own"
-        matrix = getattr(module, self.parameters[0]).get_value()
+        matrix = value_of(getattr(module, self.parameters[0]))
         fault = not_float32(attributes.get("dtype") or matrix.dtype)
         shape = self.shape(module)
         stack = matrix.shape[: len(matrix.shape) - len(shape)]

@@ -13,6 +13,7 @@ from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
 from .._context import Calibrated, Context, RangeMode, check_options, observes
 from .._device import device
+from .._variables import set_value
 from ..ranges import AttentionRanges, AxisName, Ranges
 
 _V = TypeVar("_V", bound=nnx.Variable)
@@ -75,7 +76,7 @@ class OpticalLayer(nnx.Module):
         """
         for variable in (*self._kept("full_scale"), *self._kept("log_gain")):
             if variable is not None and shape:
-                variable.set_value(jnp.broadcast_to(variable[...], shape))
+                set_value(variable, jnp.broadcast_to(variable[...], shape))
         stream = None if noise is None else noise.split(shape) if shape else noise.fork()
         self.rngs = nnx.data(stream)
 
@@ -122,7 +123,7 @@ class OpticalLayer(nnx.Module):
         if observing:
             for variable, value in zip(self._kept("full_scale"), updated, strict=True):
                 if variable is not None and value is not None:
-                    variable.set_value(value)
+                    set_value(variable, value)
         return y
 
     def _kept(self, kind: str) -> list[nnx.Variable[jax.Array] | None]:
