@@ -58,7 +58,7 @@ class _Walk:
             layer = self._layer(node, "/".join(path))
             if layer is not node:
                 return layer
-        if isinstance(node, list):
+        if isinstance(node, list | nnx.List):
             children: dict[Any, Any] = dict(enumerate(node))
         else:
             children = dict(node if isinstance(node, dict) else vars(node))
@@ -66,7 +66,7 @@ class _Walk:
             new = self.replaced(child, (*path, str(key)))
             if new is child:
                 continue
-            if isinstance(node, list | dict):
+            if isinstance(node, list | nnx.List | dict):
                 node[key] = new
             else:
                 setattr(node, key, new)
