@@ -50,8 +50,9 @@ def _run(bench: Bench, direction: str, shape: Shape) -> Row:
         "attention",
         direction,
         shape,
-        # Half of the scores are seen.
-        size=products * batch * heads * queries * queries * features,
+        # Two operations for each product of numbers, and half of the scores are seen.
+        operations={"float32": products * batch * heads * queries * queries * features},
+        size=sum(operand.nbytes for operand in operands),
         results=bench.time(calls),
         notes=notes,
     )
