@@ -88,11 +88,11 @@ REFUSED: list[tuple[type[Exception], str, dict[str, Any]]] = [
     ),
     (ValueError, "`p_full_scale` must not be negative or NaN, got -1", {"p_full_scale": -1.0}),
     (TypeError, "`noise` must be a NoiseModel, got float", {"noise": 0.1}),
-    (ValueError, "`noise` needs a `key`, got None; pass key=", {"noise": NoiseModel()}),
+    (ValueError, "`noise` needs a `key`, got None; pass key=", {"noise": NoiseModel(relative=0.1)}),
     (
         ValueError,
         "`noise` is in parts of the full scale of the ADC and needs `scores_full_scale`, got None",
-        {"noise": NoiseModel(unit="full_scale"), "key": np.uint32([0, 1])},
+        {"noise": NoiseModel(relative=0.1, unit="full_scale"), "key": np.uint32([0, 1])},
     ),
 ]
 

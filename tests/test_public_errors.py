@@ -171,3 +171,21 @@ def test_ids_are_complete_where_there_is_noise() -> None:
             jnp.zeros((1, 2), jnp.uint32), jnp.zeros(3, jnp.uint32), ids,
             dac_bits=0, weight_bits=0, adc_bits=0, transpose_weight=False, noisy=True,
         )  # fmt: skip
+
+
+def test_noise_that_is_zero_needs_no_key() -> None:
+    """What the error of a missing key advises; a profile's noise is turned off by it too."""
+    c = X[0].astype(jnp.complex64), W.astype(jnp.complex64)
+    qkv = (jnp.ones((4, 2, 8), jnp.float32),) * 3
+    image = jnp.ones((1, 5, 8), jnp.float32), jnp.ones((3, 8, 4), jnp.float32)
+    ranges = {"scores_full_scale": 4.0, "out_full_scale": 4.0}
+    for op, operands, scales in (
+        (lumina_jax.optical_matmul, (X, W), {"y_full_scale": 4.0}),
+        (lumina_jax.complex_optical_matmul, c, {"y_full_scale": 4.0}),
+        (lumina_jax.optical_conv, image, {"y_full_scale": 4.0}),
+        (lumina_jax.optical_attention, qkv, ranges),
+    ):
+        quiet = op(*operands, profile="lumina_micro_v1", noise=NoiseModel(), **scales)
+        with pytest.raises(ValueError, match="needs a `key`, got None; pass key=.*, or noise="):
+            op(*operands, profile="lumina_micro_v1", **scales)
+        assert np.isfinite(np.asarray(quiet)).all()

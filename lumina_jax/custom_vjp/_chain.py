@@ -15,7 +15,7 @@ import numpy as np
 from .._arguments import complex_array, float32, magnitude
 from .._signal_chain import DeviceAttrs
 from ..hardware.crosstalk import in_light
-from ..hardware.noise import NoiseModel, is_known_zero
+from ..hardware.noise import NoiseModel, is_known_zero, is_quiet
 from ..hardware.profiles import HardwareProfile, profile_of
 from ..ops import OPS, OpDef
 from ..ops._complex import floats
@@ -48,8 +48,10 @@ class Device:
 def device_of(op: str, profile: Any, spec: Any, noise: Any) -> Device:
     """The device of `profile`, whose bits and noise `spec` and `noise` stand in for.
 
+    Noise that is known to be 0 is none.
+
     Raises:
-        TypeError: there is no spec.
+        TypeError: there is no spec, or `noise` is no NoiseModel.
     """
     if profile is not None:
         profile = profile_of(op, profile)
@@ -58,7 +60,9 @@ def device_of(op: str, profile: Any, spec: Any, noise: Any) -> Device:
     if not isinstance(spec, OpticalSpec):
         cure = "; pass one, or a `profile`" if spec is None else ""
         raise TypeError(f"{op}: `spec` must be an OpticalSpec, got {type(spec).__name__}{cure}")
-    return Device(profile, spec, noise)
+    if not (noise is None or isinstance(noise, NoiseModel)):
+        raise TypeError(f"{op}: `noise` must be a NoiseModel, got {type(noise).__name__}")
+    return Device(profile, spec, None if noise is None or is_quiet(noise) else noise)
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def run(
             f"of the ADC, a scalar or f32[n], or adc_bits=None"
         )
 
-    if isinstance(noise, NoiseModel) and noise.unit == "full_scale":
+    if noise is not None and noise.unit == "full_scale":
         if y_full_scale is None:
             raise ValueError(
                 f"{op}: `noise` is in parts of the full scale of the ADC and needs "
@@ -208,7 +212,7 @@ def _with_noise_by_column(
     return [out, *of_y, *others]
 
 
-def _is_known_to_lack(noise: Any, *names: str) -> bool:
+def _is_known_to_lack(noise: NoiseModel | None, *names: str) -> bool:
     return all(is_known_zero(getattr(noise, name, 0)) for name in names)
 
 
@@ -244,8 +248,6 @@ def _noise_operands(
             "rows": jnp.zeros(1, np.uint32),
             "columns": jnp.zeros(1, np.uint32),
         }
-    if not isinstance(noise, NoiseModel):
-        raise TypeError(f"{call.op}: `noise` must be a NoiseModel, got {type(noise).__name__}")
     if key is None:
         raise ValueError(
             f"{call.op}: `noise` needs a `key`, got None; pass key=jax.random.key(seed), "

@@ -13,11 +13,12 @@ from jax.typing import ArrayLike
 
 from .._arguments import float32, integers, magnitude, scalar
 from ..hardware.noise import NoiseModel
-from ..hardware.profiles import HardwareProfile, profile_of
+from ..hardware.profiles import HardwareProfile
 from ..ops import optical_attention_grad
 from ..ops._op import vary_together
 from ..ops.optical_attention import Attrs, Operands, op
 from ..spec import OpticalSpec, op_bits
+from ._chain import device_of
 from ._derivative import Forward, Rule, differentiable
 from ._operands import gradient_of, seed_words
 
@@ -159,28 +160,21 @@ def optical_attention(
             a noise parameter is negative or NaN.
     """
     q, k, v = float32(_NAME, "q", q), float32(_NAME, "k", k), float32(_NAME, "v", v)
-    if profile is not None:
-        profile = profile_of(_NAME, profile)
-        spec = profile.spec if spec is None else spec
-        noise = profile.noise if noise is None else noise
-    if not isinstance(spec, OpticalSpec):
-        cure = "; pass one, or a `profile`" if spec is None else ""
-        raise TypeError(f"{_NAME}: `spec` must be an OpticalSpec, got {type(spec).__name__}{cure}")
+    device = device_of(_NAME, profile, spec, noise)
+    spec, noise = device.spec, device.noise
     if spec.array_rows is not None:
         raise ValueError(
             f"{_NAME}: `spec.array_rows` must be None, got {spec.array_rows}: the second product "
             f"has as many inputs as there are keys; pass dataclasses.replace(spec, array_rows=None)"
         )
-    if not (noise is None or isinstance(noise, NoiseModel)):
-        raise TypeError(f"{_NAME}: `noise` must be a NoiseModel, got {type(noise).__name__}")
     if noise is not None and key is None:
         raise ValueError(
             f"{_NAME}: `noise` needs a `key`, got None; pass key=jax.random.key(seed), "
             f"or noise=NoiseModel() for a quiet device"
         )
     k, v = _with_all_heads(q, k, v)
-    if profile is not None:
-        k, v = _in_light(profile, k, v)
+    if device.profile is not None:
+        k, v = _in_light(device.profile, k, v)
     *outer, queries, heads, depth = q.shape
     keys, width, m = k.shape[-3], v.shape[-1], math.prod(outer)
     adcs = {"scores_full_scale": scores_full_scale, "out_full_scale": out_full_scale}

@@ -215,6 +215,11 @@ def is_known_zero(std: Any) -> bool:
     return isinstance(std, int | float | np.number) and bool(std == 0)
 
 
+def is_quiet(noise: NoiseModel) -> bool:
+    """Whether there is no noise, which is known when tracing."""
+    return all(is_known_zero(getattr(noise, name)) for name in _NUMBERS)
+
+
 def times(std: float | jax.Array, factor: jax.Array) -> float | jax.Array:
     """A field of a `NoiseModel` times a factor; the number 0 stays that number."""
     return std if is_known_zero(std) else std * factor
