@@ -167,7 +167,7 @@ def numeric(op: str, name: str, value: Any, expected: str) -> jax.Array:
     """A JAX array of numbers, which should be `expected`."""
     import jax
 
-    _no_mask(op, name, value)
+    no_mask(op, name, value)
     # JAX would take a string in a list for the name of a dtype.
     leaves = jax.tree.leaves(value, is_leaf=lambda v: v is None or isinstance(v, Iterator))
     if isinstance(value, bool) or any(
@@ -295,7 +295,7 @@ def complex_matrix(op: str, name: str, value: Any) -> jax.Array:
 @numpy_defaults
 def float32(op: str, name: str, value: Any) -> jax.Array:
     """A JAX array that is f32 already."""
-    _no_mask(op, name, value)
+    no_mask(op, name, value)
     array = to_jax(value)
     if array.dtype != np.float32:
         cure = f"cast it with {name}.astype(jnp.float32)"
@@ -313,7 +313,7 @@ def complex_array(
     op: str, name: str, value: Any, kinds: tuple[str, ...] = ("complex64",)
 ) -> jax.Array:
     """A JAX array that is complex already, of one of the `kinds`."""
-    _no_mask(op, name, value)
+    no_mask(op, name, value)
     array = to_jax(value)
     if array.dtype.name not in kinds:
         raise TypeError(
@@ -409,7 +409,7 @@ def array_of(
     Arrays of other libraries are taken where they lend their memory as one, as those of JAX and the
     tensors of PyTorch on the CPU do.
     """
-    _no_mask(op, name, value)
+    no_mask(op, name, value)
     if not isinstance(value, np.ndarray):
         value = _lent(op, name, value)
     names = [kind.__name__ for kind in types]
@@ -452,7 +452,7 @@ def _lent(op: str, name: str, value: Any) -> NDArray[Any]:
         raise TypeError(f"{got} that NumPy cannot read ({error}); {hint}") from None
 
 
-def _no_mask(op: str, name: str, value: Any) -> None:
+def no_mask(op: str, name: str, value: Any) -> None:
     # Where the module is not imported, there is no masked array.
     masked = sys.modules.get("numpy.ma")
     if masked is not None and isinstance(value, masked.MaskedArray):
@@ -470,7 +470,7 @@ def _shown(value: Any) -> str:
 def _host_array(
     op: str, name: str, value: Any, kinds: str, *, ragged: str, kind: str = "real numbers"
 ) -> NDArray[Any]:
-    _no_mask(op, name, value)
+    no_mask(op, name, value)
     try:
         array = np.asarray(value)
     except ValueError:

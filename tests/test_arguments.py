@@ -250,7 +250,7 @@ def test_errors_of_a_seed(value: Any, error: type[Exception], text: str) -> None
 
 
 def test_every_check_has_a_tested_error() -> None:
-    tested = {check.__name__ for check, *_ in ERRORS} | {"axis", "seed", "kind_of"}
+    tested = {check.__name__ for check, *_ in ERRORS} | {"axis", "seed", "kind_of", "no_mask"}
     public = {
         name
         for name, value in vars(_arguments).items()
