@@ -186,6 +186,6 @@ def test_noise_that_is_zero_needs_no_key() -> None:
         (lumina_jax.optical_attention, qkv, ranges),
     ):
         quiet = op(*operands, profile="lumina_micro_v1", noise=NoiseModel(), **scales)
-        with pytest.raises(ValueError, match="needs a `key`, got None; pass key=.*, or noise="):
+        with pytest.raises(ValueError, match=r"needs a `key`, got None; pass key=.*, or noise="):
             op(*operands, profile="lumina_micro_v1", **scales)
         assert np.isfinite(np.asarray(quiet)).all()
