@@ -38,7 +38,7 @@ def _binary(name: str, *, is_reflected: bool = False) -> Callable[..., Any]:
         if not _is_operand(other):
             return NotImplemented
         pair = (other, self) if is_reflected else (self, other)
-        namespace, (left, right) = self._namespace._joined(name.strip("_"), *pair)
+        namespace, (left, right) = self._namespace._root._joined(name.strip("_"), *pair)
         return OpticalArray(function(left, right), namespace)
 
     return method
@@ -155,7 +155,7 @@ class OpticalArray:
         return self._product(other, self)
 
     def __getitem__(self, index: Any, /) -> OpticalArray:
-        namespace, (array, index) = self._namespace._joined("indexing", self, index)
+        namespace, (array, index) = self._namespace._root._joined("indexing", self, index)
         return OpticalArray(array[index], namespace)
 
     def __setitem__(self, index: Any, value: Any, /) -> NoReturn:
@@ -197,6 +197,17 @@ class OpticalArray:
     def __format__(self, spec: str) -> str:
         return format(self._array, spec) if spec else repr(self)
 
+    def __copy__(self) -> OpticalArray:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> OpticalArray:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "OpticalArray is not pickled, as its device is not; pass numpy.asarray(array)"
+        )
+
     def __repr__(self) -> str:
         values = repr(self._array).removeprefix("Array(").removesuffix(")")
         return f"OpticalArray({values}, device={self._namespace.device_name!r})"
@@ -230,7 +241,7 @@ class OpticalArray:
     def _product(self, left: Any, right: Any) -> OpticalArray:
         if not _is_operand(left if right is self else right):
             return NotImplemented
-        return self._namespace.matmul(left, right)
+        return self._namespace._root.matmul(left, right)
 
 
 class _At:
@@ -244,7 +255,7 @@ class _At:
 
     def __getattr__(self, name: str) -> Callable[..., OpticalArray]:
         def updated(*values: Any, **options: Any) -> OpticalArray:
-            namespace, (array, index, values) = self._array._namespace._joined(
+            namespace, (array, index, values) = self._array._namespace._root._joined(
                 f"at[].{name}", self._array, self._index, values
             )
             return OpticalArray(getattr(array.at[index], name)(*values, **options), namespace)

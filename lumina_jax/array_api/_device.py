@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
@@ -50,6 +51,7 @@ class Device:
         """Those that a calibration found."""
         self.calibrations = 0
         self._seen: dict[Bank, Ranges] | None = None
+        self._recording = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -101,8 +103,10 @@ class Device:
                 f"{_NAME}: a product within jit, grad or vmap cannot be calibrated, as its values "
                 f"are not known; run it within calibrate() as it is"
             )
-        largest = self._seen.get(bank, Ranges(0.0, 0.0))
-        self._seen[bank] = Ranges(*(max(a, float(b)) for a, b in zip(largest, seen, strict=True)))
+        with self._recording:
+            before = self._seen.get(bank, Ranges(0.0, 0.0))
+            largest = (max(a, float(b)) for a, b in zip(before, seen, strict=True))
+            self._seen[bank] = Ranges(*largest)
 
 
 def _check_shapes(x: jax.Array, w: jax.Array) -> None:

@@ -53,7 +53,17 @@ def namespace(
     Raises:
         TypeError, ValueError: `device` is none, `key` is no key, or there is no such version.
     """
+    if device is None:
+        if key is not None:
+            seed_words(f"{_NAME}.namespace", key)
+        return _ideal()._of_version(api_version)
     return Namespace(Device(device), _Draws(key), _version(api_version))
+
+
+@functools.cache
+def _ideal() -> Namespace:
+    """The only one, as the arrays of all ideal devices are alike."""
+    return Namespace(Device(None), _Draws(None), VERSION)
 
 
 class _Functions:
@@ -252,7 +262,8 @@ class Namespace(_Functions):
         def plain(value: Any) -> Any:
             nonlocal namespace
             if isinstance(value, OpticalArray):
-                namespace = namespace._with(value._namespace, op)
+                if value._namespace is not namespace:
+                    namespace = self._with(namespace, value._namespace, op)
                 return value._array
             if type(value) in (tuple, list):
                 return type(value)(map(plain, value))
@@ -265,20 +276,22 @@ class Namespace(_Functions):
         x, w = (a if isinstance(a, jax.Array) else jnp.asarray(a) for a in arrays)
         return namespace, x, w
 
-    def _with(self, other: Namespace, op: str) -> Namespace:
-        """The namespace of what is made of arrays of both."""
+    def _with(self, chosen: Namespace, other: Namespace, op: str) -> Namespace:
+        """The namespace of what a function of this one makes of arrays of `other` too."""
         if other._root is not self._root:
             raise TypeError(
                 f"{_NAME}: {op} of arrays of two devices, {self.device_name!r} and "
                 f"{other.device_name!r}; bring one to the other with xp.asarray(array)"
             )
-        if other._draws in (self._draws, self._root._draws):
-            return self
-        if self._draws is self._root._draws:
+        of_device = self._root._draws
+        if self._draws is not of_device or other._draws in (of_device, chosen._draws):
+            return chosen
+        if chosen._draws is of_device:
             return other
         raise ValueError(
             f"{_NAME}: {op} of arrays of two namespaces that with_key made, which draw from "
-            f"different keys; bring one to the other with xp.asarray(array)"
+            f"different keys; bring one to the other with xp.asarray(array), or call a function of "
+            f"one, such as xp.{op}"
         )
 
     def _wrapped(self, results: Any) -> Any:
