@@ -325,7 +325,7 @@ def test_operators() -> None:
     assert isinstance(a, OpticalArray)
     for other in ("x", None, [1.0]):
         with pytest.raises(TypeError, match="unsupported operand"):
-            a + other  # pyright: ignore[reportOperatorIssue]
+            a + other
 
 
 def test_an_array_cannot_be_changed() -> None:
@@ -333,7 +333,7 @@ def test_an_array_cannot_be_changed() -> None:
     with pytest.raises(TypeError, match=r"cannot be changed; make a new one with a\.at\[index\]"):
         a[0] = 3.0
     with pytest.raises(AttributeError, match="cannot be changed, and `dtype` is not set"):
-        a.dtype = np.float64  # pyright: ignore[reportAttributeAccessIssue]
+        a.dtype = np.float64
     message = r"no attribute 'sum'; the standard has functions.*__array_namespace__\(\)\.sum\(a\)"
     with pytest.raises(AttributeError, match=message):
         a.sum()

@@ -269,7 +269,8 @@ class Namespace(_Functions):
                 return type(value)(map(plain, value))
             return value
 
-        return namespace, list(map(plain, values))
+        arrays = list(map(plain, values))
+        return namespace, arrays
 
     def _factors(self, op: str, *factors: Any) -> tuple[Namespace, jax.Array, jax.Array]:
         namespace, arrays = self._joined(op, *factors)
