@@ -31,7 +31,8 @@ class OpticalSpec:
     grad_precision: GradPrecision = "float32"
     """Of the matrix products of the gradient. "bfloat16" rounds their factors to bfloat16; "int8"
     rounds the upstream one to 8 bits at random, without bias, and needs a key. All are defined in
-    docs/gradient_precision.md.
+    docs/gradient_precision.md. The gradient of both products of attention is in float32 whatever
+    is said here.
     """
     array_rows: int | None = None
     """Inputs of an array with an ADC and noise of its own: K inputs take ⌈K/array_rows⌉ arrays,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import flax.linen as nn
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-import lumina_jax
 from lumina_jax import (
     ConversionRule,
     HardwareProfile,
@@ -21,7 +19,6 @@ from lumina_jax import (
     OpticalSpec,
     calibrate,
     convert,
-    layers,
 )
 from lumina_jax.hardware.crosstalk import NearestNeighbor
 
@@ -431,44 +428,3 @@ def test_nnx_models_of_every_make() -> None:
     model.eval()
     np.testing.assert_array_equal(run(model, X), run(model, X))
     assert jnp.any(model(X) != plain(X))
-
-
-BY_RULE = [
-    (("(",), {}, "expected a regular expression: missing ), unterminated subpattern"),
-    ((3,), {}, "`module_path` is of type int, expected a str"),
-    ((), {"digital": "no"}, "`digital` is of type str, expected a bool"),
-    (
-        (),
-        {"profile": "nano"},
-        "unknown `profile` 'nano', expected custom, datacenter_high",
-    ),
-    ((), {"profile": 3}, "`profile` is of type int, expected a HardwareProfile"),
-    ((), {"spec": 8}, "`spec` is of type int, expected an OpticalSpec or None"),
-    ((), {"noise": 0.1}, "`noise` is of type float, expected a NoiseModel or None"),
-    ((), {"ranges": "fix"}, "`ranges` is 'fix', expected 'calibrate' or 'learn'"),
-    ((), {"momentum": 2.0}, "`momentum` is 2.0, expected 0 <= momentum < 1"),
-]
-NET, LINEAR = nn.Dense(3), nnx.Linear(2, 2, rngs=nnx.Rngs(0))
-BY_CONVERT = [
-    (
-        (jnp.sin,),
-        {},
-        "`module` is of type PjitFunction, expected a flax.linen.Module or a flax",
-    ),
-    ((nn.Dense,), {}, "`module` is the class Dense, expected a flax.linen.Module or a flax"),
-    ((NET, "a"), {}, "`rules` is of type str, expected a sequence of ConversionRule"),
-    ((NET, [CHIP, 3]), {}, "`rules[1]` is of type int, expected a ConversionRule"),
-    ((NET.bind({}),), {}, "`module` is bound to variables, expected a model as its constructor"),
-    ((NET,), {"rngs": nnx.Rngs(0)}, "`rngs` is for NNX, expected None with a Linen model"),
-    ((LINEAR,), {"rngs": 3}, "`rngs` is of type int, expected an nnx.Rngs"),
-    ((LINEAR,), {"rngs": nnx.Rngs(params=0)}, "`rngs` has no stream `noise`, expected nnx.Rngs("),
-]
-
-
-@pytest.mark.parametrize(("name", "calls"), [("ConversionRule", BY_RULE), ("convert", BY_CONVERT)])
-def test_wrong_use_is_told(name: str, calls: Any) -> None:
-    for args, kwargs, message in calls:
-        error = TypeError if "of type" in message or "the class" in message else ValueError
-        with pytest.raises(error, match=f"^{name}: .*{re.escape(message)}"):
-            getattr(lumina_jax, name)(*args, **kwargs)
-    assert getattr(layers, name) is getattr(lumina_jax, name)

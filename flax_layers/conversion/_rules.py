@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
@@ -18,21 +18,27 @@ from ..ranges import AxisName, Ranges
 _NAME = "ConversionRule"
 
 
+class _Unsaid(str):
+    """A default that differs from the same text given, so that a contradiction with it is seen."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class ConversionRule:
     """What becomes of the layers whose path matches.
 
     Raises:
-        ValueError: `module_path` is no regular expression, an option is out of its range, or the
-            preset is unknown.
+        ValueError: `module_path` is no regular expression, an option is out of its range, the
+            preset is unknown, or digital layers are given a device.
         TypeError: an option is of another type.
     """
 
     module_path: str = ".*"
     """Regular expression for the whole path of a layer, names joined by "/": r"blocks/\\d+/mlp"."""
     digital: bool = field(default=False, kw_only=True)
-    """Whether these layers stay as they are; what follows then has no meaning."""
-    profile: HardwareProfile | str | None = field(default="lumina_nano_v1", kw_only=True)
+    """Whether these layers stay as they are; what follows is then not to be given."""
+    profile: HardwareProfile | str | None = field(default=_Unsaid("lumina_nano_v1"), kw_only=True)
     """The device, a preset's name, or None: an ideal one."""
     spec: OpticalSpec | None = field(default=None, kw_only=True)
     """Bits of the converters; None: those of the profile."""
@@ -60,17 +66,36 @@ class ConversionRule:
         instance(_NAME, "spec", self.spec, OpticalSpec | None, "an OpticalSpec or None")
         instance(_NAME, "noise", self.noise, NoiseModel | None, "a NoiseModel or None")
         check_options(_NAME, self.ranges, self.momentum)
+        if self.digital and (given := self._given):
+            raise ValueError(
+                f"{_NAME}: `{given[0]}` is {getattr(self, given[0])!r} and `digital` is True, "
+                "expected one of the two: digital layers run on no device; drop `digital` for "
+                f"optical layers, or `{given[0]}` for digital ones"
+            )
 
     @property
     def options(self) -> dict[str, Any]:
         """The arguments of an optical layer that it gives."""
-        names = ("profile", "spec", "noise", "ranges", "momentum", "axis_name")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+    @property
+    def _given(self) -> list[str]:
+        """Names of the options that are not left at their defaults."""
+        values = [(f.name, getattr(self, f.name), f.default) for f in fields(self)]
+        return [
+            name
+            for name, value, plain in values
+            if name in _OPTIONS and (type(value) is not type(plain) or value != plain)
+        ]
 
     @property
     def has_ranges(self) -> bool:
         """Whether its layers have converters with full scales to keep."""
         return bool(device(_NAME, self.profile, self.spec, self.noise).signals(Ranges))
+
+
+_OPTIONS = ("profile", "spec", "noise", "ranges", "momentum", "axis_name")
+"""Fields that say how optical layers run."""
 
 
 def check_rules(op: str, rules: Any) -> tuple[ConversionRule, ...]:
