@@ -13,7 +13,7 @@ from . import _moved
 from ._native import __version__
 
 if TYPE_CHECKING:
-    from . import cost, hardware, nat, numpy, physics, planner, quantizer
+    from . import array_api, cost, hardware, nat, numpy, physics, planner, quantizer
     from .cost import EnergyAssumptions, energy_report
     from .custom_vjp.causal_softmax import causal_softmax
     from .custom_vjp.complex_matmul import complex_matmul
@@ -47,6 +47,7 @@ __all__ = [
     "WeightQuantizer",
     "__version__",
     "allocate_bits",
+    "array_api",
     "calibrate",
     "causal_softmax",
     "compensate",
