@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import operator
+import types
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ._standard import FUNCTIONS
@@ -16,6 +19,15 @@ if TYPE_CHECKING:
 
 _NUMBERS = (bool, int, float, complex, np.generic, np.ndarray, jax.Array)
 """What an operator takes beside an array of the namespace."""
+
+_PLACES = (int, np.integer, slice, types.EllipsisType)
+"""What an index without arrays is made of, besides None."""
+
+GIVEN = "given"
+"""Origin of an array that came from outside, and cannot be changed."""
+
+Origin: TypeAlias = "str | tuple[OpticalArray, Any] | None"
+"""The array and the index that an array is a slice of; None where it stands by itself."""
 
 
 def _is_operand(value: Any) -> bool:
@@ -48,23 +60,31 @@ class OpticalArray:
     """An array of the Array API standard whose matrix products run on a simulated processor.
 
     `Namespace.asarray` and the other functions of a namespace make one; it has the attributes and
-    the operators of the standard, with the promotion of `jax.numpy`, and cannot be changed. Python
-    numbers and arrays of NumPy and JAX may stand beside it in an operator; another device's may
-    not. It is a pytree, and goes into and out of `jit`, `grad`, `vmap` and `scan`. For functions of
-    `jax.numpy` and NumPy it is a plain array, and what they compute is digital.
+    the operators of the standard, with the promotion of `jax.numpy`. Python numbers and arrays of
+    NumPy and JAX may stand beside it in an operator; another device's may not. It is a pytree, and
+    goes into and out of `jit`, `grad`, `vmap` and `scan`. For functions of `jax.numpy` and NumPy it
+    is a plain array, and what they compute is digital.
+
+    What was given cannot be changed: to `asarray` without `copy=True` or a device, to
+    `from_dlpack`, or as an argument of a compiled function. Code of the standard fills the arrays
+    that functions and operators have made, so these take `a[index] = value`. No memory is written
+    for it: the array then holds a new one of JAX. If it is a slice of another array, that one
+    changes too, and no other does.
     """
 
-    __slots__ = ("__weakref__", "_array", "_namespace")
+    __slots__ = ("__weakref__", "_array", "_namespace", "_origin")
 
     __array_priority__ = 100
     """Above that of NumPy, whose operators then leave it to ours."""
 
     _array: jax.Array
     _namespace: Namespace
+    _origin: Origin
 
-    def __init__(self, array: jax.Array, namespace: Namespace) -> None:
+    def __init__(self, array: jax.Array, namespace: Namespace, origin: Origin = None) -> None:
         object.__setattr__(self, "_array", array)
         object.__setattr__(self, "_namespace", namespace)
+        object.__setattr__(self, "_origin", origin)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
         return self._namespace._of_version(api_version)
@@ -155,14 +175,21 @@ class OpticalArray:
         return self._product(other, self)
 
     def __getitem__(self, index: Any, /) -> OpticalArray:
-        namespace, (array, index) = self._namespace._root._joined("indexing", self, index)
-        return OpticalArray(array[index], namespace)
+        namespace, (array, plain) = self._namespace._root._joined("indexing", self, index)
+        return OpticalArray(array[plain], namespace, self._origin_of(index))
 
-    def __setitem__(self, index: Any, value: Any, /) -> NoReturn:
-        raise TypeError(
-            "OpticalArray cannot be changed; make a new one with a.at[index].set(value), "
-            "or xp.where(condition, value, a)"
-        )
+    def __setitem__(self, index: Any, value: Any, /) -> None:
+        if self._origin is GIVEN:
+            raise TypeError(
+                "OpticalArray that was given cannot be changed; make a new one with "
+                "a.at[index].set(value), xp.where(condition, value, a) or xp.asarray(a, copy=True)"
+            )
+        _, (array, plain, value) = self._namespace._root._joined("a[index] =", self, index, value)
+        changed = array.at[plain].set(_of_kind(value, array.dtype))
+        object.__setattr__(self, "_array", changed)
+        if isinstance(self._origin, tuple):
+            whole, place = self._origin
+            whole[place] = changed
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"OpticalArray cannot be changed, and `{name}` is not set")
@@ -174,7 +201,8 @@ class OpticalArray:
         raise AttributeError(f"OpticalArray has no attribute {name!r}{cure}")
 
     def __iter__(self) -> Iterator[OpticalArray]:
-        return map(self._like, self._array)
+        for i, array in enumerate(self._array):
+            yield OpticalArray(array, self._namespace, self._origin_of(i))
 
     def __len__(self) -> int:
         return len(self._array)
@@ -198,10 +226,10 @@ class OpticalArray:
         return format(self._array, spec) if spec else repr(self)
 
     def __copy__(self) -> OpticalArray:
-        return self
+        return self if self._origin is GIVEN else self._like(self._array)
 
     def __deepcopy__(self, memo: Any) -> OpticalArray:
-        return self
+        return copy.copy(self)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -238,10 +266,33 @@ class OpticalArray:
     def _like(self, array: jax.Array) -> OpticalArray:
         return OpticalArray(array, self._namespace)
 
+    def _origin_of(self, index: Any) -> Origin:
+        """Of the array at `index`, which NumPy would let share memory with this one or not."""
+        parts = index if isinstance(index, tuple) else (index,)
+        if not all(part is None or isinstance(part, _PLACES) for part in parts):
+            return None
+        return GIVEN if self._origin is GIVEN else (self, index)
+
     def _product(self, left: Any, right: Any) -> OpticalArray:
         if not _is_operand(left if right is self else right):
             return NotImplemented
         return self._namespace._root.matmul(left, right)
+
+
+def _of_kind(value: Any, dtype: np.dtype[Any]) -> jax.Array:
+    """`value` as `dtype`, whose kind must be no lesser one: bool, integer, real, complex."""
+    array = value if isinstance(value, jax.Array) else np.asarray(value)
+    if _kind(array.dtype) > _kind(dtype):
+        raise TypeError(
+            f"OpticalArray of {dtype} does not take {array.dtype} by a[index] = value; convert it "
+            f"with xp.astype(value, {dtype})"
+        )
+    return jnp.asarray(array, dtype)
+
+
+def _kind(dtype: np.dtype[Any]) -> int:
+    kinds = jnp.bool, jnp.integer, jnp.floating, jnp.complexfloating
+    return next(i for i, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind))
 
 
 class _At:
@@ -273,7 +324,7 @@ def _flatten_with_keys(array: OpticalArray) -> tuple[Any, Any]:
 
 
 def _unflatten(structure: Any, leaves: Any) -> OpticalArray:
-    return OpticalArray(leaves[0], structure[0])
+    return OpticalArray(leaves[0], structure[0], GIVEN)
 
 
 jax.tree_util.register_pytree_with_keys(

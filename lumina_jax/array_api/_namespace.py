@@ -18,7 +18,7 @@ from .._values import native_order
 from ..custom_vjp._operands import seed_words
 from ..hardware.describe import Explanation
 from ..hardware.profiles import HardwareProfile
-from ._array import OpticalArray
+from ._array import GIVEN, OpticalArray
 from ._describe import description
 from ._device import Device
 from ._standard import CONSTANTS, DTYPES, FFT, FUNCTIONS, LINALG, LISTS, VERSION, VERSIONS
@@ -196,19 +196,27 @@ class Namespace(_Functions):
         it, contiguous and at a multiple of 64 bytes; a change of the original is then seen. With
         `copy=True` it never is, and `copy=False` is a ValueError where it cannot be.
         """
+        given = obj
+        origin = GIVEN if not copy and device is None else None
         if isinstance(obj, OpticalArray):
             obj = obj._array
         elif isinstance(obj, list | tuple):
             _, (obj,) = self._joined("asarray", obj)
         else:
             obj = _lent(obj, copy)
-        return OpticalArray(jnp.asarray(obj, dtype=dtype, device=device, copy=copy), self)
+        array = jnp.asarray(obj, dtype=dtype, device=device, copy=copy)
+        if isinstance(given, OpticalArray):
+            if given._array is array and given._namespace is self:
+                return given
+            origin = origin and given._origin and GIVEN
+        return OpticalArray(array, self, origin)
 
     def from_dlpack(
         self, x: Any, /, *, device: Any = None, copy: bool | None = None
     ) -> OpticalArray:
         """An array in this namespace, of one that has `__dlpack__`."""
-        return OpticalArray(jnp.from_dlpack(x, device=device, copy=copy), self)
+        array = jnp.from_dlpack(x, device=device, copy=copy)
+        return OpticalArray(array, self, None if copy else GIVEN)
 
     def searchsorted(
         self, x1: Any, x2: Any, /, *, side: Any = "left", sorter: Any = None
