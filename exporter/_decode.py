@@ -17,12 +17,13 @@ from google.protobuf.message import DecodeError
 
 from . import _lmn_pb2 as pb
 from ._container import GRAPH, META, WEIGHTS
-from ._dim import Dim, Shape
-from ._encode import ROLES
+from ._dim import Derived, Dim, Shape, Symbol
+from ._encode import KINDS, ROLES
 from ._graph import Attr, DType, Graph, Node, Port, Tensor, TestVector, Value
 from ._ops import infer
 from ._upgrade import upgraded
 
+_KINDS = {number: kind for kind, number in KINDS.items()}
 _ROLES = {number: role for role, number in ROLES.items()}
 _MOST_RANK = 8
 # What an extent in a file can have: 64 terms, of 16 factors to the power of 8 and a coefficient of
@@ -55,7 +56,10 @@ def decode(sections: Mapping[int, memoryview]) -> Contents:
 class _Decoder:
     def __init__(self, message: pb.Graph, sections: Mapping[int, memoryview]) -> None:
         self.message = message
-        self.symbols = tuple(message.symbols)
+        self.symbols: list[Symbol] = list(message.symbols)
+        for symbol in message.derived:
+            left, right = self.dim(symbol.left), self.dim(symbol.right)
+            self.symbols.append(Derived(_KINDS[symbol.kind], left, right))
         self.sections = sections
         self.values: dict[int, Value] = {}
 
@@ -67,7 +71,7 @@ class _Decoder:
         self.define(tensor.value for tensor in tensors)
         nodes = tuple(self.node(i, node) for i, node in enumerate(message.nodes))
         graph = Graph(inputs, tensors, nodes, tuple(self.output(port) for port in message.outputs))
-        lost = set(self.symbols).difference(graph.symbols())
+        lost = set(message.symbols).difference(graph.symbols())
         if lost:
             raise ValueError(f"no input shape determines `{min(lost)}`, whose terms cancel")
         tests = tuple(self.test(test) for test in message.tests)

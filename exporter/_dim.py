@@ -1,12 +1,40 @@
-"""Dimensions: integers and polynomials in named symbols, such as ``2*batch + 1``."""
+"""Dimensions: integers and polynomials in named symbols, such as ``2*batch + 1``.
+
+What is no polynomial, a quotient that is rounded down or the larger of two extents, is a symbol too,
+one that follows from others: ``floordiv(height + 1, 2)``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+
+@dataclass(frozen=True, repr=False)
+class Derived:
+    """A symbol whose value follows from those of others. `floordiv` and `maximum` make one."""
+
+    kind: str
+    """ "floordiv" or "max"."""
+    left: Dim
+    right: Dim
+
+    def evaluate(self, values: Mapping[str, int]) -> int:
+        """Its value where every named symbol has the value in `values`."""
+        left, right = self.left.evaluate(values), self.right.evaluate(values)
+        return left // right if self.kind == "floordiv" else max(left, right)
+
+    def __str__(self) -> str:
+        return f"{self.kind}({self.left}, {self.right})"
+
+    __repr__ = __str__
+
+
+Symbol = str | Derived
+
 # A product of symbol powers, sorted by symbol: (("batch", 2), ("length", 1)) is batch^2*length.
-Monomial = tuple[tuple[str, int], ...]
+Monomial = tuple[tuple[Symbol, int], ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,19 +53,19 @@ class Dim:
         return value if isinstance(value, Dim) else _dim({(): int(value)})
 
     @staticmethod
-    def symbol(name: str, power: int = 1) -> Dim:
-        """The dimension that is a power of the symbol `name` alone."""
-        return _dim({((name, power),): 1})
+    def symbol(symbol: Symbol, power: int = 1) -> Dim:
+        """The dimension that is a power of `symbol` alone."""
+        return _dim({((symbol, power),): 1})
 
     @staticmethod
-    def of_terms(terms: Iterable[tuple[Iterable[tuple[str, int]], int]]) -> Dim:
+    def of_terms(terms: Iterable[tuple[Iterable[tuple[Symbol, int]], int]]) -> Dim:
         """The sum of the `terms`: products of symbol powers in any order, each with its factor."""
         sums: dict[Monomial, int] = {}
         for factors, coefficient in terms:
-            powers: dict[str, int] = {}
-            for name, power in factors:
-                powers[name] = powers.get(name, 0) + power
-            monomial = tuple(sorted(powers.items()))
+            powers: dict[Symbol, int] = {}
+            for symbol, power in factors:
+                powers[symbol] = powers.get(symbol, 0) + power
+            monomial = tuple(sorted(powers.items(), key=lambda factor: str(factor[0])))
             sums[monomial] = sums.get(monomial, 0) + coefficient
         return _dim(sums)
 
@@ -59,15 +87,30 @@ class Dim:
         return None
 
     def symbols(self) -> set[str]:
-        """Names of the symbols that occur."""
-        return {name for monomial, _ in self.terms for name, _ in monomial}
+        """Names of the symbols that occur, in what is derived from them too."""
+        names = {symbol for symbol in self._factors() if isinstance(symbol, str)}
+        return names.union(*(d.left.symbols() | d.right.symbols() for d in self._derived()))
+
+    def derived(self) -> Iterator[Derived]:
+        """The derived symbols that occur, each behind those that it follows from."""
+        for symbol in self._derived():
+            yield from symbol.left.derived()
+            yield from symbol.right.derived()
+            yield symbol
+
+    def _factors(self) -> list[Symbol]:
+        return [symbol for monomial, _ in self.terms for symbol, _ in monomial]
+
+    def _derived(self) -> list[Derived]:
+        return [symbol for symbol in self._factors() if isinstance(symbol, Derived)]
 
     def evaluate(self, values: Mapping[str, int]) -> int:
         """The value where every symbol has the value in `values`."""
         total = 0
         for monomial, coefficient in self.terms:
-            for name, power in monomial:
-                coefficient *= values[name] ** power
+            for symbol, power in monomial:
+                known = values[symbol] if isinstance(symbol, str) else symbol.evaluate(values)
+                coefficient *= known**power
             total += coefficient
         return total
 
@@ -86,12 +129,41 @@ class Dim:
             ((*left, *right), a * b) for left, a in self.terms for right, b in others
         )
 
-    def __floordiv__(self, divisor: int) -> Dim:
-        """The quotient rounded down; ValueError where that is no polynomial."""
-        quotients = {monomial: divmod(c, divisor) for monomial, c in self.terms}
-        if any(rest for monomial, (_, rest) in quotients.items() if monomial):
-            raise ValueError(f"{self} does not divide by {divisor} for every size")
-        return _dim({monomial: quotient for monomial, (quotient, _) in quotients.items()})
+    def __floordiv__(self, divisor: int | Dim) -> Dim:
+        """The quotient rounded down, in one form for all ways to write it.
+
+        A multiple of the divisor comes out of the quotient, and nested quotients become one, so
+        that an extent is the same whether JAX or the type of an op computed it.
+        """
+        by = Dim.of(divisor)
+        number = by.constant()
+        if number is None or number <= 0:
+            return Dim.symbol(Derived("floordiv", self, by))
+        quotients = {monomial: divmod(c, number) for monomial, c in self.terms}
+        whole = _dim({monomial: quotient for monomial, (quotient, _) in quotients.items()})
+        rest = {monomial: rest for monomial, (_, rest) in quotients.items() if rest}
+        offset = rest.pop((), 0)
+        if not rest:
+            return whole
+        common = math.gcd(number, *rest.values())
+        left = _dim({monomial: c // common for monomial, c in rest.items()}) + offset // common
+        return whole + _quotient(left, number // common)
+
+    def __mod__(self, divisor: int | Dim) -> Dim:
+        """The rest of the quotient rounded down."""
+        return self - (self // divisor) * Dim.of(divisor)
+
+    def maximum(self, other: int | Dim) -> Dim:
+        """The larger of the two."""
+        left, right = sorted((self, Dim.of(other)), key=str)
+        difference = (left - right).constant()
+        if difference is not None:
+            return left if difference > 0 else right
+        return Dim.symbol(Derived("max", left, right))
+
+    def minimum(self, other: int | Dim) -> Dim:
+        """The smaller of the two."""
+        return self + Dim.of(other) - self.maximum(other)
 
     def __str__(self) -> str:
         if not self.terms:
@@ -100,7 +172,7 @@ class Dim:
         for monomial, coefficient in self.terms:
             sign = "-" if coefficient < 0 else "+"
             text += f" {sign} " if text else sign.strip("+")
-            factors = [f"{name}^{power}" if power > 1 else name for name, power in monomial]
+            factors = [f"{sym}^{power}" if power > 1 else str(sym) for sym, power in monomial]
             if abs(coefficient) != 1 or not factors:
                 factors.insert(0, str(abs(coefficient)))
             text += "*".join(factors)
@@ -145,7 +217,24 @@ def _dim(terms: dict[Monomial, int]) -> Dim:
     return Dim(tuple((m, c) for m, c in sorted(terms.items(), key=_order) if c))
 
 
+def _quotient(left: Dim, divisor: int) -> Dim:
+    """The quotient of what has no multiple of the divisor in it; one in it becomes part of it."""
+    inner = [
+        (symbol, number)
+        for monomial, one in left.terms
+        for symbol, power in monomial
+        if isinstance(symbol, Derived)
+        and symbol.kind == "floordiv"
+        and (number := symbol.right.constant())
+        and (one, power, len(monomial)) == (1, 1, 1)
+    ]
+    if len(inner) == 1:
+        ((symbol, number),) = inner
+        return (symbol.left + (left - Dim.symbol(symbol)) * number) // (number * divisor)
+    return Dim.symbol(Derived("floordiv", left, Dim.of(divisor)))
+
+
 def _order(term: tuple[Monomial, int]) -> tuple[object, ...]:
     monomial, _ = term
     degree = sum(power for _, power in monomial)
-    return -degree, tuple((name, -power) for name, power in monomial)
+    return -degree, tuple((str(symbol), -power) for symbol, power in monomial)

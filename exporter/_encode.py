@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from . import _lmn_pb2 as pb
 from ._container import GRAPH, META, WEIGHTS, Section
-from ._dim import Dim, Shape
+from ._dim import Derived, Dim, Shape, Symbol
 from ._errors import SaveError
 from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, TestVector
 from ._upgrade import written
 
-OPSET = 4
+OPSET = 5
 """The newest op set."""
 
 GRAPH_LIMIT = 64 << 20
 TEXT_LIMIT = 4096
 SYMBOL_LIMIT = 64
 
+KINDS = {
+    "floordiv": pb.DerivedSymbol.FLOOR_DIVISION,
+    "max": pb.DerivedSymbol.MAXIMUM,
+}
 ROLES = {Role.PLAIN: pb.PLAIN, Role.NOISE_SEED: pb.NOISE_SEED}
 
 
@@ -30,12 +34,14 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
     Raises SaveError where the graph, or a text in it, is larger than a reader takes.
     """
     sections = {kind: Section() for kind in (GRAPH, WEIGHTS, META)}
-    symbols = graph.symbols()
+    names, derived = graph.symbols(), graph.derived()
+    symbols: dict[Symbol, int] = {symbol: i for i, symbol in enumerate((*names, *derived))}
     opset = _opset(graph)
     message = pb.Graph(
         producer=producer,
         opset=opset,
-        symbols=symbols,
+        symbols=names,
+        derived=[_derived(symbol, symbols) for symbol in derived],
         inputs=[_port(port, symbols) for port in graph.inputs],
         tensors=[_tensor(tensor, sections[WEIGHTS]) for tensor in graph.tensors],
         nodes=[_node(node, opset, symbols) for node in graph.nodes],
@@ -75,7 +81,7 @@ def _check_texts(message: pb.Graph) -> None:
 
 def _opset(graph: Graph) -> int:
     """The oldest op set that says what `graph` does, so that older runtimes read what they can."""
-    return max((_opset_of(node) for node in graph.nodes), default=1)
+    return max(5 if graph.derived() else 1, *map(_opset_of, graph.nodes), 1)
 
 
 def _opset_of(node: Node) -> int:
@@ -92,7 +98,7 @@ def _opset_of(node: Node) -> int:
             return 1
 
 
-def _port(port: Port, symbols: Sequence[str]) -> pb.Value:
+def _port(port: Port, symbols: Mapping[Symbol, int]) -> pb.Value:
     value = port.value
     return pb.Value(
         id=value.id,
@@ -113,7 +119,7 @@ def _tensor(tensor: Tensor, weights: Section) -> pb.Tensor:
     )
 
 
-def _node(node: Node, opset: int, symbols: Sequence[str]) -> pb.Node:
+def _node(node: Node, opset: int, symbols: Mapping[Symbol, int]) -> pb.Node:
     attrs = written(opset, node.op, node.attrs)
     return pb.Node(
         op=node.op,
@@ -124,7 +130,7 @@ def _node(node: Node, opset: int, symbols: Sequence[str]) -> pb.Node:
     )
 
 
-def _attr(attr: Attr, symbols: Sequence[str]) -> pb.Attr:
+def _attr(attr: Attr, symbols: Mapping[Symbol, int]) -> pb.Attr:
     match attr:
         case bool():
             return pb.Attr(flag=attr)
@@ -145,21 +151,29 @@ def _attr(attr: Attr, symbols: Sequence[str]) -> pb.Attr:
             )
 
 
-def _dims(shape: Shape, symbols: Sequence[str]) -> list[pb.Dim]:
+def _dims(shape: Shape, symbols: Mapping[Symbol, int]) -> list[pb.Dim]:
     return [_dim(dim, symbols) for dim in shape]
 
 
-def _dim(dim: Dim, symbols: Sequence[str]) -> pb.Dim:
+def _dim(dim: Dim, symbols: Mapping[Symbol, int]) -> pb.Dim:
     return pb.Dim(
         terms=[
             pb.Term(
                 coefficient=coefficient,
                 factors=[
-                    pb.Factor(symbol=symbols.index(name), power=power) for name, power in monomial
+                    pb.Factor(symbol=symbols[symbol], power=power) for symbol, power in monomial
                 ],
             )
             for monomial, coefficient in dim.terms
         ]
+    )
+
+
+def _derived(symbol: Derived, symbols: Mapping[Symbol, int]) -> pb.DerivedSymbol:
+    return pb.DerivedSymbol(
+        kind=KINDS[symbol.kind],
+        left=_dim(symbol.left, symbols),
+        right=_dim(symbol.right, symbols),
     )
 
 

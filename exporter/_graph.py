@@ -9,7 +9,7 @@ import numpy as np
 
 from lumina_jax._native import _lumina
 
-from ._dim import Dim, Shape
+from ._dim import Derived, Dim, Shape
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,12 @@ class Graph:
                 seen.update(dict.fromkeys(sorted(dim.symbols())))
         return list(seen)
 
+    def derived(self) -> list[Derived]:
+        """Symbols that follow from others, each behind those that it follows from."""
+        shapes = [port.value.shape for port in self.outputs]
+        shapes += [a for node in self.nodes for a in node.attrs.values() if isinstance(a, Shape)]
+        return list(dict.fromkeys(d for shape in shapes for dim in shape for d in dim.derived()))
+
     def without_dead(self) -> Graph:
         """This graph less the nodes and tensors that no output needs, with dense ids.
 
@@ -178,6 +184,9 @@ class Graph:
     def _validate_symbols(self) -> None:
         known = set(self.symbols())
         extents = {dim for port in self.inputs for dim in port.value.shape}
+        for dim in extents:
+            for symbol in dim.derived():
+                raise ValueError(f"the shape of an input has `{symbol}`, which is not solved for")
         for name in sorted(known):
             if not any(_determines(dim, name) for dim in extents):
                 raise ValueError(f"no input has an extent that determines the symbol `{name}`")

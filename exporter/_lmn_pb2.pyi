@@ -18,10 +18,11 @@ PLAIN: Role
 NOISE_SEED: Role
 
 class Graph(_message.Message):
-    __slots__ = ("producer", "opset", "symbols", "inputs", "tensors", "nodes", "outputs", "tests", "wdm", "crosstalk")
+    __slots__ = ("producer", "opset", "symbols", "derived", "inputs", "tensors", "nodes", "outputs", "tests", "wdm", "crosstalk")
     PRODUCER_FIELD_NUMBER: _ClassVar[int]
     OPSET_FIELD_NUMBER: _ClassVar[int]
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
+    DERIVED_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +33,7 @@ class Graph(_message.Message):
     producer: str
     opset: int
     symbols: _containers.RepeatedScalarFieldContainer[str]
+    derived: _containers.RepeatedCompositeFieldContainer[DerivedSymbol]
     inputs: _containers.RepeatedCompositeFieldContainer[Value]
     tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
     nodes: _containers.RepeatedCompositeFieldContainer[Node]
@@ -39,13 +41,29 @@ class Graph(_message.Message):
     tests: _containers.RepeatedCompositeFieldContainer[TestVector]
     wdm: Wdm
     crosstalk: Crosstalk
-    def __init__(self, producer: _Optional[str] = ..., opset: _Optional[int] = ..., symbols: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tests: _Optional[_Iterable[_Union[TestVector, _Mapping]]] = ..., wdm: _Optional[_Union[Wdm, _Mapping]] = ..., crosstalk: _Optional[_Union[Crosstalk, _Mapping]] = ...) -> None: ...
+    def __init__(self, producer: _Optional[str] = ..., opset: _Optional[int] = ..., symbols: _Optional[_Iterable[str]] = ..., derived: _Optional[_Iterable[_Union[DerivedSymbol, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tests: _Optional[_Iterable[_Union[TestVector, _Mapping]]] = ..., wdm: _Optional[_Union[Wdm, _Mapping]] = ..., crosstalk: _Optional[_Union[Crosstalk, _Mapping]] = ...) -> None: ...
 
 class Dim(_message.Message):
     __slots__ = ("terms",)
     TERMS_FIELD_NUMBER: _ClassVar[int]
     terms: _containers.RepeatedCompositeFieldContainer[Term]
     def __init__(self, terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
+
+class DerivedSymbol(_message.Message):
+    __slots__ = ("kind", "left", "right")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        FLOOR_DIVISION: _ClassVar[DerivedSymbol.Kind]
+        MAXIMUM: _ClassVar[DerivedSymbol.Kind]
+    FLOOR_DIVISION: DerivedSymbol.Kind
+    MAXIMUM: DerivedSymbol.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    kind: DerivedSymbol.Kind
+    left: Dim
+    right: Dim
+    def __init__(self, kind: _Optional[_Union[DerivedSymbol.Kind, str]] = ..., left: _Optional[_Union[Dim, _Mapping]] = ..., right: _Optional[_Union[Dim, _Mapping]] = ...) -> None: ...
 
 class Term(_message.Message):
     __slots__ = ("coefficient", "factors")

@@ -59,6 +59,15 @@ def is_raw_key(array: Any) -> bool:
     return not is_key(array.dtype) and array.dtype == np.uint32 and tuple(array.shape) == (2,)
 
 
+# As JAX writes what is no polynomial.
+_FUNCTIONS = {
+    "floordiv": Dim.__floordiv__,
+    "max": Dim.maximum,
+    "min": Dim.minimum,
+    "mod": Dim.__mod__,
+}
+
+
 def _polynomial(tree: ast.expr) -> Dim:
     match tree:
         case ast.Constant(value=int(value)):
@@ -78,8 +87,10 @@ def _polynomial(tree: ast.expr) -> Dim:
             for _ in range(power):
                 result = result * base
             return result
+        case ast.Call(func=ast.Name(id=name), args=[left, right]) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](_polynomial(left), _polynomial(right))
     raise Unsupported(
-        "a symbolic extent must be a polynomial of the symbols; make this extent independent of "
-        "the batch size, or export without `batch`",
+        "a symbolic extent must be made of sums, products, quotients and the larger or smaller of two "
+        "extents; export with fixed extents",
         f"extent {ast.unparse(tree)}",
     )

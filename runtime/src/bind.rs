@@ -49,7 +49,7 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
     };
     let symbolic: Vec<_> = axes().filter(|(_, (_, (dim, _)))| dim.is_symbolic()).collect();
     let dims: Vec<&Dim> = symbolic.iter().map(|(_, (_, (dim, _)))| *dim).collect();
-    let symbols = solve(&dims, graph.symbols.len(), |index, symbols| {
+    let mut symbols = solve(&dims, graph.bound(), |index, symbols| {
         let (port, (axis, (dim, &got))) = symbolic[index];
         match dim.solve(got, symbols) {
             Solution::Symbol(symbol, bound) => Ok(Some((symbol, bound))),
@@ -71,6 +71,12 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
             return Err(misfit(port, axis, expected, got));
         }
     }
+    for (derived, words) in graph.derived.iter().zip(&graph.symbols[graph.bound()..]) {
+        let value = derived.eval(&symbols).ok_or_else(|| {
+            Error::Input(format!("{words}, an extent in the model, has no value for these shapes"))
+        })?;
+        symbols.push(Some(value));
+    }
     Ok(symbols)
 }
 
@@ -78,7 +84,7 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
 pub(crate) fn check_symbols_are_bound(graph: &Graph) -> Result<(), Error> {
     let dims = graph.inputs.iter().flat_map(|port| &port.shape);
     let dims: Vec<&Dim> = dims.filter(|dim| dim.is_symbolic()).collect();
-    let symbols = solve(&dims, graph.symbols.len(), |index, symbols| {
+    let symbols = solve(&dims, graph.bound(), |index, symbols| {
         Ok::<_, Error>(dims[index].unknown(symbols).map(|symbol| (symbol as usize, 1)))
     })?;
     match symbols.iter().position(Option::is_none) {

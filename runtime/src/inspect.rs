@@ -79,7 +79,7 @@ fn write_json(out: &mut String, model: &Model) -> fmt::Result {
         ("opset", json!(graph.opset)),
         ("producer", json!(graph.producer)),
         ("bytes", json!(model.file_len())),
-        ("symbols", json!(graph.symbols)),
+        ("symbols", json!(graph.symbols[..graph.bound()])),
         ("test_vectors", json!(graph.tests.len())),
     ] {
         writeln!(out, "  \"{name}\": {value},")?;

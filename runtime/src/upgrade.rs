@@ -4,7 +4,7 @@
 use crate::ir::{Attribute, Graph, Node};
 
 /// The newest op set.
-pub(crate) const OPSET: u32 = 4;
+pub(crate) const OPSET: u32 = 5;
 
 /// Rewrites a graph of an older op set, which need not be right, in terms of the newest.
 pub(crate) fn upgrade(graph: &mut Graph) {

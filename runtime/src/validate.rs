@@ -73,12 +73,13 @@ pub(crate) fn validate(graph: &Graph, contents: Contents<'_>) -> Result<(), Erro
 }
 
 fn check_symbols(graph: &Graph) -> Result<(), Error> {
-    if graph.symbols.len() > MAX_SYMBOLS {
-        let message = format!("at most {MAX_SYMBOLS}, got {}", graph.symbols.len());
+    let named = &graph.symbols[..graph.bound()];
+    if named.len() > MAX_SYMBOLS {
+        let message = format!("at most {MAX_SYMBOLS}, got {}", named.len());
         return Err(Error::graph("`symbols`", message));
     }
     let mut seen = BTreeSet::new();
-    for name in &graph.symbols {
+    for name in named {
         if name.is_empty() || !seen.insert(name) {
             let message = format!("`{name}` is empty or appears twice");
             return Err(Error::graph("`symbols`", message));
@@ -87,6 +88,23 @@ fn check_symbols(graph: &Graph) -> Result<(), Error> {
             let message =
                 format!("a name has {} bytes, the limit is {MAX_SYMBOL_NAME}", name.len());
             return Err(Error::graph("`symbols`", message));
+        }
+    }
+    for (index, derived) in graph.derived.iter().enumerate() {
+        for dim in [&derived.left, &derived.right] {
+            let known = graph.bound() + index;
+            check_dim(dim, known)
+                .map_err(|message| Error::graph(format!("derived symbol {index}"), message))?;
+        }
+    }
+    let of_inputs =
+        graph.inputs.iter().flat_map(|port| port.shape.iter().map(move |dim| (port, dim)));
+    for (port, dim) in of_inputs {
+        let mut factors = dim.terms.iter().flat_map(|term| &term.factors);
+        let is_derived = |symbol: usize| (graph.bound()..graph.symbols.len()).contains(&symbol);
+        if let Some(factor) = factors.find(|factor| is_derived(factor.symbol as usize)) {
+            let message = format!("symbol {} in its shape follows from others", factor.symbol);
+            return Err(Error::graph(format!("input `{}`", port.name), message));
         }
     }
     Ok(())
@@ -116,26 +134,32 @@ fn check_values(what: &str, values: &[Port], graph: &Graph) -> Result<(), Error>
 /// negative.
 fn check_dims(dims: &[Dim], graph: &Graph) -> Result<(), String> {
     for dim in dims {
-        let factors = dim.terms.iter().map(|term| term.factors.len()).max().unwrap_or(0);
-        for (what, most, got) in
-            [("terms", MAX_TERMS, dim.terms.len()), ("factors in a term", MAX_FACTORS, factors)]
-        {
-            if got > most {
-                return Err(format!("an extent has at most {most} {what}, got {got}"));
-            }
-        }
-        for factor in dim.terms.iter().flat_map(|term| &term.factors) {
-            if factor.symbol as usize >= graph.symbols.len() {
-                let (got, known) = (factor.symbol, graph.symbols.len());
-                return Err(format!("symbol {got} in a shape is not one of the {known}"));
-            }
-            if !(1..=MAX_POWER).contains(&factor.power) {
-                let got = factor.power;
-                return Err(format!("a power in a shape must be from 1 to {MAX_POWER}, got {got}"));
-            }
-        }
+        check_dim(dim, graph.symbols.len())?;
         if !dim.is_symbolic() && dim.eval(&[]).is_none() {
             return Err(format!("{} is no extent", dim.display(&graph.symbols)));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a polynomial is short and uses the first `known` symbols.
+fn check_dim(dim: &Dim, known: usize) -> Result<(), String> {
+    let factors = dim.terms.iter().map(|term| term.factors.len()).max().unwrap_or(0);
+    for (what, most, got) in
+        [("terms", MAX_TERMS, dim.terms.len()), ("factors in a term", MAX_FACTORS, factors)]
+    {
+        if got > most {
+            return Err(format!("an extent has at most {most} {what}, got {got}"));
+        }
+    }
+    for factor in dim.terms.iter().flat_map(|term| &term.factors) {
+        if factor.symbol as usize >= known {
+            let got = factor.symbol;
+            return Err(format!("symbol {got} in a shape is not one of the {known}"));
+        }
+        if !(1..=MAX_POWER).contains(&factor.power) {
+            let got = factor.power;
+            return Err(format!("a power in a shape must be from 1 to {MAX_POWER}, got {got}"));
         }
     }
     Ok(())

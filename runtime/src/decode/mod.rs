@@ -10,7 +10,10 @@ mod wire;
 use lumina_kernels::{DType, Fact};
 
 use crate::Error;
-use crate::ir::{Crosstalk, Graph, Port, Quantization, Role, Stored, Tensor, TestVector, Wdm};
+use crate::ir::dim::{Kind, MAX_DERIVED, MAX_DERIVED_SIZE};
+use crate::ir::{
+    Crosstalk, Derived, Graph, Port, Quantization, Role, Stored, Tensor, TestVector, Wdm,
+};
 use decoder::{ALLOCATION, Decoder};
 use node::{VALUE, dim, node};
 use wire::{Fields, fault};
@@ -29,6 +32,7 @@ pub(crate) fn decode(message: &[u8], file_len: usize) -> Result<Graph, Error> {
         producer: String::new(),
         opset: 0,
         symbols: decoder.messages(message, 3, |decoder, _, text| decoder.text_of(text))?,
+        derived: decoder.messages(message, 11, derived)?,
         inputs: decoder.messages(message, 4, |decoder, _, value| port(decoder, "input", value))?,
         tensors: decoder.messages(message, 5, tensor)?,
         nodes: decoder
@@ -49,7 +53,64 @@ pub(crate) fn decode(message: &[u8], file_len: usize) -> Result<Graph, Error> {
             _ => {}
         }
     }
+    name_derived(&mut graph)?;
     Ok(graph)
+}
+
+/// Names the symbols that follow from others. What they are made of is checked here, as a name has
+/// the names of others in it.
+fn name_derived(graph: &mut Graph) -> Result<(), Error> {
+    let given = graph.symbols.len();
+    let place = |index: usize| format!("derived symbol {index}");
+    if graph.derived.len() > MAX_DERIVED {
+        let message = format!("at most {MAX_DERIVED}, got {}", graph.derived.len());
+        return Err(Error::graph("`derived`", message));
+    }
+    let (mut sizes, mut total) = (vec![1; given], 0usize);
+    for (index, derived) in graph.derived.iter().enumerate() {
+        let factors = [&derived.left, &derived.right].map(|dim| &dim.terms);
+        let factors = factors.into_iter().flatten().flat_map(|term| &term.factors);
+        let mut size = derived.left.size() + derived.right.size();
+        for factor in factors {
+            let Some(of_symbol) = sizes.get(factor.symbol as usize) else {
+                let message =
+                    format!("is made of symbol {}, which is not before it", factor.symbol);
+                return Err(Error::graph(place(index), message));
+            };
+            size += of_symbol;
+        }
+        total += size;
+        if total > MAX_DERIVED_SIZE {
+            let message = format!("all have more than {MAX_DERIVED_SIZE} terms and factors");
+            return Err(Error::graph(place(index), message));
+        }
+        sizes.push(size);
+        graph.symbols.push(derived.describe(&graph.symbols));
+    }
+    Ok(())
+}
+
+fn derived(decoder: &mut Decoder, index: usize, message: &[u8]) -> Result<Derived, Error> {
+    let (mut kind, mut left, mut right) = (0, None, None);
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => kind = field.varint()? as i32,
+            2 => left = Some(field.only(left)?),
+            3 => right = Some(field.only(right)?),
+            _ => {}
+        }
+    }
+    let kind = match kind {
+        0 => Kind::FloorDivision,
+        1 => Kind::Maximum,
+        _ => {
+            let message = format!("unknown kind {kind}");
+            return Err(Error::graph(format!("derived symbol {index}"), message));
+        }
+    };
+    let mut side = |message: Option<&[u8]>| dim(decoder, 0, message.unwrap_or_default());
+    Ok(Derived { kind, left: side(left)?, right: side(right)? })
 }
 
 /// The element type of a number in a file.

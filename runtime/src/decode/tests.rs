@@ -62,6 +62,14 @@ fn full() -> proto::Graph {
         producer: "us".into(),
         opset: 2,
         symbols: vec!["n".into(), "µ".into()],
+        derived: vec![
+            proto::DerivedSymbol {
+                kind: 0,
+                left: Some(extent.clone()),
+                right: Some(extent.clone()),
+            },
+            proto::DerivedSymbol { kind: 1, left: Some(symbol(2)), right: None },
+        ],
         inputs: vec![value(8, "x", 1)],
         tensors: vec![proto::Tensor {
             id: 9,
@@ -98,10 +106,13 @@ fn full() -> proto::Graph {
 
 #[test]
 fn every_field_is_read() {
-    let Graph { producer, opset, symbols, inputs, tensors, nodes, outputs, tests, wdm, crosstalk } =
-        decoded(&full());
+    let graph = decoded(&full());
+    assert_eq!((graph.bound(), graph.derived.len()), (2, 2));
+    let Graph { producer, opset, symbols, inputs, tensors, nodes, outputs, tests, .. } = graph;
+    let Graph { wdm, crosstalk, .. } = decoded(&full());
     assert_eq!((&*producer, opset), ("us", 2));
-    assert_eq!(symbols, ["n", "µ"]);
+    let quotient = "floordiv(-3*n^2*µ + 1, -3*n^2*µ + 1)";
+    assert_eq!(symbols, ["n", "µ", quotient, &format!("max({quotient}, 0)")]);
     let port = |port: &Port| {
         format!("{} {} {:?} {}", port.id, port.name, port.role, port.describe(&symbols))
     };
@@ -145,6 +156,39 @@ fn every_field_is_read() {
         "Wdm { wavelengths_nm: [1550.5], slot_of_stream: [0, 200] } Crosstalk { size: 1, matrix: \
          [0.25], compensation: \"none\" }"
     );
+}
+
+fn symbol(index: u32) -> proto::Dim {
+    let factors = vec![proto::Factor { symbol: index, power: 1 }];
+    proto::Dim { terms: vec![proto::Term { coefficient: 1, factors }] }
+}
+
+/// Names of symbols that follow from others hold those, and would double with each.
+#[test]
+fn derived_symbols_are_few_and_in_order() {
+    let derived = |index| proto::DerivedSymbol {
+        kind: 1,
+        left: Some(symbol(index)),
+        right: Some(symbol(index)),
+    };
+    let refused = |derived: Vec<proto::DerivedSymbol>| {
+        let graph = proto::Graph { symbols: vec!["n".into()], derived, ..Default::default() };
+        decode(&graph.encode_to_vec(), 0).unwrap_err().to_string()
+    };
+    let text = refused((0..60).map(derived).collect());
+    assert!(
+        text.contains("derived symbol 10: all have more than 16384 terms and factors"),
+        "{text}"
+    );
+    let text = refused(vec![derived(1)]);
+    assert!(
+        text.contains("derived symbol 0: is made of symbol 1, which is not before it"),
+        "{text}"
+    );
+    let text = refused(vec![proto::DerivedSymbol { kind: 2, ..derived(0) }]);
+    assert!(text.contains("derived symbol 0: unknown kind 2"), "{text}");
+    let text = refused(vec![derived(0); 1025]);
+    assert!(text.contains("`derived`: at most 1024, got 1025"), "{text}");
 }
 
 /// A reader of protobuf takes lists packed or not, skips what it does not know, and lets the last of

@@ -1,4 +1,4 @@
-//! Symbolic extents: polynomials of named dimensions.
+//! Symbolic extents: polynomials of named dimensions, and of symbols that follow from these.
 
 use std::fmt;
 
@@ -24,6 +24,23 @@ pub(crate) struct Factor {
     pub(crate) power: u32,
 }
 
+/// A symbol that follows from those before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Derived {
+    pub(crate) kind: Kind,
+    pub(crate) left: Dim,
+    pub(crate) right: Dim,
+}
+
+/// How a symbol follows from two polynomials.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// Left over right, rounded down.
+    FloorDivision,
+    /// The larger of the two.
+    Maximum,
+}
+
 /// Largest power of a symbol in a term.
 pub(crate) const MAX_POWER: u32 = 8;
 /// Terms of an extent.
@@ -32,6 +49,11 @@ pub(crate) const MAX_TERMS: usize = 64;
 pub(crate) const MAX_FACTORS: usize = 16;
 /// Symbols of a graph: a set of them is a word.
 pub(crate) const MAX_SYMBOLS: usize = 64;
+
+/// Symbols that follow from others.
+pub(crate) const MAX_DERIVED: usize = 1024;
+/// Terms and factors of all of these, each with those that it is made of in its place.
+pub(crate) const MAX_DERIVED_SIZE: usize = 1 << 14;
 
 /// The value of each symbol, where it is known.
 pub(crate) type Symbols = Vec<Option<usize>>;
@@ -67,8 +89,12 @@ impl Dim {
 
     /// The extent, where every symbol in it is known and it is an extent.
     pub(crate) fn eval(&self, symbols: &[Option<usize>]) -> Option<usize> {
-        let value = |symbol: usize| symbols.get(symbol).copied().flatten().map(|n| n as i128);
-        usize::try_from(self.value(value)?).ok()
+        usize::try_from(self.number(symbols)?).ok()
+    }
+
+    /// The number, which may be negative, where every symbol in it is known.
+    fn number(&self, symbols: &[Option<usize>]) -> Option<i128> {
+        self.value(|symbol| symbols.get(symbol).copied().flatten().map(|n| n as i128))
     }
 
     /// The polynomial where the symbols have these values; None where one has none, or a number on
@@ -126,6 +152,32 @@ impl Dim {
     /// The polynomial in words: `2*batch + 1`.
     pub(crate) fn display<'a>(&'a self, symbols: &'a [String]) -> impl fmt::Display + 'a {
         Words { dim: self, symbols }
+    }
+}
+
+impl Derived {
+    /// The value, where it is one: not negative, and no quotient of 0.
+    pub(crate) fn eval(&self, symbols: &[Option<usize>]) -> Option<usize> {
+        let (left, right) = (self.left.number(symbols)?, self.right.number(symbols)?);
+        let value = match self.kind {
+            Kind::Maximum => left.max(right),
+            Kind::FloorDivision => {
+                let rest = left.checked_rem_euclid(right)?;
+                // Of a negative divisor the Euclidean quotient is rounded up where there is a rest.
+                let up = i128::from(right < 0 && rest != 0);
+                left.checked_div_euclid(right)?.checked_sub(up)?
+            }
+        };
+        usize::try_from(value).ok()
+    }
+
+    /// In words: `floordiv(height + 1, 2)`.
+    pub(crate) fn describe(&self, symbols: &[String]) -> String {
+        let kind = match self.kind {
+            Kind::FloorDivision => "floordiv",
+            Kind::Maximum => "max",
+        };
+        format!("{kind}({}, {})", self.left.display(symbols), self.right.display(symbols))
     }
 }
 
@@ -229,6 +281,22 @@ mod tests {
         assert_eq!(solution(&product, 6, &[None, None]), Err("open"));
         assert_eq!(solution(&dim(&[(1, &[(0, 2)])]), 4, &[None]), Err("open"));
         assert_eq!(product.symbols(), 0b11);
+    }
+
+    #[test]
+    fn quotients_are_rounded_down() {
+        let derived = |kind, left: i64, right: i64| {
+            let (left, right) = (dim(&[(left, &[(0, 1)])]), dim(&[(right, &[])]));
+            Derived { kind, left, right }.eval(&[Some(7)])
+        };
+        let quotient = |left, right| derived(Kind::FloorDivision, left, right);
+        assert_eq!([quotient(1, 2), quotient(-1, -2), quotient(0, 3)], [Some(3), Some(3), Some(0)]);
+        // -7/2 is -4, and no extent.
+        assert_eq!([quotient(-1, 2), quotient(1, -7), quotient(1, 0)], [None; 3]);
+        assert_eq!(
+            [derived(Kind::Maximum, -1, 3), derived(Kind::Maximum, -1, -9)],
+            [Some(3), None]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub(crate) mod dim;
 use lumina_kernels::{DType, Fact};
 
 pub(crate) use attributes::{Attribute, Attributes};
-pub(crate) use dim::Dim;
+pub(crate) use dim::{Derived, Dim};
 
 use crate::Error;
 use dim::describe_shape;
@@ -17,8 +17,10 @@ pub(crate) struct Graph {
     pub(crate) producer: String,
     /// Version of the op set that the file was written for.
     pub(crate) opset: u32,
-    /// Names of the symbolic dimensions.
+    /// Names of the symbolic dimensions, and behind them those of `derived` in words.
     pub(crate) symbols: Vec<String>,
+    /// The last symbols, which follow from those before them.
+    pub(crate) derived: Vec<Derived>,
     pub(crate) inputs: Vec<Port>,
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) nodes: Vec<Node>,
@@ -146,6 +148,13 @@ impl Port {
     pub(crate) fn fact(&self, symbols: &[Option<usize>]) -> Option<Fact> {
         let shape: Option<Vec<usize>> = self.shape.iter().map(|dim| dim.eval(symbols)).collect();
         Some(Fact::new(self.dtype, shape?))
+    }
+}
+
+impl Graph {
+    /// Number of symbols that the shapes of the inputs determine.
+    pub(crate) fn bound(&self) -> usize {
+        self.symbols.len() - self.derived.len()
     }
 }
 

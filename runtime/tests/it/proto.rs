@@ -10,6 +10,10 @@ pub struct Graph {
     /// Names of the symbolic dimensions, such as "batch"; a Factor refers to them by index.
     #[prost(string, repeated, tag = "3")]
     pub symbols: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Symbols that follow from others, with the indices after those of `symbols`. Each is made of
+    /// symbols before it. Shapes of inputs have none. Since op set 5.
+    #[prost(message, repeated, tag = "11")]
+    pub derived: ::prost::alloc::vec::Vec<DerivedSymbol>,
     /// Graph inputs, in the order of the exported function's arguments.
     #[prost(message, repeated, tag = "4")]
     pub inputs: ::prost::alloc::vec::Vec<Value>,
@@ -35,6 +39,56 @@ pub struct Graph {
 pub struct Dim {
     #[prost(message, repeated, tag = "1")]
     pub terms: ::prost::alloc::vec::Vec<Term>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DerivedSymbol {
+    #[prost(enumeration = "derived_symbol::Kind", tag = "1")]
+    pub kind: i32,
+    #[prost(message, optional, tag = "2")]
+    pub left: ::core::option::Option<Dim>,
+    #[prost(message, optional, tag = "3")]
+    pub right: ::core::option::Option<Dim>,
+}
+/// Nested message and enum types in `DerivedSymbol`.
+pub mod derived_symbol {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        /// left / right, rounded down.
+        FloorDivision = 0,
+        /// The larger of the two.
+        Maximum = 1,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::FloorDivision => "FLOOR_DIVISION",
+                Self::Maximum => "MAXIMUM",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "FLOOR_DIVISION" => Some(Self::FloorDivision),
+                "MAXIMUM" => Some(Self::Maximum),
+                _ => None,
+            }
+        }
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Term {
