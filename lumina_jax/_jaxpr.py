@@ -145,7 +145,7 @@ def sites(
 
 
 class Interpreter(abc.ABC, Generic[T]):
-    """Runs jaxprs on values of type T. Calls are entered; all else is up to `equation`."""
+    """Runs jaxprs on values of type T: calls that it `enters`; all else is up to `equation`."""
 
     @abc.abstractmethod
     def constant(self, array: Any) -> T:
@@ -154,6 +154,11 @@ class Interpreter(abc.ABC, Generic[T]):
     @abc.abstractmethod
     def equation(self, site: Site, operands: list[T]) -> Sequence[T]:
         """The results of one equation, which may `run` a jaxpr that is in it."""
+
+    def enters(self, site: Site) -> bool:
+        """Whether the jaxpr of a call is run equation by equation; else the call is one of them."""
+        del site
+        return True
 
     def run(
         self, jaxpr: Jaxpr | ClosedJaxpr, operands: Sequence[T], caller: Site | None = None
@@ -172,7 +177,7 @@ class Interpreter(abc.ABC, Generic[T]):
         for eqn in whole.jaxpr.eqns:
             site, inputs = Site(eqn, caller), [read(atom) for atom in eqn.invars]
             parameter = _CALLS.get(site.name)
-            if parameter is None:
+            if parameter is None or not self.enters(site):
                 results = self.equation(site, inputs)
             else:
                 results = self.run(eqn.params[parameter], inputs, site)

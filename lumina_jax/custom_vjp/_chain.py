@@ -23,7 +23,7 @@ from ..ops._op import vary_together
 from ..ops.quantize import absmax
 from ..spec import OpticalSpec, op_array_rows, op_bits
 from ._derivative import Forward, Rule, differentiable
-from ._operands import gradient_of, ids, row_ids, seed_words
+from ._operands import counted_from, gradient_of, ids, row_id, row_ids, seed_words
 
 _MANY_OUTPUTS = 1 << 20
 """Outputs whose slope no cache of a core holds."""
@@ -86,6 +86,7 @@ def run(
     spec: OpticalSpec,
     noise: NoiseModel | None,
     key: Any,
+    first_row: Any,
     x_full_scale: Any,
     w_full_scale: Any,
     y_full_scale: Any,
@@ -101,7 +102,8 @@ def run(
         bias: f32[n], or None.
         outer: extents for which x may have a full scale each.
         places: extents of the output between `outer` and the columns.
-        spec, noise, key, x_full_scale, w_full_scale, y_full_scale: as in `optical_matmul`.
+        spec, noise, key, first_row, x_full_scale, w_full_scale, y_full_scale: as in
+            `optical_matmul`.
         wanted: what is returned.
     """
     static = attrs(
@@ -140,6 +142,7 @@ def run(
             return _with_noise_by_column(
                 op, attrs, x, w, bias, y_full_scale, w_full_scale, wanted, outer=outer,
                 places=places, spec=spec, x_full_scale=x_full_scale, noise=noise, key=key,
+                first_row=first_row,
             )  # fmt: skip
         noise = noise.to_signal(magnitude(op, "y_full_scale", y_full_scale))
 
@@ -162,7 +165,7 @@ def run(
         x_full_scale=x_range,
         w_full_scale=w_range,
         y_full_scale=y_range,
-        **_noise_operands(call, noise, key, shape),
+        **_noise_operands(call, noise, key, shape, row_id(op, first_row)),
     )
     out, *others = _differentiable(op)(call, vary_together(operands))
     return [out, *map(jax.lax.stop_gradient, others)]
@@ -236,7 +239,11 @@ def _range(op: str, name: str, value: Any, shape: tuple[Any, ...], extent: Any) 
 
 
 def _noise_operands(
-    call: _Call, noise: NoiseModel | None, key: Any, shape: tuple[Any, ...]
+    call: _Call,
+    noise: NoiseModel | None,
+    key: Any,
+    shape: tuple[Any, ...],
+    first_row: jax.Array | None,
 ) -> dict[str, jax.Array]:
     """Operands from noise to columns, for an output of that shape."""
     if noise is None:
@@ -245,7 +252,7 @@ def _noise_operands(
         return {
             "noise": jnp.zeros((1, 4), np.float32),
             "seed": seed_words(call.op, key) if draws else jnp.zeros((1, 2), np.uint32),
-            "rows": jnp.zeros(1, np.uint32),
+            "rows": counted_from(first_row, jnp.zeros(1, np.uint32)),
             "columns": jnp.zeros(1, np.uint32),
         }
     if key is None:
@@ -264,7 +271,7 @@ def _noise_operands(
     return {
         "noise": jnp.stack(parameters).reshape(1, 4),
         "seed": seed_words(call.op, key),
-        "rows": row_ids(shape),
+        "rows": row_ids(shape, first_row),
         "columns": ids(shape[-1]),
     }
 
@@ -402,7 +409,9 @@ def _gradient(
     forward = operands._asdict()
     del forward["bias"]
     if call.grad_precision == "int8" and not call.attrs.noisy:
-        forward["rows"], forward["columns"] = row_ids(g.shape), ids(g.shape[-1])
+        # The one id is that of the first row.
+        forward["rows"] = row_ids(g.shape, operands.rows)
+        forward["columns"] = ids(g.shape[-1])
     # A cotangent of JAX is the conjugate of the derivatives by both parts.
     upstream = op.operands(g=_conjugate(g), saved=saved, **forward)
     gradients = map(_conjugate, of_op(op, attrs, upstream))

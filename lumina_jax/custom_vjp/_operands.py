@@ -11,6 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from .._arguments import integer, integers
+
+_MAX_ID = 2**32 - 1
+
 
 def gradient_of(operand: jax.Array, gradient: jax.Array) -> jax.Array:
     """`gradient` in the type of `operand`, which may have been broadcast along its first axis.
@@ -63,10 +67,35 @@ def ids(extent: Any) -> jax.Array:
     return jax.lax.iota(np.uint32, extent)
 
 
-def row_ids(shape: Sequence[Any]) -> jax.Array:
-    """Ids of the first rows of an output of that shape, whose rows are all axes but the last.
+def row_ids(shape: Sequence[Any], first_row: jax.Array | None) -> jax.Array:
+    """Ids of the rows of an output of that shape, whose rows are all axes but the last.
 
-    Those of an axis behind the first follow each other.
+    Those along the first axis, of its first row each; those of an axis behind it follow each other.
     """
     first, *places, _ = shape
-    return ids(first) * jnp.asarray(math.prod(places), np.uint32) if places else ids(first)
+    numbers = ids(first)
+    if places:
+        numbers = numbers * jnp.asarray(math.prod(places), np.uint32)
+    return counted_from(first_row, numbers)
+
+
+def counted_from(first_row: jax.Array | None, numbers: jax.Array) -> jax.Array:
+    """The ids of rows, where that of the first one is `first_row` instead of 0; modulo 2^32."""
+    return numbers if first_row is None else numbers + first_row
+
+
+def row_id(op: str, value: Any) -> jax.Array | None:
+    """The argument `first_row` as u32[]; None where it is known when tracing to be 0.
+
+    Raises:
+        TypeError, ValueError: it is no integer, no scalar, or not from 0 to 2^32 - 1.
+    """
+    if type(value) is int and value == 0:
+        return None
+    if type(value) is int:
+        # JAX has no int of its own that holds them all.
+        value = np.uint32(integer(op, "first_row", value, at_least=0, at_most=_MAX_ID))
+    row = integers(op, "first_row", value, "an integer", at_least=0, at_most=_MAX_ID)
+    if row.shape != ():
+        raise ValueError(f"{op}: `first_row` has shape {row.shape}, expected a scalar")
+    return row.astype(np.uint32)

@@ -20,7 +20,7 @@ from ..ops.optical_attention import Attrs, Operands, op
 from ..spec import OpticalSpec, op_bits
 from ._chain import device_of
 from ._derivative import Forward, Rule, differentiable
-from ._operands import gradient_of, seed_words
+from ._operands import counted_from, gradient_of, row_id, seed_words
 
 _NAME = "optical_attention"
 
@@ -45,6 +45,7 @@ def optical_attention(  # pyright: ignore[reportOverlappingOverload], a bool tha
     out_full_scale: ArrayLike | None = None,
     noise: NoiseModel | None = None,
     key: jax.Array | None = None,
+    first_row: ArrayLike = 0,
     return_peaks: Literal[False] = False,
 ) -> jax.Array: ...
 
@@ -69,6 +70,7 @@ def optical_attention(
     out_full_scale: ArrayLike | None = None,
     noise: NoiseModel | None = None,
     key: jax.Array | None = None,
+    first_row: ArrayLike = 0,
     return_peaks: bool = False,
 ) -> tuple[jax.Array, jax.Array]: ...
 
@@ -92,6 +94,7 @@ def optical_attention(
     out_full_scale: Any = None,
     noise: NoiseModel | None = None,
     key: Any = None,
+    first_row: Any = 0,
     return_peaks: bool = False,
 ) -> jax.Array | tuple[jax.Array, jax.Array]:
     """Dot-product attention as a photonic processor computes it, without a matrix of all scores.
@@ -144,6 +147,8 @@ def optical_attention(
         noise: standard deviations of the noise, the same for both products; None: that of the
             profile, or a quiet device where there is none.
         key: random key of any kind; raw uint32 keys are accepted too. Needed with `noise`.
+        first_row: index that ε takes the first row for, as in `optical_matmul`; query t of head h
+            is row `h · T + t`, where heads are counted through the leading dimensions of q.
         return_peaks: whether to return the largest finite magnitude of the scores that are seen
             and of the outputs too, each before noise and ADC: what a calibration looks at.
 
@@ -189,6 +194,7 @@ def optical_attention(
                 f"{_NAME}: `noise` is in parts of the full scale of the ADC and needs `{name}`, "
                 f"got None; pass that range, or noise=noise.to_signal(range)"
             )
+    first = row_id(_NAME, first_row)
     attrs = Attrs(
         dac_bits=op_bits(spec.dac_bits),
         adc_bits=op_bits(spec.adc_bits),
@@ -225,7 +231,7 @@ def optical_attention(
         out_full_scale=ranges[1],
         noise=_noise(noise, ranges),
         seed=jnp.zeros((1, 2), np.uint32) if noise is None else seed_words(_NAME, key),
-        rows=jnp.zeros((1, 1), np.uint32) if noise is None else _ids(m, heads, queries),
+        rows=jnp.zeros((1, 1), np.uint32) if noise is None else _ids(m, heads, queries, first),
     )
     out, *peaks = _differentiable(attrs, vary_together(operands))
     out = out.reshape(*outer, queries, heads, width)
@@ -334,10 +340,10 @@ def _at_most(value: jax.Array, limit: Any) -> jax.Array:
     return jnp.minimum(value, limit).astype(np.int32)
 
 
-def _ids(m: Any, heads: Any, queries: Any) -> jax.Array:
+def _ids(m: Any, heads: Any, queries: Any, first_row: jax.Array | None) -> jax.Array:
     """The number of the first query of each head, u32[m, h]."""
     first = jax.lax.iota(np.uint32, m * heads) * jnp.asarray(queries, np.uint32)
-    return first.reshape(m, heads)
+    return counted_from(first_row, first.reshape(m, heads))
 
 
 def _noise(noise: NoiseModel | None, ranges: list[jax.Array]) -> jax.Array:

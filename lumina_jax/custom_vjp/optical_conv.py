@@ -47,6 +47,7 @@ def optical_conv(  # pyright: ignore[reportOverlappingOverload], a bool that is 
     w_full_scale: ArrayLike | None = None,
     noise: NoiseModel | None = None,
     key: jax.Array | None = None,
+    first_row: ArrayLike = 0,
     return_pre_noise: Literal[False] = False,
     return_peak: Literal[False] = False,
     return_x_peak: Literal[False] = False,
@@ -71,6 +72,7 @@ def optical_conv(
     w_full_scale: ArrayLike | None = None,
     noise: NoiseModel | None = None,
     key: jax.Array | None = None,
+    first_row: ArrayLike = 0,
     return_pre_noise: bool = False,
     return_peak: bool = False,
     return_x_peak: bool = False,
@@ -94,6 +96,7 @@ def optical_conv(
     w_full_scale: Any = None,
     noise: NoiseModel | None = None,
     key: Any = None,
+    first_row: Any = 0,
     return_pre_noise: bool = False,
     return_peak: bool = False,
     return_x_peak: bool = False,
@@ -126,6 +129,7 @@ def optical_conv(
         kernel_dilation: distance of the elements that neighboring taps of the kernel meet.
         feature_group_count: groups; as many as channels is a depthwise convolution.
         spec, profile, noise, key: as in `optical_matmul`; crosstalk acts along the patch.
+        first_row: as in `optical_matmul`, so that of images from n on is `n · OH · OW`.
         y_full_scale: range of the ADC, scalar or f32[O] (unit of y). Needed with `adc_bits`, and
             for noise in parts of it.
         x_full_scale: range of the DAC of x, scalar or f32[...], one per image (unit of x). None is
@@ -216,6 +220,7 @@ def optical_conv(
         spec=spec,
         noise=device.noise,
         key=key,
+        first_row=first_row,
         x_full_scale=x_full_scale,
         w_full_scale=w_full_scale,
         y_full_scale=y_full_scale,

@@ -34,6 +34,7 @@ def optical_matmul(  # pyright: ignore[reportOverlappingOverload], a bool that i
     w_full_scale: ArrayLike | None = None,
     noise: NoiseModel | None = None,
     key: jax.Array | None = None,
+    first_row: ArrayLike = 0,
     return_pre_noise: Literal[False] = False,
     return_peak: Literal[False] = False,
     return_x_peak: Literal[False] = False,
@@ -53,6 +54,7 @@ def optical_matmul(
     w_full_scale: ArrayLike | None = None,
     noise: NoiseModel | None = None,
     key: jax.Array | None = None,
+    first_row: ArrayLike = 0,
     return_pre_noise: bool = False,
     return_peak: bool = False,
     return_x_peak: bool = False,
@@ -71,6 +73,7 @@ def optical_matmul(
     w_full_scale: Any = None,
     noise: NoiseModel | None = None,
     key: Any = None,
+    first_row: Any = 0,
     return_pre_noise: bool = False,
     return_peak: bool = False,
     return_x_peak: bool = False,
@@ -112,6 +115,9 @@ def optical_matmul(
             there is none.
         key: random key of any kind; raw uint32 keys are accepted too. Needed with `noise`, and for
             the gradient with `grad_precision="int8"`.
+        first_row: index that ε takes the first row for, an int or an integer scalar that may be
+            traced, from 0 to 2^32 - 1: x[a:b] with `first_row=a` has the noise that it has as a
+            part of x.
         return_pre_noise: whether to return y too, the signal before noise and ADC, of each array.
         return_peak: whether to return the largest finite |y| of each row too, of any array, 0 where
             there is none: what a calibration of the range of the ADC looks at.
@@ -132,7 +138,8 @@ def optical_matmul(
     device = device_of(_NAME, profile, spec, noise)
     return matmul(
         _NAME, x, w, bias, device.in_light, noise=device.noise, key=key,
-        x_full_scale=x_full_scale, w_full_scale=w_full_scale, y_full_scale=y_full_scale,
+        first_row=first_row, x_full_scale=x_full_scale, w_full_scale=w_full_scale,
+        y_full_scale=y_full_scale,
         wanted=Wanted(return_pre_noise, return_peak, return_x_peak),
     )  # fmt: skip
 
