@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter._dim import Dim, Shape
-from exporter._errors import Unsupported
 from exporter._types import dim
 
 VALUES = {"batch": 3, "n": 5}

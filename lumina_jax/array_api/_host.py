@@ -15,6 +15,7 @@ import numpy as np
 from .._arguments import F32_MAX
 from ..custom_vjp._chain import device_of
 from ..hardware.noise import NoiseModel
+from ._interchange import NUMBERS, Library, lent
 from ._program import Program, program_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -49,6 +50,32 @@ class Operation:
     def arrays(self) -> tuple[str, ...]:
         """All arguments that can be arrays."""
         return (*self.factors, *self.magnitudes, *self.others)
+
+
+def lent_to(library: Library, operation: Operation, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with NumPy arrays in the memory of those of the library."""
+    op, memory = operation.name, dict(arguments)
+    for name in operation.arrays:
+        value = arguments.get(name)
+        if value is not None and not isinstance(value, NUMBERS):
+            memory[name] = lent(op, name, value, library, operation.factors.get(name))
+    noise = arguments.get("noise")
+    if isinstance(noise, NoiseModel):
+        memory["noise"] = jax.tree.map(functools.partial(_lent_number, op, library), noise)
+    return memory
+
+
+def _lent_number(op: str, library: Library, number: Any) -> Any:
+    """A parameter of noise, which may be an array of the library, or one of JAX or NumPy."""
+    if isinstance(number, (*NUMBERS, np.ndarray, jax.Array)):
+        return number
+    return lent(op, "noise", number, library)
+
+
+def given_by(library: Library, results: Any) -> Any:
+    """An array of the library in the memory of one, or a tuple of them for a list."""
+    give: Callable[[Any], Any] = library.give
+    return tuple(map(give, results)) if isinstance(results, list) else give(results)
 
 
 def run(operation: Operation, arguments: Mapping[str, Any]) -> Array | list[Array]:

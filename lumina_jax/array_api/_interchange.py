@@ -54,7 +54,7 @@ def library_of(op: str, arguments: Mapping[str, Any]) -> Library | None:
     """
     found: tuple[str, Library] | None = None
     for name, value in arguments.items():
-        if value is None or isinstance(value, _NUMBERS):
+        if value is None or isinstance(value, NUMBERS):
             continue
         library = _library(value)
         if library is None:
@@ -73,7 +73,7 @@ def library_of(op: str, arguments: Mapping[str, Any]) -> Library | None:
     return None if found is None else found[1]
 
 
-_NUMBERS = (bool, int, float, complex, np.generic)
+NUMBERS = (bool, int, float, complex, np.generic)
 
 
 def lent(

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from .._arguments import F32_MAX, integer
@@ -25,12 +24,9 @@ from ..custom_vjp.optical_conv import optical_conv as _optical_conv
 from ..custom_vjp.optical_matmul import optical_matmul as _optical_matmul
 from ..custom_vjp.optical_noise import optical_noise as _optical_noise
 from ..custom_vjp.quantize import quantize as _quantize
-from ..hardware.noise import NoiseModel
 from ._array import OpticalArray
-from ._host import Operation, run
-from ._interchange import JAX, NUMPY, OPTICAL, TORCH, Library, lent, library_of
-
-_NUMBERS = (bool, int, float, complex, np.generic)
+from ._host import Operation, given_by, lent_to, run
+from ._interchange import JAX, NUMPY, OPTICAL, TORCH, Library, library_of
 
 
 def on_arrays(library: Library | None, operation: Operation, arguments: Mapping[str, Any]) -> Any:
@@ -49,32 +45,6 @@ def on_arrays(library: Library | None, operation: Operation, arguments: Mapping[
         return on_torch(operation, arguments)
     results = run(operation, lent_to(library, operation, arguments))
     return given_by(library, results)
-
-
-def given_by(library: Library, results: Any) -> Any:
-    """An array of the library in the memory of one, or a tuple of them for a list."""
-    give: Callable[[Any], Any] = library.give
-    return tuple(map(give, results)) if isinstance(results, list) else give(results)
-
-
-def lent_to(library: Library, operation: Operation, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments with NumPy arrays in the memory of those of the library."""
-    op, memory = operation.name, dict(arguments)
-    for name in operation.arrays:
-        value = arguments.get(name)
-        if value is not None and not isinstance(value, _NUMBERS):
-            memory[name] = lent(op, name, value, library, operation.factors.get(name))
-    noise = arguments.get("noise")
-    if isinstance(noise, NoiseModel):
-        memory["noise"] = jax.tree.map(functools.partial(_lent_number, op, library), noise)
-    return memory
-
-
-def _lent_number(op: str, library: Library, number: Any) -> Any:
-    """A parameter of noise, which may be an array of the library, or one of JAX or NumPy."""
-    if isinstance(number, (*_NUMBERS, np.ndarray, jax.Array)):
-        return number
-    return lent(op, "noise", number, library)
 
 
 def optical_noise(seed: Any, shape: tuple[int, int], *, first_row: Any = 0, xp: Any = None) -> Any:

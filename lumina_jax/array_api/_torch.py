@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from ._host import Call, Kind, Operation, dynamic, prepare, results_of
+from ._host import Call, Kind, Operation, dynamic, given_by, lent_to, prepare, results_of
 from ._interchange import TORCH
-from ._ops import given_by, lent_to
 
 F = TypeVar("F", bound=Callable[..., Any])
 
