@@ -363,6 +363,20 @@ def test_modules_that_multiply_by_themselves_are_told() -> None:
     assert reason(model, "layers_2") == "multiplies by itself, if it does; parameters w"
 
 
+def test_a_cell_that_joins_its_matrices_names_the_one_that_does_not() -> None:
+    """Both have the same parameters, so a checkpoint of one is one of the other."""
+    x, cells = X[:, None], (nn.OptimizedLSTMCell(3), nn.LSTMCell(3))
+    joined, parted = (convert(nn.RNN(cell), ConversionRule(profile=None)) for cell in cells)
+    variables = joined.init(KEY, x)
+    assert set(optical(joined).values()) == {None}
+    want = "OptimizedLSTMCell joins it with others; LSTMCell has the same parameters"
+    assert reason(joined, "cell/hi") == want
+    np.testing.assert_allclose(
+        parted.apply(variables, x), joined.apply(variables, x), rtol=1e-5, atol=1e-6
+    )
+    assert set(optical(parted).values()) == {"OpticalDense"}
+
+
 class NnxBlock(nnx.Module):
     """A shortcut around a layer."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.recurrent import DenseParams
 
 from .. import linen
 from .._contraction import of_equation
@@ -125,5 +126,6 @@ LAYERS = (
 
 DIGITAL: dict[type[nn.Module], str] = {
     nn.ConvTranspose: "there is no optical transposed convolution",
+    DenseParams: "OptimizedLSTMCell joins it with others; LSTMCell has the same parameters",
 }
 """Layers of Flax that have products and no optical form, and why."""
