@@ -9,7 +9,7 @@ through the noise.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,17 @@ class Workload(NamedTuple):
 
 ADC_ONLY = Workload("ADC 8 bit", 0, 0, 8)
 ALL_BITS = Workload("DAC, weights, ADC 8 bit", 8, 8, 8)
+
+
+class Operands(Protocol):
+    """x, w and the cotangent g of the output, whatever else a problem says of them."""
+
+    @property
+    def x(self) -> np.ndarray: ...
+    @property
+    def w(self) -> np.ndarray: ...
+    @property
+    def g(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._peers import Program
-from .._problem import Problem
+from .._problem import Operands, Problem
 
 
 def forward(problem: Problem) -> Program:
@@ -29,12 +29,12 @@ def normals(rows: int, columns: int) -> Program:
     return normals_program(lambda key: jax.random.normal(key, (rows, columns), np.float32))
 
 
-def forward_program(chain: Callable[..., jax.Array], problem: Problem) -> Program:
+def forward_program(chain: Callable[..., jax.Array], problem: Operands) -> Program:
     """That of a function of x, w, the noise level and a key."""
     return bound(jax.jit(chain), problem)
 
 
-def step_program(chain: Callable[..., jax.Array], problem: Problem) -> Program:
+def step_program(chain: Callable[..., jax.Array], problem: Operands) -> Program:
     """The same with its gradients."""
 
     def run(x: jax.Array, w: jax.Array, g: jax.Array, relative: jax.Array, key: jax.Array) -> Any:
@@ -44,7 +44,7 @@ def step_program(chain: Callable[..., jax.Array], problem: Problem) -> Program:
     return bound(jax.jit(run), problem, cotangent=True)
 
 
-def bound(compiled: Callable[..., Any], problem: Problem, *, cotangent: bool = False) -> Program:
+def bound(compiled: Callable[..., Any], problem: Operands, *, cotangent: bool = False) -> Program:
     """A program of a jitted function of x, w, the cotangent if asked, the noise level and a key."""
     operands = arrays(problem, cotangent=cotangent)
     key = jax.random.key(0)
@@ -56,7 +56,7 @@ def bound(compiled: Callable[..., Any], problem: Problem, *, cotangent: bool = F
     return Program(bind, lambda result: tuple(map(np.asarray, jax.tree.leaves(result))))
 
 
-def arrays(problem: Problem, *, cotangent: bool) -> tuple[jax.Array, ...]:
+def arrays(problem: Operands, *, cotangent: bool) -> tuple[jax.Array, ...]:
     """x, w, and g if asked, on the device."""
     parts = (problem.x, problem.w, problem.g)
     return tuple(map(jnp.asarray, parts if cotangent else parts[:2]))

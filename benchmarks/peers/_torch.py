@@ -9,7 +9,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
 from .._peers import Program
-from .._problem import Problem
+from .._problem import Operands, Problem
 
 
 class Quantize(torch.autograd.Function):
@@ -59,7 +59,7 @@ def normals(rows: int, columns: int) -> Program:
 
 
 def forward_program(
-    problem: Problem, chain: Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
+    problem: Operands, chain: Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 ) -> Program:
     """y without autograd."""
     x, w, _ = tensors(problem)
@@ -75,7 +75,7 @@ def forward_program(
 
 
 def gradient_program(
-    problem: Problem, chain: Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
+    problem: Operands, chain: Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 ) -> Program:
     """y, dX and dW by autograd."""
     x, w, g = tensors(problem)
@@ -92,7 +92,7 @@ def gradient_program(
     return Program(bind, to_numpy)
 
 
-def tensors(problem: Problem) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def tensors(problem: Operands) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x, w and g."""
     x, w, g = (torch.from_numpy(v.copy()) for v in (problem.x, problem.w, problem.g))
     return x, w, g

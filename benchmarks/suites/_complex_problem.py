@@ -1,4 +1,4 @@
-"""Operands of the complex products."""
+"""Operands of the complex products, and of their gradients."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import numpy as np
 
 from .._options import Shape
 
+BITS = 8
+"""Of all converters."""
+
 
 class Problem(NamedTuple):
-    """x, w, and the full scales of their converters and of the ADC."""
+    """x, w, the cotangent g of y, and the full scales of the converters of x, w and y."""
 
     x: np.ndarray
     w: np.ndarray
+    g: np.ndarray
     x_full_scale: float
     w_full_scale: float
     y_full_scale: float
@@ -28,6 +32,7 @@ def make(shape: Shape) -> Problem:
         parts = rng.standard_normal((2, *extents), np.float32)
         return parts[0] + np.complex64(1j) * parts[1]
 
-    x, w = field(rows, depth), field(depth, columns)
-    scales = [float(np.abs(operand.view(np.float32)).max()) for operand in (x, w)]
-    return Problem(x, w, *scales, y_full_scale=4.0 * float(np.sqrt(2.0 * depth)))
+    x, w, g = field(rows, depth), field(depth, columns), field(rows, columns)
+    # Libraries differ in the gradient of a value right at its full scale.
+    scales = [1.001 * float(np.abs(operand.view(np.float32)).max()) for operand in (x, w)]
+    return Problem(x, w, g, *scales, y_full_scale=4.0 * float(np.sqrt(2.0 * depth)))

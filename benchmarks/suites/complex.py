@@ -2,6 +2,7 @@
 
 product     x · w
 optical     8-bit converters of both parts of x, w and y, and circular noise of 10 % between
+step        the same with the gradients of x and w, in float32
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ import numpy as np
 from .._bench import Bench, Case, Row, load
 from .._options import Options, Shape
 from .._peers import Program
-from ._complex_problem import Problem, make
+from ._complex_problem import BITS, Problem, make
 
 FULL = ((256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (32, 784, 512), (1, 784, 512))
 QUICK = FULL[:1]
 PEERS = ("jax", "torch")
+WORKLOADS = ("product", "optical", "step")
 _TOLERANCE = 1e-5
 """Of a product, relative to the largest: other orders of sums, and three products for four."""
 
 
 def cases(options: Options) -> list[Case]:
-    """All shapes of both."""
+    """All shapes of each."""
     return [
         Case(workload, shape, _runner(workload, shape))
-        for workload in ("product", "optical")
+        for workload in WORKLOADS
         for shape in options.shapes_of(3, QUICK, FULL)
     ]
 
@@ -50,36 +52,44 @@ def _run(bench: Bench, workload: str, shape: Shape) -> Row:
 
     calls, notes, _ = bench.compare(peers, program, check_peer)
     rows, depth, columns = shape
-    is_optical = workload == "optical"
+    products = float(rows * depth * columns)
+    # Four real products, or three of floats at least; of a step, two more complex ones.
+    operations = {
+        "product": {"float32": 6 * products},
+        "optical": {"int8": 8 * products},
+        "step": {"int8": 8 * products, "float32": 12 * products},
+    }[workload]
+    size = 8.0 * (rows * depth + depth * columns + rows * columns)
     return bench.row(
         "complex",
         workload,
         shape,
-        # Four real products, or three of floats at least.
-        operations={"int8" if is_optical else "float32": (8.0 if is_optical else 6.0)
-                    * rows * depth * columns},
-        size=8.0 * (rows * depth + depth * columns + rows * columns),
-        normals=2.0 * rows * columns if is_optical else 0.0,
+        operations=operations,
+        size=2 * size if workload == "step" else size,
+        normals=0.0 if workload == "product" else 2.0 * rows * columns,
         results=bench.time(calls),
         notes=notes,
-    )  # fmt: skip
+    )
 
 
 def check(problem: Problem, workload: str, name: str, peer: Program, ours: Program) -> None:
     """A ValueError that says how the results without noise differ."""
-    (expected,), (got,) = (program.to_numpy(program.bind(0.0)()) for program in (ours, peer))
-    if got.shape != expected.shape or got.dtype != np.complex64:
-        raise ValueError(
-            f"{name}: returned {got.dtype}{list(got.shape)}, "
-            f"expected complex64{list(expected.shape)}"
-        )
-    apart = np.abs((got - expected).view(np.float32))
-    if workload == "product":
-        allowed = _TOLERANCE * float(np.abs(expected).max())
-    else:
+    expected, got = (program.to_numpy(program.bind(0.0)()) for program in (ours, peer))
+    for one, other in zip(got, expected, strict=True):
+        if one.shape != other.shape or one.dtype != np.complex64:
+            raise ValueError(
+                f"{name}: returned {one.dtype}{list(one.shape)}, "
+                f"expected complex64{list(other.shape)}"
+            )
+    apart = [
+        np.abs((one - other).view(np.float32)) for one, other in zip(got, expected, strict=True)
+    ]
+    allowed = [_TOLERANCE * float(np.abs(other).max()) for other in expected]
+    if workload != "product":
         # Sums that are rounded otherwise may be converted to the next level, and few are.
-        allowed = 1.001 * problem.y_full_scale / 127
-        if np.mean(apart > allowed / 100) > 0.01:
+        allowed[0] = 1.001 * problem.y_full_scale / (2 ** (BITS - 1) - 1)
+        if np.mean(apart[0] > allowed[0] / 100) > 0.01:
             raise ValueError(f"{name}: more than 1 % of the levels differ")
-    if not apart.max() <= allowed:
-        raise ValueError(f"{name}: is {apart.max():.2g} off, expected at most {allowed:.2g}")
+    for one, most in zip(apart, allowed, strict=True):
+        if not one.max() <= most:
+            raise ValueError(f"{name}: is {one.max():.2g} off, expected at most {most:.2g}")
