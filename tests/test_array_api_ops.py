@@ -213,8 +213,8 @@ def test_other_numbers_are_the_same_program_and_zero_is_another() -> None:
         (
             TypeError,
             lambda: array_api.optical_matmul(real(2, 3), strict.asarray(real(3, 2))),
-            "optical_matmul: `w` is an array of array_api_strict and `x` one of NumPy; bring both "
-            "to one library, such as with numpy.asarray(w)",
+            "optical_matmul: `w` is an array of array_api_strict and `x` one of NumPy; bring it "
+            "there with numpy.asarray(w)",
         ),
         (
             TypeError,

@@ -179,8 +179,8 @@ def test_what_a_gradient_needs_must_not_change() -> None:
         (
             TypeError,
             lambda: array_api.optical_matmul(torch.ones(2, 3), real(3, 2), spec=FINE),
-            "optical_matmul: `w` is an array of NumPy and `x` one of PyTorch; bring both to one "
-            "library, such as with numpy.asarray(w)",
+            "optical_matmul: `w` is an array of NumPy and `x` one of PyTorch; bring it there with "
+            "torch.asarray(w)",
         ),
         (
             TypeError,

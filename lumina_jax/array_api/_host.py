@@ -21,6 +21,11 @@ from ._program import Program, program_of
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
+def _accepts_all(arguments: Mapping[str, Any]) -> bool:
+    del arguments
+    return True
+
+
 @dataclass(frozen=True, eq=False)
 class Operation:
     """A public function of JAX that runs on arrays of any library."""
@@ -33,7 +38,7 @@ class Operation:
     others: tuple[str, ...] = ()
     """Those of any sign: a scale, an offset, lengths, the id of the first row."""
 
-    accepts: Callable[[Mapping[str, Any]], bool] = lambda arguments: True
+    accepts: Callable[[Mapping[str, Any]], bool] = _accepts_all
     """Whether the values of the others are such that the function takes them."""
 
     @property
@@ -42,9 +47,9 @@ class Operation:
         return self.function.__name__
 
     @functools.cached_property
-    def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """Those of the function."""
-        return inspect.signature(self.function).parameters
+    def parameters(self) -> frozenset[str]:
+        """The names of those of the function."""
+        return frozenset(inspect.signature(self.function).parameters)
 
     @functools.cached_property
     def arrays(self) -> tuple[str, ...]:
@@ -94,6 +99,18 @@ def results_of(
     made = call.kind.program
     results = made.whole(*call.arrays)
     return results[0] if made.is_single else results
+
+
+def types_of(
+    operation: Operation, arguments: Mapping[str, Any]
+) -> tuple[list[jax.ShapeDtypeStruct], bool]:
+    """The types of the results, and whether there is one alone; nothing is computed."""
+    call = prepare(operation, arguments)
+    if call is None:
+        results = operation.function(**arguments)
+        several = results if isinstance(results, tuple) else (results,)
+        return [jax.ShapeDtypeStruct(r.shape, r.dtype) for r in several], results is not several
+    return call.kind.program.types, call.kind.program.is_single
 
 
 class Call(NamedTuple):

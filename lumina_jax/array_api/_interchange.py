@@ -33,6 +33,11 @@ class Library(Protocol):
         """As errors name it."""
         ...
 
+    @property
+    def maker(self) -> str:
+        """The function that makes an array of the library of one of another, as Python."""
+        ...
+
     def lend(self, op: str, name: str, array: Any) -> Array:
         """The memory of the argument `name`; a ValueError where it is not that of the CPU."""
         ...
@@ -68,7 +73,7 @@ def library_of(op: str, arguments: Mapping[str, Any]) -> Library | None:
             first, other = found
             raise TypeError(
                 f"{op}: `{name}` is an array of {library.name} and `{first}` one of {other.name}; "
-                f"bring both to one library, such as with numpy.asarray({name})"
+                f"bring it there with {other.maker}({name})"
             )
     return None if found is None else found[1]
 
@@ -119,6 +124,7 @@ def _library(array: Any) -> Library | None:
 @dataclass(frozen=True)
 class _NumPy:
     name: str = "NumPy"
+    maker: str = "numpy.asarray"
 
     def lend(self, op: str, name: str, array: Any) -> Array:
         no_mask(op, name, array)
@@ -136,7 +142,8 @@ class _InPlace:
     """A library whose arrays are not lent to NumPy: our ops run on them as they are."""
 
     name: str
-    cast_as: str = "{name}.astype({dtype!r})"
+    maker: str
+    cast_as: str
 
     def lend(self, op: str, name: str, array: Any) -> Array:
         raise NotImplementedError
@@ -151,6 +158,7 @@ class _InPlace:
 @dataclass(frozen=True)
 class _PyTorch:
     name: str = "PyTorch"
+    maker: str = "torch.asarray"
 
     def lend(self, op: str, name: str, array: Any) -> Array:
         torch = sys.modules["torch"]
@@ -195,6 +203,10 @@ class Standard:
     def name(self) -> str:
         return self.namespace.__name__
 
+    @property
+    def maker(self) -> str:
+        return f"{self.name}.from_dlpack"
+
     def lend(self, op: str, name: str, array: Any) -> Array:
         default = self.namespace.__array_namespace_info__().default_device()
         if array.__dlpack_device__()[0] != _CPU or array.device != default:
@@ -212,7 +224,7 @@ class Standard:
 
 
 NUMPY = _NumPy()
-JAX = _InPlace("JAX", "{name}.astype(jnp.{dtype})")
-OPTICAL = _InPlace("lumina_jax.array_api", "xp.astype({name}, xp.{dtype})")
-DASK = _InPlace("Dask")
+JAX = _InPlace("JAX", "jnp.asarray", "{name}.astype(jnp.{dtype})")
+OPTICAL = _InPlace("lumina_jax.array_api", "xp.asarray", "xp.astype({name}, xp.{dtype})")
+DASK = _InPlace("Dask", "dask.array.from_array", "{name}.astype({dtype!r})")
 TORCH = _PyTorch()

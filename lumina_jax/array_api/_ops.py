@@ -26,7 +26,7 @@ from ..custom_vjp.optical_noise import optical_noise as _optical_noise
 from ..custom_vjp.quantize import quantize as _quantize
 from ._array import OpticalArray
 from ._host import Operation, given_by, lent_to, run
-from ._interchange import JAX, NUMPY, OPTICAL, TORCH, Library, library_of
+from ._interchange import DASK, JAX, NUMPY, OPTICAL, TORCH, Library, library_of
 
 
 def on_arrays(library: Library | None, operation: Operation, arguments: Mapping[str, Any]) -> Any:
@@ -39,6 +39,10 @@ def on_arrays(library: Library | None, operation: Operation, arguments: Mapping[
     if key is not None and not isinstance(key, np.ndarray):
         words = np.asarray(seed_words(operation.name, key)).reshape(2)
         arguments = {**arguments, "key": words}
+    if library is DASK:
+        from ._dask import on_dask
+
+        return on_dask(operation, arguments)
     if library is TORCH:
         from ._torch import on_torch
 
@@ -86,7 +90,7 @@ def _on_optical(operation: Operation, arguments: Mapping[str, Any]) -> Any:
 def _on_any_array(operation: Operation) -> Callable[..., Any]:
     """The function of users."""
     function = operation.function
-    parameters = dict(operation.parameters)
+    parameters = dict(inspect.signature(function).parameters)
     if "key" in parameters:
         seed = parameters["key"].replace(name="seed")
         parameters = {
