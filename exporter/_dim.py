@@ -1,7 +1,7 @@
 """Dimensions: integers and polynomials in named symbols, such as ``2*batch + 1``.
 
-What is no polynomial, a quotient that is rounded down or the larger of two extents, is a symbol too,
-one that follows from others: ``floordiv(height + 1, 2)``.
+What is no polynomial, a quotient that is rounded down or the larger of two extents, is a symbol
+too, one that follows from others: ``floordiv(height + 1, 2)``.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def _polynomial(tree: ast.expr) -> Dim:
         case ast.Call(func=ast.Name(id=name), args=[left, right]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](_polynomial(left), _polynomial(right))
     raise Unsupported(
-        "a symbolic extent must be made of sums, products, quotients and the larger or smaller of two "
-        "extents; export with fixed extents",
+        "a symbolic extent must be made of sums, products, quotients and the larger or smaller of "
+        "two extents; export with fixed extents",
         f"extent {ast.unparse(tree)}",
     )

@@ -272,17 +272,6 @@ def test_lines_are_few_slices(program: Program) -> None:
 @pytest.mark.parametrize(
     ("fn", "batch", "message"),
     [
-        (lambda x: x[np.array([0, 2], np.int32)], "batch", "a fixed index into a symbolic extent"),
-        (lambda x: lax.dynamic_slice(x, (1, 0), (1, 2)), "batch", "a fixed index into a symbolic"),
-        (
-            lambda x: gather(x, [[0], [1]], (0, 1), (), (0,), (x.shape[0] - 1, 6)), "batch",
-            "indexing of a symbolic extent with several integers",
-        ),
-        (
-            lambda x: gather(
-                x, [[7]], (0,), (1,), (1,), (x.shape[0], 1), GatherScatterMode.FILL_OR_DROP
-            ), None, r"the index 7 lies outside of 0\.\.=5",
-        ),
         (lambda x: lax.bitcast_convert_type(x, jnp.int32), None, "no rule exports it"),
         (lambda x: jnp.sinh(x), None, "no rule exports it; .* go on outside of the model"),
         (lambda x: lax.switch(jnp.argmax(x[0]) % 2, [jnp.sin, jnp.cos], x), None, "`cond`"),

@@ -15,17 +15,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import jax
 import numpy as np
 
 from .._dim import Dim, Shape
-from .._errors import Unsupported
 from .._graph import Value
 from .._lower import Context
 from .._program import Constant
 from .._types import dim
+
+# More slices than these cost more than the op `gather`.
+_MOST_STRETCHES = 8
+
+
+class Scattered(Exception):  # noqa: N818, no error
+    """The indices are no few slices."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +64,7 @@ class _Part:
 def gather(ctx: Context) -> list[Value]:
     """The result of the `gather` of `ctx`."""
     indices = ctx.inputs[1]
-    if not isinstance(indices, Constant):
-        raise Unsupported(
-            "indexing with an array that depends on an argument or on the batch size; multiply "
-            "jax.nn.one_hot(i, n) by the array, or index with fixed integers and slices, or "
-            "jnp.flip"
-        )
+    assert isinstance(indices, Constant)
     numbers = ctx.params["dimension_numbers"]
     x = ctx.value(ctx.inputs[0])
     sizes = [dim(size) for size in ctx.params["slice_sizes"]]
@@ -83,18 +85,14 @@ def gather(ctx: Context) -> list[Value]:
     return [_arranged(ctx, x, labels, lines)]
 
 
-def fit(indices: np.ndarray, last: Dim, fill: bool) -> None:
-    """Clamps `indices` to 0..=last as JAX does; one outside is refused where JAX would fill."""
+def _fit(indices: np.ndarray, last: Dim, fill: bool) -> None:
+    """Clamps `indices` to 0..=last as JAX does; Scattered where JAX would fill, or may."""
     limit = last.constant()
     if limit is None and indices.any():
-        raise Unsupported(
-            "a fixed index into a symbolic extent could lie outside of it; export without `batch`, "
-            "or index another axis"
-        )
+        raise Scattered
     if limit is not None:
-        outside = indices[(indices < 0) | (indices > limit)]
-        if fill and outside.size:
-            raise Unsupported(f"the index {outside[0]} lies outside of 0..={limit}; index within")
+        if fill and ((indices < 0) | (indices > limit)).any():
+            raise Scattered
         np.clip(indices, 0, limit, out=indices)
 
 
@@ -120,7 +118,7 @@ def _columns(ctx: Context, indices: np.ndarray) -> tuple[dict[int, np.ndarray], 
     columns = {}
     for number, axis in enumerate(numbers.start_index_map):
         column = indices[..., number].astype(np.int64)
-        fit(column, dim(ctx.inputs[0].shape[axis]) - dim(ctx.params["slice_sizes"][axis]), fill)
+        _fit(column, dim(ctx.inputs[0].shape[axis]) - dim(ctx.params["slice_sizes"][axis]), fill)
         columns[axis] = column
     batching = zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)
     for axis, number in batching:
@@ -200,10 +198,7 @@ def _indexed(
     extents = Shape(x.shape[at:end]).constant()
     windows = Shape(sizes[axis] for axis in part.axes).constant()
     if extents is None or windows is None:
-        raise Unsupported(
-            "indexing of a symbolic extent with several integers; export without `batch`, or "
-            "index another axis"
-        )
+        raise Scattered
     own = sorted(part.lines)
     offsets = np.indices(windows).reshape(len(windows), -1)
     linear: Any = 0
@@ -222,7 +217,10 @@ def _indexed(
 def _lines(ctx: Context, x: Value, axis: int, indices: np.ndarray) -> Value:
     """The lines of `x` along `axis` with these indices, which are not empty."""
     parts = []
-    for first, count, step in _stretches(indices.tolist()):
+    stretches = list(islice(_stretches(indices.tolist()), _MOST_STRETCHES + 1))
+    if len(stretches) > _MOST_STRETCHES:
+        raise Scattered
+    for first, count, step in stretches:
         if step < 0:
             last = first + (count - 1) * step
             backward = line(ctx, x, axis, last, count, -step)

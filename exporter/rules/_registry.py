@@ -17,12 +17,10 @@ _LOOP = "loops are not in the format; write a Python loop over a fixed number of
 _RANDOM = "only the noise of the optical ops is random in a file; pass deterministic=True to layers"
 _SCAN = "of cumulative operations only cumsum is in the format; use jax.lax.associative_scan"
 _SORT = "sorting is not in the format; return the array, and sort what the model returns"
-_UPDATE = "arrays are not updated in a file; use jnp.where with a mask, or jnp.concatenate"
 _WINDOW = "it is not in the format; write it with slices of the padded array"
 _REASONS = {
     "conj": COMPLEX,
     **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod"), _SCAN),
-    **dict.fromkeys(("dynamic_update_slice", "scatter", "scatter-add", "scatter_mul"), _UPDATE),
     **dict.fromkeys(("io_callback", "pure_callback"), _CALLBACK),
     **dict.fromkeys(("reduce", "reduce_xor"), _BITS),
     **dict.fromkeys(("scan", "while"), _LOOP),

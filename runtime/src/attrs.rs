@@ -20,7 +20,7 @@ impl<'a> NodeAttrs<'a> {
     /// The attributes where `symbols` have these values; or what is wrong with one of them.
     pub(crate) fn resolve(
         node: &'a Node,
-        symbols: &[Option<usize>],
+        symbols: &[Option<i128>],
         names: &[String],
     ) -> Result<Self, String> {
         let mut shapes = BTreeMap::new();

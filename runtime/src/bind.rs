@@ -101,7 +101,7 @@ pub(crate) fn check_symbols_are_bound(graph: &Graph) -> Result<(), Error> {
 fn solve<E>(
     dims: &[&Dim],
     count: usize,
-    mut one: impl FnMut(usize, &[Option<usize>]) -> Result<Option<(usize, usize)>, E>,
+    mut one: impl FnMut(usize, &[Option<i128>]) -> Result<Option<(usize, usize)>, E>,
 ) -> Result<Symbols, E> {
     let sets: Vec<u64> = dims.iter().map(|dim| dim.symbols()).collect();
     let mut readers = vec![Vec::new(); count];
@@ -122,7 +122,7 @@ fn solve<E>(
             continue;
         }
         if let Some((symbol, value)) = one(index, &symbols)? {
-            symbols[symbol] = Some(value);
+            symbols[symbol] = Some(value as i128);
             open &= !(1 << symbol);
             ready.extend(readers[symbol].iter().copied().filter(|index| is_ready(index, open)));
         }
@@ -157,7 +157,7 @@ mod tests {
                 _ => None,
             })
         });
-        let expected: Vec<_> = [6, 1].into_iter().cycle().take(MAX_SYMBOLS).map(Some).collect();
+        let expected: Symbols = [6, 1].into_iter().cycle().take(MAX_SYMBOLS).map(Some).collect();
         assert_eq!(symbols.unwrap(), expected);
         assert_eq!(visits, MAX_SYMBOLS);
     }

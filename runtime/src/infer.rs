@@ -48,7 +48,7 @@ pub(crate) enum Made {
 pub(crate) fn make(
     node: &Node,
     index: usize,
-    symbols: &[Option<usize>],
+    symbols: &[Option<i128>],
     names: &[String],
 ) -> Result<Made, Error> {
     let fault = |message| Error::graph(node.place(index), message);
@@ -77,7 +77,7 @@ pub(crate) fn make(
 /// Makes every op and infers every shape for inputs of these facts, whose symbols are `symbols`.
 pub(crate) fn infer(
     graph: &Graph,
-    symbols: &[Option<usize>],
+    symbols: &[Option<i128>],
     inputs: &[Fact],
 ) -> Result<Inference, Error> {
     let given = graph.inputs.len() + graph.tensors.len();
@@ -103,12 +103,12 @@ pub(crate) fn infer(
 /// The facts so far of a graph or of a region.
 struct Scope<'a> {
     graph: &'a Graph,
-    symbols: &'a [Option<usize>],
+    symbols: &'a [Option<i128>],
     facts: Vec<Fact>,
 }
 
 impl<'a> Scope<'a> {
-    fn new(graph: &'a Graph, symbols: &'a [Option<usize>], given: usize, nodes: &[Node]) -> Self {
+    fn new(graph: &'a Graph, symbols: &'a [Option<i128>], given: usize, nodes: &[Node]) -> Self {
         let outputs: usize = nodes.iter().map(|node| node.outputs.len()).sum();
         Self { graph, symbols, facts: vec![Fact::new(DType::F32, []); given + outputs] }
     }

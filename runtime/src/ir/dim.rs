@@ -56,7 +56,7 @@ pub(crate) const MAX_DERIVED: usize = 1024;
 pub(crate) const MAX_DERIVED_SIZE: usize = 1 << 14;
 
 /// The value of each symbol, where it is known.
-pub(crate) type Symbols = Vec<Option<usize>>;
+pub(crate) type Symbols = Vec<Option<i128>>;
 
 /// What the extent of an axis tells about a symbol.
 pub(crate) enum Solution {
@@ -88,13 +88,13 @@ impl Dim {
     }
 
     /// The extent, where every symbol in it is known and it is an extent.
-    pub(crate) fn eval(&self, symbols: &[Option<usize>]) -> Option<usize> {
+    pub(crate) fn eval(&self, symbols: &[Option<i128>]) -> Option<usize> {
         usize::try_from(self.number(symbols)?).ok()
     }
 
     /// The number, which may be negative, where every symbol in it is known.
-    fn number(&self, symbols: &[Option<usize>]) -> Option<i128> {
-        self.value(|symbol| symbols.get(symbol).copied().flatten().map(|n| n as i128))
+    fn number(&self, symbols: &[Option<i128>]) -> Option<i128> {
+        self.value(|symbol| symbols.get(symbol).copied().flatten())
     }
 
     /// The polynomial where the symbols have these values; None where one has none, or a number on
@@ -109,7 +109,7 @@ impl Dim {
     }
 
     /// The symbol that alone is unknown, if the extent is linear in it.
-    pub(crate) fn unknown(&self, symbols: &[Option<usize>]) -> Option<u32> {
+    pub(crate) fn unknown(&self, symbols: &[Option<i128>]) -> Option<u32> {
         let mut open = self.terms.iter().flat_map(|term| {
             term.factors.iter().filter(|f| symbols.get(f.symbol as usize) == Some(&None))
         });
@@ -123,7 +123,7 @@ impl Dim {
     }
 
     /// What it tells about the symbols that this extent is `got`.
-    pub(crate) fn solve(&self, got: usize, symbols: &[Option<usize>]) -> Solution {
+    pub(crate) fn solve(&self, got: usize, symbols: &[Option<i128>]) -> Solution {
         let Some(symbol) = self.unknown(symbols) else {
             let open = |f: &Factor| symbols.get(f.symbol as usize) == Some(&None);
             let open = self.terms.iter().any(|term| term.factors.iter().any(open));
@@ -132,7 +132,7 @@ impl Dim {
         // The extent is `offset + slope * symbol`, so two values of the symbol give both.
         let at = |value: i128| {
             let known = |index: usize| symbols.get(index).copied().flatten();
-            self.value(|index| Some(known(index).map_or(value, |known| known as i128)))
+            self.value(|index| Some(known(index).unwrap_or(value)))
         };
         let line = at(0).and_then(|offset| {
             let slope = at(1)?.checked_sub(offset)?;
@@ -156,19 +156,18 @@ impl Dim {
 }
 
 impl Derived {
-    /// The value, where it is one: not negative, and no quotient of 0.
-    pub(crate) fn eval(&self, symbols: &[Option<usize>]) -> Option<usize> {
+    /// The value, where it is one.
+    pub(crate) fn eval(&self, symbols: &[Option<i128>]) -> Option<i128> {
         let (left, right) = (self.left.number(symbols)?, self.right.number(symbols)?);
-        let value = match self.kind {
-            Kind::Maximum => left.max(right),
+        match self.kind {
+            Kind::Maximum => Some(left.max(right)),
             Kind::FloorDivision => {
                 let rest = left.checked_rem_euclid(right)?;
                 // Of a negative divisor the Euclidean quotient is rounded up where there is a rest.
                 let up = i128::from(right < 0 && rest != 0);
-                left.checked_div_euclid(right)?.checked_sub(up)?
+                left.checked_div_euclid(right)?.checked_sub(up)
             }
-        };
-        usize::try_from(value).ok()
+        }
     }
 
     /// In words: `floordiv(height + 1, 2)`.
@@ -240,7 +239,7 @@ mod tests {
         Dim { terms: terms.iter().map(term).collect() }
     }
 
-    fn solution(dim: &Dim, got: usize, symbols: &[Option<usize>]) -> Result<usize, &'static str> {
+    fn solution(dim: &Dim, got: usize, symbols: &[Option<i128>]) -> Result<usize, &'static str> {
         match dim.solve(got, symbols) {
             Solution::Symbol(_, value) => Ok(value),
             Solution::Known => Err("known"),
@@ -291,11 +290,11 @@ mod tests {
         };
         let quotient = |left, right| derived(Kind::FloorDivision, left, right);
         assert_eq!([quotient(1, 2), quotient(-1, -2), quotient(0, 3)], [Some(3), Some(3), Some(0)]);
-        // -7/2 is -4, and no extent.
-        assert_eq!([quotient(-1, 2), quotient(1, -7), quotient(1, 0)], [None; 3]);
+        // -3.5 is rounded to -4.
+        assert_eq!([quotient(-1, 2), quotient(1, -2), quotient(1, 0)], [Some(-4), Some(-4), None]);
         assert_eq!(
             [derived(Kind::Maximum, -1, 3), derived(Kind::Maximum, -1, -9)],
-            [Some(3), None]
+            [Some(3), Some(-7)]
         );
     }
 
@@ -316,15 +315,16 @@ mod tests {
         fn what_is_solved_is_so(
             terms in proptest::collection::vec(
                 (number(), proptest::collection::vec((0..3u32, 1..9u32), 0..3)), 0..4),
-            known in any::<[Option<usize>; 2]>(),
+            known in any::<[Option<u64>; 2]>(),
             got in prop_oneof![0..9usize, any::<usize>()],
         ) {
             let terms: Vec<_> = terms.iter().map(|(c, factors)| (*c, &factors[..])).collect();
             let dim = dim(&terms);
-            let mut symbols = vec![known[0], known[1], None];
+            let mut symbols = known.map(|known| known.map(i128::from)).to_vec();
+            symbols.push(None);
             prop_assert!(dim.unknown(&symbols).is_none_or(|symbol| symbol < 3));
             if let Solution::Symbol(symbol, value) = dim.solve(got, &symbols) {
-                symbols[symbol] = Some(value);
+                symbols[symbol] = Some(value as i128);
                 // Terms that cancel may be too large each.
                 prop_assert!(dim.eval(&symbols).is_none_or(|extent| extent == got));
             }

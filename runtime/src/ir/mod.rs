@@ -145,7 +145,7 @@ impl Port {
     }
 
     /// The fact where `symbols` have these values, and the shape is one.
-    pub(crate) fn fact(&self, symbols: &[Option<usize>]) -> Option<Fact> {
+    pub(crate) fn fact(&self, symbols: &[Option<i128>]) -> Option<Fact> {
         let shape: Option<Vec<usize>> = self.shape.iter().map(|dim| dim.eval(symbols)).collect();
         Some(Fact::new(self.dtype, shape?))
     }

@@ -7,16 +7,20 @@ mod common;
 mod contraction;
 mod convert;
 mod cumsum;
+mod dynamic;
+mod gather;
 mod join;
 mod power;
 mod reduce;
 mod round;
+mod scatter;
 mod select;
 mod shape;
 mod source;
 mod strided;
 mod threefry;
 mod unary;
+mod windows;
 
 pub(crate) use common::{element_arms, with_element};
 pub use convert::{Convert, Number};
@@ -29,10 +33,13 @@ static FAMILIES: &[&[Entry]] = &[
     contraction::OPS,
     convert::OPS,
     cumsum::OPS,
+    dynamic::OPS,
+    gather::OPS,
     join::OPS,
     power::OPS,
     reduce::OPS,
     round::OPS,
+    scatter::OPS,
     select::OPS,
     shape::OPS,
     source::OPS,

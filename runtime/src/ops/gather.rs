@@ -1,0 +1,96 @@
+//! Windows of a tensor that indices place, read.
+
+use lumina_kernels::{Attrs, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
+
+use super::common::{chunked, element_arms, naturals, operands, refuse, with_element};
+use super::windows::Windows;
+
+pub(super) static OPS: &[Entry] = &[Entry::of::<Gather>()];
+
+/// Elements of the result per chunk.
+const WORK: usize = 1 << 14;
+
+/// `out[b, o] = operand[start(b) + o]`, of (operand, indices, fill): see [`Windows`]. What a window
+/// would read outside of the operand is `fill`, a scalar, or with `mode` "clip" nothing.
+struct Gather {
+    windows: Windows,
+    sizes: Vec<usize>,
+}
+
+impl Op for Gather {
+    const NAME: &'static str = "gather";
+
+    fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
+        let sizes = attrs.ints(Self::NAME, "slice_sizes")?;
+        Ok(Self {
+            windows: Windows::from_attrs(Self::NAME, attrs)?,
+            sizes: naturals(Self::NAME, "slice_sizes", sizes)?,
+        })
+    }
+
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
+        let [operand, indices, fill] = operands(Self::NAME, inputs)?;
+        self.windows.check(operand, indices, &self.sizes)?;
+        if fill.dtype != operand.dtype || !fill.shape.is_empty() {
+            let message = format!("`fill` must be {}[], got {fill}", operand.dtype);
+            return refuse(Self::NAME, message);
+        }
+        Ok(vec![Fact::new(operand.dtype, self.windows.result(indices, &self.sizes))])
+    }
+
+    fn run(
+        &self,
+        inputs: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        with_element!(inputs[0].dtype(), T => self.read::<T>(inputs, &mut outputs[0], pool))
+    }
+}
+
+impl Gather {
+    fn read<T: Element>(
+        &self,
+        inputs: &[View<'_>],
+        out: &mut ViewMut<'_>,
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        let [operand, indices, fill] = [&inputs[0], &inputs[1], &inputs[2]];
+        if out.shape().contains(&0) {
+            return Ok(());
+        }
+        let loops = self.windows.loops(operand.shape(), indices, &self.sizes, out.shape())?;
+        let (operand, fill) = (operand.data::<T>()?, fill.data::<T>()?[0]);
+        let size = loops.window.count();
+        let one = |line: usize, out: &mut [T], at: usize| {
+            let start = loops.start(line);
+            loops.window.runs(0, size, |_, [to, from], [to_step, from_step], count| {
+                // Extents and strides of a row-major tensor are never negative.
+                let [to_step, from_step] = [to_step, from_step].map(isize::unsigned_abs);
+                let Some(from) = start.map(|start| start + from) else {
+                    let out = out[at + to..].iter_mut().step_by(to_step.max(1));
+                    return out.take(count).for_each(|out| *out = fill);
+                };
+                if to_step == 1 && from_step == 1 {
+                    out[at + to..][..count].copy_from_slice(&operand[from..][..count]);
+                } else {
+                    for index in 0..count {
+                        out[at + to + index * to_step] = operand[from + index * from_step];
+                    }
+                }
+            });
+        };
+        let out = out.data_mut::<T>()?;
+        if loops.is_last {
+            let lines = (WORK / size).max(1);
+            chunked(pool, out, lines * size, |start, out| {
+                for (index, out) in out.chunks_exact_mut(size).enumerate() {
+                    one(start / size + index, out, 0);
+                }
+            });
+        } else {
+            loops.lines.for_each(|line, [at]| one(line, out, at));
+        }
+        Ok(())
+    }
+}
