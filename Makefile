@@ -98,6 +98,16 @@ SEED ?= 0
 attack: requirements ## a million wrong .lmn files against the loader, or as many as N=... says
 	cargo test --release --locked -p lumina-runtime --test attack -- $(N) $(SEED)
 
+# A checkout of data-apis/array-api-tests with its submodule, devices, and the version of the standard.
+SUITE ?=
+DEVICE ?= ideal
+API ?= 2024.12
+
+.PHONY: array-api
+array-api: $(STAMP)-dev-test ## the standard's own suite of SUITE=checkout, on DEVICE='ideal noisy'
+	@$(VENV_PYTHON) tools/array_api_tests.py $(or $(SUITE),$(error SUITE=... is missing)) \
+	  --device $(DEVICE) --api $(API)
+
 .PHONY: lint
 lint: $(STAMP)-dev-lint ## formatting, lints, types, freshness of generated files
 	$(VENV_PYTHON) -m ruff check .

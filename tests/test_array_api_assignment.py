@@ -92,8 +92,48 @@ def test_a_slice_changes_the_array_that_it_is_of() -> None:
         matrix[0][1:] = 8.0
         for part in each:
             part[2, 0] = 4.0
-        each[np.array([0])][...] = 100.0
+        last = each[-1]
+        last += 2.0
+        last *= each[0]
+        first = each[0].T[1:]
+        first += 1.0
+        taken = each[np.array([0])]
+        taken -= 100.0
+        taken[...] = 100.0
     np.testing.assert_array_equal(np.asarray(a), expected)
+
+
+def test_an_array_with_its_axes_in_another_order_changes_the_array() -> None:
+    for name, arguments in (
+        ("expand_dims", {"axis": 1}), ("matrix_transpose", {}), ("squeeze", {"axis": 0}),
+        ("moveaxis", {"source": 0, "destination": 2}), ("permute_dims", {"axes": (1, 2, 0)}),
+    ):  # fmt: skip
+        a = filled(1, 3, 2)
+        expected = np.asarray(a).copy()
+        for xp, each in ((XP, a), (np, expected)):
+            getattr(xp, name)(each, **arguments)[:, 1:] = 9.0
+        np.testing.assert_array_equal(np.asarray(a), expected, name)
+    a = filled(2, 2)
+    a.mT[0, 1] = 9.0
+    XP.reshape(a, (-1,))[0] = 7.0
+    assert np.asarray(a).tolist() == [[0, 1], [9, 3]]
+    given = XP.asarray([[1.0]])
+    for part in (given.T, XP.squeeze(given, axis=0)):
+        with pytest.raises(TypeError, match="was given cannot be changed"):
+            part[0] = 1.0
+
+
+def test_operators_in_place_make_a_new_array_of_a_whole_one() -> None:
+    a = filled(3)
+    b = a
+    b += 1
+    part = XP.asarray([1.0, 2.0])[:1]
+    part += 1
+    assert np.asarray(a).tolist() == [0, 1, 2]
+    assert (np.asarray(b).tolist(), np.asarray(part).tolist()) == ([1, 2, 3], [2])
+    part[0] = 0.0
+    with pytest.raises(TypeError, match="unsupported operand"):
+        a += "x"  # pyright: ignore[reportOperatorIssue]
 
 
 def test_the_type_stays() -> None:

@@ -26,8 +26,8 @@ _PLACES = (int, np.integer, slice, types.EllipsisType)
 GIVEN = "given"
 """Origin of an array that came from outside, and cannot be changed."""
 
-Origin: TypeAlias = "str | tuple[OpticalArray, Any] | None"
-"""The array and the index that an array is a slice of; None where it stands by itself."""
+Origin: TypeAlias = "str | tuple[OpticalArray, Callable[[jax.Array], jax.Array]] | None"
+"""The array that an array is part of, and which part; None where it stands by itself."""
 
 
 def _is_operand(value: Any) -> bool:
@@ -56,6 +56,21 @@ def _binary(name: str, *, is_reflected: bool = False) -> Callable[..., Any]:
     return method
 
 
+def _in_place(name: str) -> Callable[..., Any]:
+    function = getattr(operator, name)
+
+    def method(self: OpticalArray, other: Any, /) -> OpticalArray:
+        if not _is_operand(other):
+            return NotImplemented
+        result = function(self, other)
+        if not isinstance(self._origin, tuple):
+            return result
+        self[...] = result
+        return self
+
+    return method
+
+
 class OpticalArray:
     """An array of the Array API standard whose matrix products run on a simulated processor.
 
@@ -68,8 +83,8 @@ class OpticalArray:
     What was given cannot be changed: to `asarray` without `copy=True` or a device, to
     `from_dlpack`, or as an argument of a compiled function. Code of the standard fills the arrays
     that functions and operators have made, so these take `a[index] = value`. No memory is written
-    for it: the array then holds a new one of JAX. If it is a slice of another array, that one
-    changes too, and no other does.
+    for it: the array then holds a new one of JAX. If it is a slice of another array, or one with
+    its axes in another order, that one changes too, by `a += value` as well, and no other does.
     """
 
     __slots__ = ("__weakref__", "_array", "_namespace", "_origin")
@@ -113,12 +128,13 @@ class OpticalArray:
     @property
     def T(self) -> OpticalArray:  # noqa: N802, the name of the standard
         """The transpose of a matrix."""
-        return self._like(self._array.T)
+        return OpticalArray(self._array.T, self._namespace, self._seen_by(jnp.transpose))
 
     @property
     def mT(self) -> OpticalArray:  # noqa: N802, the name of the standard
         """The transpose of each matrix."""
-        return self._like(self._array.mT)
+        seen = self._seen_by(jnp.matrix_transpose)
+        return OpticalArray(self._array.mT, self._namespace, seen)
 
     @property
     def at(self) -> _At:
@@ -168,6 +184,19 @@ class OpticalArray:
     __rtruediv__ = _binary("__truediv__", is_reflected=True)
     __rxor__ = _binary("__xor__", is_reflected=True)
 
+    __iadd__ = _in_place("__add__")
+    __iand__ = _in_place("__and__")
+    __ifloordiv__ = _in_place("__floordiv__")
+    __ilshift__ = _in_place("__lshift__")
+    __imod__ = _in_place("__mod__")
+    __imul__ = _in_place("__mul__")
+    __ior__ = _in_place("__or__")
+    __ipow__ = _in_place("__pow__")
+    __irshift__ = _in_place("__rshift__")
+    __isub__ = _in_place("__sub__")
+    __itruediv__ = _in_place("__truediv__")
+    __ixor__ = _in_place("__xor__")
+
     def __matmul__(self, other: Any, /) -> OpticalArray:
         return self._product(self, other)
 
@@ -176,7 +205,7 @@ class OpticalArray:
 
     def __getitem__(self, index: Any, /) -> OpticalArray:
         namespace, (array, plain) = self._namespace._root._joined("indexing", self, index)
-        return OpticalArray(array[plain], namespace, self._origin_of(index))
+        return OpticalArray(array[plain], namespace, self._sliced_by(index))
 
     def __setitem__(self, index: Any, value: Any, /) -> None:
         if self._origin is GIVEN:
@@ -185,11 +214,7 @@ class OpticalArray:
                 "a.at[index].set(value), xp.where(condition, value, a) or xp.asarray(a, copy=True)"
             )
         _, (array, plain, value) = self._namespace._root._joined("a[index] =", self, index, value)
-        changed = array.at[plain].set(_of_kind(value, array.dtype))
-        object.__setattr__(self, "_array", changed)
-        if isinstance(self._origin, tuple):
-            whole, place = self._origin
-            whole[place] = changed
+        self._hold(array.at[plain].set(_of_kind(value, array.dtype)))
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"OpticalArray cannot be changed, and `{name}` is not set")
@@ -202,7 +227,7 @@ class OpticalArray:
 
     def __iter__(self) -> Iterator[OpticalArray]:
         for i, array in enumerate(self._array):
-            yield OpticalArray(array, self._namespace, self._origin_of(i))
+            yield OpticalArray(array, self._namespace, self._sliced_by(i))
 
     def __len__(self) -> int:
         return len(self._array)
@@ -266,12 +291,25 @@ class OpticalArray:
     def _like(self, array: jax.Array) -> OpticalArray:
         return OpticalArray(array, self._namespace)
 
-    def _origin_of(self, index: Any) -> Origin:
-        """Of the array at `index`, which NumPy would let share memory with this one or not."""
+    def _sliced_by(self, index: Any) -> Origin:
+        """Origin of what is at `index`, which in NumPy shares memory with this array or not."""
         parts = index if isinstance(index, tuple) else (index,)
         if not all(part is None or isinstance(part, _PLACES) for part in parts):
             return None
-        return GIVEN if self._origin is GIVEN else (self, index)
+        return self._seen_by(operator.itemgetter(index))
+
+    def _seen_by(self, part: Callable[[jax.Array], jax.Array]) -> Origin:
+        """Origin of a part of this array, or of the same in another order."""
+        return GIVEN if self._origin is GIVEN else (self, part)
+
+    def _hold(self, changed: jax.Array) -> None:
+        """Holds `changed` from now on, and so does what this array is a part of."""
+        object.__setattr__(self, "_array", changed)
+        if isinstance(self._origin, tuple):
+            whole, part = self._origin
+            places = part(jnp.arange(whole.size).reshape(whole.shape))
+            flat = whole._array.reshape(-1).at[places].set(changed)
+            whole._hold(flat.reshape(whole.shape))
 
     def _product(self, left: Any, right: Any) -> OpticalArray:
         if not _is_operand(left if right is self else right):

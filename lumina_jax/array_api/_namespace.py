@@ -21,7 +21,7 @@ from ..hardware.profiles import HardwareProfile
 from ._array import GIVEN, OpticalArray
 from ._describe import description
 from ._device import Device
-from ._standard import CONSTANTS, DTYPES, FFT, FUNCTIONS, LINALG, LISTS, VERSION, VERSIONS
+from ._standard import CONSTANTS, DTYPES, FFT, FUNCTIONS, LINALG, LISTS, VERSION, VERSIONS, VIEWS
 
 _NAME = "array_api"
 
@@ -324,8 +324,9 @@ class Namespace(_Functions):
 
     def _function(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if name in LISTS and self._has_tuples:
-            return super()._function(name, _with_tuple(function))
-        return super()._function(name, function)
+            function = _with_tuple(function)
+        wrapped = super()._function(name, function)
+        return _seeing(function, wrapped) if name in VIEWS else wrapped
 
     def _structure(self) -> tuple[Namespace, int]:
         """What is static about an array: other ranges are other programs."""
@@ -419,6 +420,20 @@ class _Info:
         """Those of JAX, where values can be."""
         devices = self._of_jax.devices()
         return tuple(devices) if self._has_tuples else devices
+
+
+def _seeing(function: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    """`wrapped`, whose result passes on to its argument what is written to it."""
+
+    @functools.wraps(wrapped, updated=())
+    def seen(x: Any, /, *args: Any, **options: Any) -> Any:
+        result = wrapped(x, *args, **options)
+        if isinstance(x, OpticalArray):
+            origin = x._seen_by(lambda array: function(array, *args, **options))
+            return OpticalArray(result._array, result._namespace, origin)
+        return result
+
+    return seen
 
 
 def _with_tuple(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,9 @@ VERSION = "2024.12"
 LISTS = ("broadcast_arrays", "meshgrid")
 """Functions that return lists up to that version, and tuples from the next one on."""
 
+VIEWS = ("expand_dims", "matrix_transpose", "moveaxis", "permute_dims", "squeeze")
+"""Functions whose results share memory with their argument in every library that writes memory."""
+
 DTYPES = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float32", "float64", "complex64", "complex128",
