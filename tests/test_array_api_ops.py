@@ -218,6 +218,20 @@ def test_other_numbers_are_the_same_program_and_zero_is_another() -> None:
         ),
         (
             TypeError,
+            lambda: array_api.optical_matmul(
+                XP.ones((2, 3)), array_api.namespace(None).ones((3, 2)), spec=SPEC
+            ),
+            "array_api: optical_matmul of arrays of two devices, 'lumina_nano_v1' and 'ideal'; "
+            "bring one to the other with xp.asarray(array)",
+        ),
+        (
+            ValueError,
+            lambda: array_api.optical_attention(real(2, 3, 4), 1.0, real(2, 3, 4), spec=SPEC),
+            "optical_attention: `k` has shape (), expected (..., s, h, d) with the leading "
+            "dimensions () of `q`",
+        ),
+        (
+            TypeError,
             lambda: array_api.optical_matmul([[1.0]], real(1, 1)),
             "optical_matmul: `x` must be an array of NumPy, PyTorch, JAX, Dask or another library "
             "of the Array API standard, got list",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import operator
+import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -406,6 +408,30 @@ def test_eight_threads_train_at_once() -> None:
     assert len(set(expected)) == 8
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(gradient, range(8))) == expected
+
+
+def test_a_gradient_may_be_asked_for_twice_and_for_few() -> None:
+    x, w = torch.randn(5, 4, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    out = array_api.optical_matmul(x, w, **NOISY, seed=SEED)
+    out.sum().backward(retain_graph=True)
+    first = x.grad.clone()
+    out.sum().backward()
+    assert torch.equal(x.grad, 2 * first)
+    (alone,) = torch.autograd.grad(
+        array_api.optical_matmul(x, w.detach(), **NOISY, seed=SEED).sum(), x
+    )
+    assert torch.equal(alone, first)
+    with torch.no_grad():
+        assert not array_api.optical_matmul(x, w, **NOISY, seed=SEED).requires_grad
+
+
+def test_the_code_of_the_document_runs() -> None:
+    document = Path(__file__).parents[1] / "docs" / "array_api.md"
+    text = document.read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["loss"] < 0.5  # at first it is log 2 = 0.69 or more
 
 
 def test_noise_of_torch() -> None:

@@ -78,6 +78,35 @@ def test_the_gradient_draws_for_the_same_rows(noise: Any) -> None:
     assert gradient(slice(CUT, None), 0).tobytes() != whole[CUT:].tobytes()
 
 
+def test_shards_and_mapped_parts_count_on() -> None:
+    """Four shards and four mapped parts of two rows, forward and backward."""
+    x, cut = jnp.asarray(real(8, 8)), jax.sharding.PartitionSpec("d")
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("d",))
+
+    def of_shard(x: jax.Array) -> jax.Array:
+        first_row = jax.lax.axis_index("d") * x.shape[0]
+        return lj.optical_matmul(x, W, **CHAIN, first_row=first_row)
+
+    def of_part(x: jax.Array, first_row: jax.Array) -> jax.Array:
+        return lj.optical_matmul(x, W, **CHAIN, first_row=first_row)
+
+    def of_parts(x: jax.Array) -> jax.Array:
+        return jax.vmap(of_part)(x.reshape(4, 2, 8), jnp.arange(0, 8, 2)).reshape(8, 3)
+
+    functions = {
+        "whole": lambda x: lj.optical_matmul(x, W, **CHAIN),
+        "sharded": jax.shard_map(of_shard, mesh=mesh, in_specs=cut, out_specs=cut),
+        "mapped": lambda x: jax.vmap(of_part)(x.reshape(4, 2, 8), jnp.arange(0, 8, 2)).reshape(
+            8, 3
+        ),
+    }
+    results = {}
+    for name, function in functions.items():
+        out, pulled_back = jax.vjp(function, x)
+        results[name] = [np.asarray(a).tobytes() for a in (out, *pulled_back(jnp.ones_like(out)))]
+    assert results["whole"] == results["sharded"] == results["mapped"]
+
+
 def test_ids_are_counted_modulo_2_to_the_32() -> None:
     high = np.asarray(lj.optical_noise(KEY, (3, 4), first_row=2**32 - 1))
     assert high[1:].tobytes() == np.asarray(lj.optical_noise(KEY, (2, 4))).tobytes()

@@ -160,7 +160,7 @@ def _is_scale(value: Any) -> bool:
 
 
 def _accepts_softmax(arguments: Mapping[str, Any]) -> bool:
-    columns = arguments["scores"].shape[-1:]
+    columns = np.shape(arguments["scores"])[-1:]
     return (
         len(columns) == 1
         and _is_scale(arguments.get("scale"))
@@ -170,7 +170,7 @@ def _accepts_softmax(arguments: Mapping[str, Any]) -> bool:
 
 
 def _accepts_attention(arguments: Mapping[str, Any]) -> bool:
-    keys = arguments["k"].shape[-3:-2]
+    keys = np.shape(arguments["k"])[-3:-2]
     offset = arguments.get("offset", 0)
     is_zero = type(offset) is int and offset == 0
     return (

@@ -14,9 +14,10 @@ as the losses of a profile make of the weights.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -99,8 +100,7 @@ def program_of(
     Raises:
         What the function raises for arrays whose values are not known.
     """
-    # A call within a transformation of JAX takes its constants from outside of that.
-    with jax.ensure_compile_time_eval():
+    with _outside():
         jaxpr = jax.make_jaxpr(function)(*types)
         program = _Recorder(len(types)).program(jaxpr)
     return program, [jax.ShapeDtypeStruct(*array_type(v)) for v in jaxpr.jaxpr.outvars]
@@ -204,9 +204,20 @@ _GRADIENTS = frozenset(name for name in OPS if name.endswith("optical_matmul_gra
 _OF_W = optical_matmul_grad.Gradients._fields.index("w")
 
 
+@contextlib.contextmanager
+def _outside() -> Iterator[None]:
+    """Outside of the transformation of JAX that runs, and on the CPU, where the arrays are."""
+    with jax.ensure_compile_time_eval(), jax.default_device(_cpu()):
+        yield
+
+
+@functools.cache
+def _cpu() -> Any:
+    return jax.local_devices(backend="cpu")[0]
+
+
 def _in_jax(eqn: Any, *arrays: Array) -> Sequence[Array]:
-    # Within a transformation of JAX, which these arrays are no part of.
-    with jax.ensure_compile_time_eval():
+    with _outside():
         return [np.asarray(result) for result in evaluate(eqn, arrays)]
 
 

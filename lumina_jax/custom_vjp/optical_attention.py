@@ -115,7 +115,8 @@ def optical_attention(
     ε depends on the key, on the head and the place of the query, counted through all of q, and on
     the column alone: the number of the key for scores, of the feature for outputs. So mapping
     with `vmap` or splitting heads over devices draws the same noise. Inside `shard_map` every
-    shard numbers its own, so fold the index of the shard into the key there.
+    shard numbers its own, so fold the index of the shard into the key there, or count on with
+    `first_row`.
 
     Gradients are straight through the converters and through the noise, and computed in float32
     from scores that are made again. They flow to q, k, v, the scale, the fields of `noise`, and

@@ -92,7 +92,7 @@ def optical_matmul(
     even, and clips at its full scale. ε is standard normal; it depends on the key, on the index of
     the row in x flattened to f32[m, K] and on the column alone: splitting the batch over devices
     or mapping with `vmap` draws the same noise. Inside `shard_map` every shard numbers its own rows
-    from 0, so fold the index of the shard into the key there.
+    from 0, so fold the index of the shard into the key there, or count on with `first_row`.
 
     Gradients are straight through the converters (zero beyond their full scale) and through the
     noise. They flow to x, w, bias, to the fields of `noise`, and to the full scales given. Their

@@ -45,7 +45,7 @@ def quantize(v: ArrayLike, *, bits: int | None, full_scale: ArrayLike | None = N
     v = float32(_NAME, "v", v)
     resolution = op_bits(check_bits(_NAME, "bits", bits))
     if full_scale is None:
-        scale = absmax(v)
+        scale = _largest(v)
     else:
         scale = magnitude(_NAME, "full_scale", full_scale)
         if scale.ndim and (scale.ndim > 1 or scale.shape != v.shape[-1:]):
@@ -60,6 +60,10 @@ def quantize(v: ArrayLike, *, bits: int | None, full_scale: ArrayLike | None = N
     operands = vary_together(Operands(v=flat, full_scale=scale.reshape(1, -1)))
     (value,) = _differentiable(Attrs(bits=resolution), operands)
     return value.reshape(v.shape)
+
+
+# A call of its own in the jaxpr, which is one program for those who run that step by step.
+_largest = jax.jit(absmax)
 
 
 def _forward(attrs: Attrs, operands: Operands[jax.Array], wanted: Operands[bool]) -> Forward:
