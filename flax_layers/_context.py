@@ -6,9 +6,8 @@ what its family keeps (ranges, random streams, modes), and has it run the op of 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Concatenate, Literal, TypeAlias
 
@@ -21,22 +20,18 @@ from .ranges import AttentionRanges, AxisName, Ranges
 
 RangeMode: TypeAlias = Literal["calibrate", "learn"]
 
-_quiet_calls_observe: ContextVar[bool] = ContextVar("_quiet_calls_observe", default=False)
+# JAX knows of it, so that what `jit` or `checkpoint` traced outside of it is traced anew.
+_quiet_calls_observe = jax.make_user_context(False)
 
 
-@contextlib.contextmanager
-def quiet_calls_observe() -> Iterator[None]:
+def quiet_calls_observe() -> AbstractContextManager[None]:
     """Ranges follow in calls without noise, too, where they may."""
-    token = _quiet_calls_observe.set(True)
-    try:
-        yield
-    finally:
-        _quiet_calls_observe.reset(token)
+    return _quiet_calls_observe(True)
 
 
 def observes(deterministic: bool) -> bool:
     """Whether the mode of a call lets ranges follow."""
-    return _quiet_calls_observe.get() or not deterministic
+    return _quiet_calls_observe.value or not deterministic
 
 
 Calibrated: TypeAlias = Callable[

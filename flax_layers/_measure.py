@@ -21,10 +21,9 @@ left out.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -43,22 +42,18 @@ CANDIDATES = 160
 PER_OCTAVE = 16
 """Candidates that halve the full scale."""
 
-_pass: ContextVar[Pass | None] = ContextVar("_pass", default=None)
+# JAX knows of it, so that what `jit` or `checkpoint` traced outside of it is traced anew.
+_pass = jax.make_user_context(None)
 
 
-@contextlib.contextmanager
-def measuring(what: Pass) -> Iterator[None]:
+def measuring(what: Pass) -> AbstractContextManager[None]:
     """Layers that are called, or traced, within it measure."""
-    token = _pass.set(what)
-    try:
-        yield
-    finally:
-        _pass.reset(token)
+    return _pass(what)
 
 
 def measures() -> bool:
     """Whether a layer that is called now measures."""
-    return _pass.get() is not None
+    return _pass.value is not None
 
 
 def measured(
@@ -103,7 +98,7 @@ def seen_so_far(
     if axis_name is not None:
         largest = lax.pmax(largest, axis_name)
     scale = jnp.maximum(peak, largest)
-    if _pass.get() == "peak":
+    if _pass.value == "peak":
         return scale, scale
     spread = _spread(v, peak, op_bits(bits))
     if axis_name is not None:

@@ -159,6 +159,44 @@ def test_shared_layers_and_stacks() -> None:
     assert len({found.full_scale for found in found.ranges}) == 4
 
 
+class Rematerialized(nnx.Module):
+    """What `checkpoint` has traced in one call is there in the next."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.dense = nnx.Linear(6, 5, rngs=rngs)
+
+    @nnx.remat
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.dense(x)
+
+
+class Jitted(nn.Module):
+    """So is what `jit` has traced."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nn.jit(nn.Dense)(5, name="dense")(x)
+
+
+def test_what_was_traced_before_is_measured() -> None:
+    want = {"dense/x_full_scale": DATA.max()}
+    model = convert(Rematerialized(nnx.Rngs(0)), rule(), rngs=nnx.Rngs(noise=0))
+    model.train()
+    model(BATCHES[0])
+    model.eval()
+    model(BATCHES[0])
+    assert ranges_of(calibrate(model, BATCHES, method="mse")).keys() > want.keys()
+    assert ranges_of(calibrate(model, BATCHES)).items() > want.items()
+
+    network = convert(Jitted(), rule())
+    variables = network.init(KEY, BATCHES[0])
+    network.apply(variables, BATCHES[0], mutable=["ranges"])
+    found = calibrate(network, BATCHES, variables=variables, method="mse")
+    again = calibrate(network, BATCHES, variables=variables)
+    assert ranges_of(again).items() > want.items()
+    assert all(0 < one.full_scale <= one.largest for one in found.ranges)
+
+
 def test_what_is_not_finite_or_not_there_sets_no_range() -> None:
     model, variables = linen()
     broken = BATCHES[0].at[0].set(jnp.nan).at[1].set(jnp.inf)

@@ -412,6 +412,23 @@ class NnxMixed(nnx.Module):
         return self.half(x).astype(jnp.float32) @ self.own[...]
 
 
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.uint8, jnp.bool_])
+def test_integers_are_taken_where_flax_takes_them(dtype: Any) -> None:
+    """Images of bytes go into a first layer as they are."""
+    images = jnp.arange(4 * 6).reshape(4, 6).astype(dtype)
+    network = nnx.Linear(6, 3, rngs=nnx.Rngs(0))
+    dense, ideal = nn.Dense(3), convert(nn.Dense(3), ConversionRule(profile=None))
+    variables = dense.init(KEY, X)
+    with jax.numpy_dtype_promotion("standard"):
+        pairs = [
+            (network(images), convert(network, ConversionRule(profile=None))(images)),
+            (dense.apply(variables, images), ideal.apply(variables, images)),
+        ]
+    for want, got in pairs:
+        assert got.dtype == want.dtype
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
 def test_nnx_models_of_every_make() -> None:
     plain, model = NnxMixed(nnx.Rngs(0)), NnxMixed(nnx.Rngs(0))
     parameter = model.first.kernel

@@ -68,6 +68,7 @@ class NnxLayer:
             return None, str(reason).removeprefix(f"{self.optical.__name__}: ")
         for name in self.parameters:
             setattr(layer, name, getattr(module, name))
+        layer.takes_integers = True
         layer.stack(stack, noise)
         return layer, ""
 

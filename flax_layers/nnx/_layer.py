@@ -11,7 +11,7 @@ from flax import nnx
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
-from .._context import Calibrated, Context, RangeMode, check_options, observes
+from .._context import Calibrated, Context, RangeMode, check_input, check_options, observes
 from .._device import device
 from .._variables import set_value
 from ..ranges import AttentionRanges, AxisName, Ranges
@@ -38,6 +38,9 @@ class OpticalLayer(nnx.Module):
     y_full_scale: FullScale | None
     x_log_gain: nnx.Param[jax.Array] | None
     y_log_gain: nnx.Param[jax.Array] | None
+    takes_integers: bool = False
+    """Whether integers at the input are made float32, as layers of Flax make them: in the place of
+    one of these."""
 
     def __init__(
         self,
@@ -79,6 +82,12 @@ class OpticalLayer(nnx.Module):
                 set_value(variable, jnp.broadcast_to(variable[...], shape))
         stream = None if noise is None else noise.split(shape) if shape else noise.fork()
         self.rngs = nnx.data(stream)
+
+    def _input(self, value: Any, in_features: int | None = None) -> jax.Array:
+        """The input of a call, as `check_input` has it."""
+        if self.takes_integers and jnp.result_type(value).kind in "biu":
+            value = jnp.asarray(value, jnp.float32)
+        return check_input(type(self).__name__, value, in_features)
 
     def _run(
         self,

@@ -11,7 +11,7 @@ from flax.typing import Dtype, Initializer
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 from lumina_jax.custom_vjp.optical_conv import Padding, Sizes
 
-from .._context import RangeMode, check_input, check_size
+from .._context import RangeMode, check_size
 from .._convolution import convolution
 from ..ranges import AxisName
 from ._layer import OpticalLayer
@@ -134,7 +134,7 @@ class OpticalConv(OpticalLayer):
         name = type(self).__name__
         return self._run(
             self.convolution.op(name, self.mask),
-            check_input(name, inputs, self.in_features),
+            self._input(inputs, self.in_features),
             self.kernel[...],
             None if self.bias is None else self.bias[...],
             deterministic=deterministic,

@@ -10,7 +10,7 @@ from flax.typing import Dtype, Initializer
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
-from .._context import RangeMode, check_input, check_size
+from .._context import RangeMode, check_size
 from ..ranges import AxisName, calibrated_matmul
 from ._layer import OpticalLayer
 
@@ -123,7 +123,7 @@ class OpticalDense(OpticalLayer):
         """
         return self._run(
             calibrated_matmul,
-            check_input(type(self).__name__, inputs, self.in_features),
+            self._input(inputs, self.in_features),
             self.kernel[...],
             None if self.bias is None else self.bias[...],
             deterministic=deterministic,

@@ -10,7 +10,7 @@ from flax.typing import Dtype, Initializer
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
-from .._context import RangeMode, check_input, check_size, to_f32
+from .._context import RangeMode, check_size, to_f32
 from ..ranges import AxisName, calibrated_matmul
 from ._layer import OpticalLayer
 
@@ -106,7 +106,7 @@ class OpticalEmbed(OpticalLayer):
         name = type(self).__name__
         return self._run(
             calibrated_matmul,
-            check_input(name, query, self.features),
+            self._input(query, self.features),
             to_f32(name, "embedding", self.embedding[...]).T,
             None,
             deterministic=deterministic,

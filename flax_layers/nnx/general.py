@@ -13,7 +13,7 @@ from flax.typing import Dtype, Initializer
 
 from lumina_jax import HardwareProfile, NoiseModel, OpticalSpec
 
-from .._context import RangeMode, check_input
+from .._context import RangeMode
 from .._contraction import (
     axes_of,
     check_batch,
@@ -132,7 +132,7 @@ class OpticalDenseGeneral(OpticalLayer):
             f32[batch..., other axes of the input..., out_features...].
         """
         name = type(self).__name__
-        x = check_input(name, inputs)
+        x = self._input(inputs)
         batch = range(len(self.batch))
         axis = places_of(name, self.axis, batch, x.ndim)
         contraction = of_axes(x.ndim, axis, batch, len(self.out_features))
@@ -249,7 +249,7 @@ class OpticalEinsum(OpticalLayer):
             f32 with the axes of the result.
         """
         name = type(self).__name__
-        x = check_input(name, inputs)
+        x = self._input(inputs)
         equation = self.einsum_str if einsum_str is None else einsum_str
         contraction = of_equation(name, equation, x, self.kernel_shape)
         of_bias = tuple(self.kernel_shape[contraction.kernel.index(c)] for c in contraction.bias)
