@@ -17,6 +17,8 @@ if tuple(int(number) for number in version("jaxlib").split(".")[:2]) <= (0, 10):
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FLAGS]).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Of arrays of other libraries SciPy and scikit-learn ask for this when they are imported.
+os.environ["SCIPY_ARRAY_API"] = "1"
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
