@@ -80,7 +80,8 @@ def test_memory_is_that_of_the_caller_in_and_out(
     results = case.on(array_api, lambda array: arrays.get(id(array), library.made(array)))
     assert {library.read(array).ctypes.data for array in arrays.values()} <= calls.inputs
     assert {library.read(array).ctypes.data for array in results} <= calls.outputs
-    assert all(library.read(array).flags.writeable for array in results)
+    for array in results:
+        array[...] = 0  # it can be written to
 
 
 def test_columns_that_follow_each_other_are_read_in_place(monkeypatch: pytest.MonkeyPatch) -> None:

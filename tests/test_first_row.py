@@ -96,9 +96,7 @@ def test_shards_and_mapped_parts_count_on() -> None:
     functions = {
         "whole": lambda x: lj.optical_matmul(x, W, **CHAIN),
         "sharded": jax.shard_map(of_shard, mesh=mesh, in_specs=cut, out_specs=cut),
-        "mapped": lambda x: jax.vmap(of_part)(x.reshape(4, 2, 8), jnp.arange(0, 8, 2)).reshape(
-            8, 3
-        ),
+        "mapped": of_parts,
     }
     results = {}
     for name, function in functions.items():

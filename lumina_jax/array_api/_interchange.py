@@ -205,7 +205,7 @@ class Standard:
 
     @property
     def maker(self) -> str:
-        return f"{self.name}.from_dlpack"
+        return f"{self.name}.asarray"
 
     def lend(self, op: str, name: str, array: Any) -> Array:
         default = self.namespace.__array_namespace_info__().default_device()
@@ -214,10 +214,14 @@ class Standard:
                 f"{op}: `{name}` is on {array.device}, expected an array on the CPU; "
                 f"pass numpy.from_dlpack({name}, device='cpu')"
             )
-        return np.from_dlpack(array)
+        try:
+            return np.from_dlpack(array)
+        except BufferError:  # of read-only memory, before NumPy 2.1
+            return np.asarray(array)
 
     def give(self, array: Array) -> Any:
-        return self.namespace.from_dlpack(array)
+        # What NumPy before 2.1 makes of DLPack cannot be written to.
+        return self.namespace.asarray(array)
 
     def cast(self, name: str, dtype: str) -> str:
         return f"{self.name}.astype({name}, {self.name}.{dtype})"
