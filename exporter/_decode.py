@@ -19,8 +19,8 @@ from . import _lmn_pb2 as pb
 from ._container import GRAPH, META, WEIGHTS
 from ._dim import Derived, Dim, Shape, Symbol
 from ._encode import KINDS, ROLES
-from ._graph import Attr, DType, Graph, Node, Port, Tensor, TestVector, Value
-from ._ops import infer
+from ._graph import Attr, DType, Graph, Node, Port, Region, Tensor, TestVector, Value
+from ._ops import GIVEN, Fact, infer
 from ._upgrade import upgraded
 
 _KINDS = {number: kind for kind, number in KINDS.items()}
@@ -69,7 +69,7 @@ class _Decoder:
         self.define(port.value for port in inputs)
         tensors = tuple(self.tensor(tensor) for tensor in message.tensors)
         self.define(tensor.value for tensor in tensors)
-        nodes = tuple(self.node(i, node) for i, node in enumerate(message.nodes))
+        nodes = self.nodes(message.nodes, self.values)
         graph = Graph(inputs, tensors, nodes, tuple(self.output(port) for port in message.outputs))
         lost = set(message.symbols).difference(graph.symbols())
         if lost:
@@ -102,12 +102,26 @@ class _Decoder:
         value = Value(tensor.id, DType.named(tensor.dtype), Shape.of(data.shape))
         return Tensor(value, tensor.name, data)
 
-    def node(self, index: int, node: pb.Node) -> Node:
+    def nodes(self, nodes: Iterable[pb.Node], values: dict[int, Value]) -> tuple[Node, ...]:
+        """The nodes of a scope, whose values so far are `values`."""
+        return tuple(self.node(i, node, values) for i, node in enumerate(nodes))
+
+    def node(self, index: int, node: pb.Node, values: dict[int, Value]) -> Node:
         place = f"node {index} (`{node.op}`, {node.source})"
-        inputs = tuple(self.values[id_] for id_ in node.inputs)
-        attrs = {name: self.attr(attr, f"{place}: `{name}`") for name, attr in node.attrs.items()}
+        inputs = tuple(values[id_] for id_ in node.inputs)
+        attrs = {
+            name: self.attr(attr)
+            for name, attr in node.attrs.items()
+            if attr.WhichOneof("value") != "region"
+        }
         op, attrs = upgraded(self.message.opset, node.op, attrs)
         try:
+            regions = [name for name in node.attrs if name not in attrs]
+            for name in sorted(regions):
+                if op not in GIVEN:
+                    raise ValueError(f"`{name}` is a region, which the op does not run")
+                given = GIVEN[op](inputs, attrs)
+                attrs[name] = self.region(node.attrs[name].region, given, values)
             facts = infer(op, inputs, attrs)
         except ValueError as fault:
             raise ValueError(f"{place}: {fault}") from fault
@@ -116,10 +130,21 @@ class _Decoder:
         for _, shape in facts:
             _check_inferred(shape, place)
         outputs = tuple(Value(id_, *fact) for id_, fact in zip(node.outputs, facts, strict=True))
-        self.define(outputs)
+        values.update((value.id, value) for value in outputs)
         return Node(op, inputs, outputs, attrs, node.source)
 
-    def attr(self, attr: pb.Attr, place: str) -> Attr:
+    def region(
+        self, region: pb.Region, given: Sequence[Fact], around: Mapping[int, Value]
+    ) -> Region:
+        captures = [around[id_] for id_ in region.captures]
+        facts = [*((value.dtype, value.shape) for value in captures), *given]
+        values = {id_: Value(id_, *fact) for id_, fact in enumerate(facts)}
+        inputs = tuple(values.values())[len(captures) :]
+        nodes = self.nodes(region.nodes, values)
+        outputs = tuple(values[id_] for id_ in region.outputs)
+        return Region(tuple(captures), inputs, nodes, outputs)
+
+    def attr(self, attr: pb.Attr) -> Attr:
         match attr.WhichOneof("value"):
             case "flag":
                 return attr.flag
@@ -131,10 +156,8 @@ class _Decoder:
                 return attr.text
             case "integers":
                 return tuple(attr.integers.values)
-            case "shape":
+            case _:
                 return self.shape(attr.shape.dims)
-            case kind:
-                raise ValueError(f"{place} is a {kind}, which only the runtime reads")
 
     def shape(self, dims: Iterable[pb.Dim]) -> Shape:
         return Shape(self.dim(dim) for dim in dims)

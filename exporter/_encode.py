@@ -11,7 +11,7 @@ from . import _lmn_pb2 as pb
 from ._container import GRAPH, META, WEIGHTS, Section
 from ._dim import Derived, Dim, Shape, Symbol
 from ._errors import SaveError
-from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, TestVector
+from ._graph import Attr, DType, Graph, Node, Port, Region, Role, Tensor, TestVector, every_node
 from ._upgrade import written
 
 OPSET = 5
@@ -48,7 +48,7 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
         outputs=[_port(port, symbols) for port in graph.outputs],
         tests=[_test(test, sections[META]) for test in tests],
     )
-    _check_texts(message)
+    _check_texts(message, graph)
     data = message.SerializeToString(deterministic=True)
     if len(data) > GRAPH_LIMIT:
         raise SaveError(
@@ -60,7 +60,7 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
     return sections
 
 
-def _check_texts(message: pb.Graph) -> None:
+def _check_texts(message: pb.Graph, graph: Graph) -> None:
     texts = [("a symbol", symbol, SYMBOL_LIMIT) for symbol in message.symbols]
     for what, named in (
         ("an input", message.inputs),
@@ -68,7 +68,8 @@ def _check_texts(message: pb.Graph) -> None:
         ("a weight", message.tensors),
     ):
         texts += [(f"the name of {what}", item.name, TEXT_LIMIT) for item in named]
-    texts += [("the source of a node", node.source, TEXT_LIMIT) for node in message.nodes]
+    sources = (node.source for node in every_node(graph.nodes))
+    texts += [("the source of a node", source, TEXT_LIMIT) for source in sources]
     for what, text, limit in texts:
         size = len(text.encode())
         if size > limit:
@@ -81,7 +82,7 @@ def _check_texts(message: pb.Graph) -> None:
 
 def _opset(graph: Graph) -> int:
     """The oldest op set that says what `graph` does, so that older runtimes read what they can."""
-    return max(5 if graph.derived() else 1, *map(_opset_of, graph.nodes), 1)
+    return max(5 if graph.derived() else 1, *map(_opset_of, every_node(graph.nodes)), 1)
 
 
 def _opset_of(node: Node) -> int:
@@ -125,12 +126,12 @@ def _node(node: Node, opset: int, symbols: Mapping[Symbol, int]) -> pb.Node:
         op=node.op,
         inputs=[value.id for value in node.inputs],
         outputs=[value.id for value in node.outputs],
-        attrs={name: _attr(attrs[name], symbols) for name in sorted(attrs)},
+        attrs={name: _attr(attrs[name], opset, symbols) for name in sorted(attrs)},
         source=node.source,
     )
 
 
-def _attr(attr: Attr, symbols: Mapping[Symbol, int]) -> pb.Attr:
+def _attr(attr: Attr, opset: int, symbols: Mapping[Symbol, int]) -> pb.Attr:
     match attr:
         case bool():
             return pb.Attr(flag=attr)
@@ -144,11 +145,22 @@ def _attr(attr: Attr, symbols: Mapping[Symbol, int]) -> pb.Attr:
             return pb.Attr(shape=pb.Shape(dims=_dims(attr, symbols)))
         case tuple():
             return pb.Attr(integers=pb.Integers(values=attr))
+        case Region():
+            return pb.Attr(region=_region(attr, opset, symbols))
         case _:
             raise TypeError(
                 f"an attribute is a {type(attr).__name__}, expected a bool, an int, a float, a "
-                "str, a tuple of ints or a Shape"
+                "str, a tuple of ints, a Shape or a Region"
             )
+
+
+def _region(region: Region, opset: int, symbols: Mapping[Symbol, int]) -> pb.Region:
+    return pb.Region(
+        captures=[value.id for value in region.captures],
+        inputs=len(region.inputs),
+        nodes=[_node(node, opset, symbols) for node in region.nodes],
+        outputs=[value.id for value in region.outputs],
+    )
 
 
 def _dims(shape: Shape, symbols: Mapping[Symbol, int]) -> list[pb.Dim]:

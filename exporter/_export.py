@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from lumina_jax._arguments import integer
 from lumina_jax._jaxpr import InconclusiveDimensionOperation
 
 from ._arguments import BatchAxes, arguments, as_jax, traced
@@ -34,6 +35,7 @@ def export(
     rtol: float = 1e-5,
     atol: float = 1e-5,
     allow_uncalibrated: bool = False,
+    while_limit: int = 1_000_000,
 ) -> Model:
     """The computation of `fn` as a model that `save`s to one `.lmn` file.
 
@@ -67,12 +69,15 @@ def export(
       atol: absolute tolerance of the test vectors.
       allow_uncalibrated: takes a network whose converters have no calibrated ranges: each batch is
         converted at its own, so that an output depends on the other rows of its batch.
+      while_limit: trips of a `jax.lax.while_loop` at most, up to 2^31; a run that reaches it is an
+        error.
 
     Raises:
       ExportError: an argument is no array, ranges of a layer are not calibrated, or `fn` has
         operations with no counterpart in the file; the message lists all of them with their
         source lines.
     """
+    integer("export", "while_limit", while_limit, at_least=0, at_most=2**31)
     leading = () if params is None else (params,)
     names = signature_names(fn, len(leading) + len(example_args))[len(leading) :]
     found = arguments(names, example_args, batch, batch_axes)
@@ -95,7 +100,7 @@ def export(
     for name, (_, result) in zip(result_names, paths, strict=True):
         if is_key(result.dtype):
             raise ExportError(f"`{title}` returns a PRNG key as `{name}`, expected an array")
-    graph, faults = lower(program, [a.name for a in found], result_names, rule_of)
+    graph, faults = lower(program, [a.name for a in found], result_names, rule_of, while_limit)
     if faults:
         raise faults_error(title, faults)
     seeds = [port.name for port in graph.inputs if port.role is Role.NOISE_SEED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -83,8 +84,27 @@ class Tensor:
     data: np.ndarray
 
 
+@dataclass(frozen=True)
+class Region:
+    """Nodes of their own scope, which an op repeats or chooses.
+
+    The ids of its values are 0, 1, …: first those of `captures`, then `inputs`, then what the nodes
+    define.
+    """
+
+    captures: tuple[Value, ...]
+    """Values of the scope around it that it reads, as that one has them."""
+    inputs: tuple[Value, ...]
+    """What the op gives it."""
+    nodes: tuple[Node, ...]
+    outputs: tuple[Value, ...]
+
+    def __hash__(self) -> int:
+        return hash((self.captures, self.inputs, len(self.nodes), self.outputs))
+
+
 # `Shape` is the kind of attribute whose extents may be symbolic; a plain tuple holds integers.
-Attr = bool | int | float | str | tuple[int, ...] | Shape
+Attr = bool | int | float | str | tuple[int, ...] | Shape | Region
 
 
 @dataclass(frozen=True)
@@ -96,6 +116,24 @@ class Node:
     outputs: tuple[Value, ...]
     attrs: dict[str, Attr] = field(default_factory=dict)
     source: str = ""
+
+    @property
+    def regions(self) -> list[Region]:
+        """Those among its attributes."""
+        return [attr for attr in self.attrs.values() if isinstance(attr, Region)]
+
+    @property
+    def reads(self) -> list[Value]:
+        """Its operands, and what its regions capture."""
+        return [*self.inputs, *(value for region in self.regions for value in region.captures)]
+
+
+def every_node(nodes: Iterable[Node]) -> Iterator[Node]:
+    """The nodes and those in their regions, the outer ones before the inner ones."""
+    for node in nodes:
+        yield node
+        for region in node.regions:
+            yield from every_node(region.nodes)
 
 
 @dataclass(frozen=True)
@@ -118,7 +156,8 @@ class Graph:
     def derived(self) -> list[Derived]:
         """Symbols that follow from others, each behind those that it follows from."""
         shapes = [port.value.shape for port in self.outputs]
-        shapes += [a for node in self.nodes for a in node.attrs.values() if isinstance(a, Shape)]
+        attrs = (attr for node in every_node(self.nodes) for attr in node.attrs.values())
+        shapes += [attr for attr in attrs if isinstance(attr, Shape)]
         return list(dict.fromkeys(d for shape in shapes for dim in shape for d in dim.derived()))
 
     def without_dead(self) -> Graph:
@@ -130,7 +169,7 @@ class Graph:
         nodes = []
         for node in reversed(self.nodes):
             if any(value.id in live for value in node.outputs):
-                live.update(value.id for value in node.inputs)
+                live.update(value.id for value in node.reads)
                 nodes.append(node)
         nodes.reverse()
         tensors = [tensor for tensor in self.tensors if tensor.value.id in live]
@@ -169,7 +208,7 @@ class Graph:
                 )
         for node in self.nodes:
             what = f"node `{node.op}` ({node.source})"
-            for value in node.inputs:
+            for value in node.reads:
                 read(value, what)
             for value in node.outputs:
                 define(value, what)
@@ -190,7 +229,7 @@ class Graph:
         for name in sorted(known):
             if not any(_determines(dim, name) for dim in extents):
                 raise ValueError(f"no input has an extent that determines the symbol `{name}`")
-        for node in self.nodes:
+        for node in every_node(self.nodes):
             shapes = [value.shape for value in node.outputs]
             shapes += [attr for attr in node.attrs.values() if isinstance(attr, Shape)]
             for shape in shapes:
@@ -209,24 +248,49 @@ def _renumbered(
     inputs: tuple[Port, ...], tensors: list[Tensor], nodes: list[Node], outputs: tuple[Port, ...]
 ) -> Graph:
     new: dict[int, Value] = {}
-
-    def define(value: Value) -> Value:
-        new[value.id] = replace(value, id=len(new))
-        return new[value.id]
-
     return Graph(
-        inputs=tuple(replace(port, value=define(port.value)) for port in inputs),
-        tensors=tuple(replace(tensor, value=define(tensor.value)) for tensor in tensors),
-        nodes=tuple(
-            replace(
-                node,
-                inputs=tuple(new[value.id] for value in node.inputs),
-                outputs=tuple(define(value) for value in node.outputs),
-            )
-            for node in nodes
-        ),
+        inputs=tuple(replace(port, value=_defined(port.value, new)) for port in inputs),
+        tensors=tuple(replace(t, value=_defined(t.value, new)) for t in tensors),
+        nodes=tuple(_with_values(node, new) for node in nodes),
         outputs=tuple(replace(port, value=new[port.value.id]) for port in outputs),
     )
+
+
+def region_of(
+    captures: Mapping[Value, Value],
+    inputs: Sequence[Value],
+    nodes: Sequence[Node],
+    outputs: Sequence[Value],
+) -> Region:
+    """The region of these nodes, which read `captures`: by its own values, those around it."""
+    new: dict[int, Value] = {}
+    for own in captures:
+        _defined(own, new)
+    return Region(
+        captures=tuple(captures.values()),
+        inputs=tuple(_defined(value, new) for value in inputs),
+        nodes=tuple(_with_values(node, new) for node in nodes),
+        outputs=tuple(new[value.id] for value in outputs),
+    )
+
+
+def _defined(value: Value, new: dict[int, Value]) -> Value:
+    """The value with the next id, which `new` has by its old one."""
+    new[value.id] = replace(value, id=len(new))
+    return new[value.id]
+
+
+def _with_values(node: Node, new: dict[int, Value]) -> Node:
+    """The node of values that are in `new`, or are defined in it."""
+    attrs = {
+        name: replace(attr, captures=tuple(new[value.id] for value in attr.captures))
+        if isinstance(attr, Region)
+        else attr
+        for name, attr in node.attrs.items()
+    }
+    inputs = tuple(new[value.id] for value in node.inputs)
+    outputs = tuple(_defined(value, new) for value in node.outputs)
+    return replace(node, inputs=inputs, outputs=outputs, attrs=attrs)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._dim import Shape
 from ._errors import COMPLEX, Fault, Unsupported
-from ._graph import Attr, DType, Graph, Node, Port, Role, Tensor, Value
+from ._graph import Attr, DType, Graph, Node, Port, Region, Role, Tensor, Value, region_of
 from ._ops import infer
 from ._program import Constant, Equation, Operand, Program, Variable
 from ._types import fact, is_key, is_raw_key, type_names
@@ -31,6 +31,16 @@ class Context:
         self.params = equation.params
         self.inputs = equation.inputs
         self.outputs = equation.outputs
+        self.bodies = equation.bodies
+
+    @property
+    def while_limit(self) -> int:
+        """Trips of a loop at most whose number is not known."""
+        return self._builder.while_limit
+
+    def region(self, body: Program) -> Region:
+        """A body of the equation as a region."""
+        return self._builder.region(body)
 
     def value(self, operand: Operand) -> Value:
         """The graph value of `operand`; a constant becomes a tensor."""
@@ -93,6 +103,7 @@ def lower(
     names: Sequence[str],
     result_names: Sequence[str],
     rule_of: Callable[[str], Rule],
+    while_limit: int,
 ) -> tuple[Graph, list[Fault]]:
     """The graph of `program`, and what in it cannot be exported.
 
@@ -100,14 +111,15 @@ def lower(
       names: path of each program input.
       result_names: path of each program output.
       rule_of: the rule for the name of a primitive; raises Unsupported where there is none.
+      while_limit: trips of a loop at most whose number is not known.
     """
-    builder = _Builder(program)
+    builder = _Builder(program, rule_of, while_limit)
     inputs = []
     for name, variable in zip(names, program.inputs, strict=True):
         value = builder.result(variable, f"argument `{name}`")
         inputs.append(Port(value, name, _role(variable)))
     for equation in program.equations:
-        builder.equation(equation, rule_of)
+        builder.equation(equation)
     outputs = []
     for name, operand in zip(result_names, program.outputs, strict=True):
         try:
@@ -124,26 +136,60 @@ def _role(variable: Variable) -> Role:
 
 
 class _Builder:
-    def __init__(self, program: Program) -> None:
-        read = (operand for equation in program.equations for operand in equation.inputs)
+    """The nodes of one scope: of the graph, or of a region in the scope of `around`."""
+
+    def __init__(
+        self,
+        program: Program,
+        rule_of: Callable[[str], Rule],
+        while_limit: int,
+        around: _Builder | None = None,
+    ) -> None:
+        read = (operand for equation in program.equations for operand in equation.reads)
         self.used = {*read, *program.outputs}
+        self.while_limit = while_limit
         self.nodes: list[Node] = []
         self.tensors: list[Tensor] = []
-        self.faults: list[Fault] = []
+        self.faults: list[Fault] = [] if around is None else around.faults
         self.producers: dict[int, Node] = {}
+        self._rule_of, self._around = rule_of, around
+        self._captures: dict[Value, Value] = {}
         self._values: dict[Operand, Value] = {}
         self._by_content: dict[tuple[str, DType, tuple[int, ...], bytes], Value] = {}
         self._computed: dict[tuple[object, ...], tuple[Value, ...]] = {}
         self._next = 0
 
+    def region(self, body: Program) -> Region:
+        """The nodes of `body` in a scope of their own."""
+        inner = _Builder(body, self._rule_of, self.while_limit, self)
+        inputs = [inner.result(variable, "a loop") for variable in body.inputs]
+        for equation in body.equations:
+            inner.equation(equation)
+        outputs = [inner.value(operand) for operand in body.outputs]
+        return inner.finished(inputs, outputs)
+
+    def finished(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:
+        """The region, with the values that it needs in order."""
+        if self.faults:
+            raise ValueError("stand-ins have no order")
+        live = {value.id for value in outputs}
+        nodes = []
+        for node in reversed(self.nodes):
+            if any(value.id in live for value in node.outputs):
+                live.update(value.id for value in node.reads)
+                nodes.append(node)
+        nodes.reverse()
+        captures = {own: outer for outer, own in self._captures.items() if own.id in live}
+        return region_of(captures, inputs, nodes, outputs)
+
     def fault(self, fault: Unsupported, subject: str, where: str) -> None:
         self.faults.append(Fault(fault.subject or subject, fault.reason, where))
 
-    def equation(self, equation: Equation, rule_of: Callable[[str], Rule]) -> None:
+    def equation(self, equation: Equation) -> None:
         where = equation.source.path() if equation.source else "no source line"
         faults = len(self.faults)
         try:
-            rule = rule_of(equation.primitive)
+            rule = self._rule_of(equation.primitive)
             expected = [fact(variable.shape, variable.dtype) for variable in equation.outputs]
             results = rule(Context(self, equation))
             got = [(value.dtype, value.shape) for value in results]
@@ -173,9 +219,17 @@ class _Builder:
 
     def value(self, operand: Operand) -> Value:
         if operand not in self._values:
-            assert isinstance(operand, Constant), "a variable is read before it is defined"
-            self._values[operand] = self._constant(operand)
+            if self._around is not None:
+                self._values[operand] = self._captured(self._around.value(operand))
+            else:
+                assert isinstance(operand, Constant), "a variable is read before it is defined"
+                self._values[operand] = self._constant(operand)
         return self._values[operand]
+
+    def _captured(self, outer: Value) -> Value:
+        if outer not in self._captures:
+            self._captures[outer] = self._new(outer.dtype, outer.shape)
+        return self._captures[outer]
 
     def node(
         self,

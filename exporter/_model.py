@@ -18,7 +18,7 @@ from . import _container
 from ._decode import decode
 from ._encode import encode
 from ._errors import LoadError, SaveError
-from ._graph import Graph, Port, Role, TestVector
+from ._graph import Graph, Port, Role, TestVector, every_node
 from ._verify import verify
 
 
@@ -45,8 +45,8 @@ class Model:
 
     @property
     def ops(self) -> dict[str, int]:
-        """Number of nodes of each op, the most frequent first."""
-        return dict(Counter(node.op for node in self.graph.nodes).most_common())
+        """Number of nodes of each op, those in loops once, the most frequent first."""
+        return dict(Counter(node.op for node in every_node(self.graph.nodes)).most_common())
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -94,7 +94,7 @@ class Model:
     def __repr__(self) -> str:
         tensors, size = len(self.graph.tensors), _size(self.weight_bytes)
         lines = [
-            f"Model({_count(len(self.graph.nodes), 'node')}, "
+            f"Model({_count(sum(self.ops.values()), 'node')}, "
             f"{_count(tensors, 'constant')} of {size}, "
             f"{_count(len(self.tests), 'test vector')})"
         ]

@@ -33,6 +33,21 @@ def gives(*ops: str) -> Callable[[TypeRule], TypeRule]:
     return register
 
 
+Given = Callable[[Sequence[Value], Mapping[str, Attr]], list[Fact]]
+
+GIVEN: dict[str, Given] = {}
+
+
+def gives_regions(*ops: str) -> Callable[[Given], Given]:
+    """Registers what each region of the `ops` is given, from operands and other attributes."""
+
+    def register(rule: Given) -> Given:
+        GIVEN.update(dict.fromkeys(ops, rule))
+        return rule
+
+    return register
+
+
 def infer(op: str, inputs: Sequence[Value], attrs: Mapping[str, Attr]) -> list[Fact]:
     """Types of the results of `op`.
 

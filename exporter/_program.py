@@ -87,6 +87,13 @@ class Equation:
     inputs: tuple[Operand, ...]
     outputs: tuple[Variable, ...]
     source: Source | None
+    bodies: tuple[Program, ...] = ()
+    """What it repeats or chooses; these read variables of the program around them too."""
+
+    @property
+    def reads(self) -> list[Operand]:
+        """Its operands, and what its bodies read of the program around it."""
+        return [*self.inputs, *(free for body in self.bodies for free in body.free())]
 
 
 @dataclass(frozen=True)
@@ -97,12 +104,18 @@ class Program:
     equations: tuple[Equation, ...]
     outputs: tuple[Operand, ...]
 
+    def free(self) -> list[Operand]:
+        """What it reads and does not define."""
+        own = {*self.inputs, *(result for eqn in self.equations for result in eqn.outputs)}
+        reads = [read for equation in self.equations for read in equation.reads]
+        return [read for read in dict.fromkeys((*reads, *self.outputs)) if read not in own]
+
     def without_dead(self) -> Program:
         """This program less the equations that no output needs."""
         live = set(self.outputs)
         equations = []
         for equation in reversed(self.equations):
             if live.intersection(equation.outputs):
-                live.update(equation.inputs)
+                live.update(equation.reads)
                 equations.append(equation)
         return Program(self.inputs, tuple(reversed(equations)), self.outputs)

@@ -76,12 +76,45 @@ class _Walker(Interpreter[Operand]):
         constants = [operand for operand in operands if isinstance(operand, Constant)]
         if len(constants) == len(operands) and _foldable(site):
             return _fold(site, constants)
+        bodies, inputs = self._bodies(site, operands)
         outputs = tuple(Variable(*array_type(var)) for var in site.eqn.outvars)
         source = Source(*site.frame, scope=site.scope) if site.frame else None
         self.equations.append(
-            Equation(site.name, dict(site.params), tuple(operands), outputs, source)
+            Equation(site.name, dict(site.params), tuple(inputs), outputs, source, bodies)
         )
         return outputs
+
+    def _bodies(
+        self, site: Site, operands: list[Operand]
+    ) -> tuple[tuple[Program, ...], list[Operand]]:
+        """What a loop repeats or a branch chooses, and the operands that are left to it.
+
+        Operands that are the same in each trip are read where they are defined.
+        """
+        params = site.params
+        match site.name:
+            case "scan":
+                count = params["num_consts"]
+                body = self._body(site, params["jaxpr"], operands[:count])
+                return (body,), operands[count:]
+            case "while":
+                split = params["cond_nconsts"]
+                count = split + params["body_nconsts"]
+                body = self._body(site, params["body_jaxpr"], operands[split:count])
+                cond = self._body(site, params["cond_jaxpr"], operands[:split])
+                return (body, cond), operands[count:]
+            case "cond":
+                branches = (self._body(site, body, operands[1:]) for body in params["branches"])
+                return tuple(branches), operands[:1]
+        return (), operands
+
+    def _body(self, site: Site, jaxpr: ClosedJaxpr, known: Sequence[Operand]) -> Program:
+        """The program of `jaxpr`, whose first arguments are `known`."""
+        variables = jaxpr.jaxpr.invars[len(known) :]
+        given = tuple(Variable(*array_type(var)) for var in variables)
+        walker = _Walker(self.names)
+        outputs = walker.run(jaxpr, [*known, *given], site)
+        return Program(given, tuple(walker.equations), tuple(outputs)).without_dead()
 
 
 def _foldable(site: Site) -> bool:

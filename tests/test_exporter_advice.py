@@ -37,10 +37,7 @@ KEY = jax.random.key(3)
 
 COMPLEX = "take x.real and x.imag, and go on with real arrays"
 CUMSUM = "only cumsum is in the format; use jax.lax.associative_scan"
-LOOP = "loops are not in the format; write a Python loop over a fixed number of steps"
-ONE_HOT = r"multiply jax.nn.one_hot\(i, n\) by the array"
 SORT = "sorting is not in the format; return the array, and sort what the model returns"
-UPDATE = "not updated in a file; use jnp.where with a mask, or jnp.concatenate"
 
 
 @pytest.fixture(autouse=True)
@@ -66,29 +63,6 @@ def pooled(y: Any) -> Any:
 
 def pooled_of_slices(y: Any) -> Any:
     return jnp.max(jnp.stack([y[:, i::2, j::2] for i in range(2) for j in range(2)]), 0)
-
-
-def looped(x: Any) -> Any:
-    for _ in range(3):
-        x = x + 0.1 * x
-    return x
-
-
-def cells(x: Any, run: Callable[..., Any]) -> Any:
-    cell = nn.GRUCell(5)
-    variables = cell.init(jax.random.key(0), jnp.zeros((1, 5)), jnp.zeros((1, 1)))
-    return run(lambda carry, v: cell.apply(variables, carry, v[:, None]), x)
-
-
-def unrolled(step: Callable[..., Any], x: Any) -> Any:
-    carry = jnp.zeros((x.shape[0], 5))
-    for t in range(x.shape[1]):
-        carry, y = step(carry, x[:, t])
-    return y
-
-
-def scanned(step: Callable[..., Any], x: Any) -> Any:
-    return lax.scan(step, jnp.zeros((x.shape[0], 5)), x.T)[1][-1]
 
 
 def dropout(x: Any, deterministic: bool) -> Any:
@@ -117,12 +91,6 @@ REWRITTEN: dict[str, tuple[Callable[..., Any], Any, str, Callable[..., Any]]] = 
     "sumc": (lambda x: field(x).sum(1), X, COMPLEX, lambda x: (x @ U.real).sum(1)),
     "sort": (lambda x: jnp.sort(x), X, f"`sort` .*{SORT}", lambda x: x),
     "top_k": (lambda x: lax.top_k(x, 2), X, f"`top_k` .*{SORT}", lambda x: x),
-    "set": (lambda x: x.at[:, 1].set(0), X, UPDATE, lambda x: jnp.where(np.arange(4) == 1, 0, x)),
-    "add": (lambda x: x.at[:, 1].add(2), X, UPDATE, lambda x: x + 2 * (np.arange(4) == 1)),
-    "dus": (
-        lambda x: lax.dynamic_update_slice(x, x[:, 2:], (0, 0)), X, UPDATE,
-        lambda x: jnp.concatenate([x[:, 2:], x[:, 2:]], 1),
-    ),
     "cumprod": (
         lambda x: lax.cumprod(x, 1), X, CUMSUM,
         lambda x: lax.associative_scan(jnp.multiply, x, axis=1),
@@ -146,13 +114,6 @@ REWRITTEN: dict[str, tuple[Callable[..., Any], Any, str, Callable[..., Any]]] = 
         "operand 0 is i32, expected bool; combine the lines of jnp.unstack with & or |",
         lambda i: functools.reduce(operator.and_, jnp.unstack(i, axis=1)),
     ),
-    "while": (lambda x: lax.while_loop(lambda v: v[0, 0] < 9, lambda v: v + 1, x), X, LOOP, looped),
-    "fori": (lambda x: lax.fori_loop(0, 3, lambda _, v: v + 0.1 * v, x), X, LOOP, looped),
-    "rnn": (lambda x: cells(x, scanned), X, LOOP, lambda x: cells(x, unrolled)),
-    "cond": (
-        lambda x: lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x), X, "`cond` .*use jnp.where",
-        lambda x: jnp.where(x[:1, :1] > 0, jnp.sin(x), jnp.cos(x)),
-    ),
     "conv": (conv, Y, "`conv_general_dilated` .*join slices of the padded image", conv_of_slices),
     "pool": (pooled, Y, "write it with slices of the padded array", pooled_of_slices),
     "erf_inv": (lambda x: lax.erf_inv(x), X, "`erf_inv` .*go on|no rule exports it", lambda x: x),
@@ -163,17 +124,6 @@ REWRITTEN: dict[str, tuple[Callable[..., Any], Any, str, Callable[..., Any]]] = 
     "callback": (
         lambda x: jax.pure_callback(np.sin, jax.typeof(x), x) * 2, X,
         "compute this outside of the exported function", lambda x: x * 2,
-    ),
-    "embed": (
-        lambda i: jnp.asarray(W)[i], I, f"`gather` .*{ONE_HOT}", lambda i: jax.nn.one_hot(i, 4) @ W
-    ),
-    "along": (
-        lambda i: jnp.take_along_axis(jnp.asarray(X[:1]) + 0 * i, i, 1), I, ONE_HOT,
-        lambda i: jnp.einsum("bij,bj->bi", jax.nn.one_hot(i, 4), X[:1] + 0 * i),
-    ),
-    "dynamic": (
-        lambda i: lax.dynamic_slice(jnp.asarray(W), (i[0, 0], 0), (1, 5)), I,
-        f"`dynamic_slice` .*{ONE_HOT}", lambda i: jax.nn.one_hot(i[:1, 0], 4) @ W,
     ),
     "bf16": (lambda h: h @ h.T, H, "is bf16, expected f32, i32 or c64; cast it before this line",
              lambda h: h.astype("f4") @ h.astype("f4").T),
@@ -195,11 +145,6 @@ REWRITTEN: dict[str, tuple[Callable[..., Any], Any, str, Callable[..., Any]]] = 
                        lambda x: lax.reduce_precision(x, 8, 23)),
     "reshape": (lambda x: lax.reshape(x, (12,), (1, 0)), X, "transpose the array first",
                 lambda x: x.T.reshape(-1)),
-    "fill": (
-        lambda x: jnp.take(x, np.array([9]), axis=1, mode="fill"), X,
-        "the index 9 lies outside of 0..=3; index within",
-        lambda x: jnp.take(x, np.array([3]), axis=1, mode="fill"),
-    ),
     "float8": (lambda x: x.astype(jnp.float8_e5m2), X, "dtype float8_e5m2 .*; cast to one",
                lambda x: x.astype(jnp.bfloat16)),
 }  # fmt: skip
@@ -223,13 +168,8 @@ def test_what_is_said_to_work_does(program: Program) -> None:
 
 
 SYMBOLIC: dict[str, tuple[Callable[..., Any], str, Callable[..., Any]]] = {
-    "last row": (lambda x: x[-1], r"the last row by jnp.flip\(x, 0\)\[0\]",
-                 lambda x: jnp.flip(x, 0)[0]),
-    "backward": (lambda x: x[::-1], "index with fixed integers and slices, or jnp.flip",
-                 lambda x: jnp.flip(x, 0)),
     "iota": (lambda x: lax.iota(jnp.bfloat16, x.shape[0]), "result is bf16, .*cast it later",
              lambda x: lax.iota(jnp.float32, x.shape[0]).astype(jnp.bfloat16)),
-    "row": (lambda x: x[2], "could lie outside of it; .*or index another axis", lambda x: x[:, 2]),
 }  # fmt: skip
 
 
@@ -241,14 +181,12 @@ def test_of_symbolic_extents(program: Program) -> None:
 
 
 def test_export_without_batch(program: Program) -> None:
-    for fn in (
-        lambda x: x[2],
-        lambda x: x[: x.shape[0] // 2],
-        lambda x: x * (2 if x.shape[0] > 2 else 3),
-    ):
-        with pytest.raises(ExportError, match="export without `batch`"):
-            exporter.export(fn, X, batch="batch")
-        program.export(fn, X)
+    def fn(x: Any) -> Any:
+        return x * (2 if x.shape[0] > 2 else 3)
+
+    with pytest.raises(ExportError, match="export without `batch`"):
+        exporter.export(fn, X, batch="batch")
+    program.export(fn, X)
 
 
 def test_of_arguments(program: Program) -> None:
@@ -280,18 +218,6 @@ def test_of_arguments(program: Program) -> None:
     with pytest.raises(ExportError, match="`w` is an array of int64 with numbers that do not fit"):
         exporter.export(lambda p, x: x + p["w"], I[:, :2], params={"w": large})
     program.export(lambda p, x: x + p["w"], I[:, :2], params={"w": large % 1000})
-
-
-def test_of_predicates(program: Program) -> None:
-    def fn(flags: Any, x: Any) -> Any:
-        return lax.cond(flags["training"], jnp.sin, jnp.cos, x)
-
-    flags = {"training": np.bool_(False)}
-    message = "bind what the predicate depends on with functools.partial or `params`"
-    with pytest.raises(ExportError, match=message):
-        exporter.export(fn, flags, X)
-    program.export(functools.partial(fn, flags), X)
-    program.export(fn, X, params=flags)
 
 
 def test_of_keys(program: Program) -> None:

@@ -212,7 +212,7 @@ def results(g: pb.Graph) -> None:
 OWN: dict[str, tuple[Callable[[pb.Graph], object], str]] = {
     "wdm": (wdm, "the graph has a `wdm`, which only the runtime reads"),
     "quantized": (quantized, "tensor 3 `w` is quantized, which only the runtime reads"),
-    "region": (region, "node 0 (`pad`, ): `more` is a region, which only the runtime reads"),
+    "region": (region, "node 0 (`pad`, ): `more` is a region, which the op does not run"),
     "rank": (lambda g: broadcast(g, 9), "node 0 (`broadcast_in_dim`, ) has rank 9, expected at"),
     "terms": (
         lambda g: pad(g, 40, (1, [(0, 1)]), (1, [(1, 1)])),
@@ -348,6 +348,7 @@ OWN_WORDS = (
     "whose terms cancel",
     "has an extent of ",
     "has rank ",
+    "is a region, which the op does not run",
     "outputs, expected ",
 )
 

@@ -274,8 +274,6 @@ def test_lines_are_few_slices(program: Program) -> None:
     [
         (lambda x: lax.bitcast_convert_type(x, jnp.int32), None, "no rule exports it"),
         (lambda x: jnp.sinh(x), None, "no rule exports it; .* go on outside of the model"),
-        (lambda x: lax.switch(jnp.argmax(x[0]) % 2, [jnp.sin, jnp.cos], x), None, "`cond`"),
-        (lambda x: lax.map(lambda row: row * 2, x), None, "`scan`"),
     ],
 )  # fmt: skip
 def test_neighbors_are_refused(fn: Any, batch: str | None, message: str) -> None:

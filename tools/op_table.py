@@ -28,6 +28,7 @@ KINDS = {
     "str": "text",
     "tuple[int, ...]": "integers",
     "Sequence[int | Dim]": "shape",
+    "Region": "region",
 }
 
 
@@ -58,7 +59,10 @@ def graph_op(name: str) -> tuple[str, dict[str, str]]:
             rest = parameter.kind is inspect.Parameter.VAR_POSITIONAL
             operands.append(f"{parameter.name}, …" if rest else parameter.name)
         else:
-            attrs[parameter.name] = KINDS[parameter.annotation]
+            numbered = parameter.kind is inspect.Parameter.VAR_KEYWORD
+            attrs[f"{parameter.name}_000" if numbered else parameter.name] = KINDS[
+                parameter.annotation
+            ]
     return ", ".join(operands), attrs
 
 

@@ -4,11 +4,12 @@ A rule takes a `Context` and returns one graph value per result of the equation.
 `Unsupported` for what it cannot express, and the walker reports all of these together.
 """
 
-from . import contraction, elementwise, indexing, layout, optical, random, reduction
+from . import contraction, control, elementwise, indexing, layout, optical, random, reduction
 from ._registry import primitives, rule_of
 
 __all__ = [
     "contraction",
+    "control",
     "elementwise",
     "indexing",
     "layout",

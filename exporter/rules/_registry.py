@@ -13,7 +13,6 @@ _RULES: dict[str, Rule] = {}
 
 _BITS = "write a Python loop over the lines of jnp.unstack"
 _CALLBACK = "the file runs without Python; compute this outside of the exported function"
-_LOOP = "loops are not in the format; write a Python loop over a fixed number of steps"
 _RANDOM = "only the noise of the optical ops is random in a file; pass deterministic=True to layers"
 _SCAN = "of cumulative operations only cumsum is in the format; use jax.lax.associative_scan"
 _SORT = "sorting is not in the format; return the array, and sort what the model returns"
@@ -23,12 +22,7 @@ _REASONS = {
     **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod"), _SCAN),
     **dict.fromkeys(("io_callback", "pure_callback"), _CALLBACK),
     **dict.fromkeys(("reduce", "reduce_xor"), _BITS),
-    **dict.fromkeys(("scan", "while"), _LOOP),
     **dict.fromkeys(("sort", "top_k"), _SORT),
-    "cond": (
-        "its predicate depends on an argument; use jnp.where, or bind what the predicate depends "
-        "on with functools.partial or `params`"
-    ),
     "conv_general_dilated": (
         "convolutions are not in the format; join slices of the padded image with jnp.concatenate "
         "and multiply them by the kernel as a matrix"

@@ -127,6 +127,10 @@ struct Scope<'a> {
 }
 
 impl Regions for Running<'_> {
+    fn count(&self) -> usize {
+        self.regions.len()
+    }
+
     fn run(
         &mut self,
         index: usize,

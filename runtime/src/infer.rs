@@ -3,7 +3,7 @@
 use lumina_kernels::{DType, DynOp, Entry, Fact};
 
 use crate::attrs::NodeAttrs;
-use crate::control::{CONTROL, Control, ControlEntry};
+use crate::control::{CONTROL, Control, ControlEntry, RegionNames};
 use crate::ir::{Graph, Node, Region, in_region};
 use crate::tensor::{MAX_RANK, byte_size};
 use crate::{Error, ops};
@@ -56,16 +56,20 @@ pub(crate) fn make(
     let attrs = NodeAttrs::resolve(node, symbols, names).map_err(fault)?;
     let found = find(&node.op).ok_or_else(|| Error::UnknownOps(vec![node.op.clone()]))?;
     let (made, regions) = match found {
-        Found::Op(entry) => (Made::Op((entry.make)(&attrs).map_err(refused)?), &[][..]),
+        Found::Op(entry) => (Made::Op((entry.make)(&attrs).map_err(refused)?), vec![]),
         Found::Control(entry) => {
-            let has = |name: &str| node.regions().any(|(other, _)| other == name);
-            if let Some(name) = entry.regions.iter().find(|name| !has(name)) {
+            let names: Vec<&str> = node.regions().map(|(name, _)| name).collect();
+            if let Some(name) = entry.regions.missing(&names) {
                 return Err(fault(format!("attribute `{name}` is missing, expected a region")));
             }
-            (Made::Control((entry.make)(&attrs).map_err(refused)?), entry.regions)
+            let known = match entry.regions {
+                RegionNames::Fixed(all) => all.to_vec(),
+                RegionNames::Numbered(_) => names,
+            };
+            (Made::Control((entry.make)(&attrs).map_err(refused)?), known)
         }
     };
-    match attrs.unread(regions).as_slice() {
+    match attrs.unread(&regions).as_slice() {
         [] => Ok(made),
         names => {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
@@ -126,7 +130,8 @@ impl<'a> Scope<'a> {
                     (Action::Op(op), results)
                 }
                 Made::Control(op) => {
-                    let inputs = op.region_inputs(&operands).map_err(refused)?;
+                    let regions = node.regions().count();
+                    let inputs = op.region_inputs(&operands, regions).map_err(refused)?;
                     let mut inferences = Vec::new();
                     let mut results = Vec::new();
                     for ((name, region), inputs) in node.regions().zip(&inputs) {

@@ -2,7 +2,7 @@
 
 use lumina_kernels::{Attrs, Error, Fact, View, ViewMut};
 
-use crate::control::{Control, ControlEntry, Regions};
+use crate::control::{Control, ControlEntry, RegionNames, Regions};
 
 const NAME: &str = "choose";
 
@@ -12,12 +12,12 @@ struct Choose;
 
 pub(crate) const ENTRY: ControlEntry = ControlEntry {
     name: NAME,
-    regions: &["no", "yes"],
+    regions: RegionNames::Fixed(&["no", "yes"]),
     make: |_: &dyn Attrs| Ok(Box::new(Choose)),
 };
 
 impl Control for Choose {
-    fn region_inputs(&self, operands: &[Fact]) -> Result<Vec<Vec<Fact>>, Error> {
+    fn region_inputs(&self, operands: &[Fact], _: usize) -> Result<Vec<Vec<Fact>>, Error> {
         Ok(vec![operands[1..].to_vec(); 2])
     }
 

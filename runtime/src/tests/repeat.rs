@@ -2,7 +2,7 @@
 
 use lumina_kernels::{Attrs, Error, Fact, View, ViewMut};
 
-use crate::control::{Control, ControlEntry, Regions};
+use crate::control::{Control, ControlEntry, RegionNames, Regions};
 
 const NAME: &str = "repeat";
 const MAX_TRIPS: i64 = 1000;
@@ -14,7 +14,7 @@ struct Repeat {
 
 pub(crate) const ENTRY: ControlEntry = ControlEntry {
     name: NAME,
-    regions: &["body"],
+    regions: RegionNames::Fixed(&["body"]),
     make: |attrs: &dyn Attrs| {
         let trips = attrs.int(NAME, "trips")?;
         if !(0..=MAX_TRIPS).contains(&trips) {
@@ -26,7 +26,7 @@ pub(crate) const ENTRY: ControlEntry = ControlEntry {
 };
 
 impl Control for Repeat {
-    fn region_inputs(&self, operands: &[Fact]) -> Result<Vec<Vec<Fact>>, Error> {
+    fn region_inputs(&self, operands: &[Fact], _: usize) -> Result<Vec<Vec<Fact>>, Error> {
         Ok(vec![operands.to_vec()])
     }
 
