@@ -17,6 +17,7 @@ import numpy as np
 from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, array_type, evaluate, sites
 
 from ._program import Constant, Equation, Operand, Program, Source, Variable
+from ._widen import widened
 
 # Primitives that return their operands, one by one.
 _IDENTITIES = {
@@ -50,7 +51,7 @@ def walk(jaxpr: ClosedJaxpr, known: Mapping[int, Constant], names: Mapping[int, 
         equations=tuple(walker.equations),
         outputs=tuple(outputs),
     )
-    return program.without_dead()
+    return widened(program).without_dead()
 
 
 class _Walker(Interpreter[Operand]):

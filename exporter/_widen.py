@@ -1,0 +1,114 @@
+"""Narrow element types: arithmetic on them is done in float32 and int32, as XLA does it on CPUs.
+
+The ops of a file compute with float32, int32, uint32 and bools. An equation that computes with
+bfloat16, float16 or integers of 8 and 16 bits becomes one of the wide type between conversions; what
+only moves elements keeps them. A product of two types becomes one of the type of its result.
+
+XLA keeps more than the narrow type has between operations that it joins, and rounds where it does
+not; here each result is rounded, as JAX defines it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ._program import Constant, Equation, Operand, Program, Variable
+from ._types import is_key
+
+_WIDE = {
+    **dict.fromkeys(("bfloat16", "float16"), np.dtype(np.float32)),
+    **dict.fromkeys(("int8", "int16", "uint8", "uint16"), np.dtype(np.int32)),
+}
+# They move elements, or call what computes.
+_MOVES = {
+    "bitcast_convert_type",
+    "broadcast_in_dim",
+    "concatenate",
+    "cond",
+    "convert_element_type",
+    "dynamic_slice",
+    "dynamic_update_slice",
+    "expand_dims",
+    "gather",
+    "pad",
+    "reshape",
+    "rev",
+    "scan",
+    "scatter",
+    "select_and_gather_add",
+    "select_n",
+    "slice",
+    "split",
+    "squeeze",
+    "stack",
+    "tile",
+    "transpose",
+    "unstack",
+    "while",
+}
+# They depend on the number of bits.
+_OF_BITS = {"clz", "population_count", "shift_right_logical"}
+_PRODUCTS = {"conv_general_dilated", "dot_general"}
+# Parameters that name the type of a result.
+_TYPE_PARAMS = ("dtype", "index_dtype", "out_dtype", "preferred_element_type")
+
+
+def widened(program: Program) -> Program:
+    """The program, and those in it, without arithmetic on narrow types."""
+    equations = (part for equation in program.equations for part in _wide(equation))
+    return replace(program, equations=tuple(equations))
+
+
+def _wide(equation: Equation) -> Iterator[Equation]:
+    if equation.bodies:
+        equation = replace(equation, bodies=tuple(map(widened, equation.bodies)))
+    values = (*equation.inputs, *equation.outputs)
+    narrow = {str(value.dtype) for value in values if _of(value) is not None}
+    is_mixed = equation.primitive in _PRODUCTS and len({str(v.dtype) for v in values}) > 1
+    is_of_bits = equation.primitive in _OF_BITS and not narrow.isdisjoint(("int8", "int16", "uint8"))
+    if equation.primitive in _MOVES or is_of_bits or not (narrow or is_mixed):
+        yield equation
+        return
+    to = _of(equation.outputs[0]) or equation.outputs[0].dtype if is_mixed else None
+    inputs: list[Operand] = []
+    for operand in equation.inputs:
+        wide = to or _of(operand)
+        if wide is None or wide == operand.dtype:
+            inputs.append(operand)
+        else:
+            conversion = _converted(operand, Variable(operand.shape, wide), equation)
+            inputs += conversion.outputs
+            yield conversion
+    outputs = [
+        variable if (wide := _of(variable)) is None else Variable(variable.shape, wide)
+        for variable in equation.outputs
+    ]
+    params = _wide_params(equation.params, outputs[0].dtype if to else None)
+    yield replace(equation, params=params, inputs=tuple(inputs), outputs=tuple(outputs))
+    for variable, wide in zip(equation.outputs, outputs, strict=True):
+        if variable is not wide:
+            yield _converted(wide, variable, equation)
+
+
+def _of(value: Operand) -> np.dtype[Any] | None:
+    """The type to compute with in place of a narrow one."""
+    return None if is_key(value.dtype) else _WIDE.get(str(value.dtype))
+
+
+def _converted(operand: Operand, result: Variable, equation: Equation) -> Equation:
+    params = {"new_dtype": result.dtype, "weak_type": False}
+    return Equation("convert_element_type", params, (operand,), (result,), equation.source)
+
+
+def _wide_params(params: Mapping[str, Any], product: np.dtype[Any] | None) -> dict[str, Any]:
+    changed = dict(params)
+    for name in _TYPE_PARAMS:
+        if (dtype := params.get(name)) is not None and not is_key(np.dtype(dtype)):
+            changed[name] = _WIDE.get(str(np.dtype(dtype)), dtype)
+    if product is not None:
+        changed["preferred_element_type"] = product
+    return changed
