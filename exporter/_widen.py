@@ -1,8 +1,8 @@
 """Narrow element types: arithmetic on them is done in float32 and int32, as XLA does it on CPUs.
 
 The ops of a file compute with float32, int32, uint32 and bools. An equation that computes with
-bfloat16, float16 or integers of 8 and 16 bits becomes one of the wide type between conversions; what
-only moves elements keeps them. A product of two types becomes one of the type of its result.
+bfloat16, float16 or integers of 8 and 16 bits becomes one of the wide type between conversions;
+what only moves elements keeps them. A product of two types becomes one of the type of its result.
 
 XLA keeps more than the narrow type has between operations that it joins, and rounds where it does
 not; here each result is rounded, as JAX defines it.
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ._program import Constant, Equation, Operand, Program, Variable
+from ._program import Equation, Operand, Program, Variable
 from ._types import is_key
 
 _WIDE = {
@@ -50,7 +50,7 @@ _MOVES = {
     "unstack",
     "while",
 }
-# They depend on the number of bits.
+# They see the sign of a narrow integer as bits.
 _OF_BITS = {"clz", "population_count", "shift_right_logical"}
 _PRODUCTS = {"conv_general_dilated", "dot_general"}
 # Parameters that name the type of a result.
@@ -69,7 +69,7 @@ def _wide(equation: Equation) -> Iterator[Equation]:
     values = (*equation.inputs, *equation.outputs)
     narrow = {str(value.dtype) for value in values if _of(value) is not None}
     is_mixed = equation.primitive in _PRODUCTS and len({str(v.dtype) for v in values}) > 1
-    is_of_bits = equation.primitive in _OF_BITS and not narrow.isdisjoint(("int8", "int16", "uint8"))
+    is_of_bits = equation.primitive in _OF_BITS and not narrow.isdisjoint(("int8", "int16"))
     if equation.primitive in _MOVES or is_of_bits or not (narrow or is_mixed):
         yield equation
         return

@@ -125,18 +125,8 @@ REWRITTEN: dict[str, tuple[Callable[..., Any], Any, str, Callable[..., Any]]] = 
         lambda x: jax.pure_callback(np.sin, jax.typeof(x), x) * 2, X,
         "compute this outside of the exported function", lambda x: x * 2,
     ),
-    "bf16": (lambda h: h @ h.T, H, "is bf16, expected f32, i32 or c64; cast it before this line",
-             lambda h: h.astype("f4") @ h.astype("f4").T),
     "argmax": (lambda b: jnp.argmax(b, 1), B, "is bool, expected .*cast it before this line",
                lambda b: jnp.argmax(b.astype("i4"), 1)),
-    "small index": (lambda x: lax.argmax(x, 1, jnp.int8), X,
-                    "`index_dtype` is i8, expected i32 or u32; cast it after this line",
-                    lambda x: lax.argmax(x, 1, jnp.int32).astype(jnp.int8)),
-    "product": (
-        lambda h: lax.dot(h.astype("f4"), h.T.astype("f4"), preferred_element_type=jnp.bfloat16), H,
-        "result is bf16, expected f32; cast it after this line",
-        lambda h: (h.astype("f4") @ h.T.astype("f4")).astype(jnp.bfloat16),
-    ),
     "precision": (
         lambda x: lax.dot(x, x.T, precision=lax.DotAlgorithmPreset.BF16_BF16_F32), X,
         "`precision` is .*BF16_BF16_F32.*; leave `precision` out", lambda x: lax.dot(x, x.T),
@@ -165,19 +155,6 @@ def test_what_is_said_to_work_does(program: Program) -> None:
         return {name: REWRITTEN[name][3](example) for name, example in examples.items()}
 
     program.export(fn, examples)
-
-
-SYMBOLIC: dict[str, tuple[Callable[..., Any], str, Callable[..., Any]]] = {
-    "iota": (lambda x: lax.iota(jnp.bfloat16, x.shape[0]), "result is bf16, .*cast it later",
-             lambda x: lax.iota(jnp.float32, x.shape[0]).astype(jnp.bfloat16)),
-}  # fmt: skip
-
-
-def test_of_symbolic_extents(program: Program) -> None:
-    for fn, message, _ in SYMBOLIC.values():
-        with pytest.raises(ExportError, match=message):
-            exporter.export(fn, X, batch="batch")
-    program.export(lambda x: [fn(x) for _, _, fn in SYMBOLIC.values()], X, batch="batch")
 
 
 def test_export_without_batch(program: Program) -> None:
