@@ -13,6 +13,7 @@ import pytest
 import lumina_jax as lj
 from any_array import CASES, FINE, IDS, KEY, NOISY, SEED, Case, complexes, real
 from lumina_jax import array_api
+from lumina_jax._native import _lumina
 from lumina_jax.array_api._ops import OPERATIONS
 
 dask: Any = pytest.importorskip("dask", reason="needs Dask: pip install dask[array]")
@@ -80,6 +81,31 @@ def test_leading_axes_may_be_cut_anywhere() -> None:
     lazy = da.from_array(x, chunks=((1, 2), (3, 1), (2, 2, 1), (8,)))
     got = array_api.optical_matmul(lazy, da.from_array(w), **NOISY, seed=SEED)
     assert got.compute().tobytes() == whole.tobytes()
+
+
+def test_memory_is_that_of_the_blocks_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs: set[int] = set()
+    outputs: set[int] = set()
+    call = _lumina.call
+
+    def spy(op: str, attrs: Any, arrays: Any) -> Any:
+        results = call(op, attrs, arrays)
+        inputs.update(array.ctypes.data for array in arrays)
+        outputs.update(array.ctypes.data for array in results)
+        return results
+
+    monkeypatch.setattr(_lumina, "call", spy)
+    x = da.from_array(real(6, 8), chunks=(2, 8)).persist()
+    w = da.from_array(real(8, 3), chunks=-1).persist()
+    out = array_api.optical_matmul(x, w, **NOISY, seed=SEED).persist()
+
+    def addresses(array: Any) -> set[int]:
+        blocks = dask.compute(*array.to_delayed().ravel())
+        return {block.ctypes.data for block in blocks}
+
+    assert addresses(x) | addresses(w) <= inputs
+    assert len(addresses(out)) == 3
+    assert addresses(out) <= outputs
 
 
 def test_nothing_is_computed_before_and_each_block_once() -> None:
