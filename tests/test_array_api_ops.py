@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -134,6 +136,15 @@ def test_results_are_memory_of_their_own() -> None:
     assert np.array_equal(out, v + 1)
     seen = array_api.optical_matmul(v, real(4, 2), return_pre_noise=True, **NOISY_CALL)
     assert all(array.flags.writeable for array in seen)
+
+
+def test_no_array_is_kept() -> None:
+    x, w = real(4, 6), real(6, 3)
+    array_api.optical_matmul(x, w, **NOISY_CALL)
+    seen = [weakref.ref(x), weakref.ref(w)]
+    del x, w
+    gc.collect()
+    assert [reference() for reference in seen] == [None, None]
 
 
 def test_a_seed_is_the_key_of_its_two_words() -> None:

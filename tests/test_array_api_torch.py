@@ -143,6 +143,19 @@ def test_what_a_gradient_needs_must_not_change() -> None:
     w.zero_()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.sum().backward()
+    # What the gradient sees of a result is watched, or a copy.
+    upstream = torch.arange(4.0)
+    for shape, is_watched in (((4, 4), True), ((2, 3, 4), False)):
+        scores = torch.randn(shape, requires_grad=True)
+        out = array_api.causal_softmax(scores)
+        g = upstream.expand(shape)
+        (expected,) = torch.autograd.grad(out, scores, g, retain_graph=True)
+        out.detach().zero_()
+        if is_watched:
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                torch.autograd.grad(out, scores, g)
+        else:
+            assert torch.equal(torch.autograd.grad(out, scores, g)[0], expected)
     out = array_api.quantize(x, bits=4).square().sum()
     (gradient,) = torch.autograd.grad(out, x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -205,6 +218,16 @@ def test_what_a_gradient_needs_must_not_change() -> None:
             ValueError,
             lambda: OpticalLinear(4, 3, ranges="fixed"),
             "OpticalLinear: `ranges` is 'fixed', expected one of 'calibrate', 'learn', 'dynamic'",
+        ),
+        (
+            ValueError,
+            lambda: array_api.optical_matmul(
+                torch.ones(2, 3, requires_grad=True),
+                torch.ones(3, 2),
+                spec=lj.OpticalSpec(grad_precision="int8"),
+            ),
+            'optical_matmul: the gradient with `grad_precision`="int8" needs a `seed`, got None; '
+            "pass an int such as seed=0, or take another precision",
         ),
         (
             ValueError,

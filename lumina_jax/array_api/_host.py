@@ -150,7 +150,9 @@ def prepare(operation: Operation, arguments: Mapping[str, Any]) -> Call | None:
         hash(key)
     except TypeError:
         return None
-    return Call(Kind(key, operation, tree, tuple(leaves), static), arrays, places)
+    # A kind of call is kept, and its arrays are not.
+    known = tuple(k if isinstance(k, _Type) else v for k, v in zip(types, leaves, strict=True))
+    return Call(Kind(key, operation, tree, known, static), arrays, places)
 
 
 def _are_magnitudes(operation: Operation, arguments: Mapping[str, Any]) -> bool:
@@ -245,6 +247,7 @@ class Kind:
     operation: Operation = field(compare=False)
     tree: Any = field(compare=False)
     leaves: tuple[Any, ...] = field(compare=False)
+    """A `_Type` in place of each array."""
     static: Mapping[str, Any] = field(compare=False)
 
     @property
@@ -264,22 +267,26 @@ class Kind:
     def call(self, *arrays: Any) -> Any:
         """The function on arrays that may be traced."""
         found = iter(arrays)
-        leaves = [
-            next(found) if isinstance(kind, _Type) else leaf
-            for kind, leaf in zip(self.key[2], self.leaves, strict=True)
-        ]
+        leaves = [next(found) if isinstance(leaf, _Type) else leaf for leaf in self.leaves]
         return self.operation.function(**jax.tree.unflatten(self.tree, leaves), **self.static)
 
-    def check_key(self) -> None:
-        """Raises the ValueError that noise is to be drawn without a seed."""
+    def check_key(self, *, gradient: bool = False) -> None:
+        """Raises the ValueError that something is to be drawn without a seed."""
         arguments = jax.tree.unflatten(self.tree, self.leaves) | self.static
-        if "noise" in self.operation.parameters and arguments.get("key") is None:
-            op, values = self.operation.name, map(arguments.get, ("profile", "spec", "noise"))
-            if device_of(op, *values).noise is not None:
-                raise ValueError(
-                    f"{op}: `noise` needs a `seed`, got None; pass an int such as seed=0, or "
-                    f"noise=NoiseModel() for a quiet device"
-                )
+        if "noise" not in self.operation.parameters or arguments.get("key") is not None:
+            return
+        op = self.operation.name
+        device = device_of(op, *map(arguments.get, ("profile", "spec", "noise")))
+        if device.noise is not None:
+            raise ValueError(
+                f"{op}: `noise` needs a `seed`, got None; pass an int such as seed=0, or "
+                f"noise=NoiseModel() for a quiet device"
+            )
+        if gradient and device.spec.grad_precision == "int8" and op != "optical_attention":
+            raise ValueError(
+                f'{op}: the gradient with `grad_precision`="int8" needs a `seed`, got None; pass '
+                f"an int such as seed=0, or take another precision"
+            )
 
 
 @functools.lru_cache(maxsize=512)
@@ -300,6 +307,7 @@ def _program(kind: Kind) -> _Made:
 @functools.lru_cache(maxsize=512)
 def _derivative(kind: Kind, wanted: tuple[int, ...]) -> Derivative:
     made = kind.program
+    kind.check_key(gradient=True)
     out = made.types[0]
 
     def function(*operands: Any) -> Any:

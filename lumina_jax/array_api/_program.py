@@ -63,7 +63,10 @@ class Program:
             results = run(*[values[number] for number in inputs])
             for number, result in zip(outputs, results, strict=True):
                 values[number] = result
-        return [_owned(values[number], arrays) for number in self.outputs]
+        owned: list[Array] = []
+        for number in self.outputs:
+            owned.append(_owned(values[number], (*arrays, *owned)))
+        return owned
 
     def part(self, inputs: Iterable[int], outputs: Sequence[int]) -> Program:
         """The steps between those values."""
@@ -86,7 +89,7 @@ class Program:
 
 
 def _owned(result: Array, arrays: Sequence[Array]) -> Array:
-    """A result that nobody else has: neither JAX, whose arrays never change, nor the caller."""
+    """A result in memory of its own: not that of JAX, which never changes, nor of `arrays`."""
     if result.flags.writeable and not any(np.may_share_memory(result, a) for a in arrays):
         return result
     return result.copy()
