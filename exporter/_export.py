@@ -20,6 +20,7 @@ from ._lower import lower
 from ._model import Model
 from ._names import closure_names, path_name, signature_names
 from ._program import Constant, Program
+from ._tolerance import tolerance
 from ._types import is_key
 from ._vectors import test_vectors
 from ._walk import walk
@@ -32,8 +33,8 @@ def export(
     params: Any = None,
     batch: str | None = None,
     batch_axes: BatchAxes = 0,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
+    rtol: float | None = None,
+    atol: float | None = None,
     allow_uncalibrated: bool = False,
     while_limit: int = 1_000_000,
 ) -> Model:
@@ -65,8 +66,11 @@ def export(
         extent is that of the example.
       batch_axes: the axis that is the batch, for all arguments but scalars and keys; or a sequence
         with one entry per argument, None for an argument without a batch.
-      rtol: relative tolerance of the test vectors.
-      atol: absolute tolerance of the test vectors.
+      rtol: relative tolerance of the test vectors. By default it follows the longest chain of
+        operations that round: 1e-5 for up to 64 of them, and as their square root beyond; bfloat16
+        and float16 round more.
+      atol: absolute tolerance of the test vectors. By default the relative one times the size of
+        the outputs, or of 1 where that is larger.
       allow_uncalibrated: takes a network whose converters have no calibrated ranges: each batch is
         converted at its own, so that an output depends on the other rows of its batch.
       while_limit: trips of a `jax.lax.while_loop` at most, up to 2^31; a run that reaches it is an
@@ -110,7 +114,8 @@ def export(
             "derive them from one key with jax.random.split"
         )
     graph.validate()
-    tests = test_vectors(flat, list(weights.values()), found, atol, rtol)
+    relative = tolerance(graph) if rtol is None else rtol
+    tests = test_vectors(flat, list(weights.values()), found, atol, relative)
     return Model(graph, tests, _producer())
 
 

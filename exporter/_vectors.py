@@ -12,6 +12,7 @@ from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, evaluate, sites
 
 from ._arguments import Argument, test_inputs
 from ._graph import DType, TestVector
+from ._tolerance import scale
 from ._types import is_key
 
 
@@ -19,20 +20,24 @@ def test_vectors(
     flat: Callable[..., Any],
     weights: Sequence[Any],
     found: Sequence[Argument],
-    atol: float,
+    atol: float | None,
     rtol: float,
 ) -> tuple[TestVector, ...]:
-    """What JAX computes on the CPU with the whole of `flat(*weights, *inputs)` under one jit."""
+    """What JAX computes on the CPU with the whole of `flat(*weights, *inputs)` under one jit.
+
+    Without `atol` the absolute tolerance is the relative one of numbers as large as the outputs.
+    """
     tests = []
     cpu = jax.devices("cpu")[0]
     with jax.default_device(cpu):
         for inputs in test_inputs(found):
             outputs = _compute(flat, jax.device_put((*weights, *inputs), cpu), cpu)
+            stored = tuple(_stored(array) for array in outputs)
             tests.append(
                 TestVector(
                     inputs=tuple(_stored(array) for array in inputs),
-                    outputs=tuple(_stored(array) for array in outputs),
-                    absolute_tolerance=atol,
+                    outputs=stored,
+                    absolute_tolerance=rtol * scale(stored) if atol is None else atol,
                     relative_tolerance=rtol,
                 )
             )
