@@ -32,7 +32,6 @@ Y = RNG.standard_normal((3, 4, 6, 2)).astype(np.float32)
 H = X.astype(jnp.bfloat16)
 W = RNG.standard_normal((4, 5)).astype(np.float32)
 U = (W + 1j * RNG.standard_normal((4, 5))).astype(np.complex64)
-K = RNG.standard_normal((2, 2, 2, 5)).astype(np.float32)
 KEY = jax.random.key(3)
 
 COMPLEX = "take x.real and x.imag, and go on with real arrays"
@@ -46,23 +45,14 @@ def _numpy_promotion():
         yield
 
 
-def conv(y: Any) -> Any:
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(y, K, (1, 1), "VALID", dimension_numbers=numbers)
-
-
-def conv_of_slices(y: Any) -> Any:
-    rows, columns = y.shape[1] - 1, y.shape[2] - 1
-    patches = [y[:, i : i + rows, j : j + columns] for i in range(2) for j in range(2)]
-    return jnp.concatenate(patches, -1) @ K.reshape(-1, 5)
-
-
 def pooled(y: Any) -> Any:
-    return lax.reduce_window(y, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    window = (1, 2, 2, 1)
+    return lax.reduce_window(y, 0.0, lambda a, b: jnp.maximum(a, 2 * b), window, window, "VALID")
 
 
 def pooled_of_slices(y: Any) -> Any:
-    return jnp.max(jnp.stack([y[:, i::2, j::2] for i in range(2) for j in range(2)]), 0)
+    slices = [y[:, i::2, j::2] for i in range(2) for j in range(2)]
+    return functools.reduce(lambda a, b: jnp.maximum(a, 2 * b), slices, 0.0)
 
 
 def dropout(x: Any, deterministic: bool) -> Any:
@@ -114,8 +104,7 @@ REWRITTEN: dict[str, tuple[Callable[..., Any], Any, str, Callable[..., Any]]] = 
         "operand 0 is i32, expected bool; combine the lines of jnp.unstack with & or |",
         lambda i: functools.reduce(operator.and_, jnp.unstack(i, axis=1)),
     ),
-    "conv": (conv, Y, "`conv_general_dilated` .*join slices of the padded image", conv_of_slices),
-    "pool": (pooled, Y, "write it with slices of the padded array", pooled_of_slices),
+    "pool": (pooled, Y, "combine slices of the padded array instead", pooled_of_slices),
     "erf_inv": (lambda x: lax.erf_inv(x), X, "`erf_inv` .*go on|no rule exports it", lambda x: x),
     "dropout": (
         lambda x: dropout(x, False), X, "pass deterministic=True to layers",
@@ -131,10 +120,6 @@ REWRITTEN: dict[str, tuple[Callable[..., Any], Any, str, Callable[..., Any]]] = 
         lambda x: lax.dot(x, x.T, precision=lax.DotAlgorithmPreset.BF16_BF16_F32), X,
         "`precision` is .*BF16_BF16_F32.*; leave `precision` out", lambda x: lax.dot(x, x.T),
     ),
-    "bits of floats": (lambda x: lax.reduce_precision(x, 5, 10), X, "keep its 8 and 23 bits",
-                       lambda x: lax.reduce_precision(x, 8, 23)),
-    "reshape": (lambda x: lax.reshape(x, (12,), (1, 0)), X, "transpose the array first",
-                lambda x: x.T.reshape(-1)),
     "float8": (lambda x: x.astype(jnp.float8_e5m2), X, "dtype float8_e5m2 .*; cast to one",
                lambda x: x.astype(jnp.bfloat16)),
 }  # fmt: skip

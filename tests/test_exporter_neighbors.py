@@ -182,7 +182,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Any]] = {
     # layout
     "transpose": (lambda y: (y.transpose(3, 0, 2, 1), jnp.moveaxis(y, 0, 2)), Y),
     "reshape": (
-        lambda y: (y.reshape(-1, 3), y.transpose(2, 0, 1, 3).reshape(6, -1), y.reshape(12, -1)), Y
+        lambda y: (
+            y.reshape(-1, 3), y.transpose(2, 0, 1, 3).reshape(6, -1), y.reshape(12, -1),
+            lax.reshape(y, (9, y.shape[0], 8), (3, 0, 2, 1)),
+        ), Y,
     ),
     "rev": (lambda y: (lax.rev(y, (1, 3)), lax.rev(y, (0,)), lax.rev(y, ())), Y),
     "broadcast": (

@@ -4,12 +4,24 @@ A rule takes a `Context` and returns one graph value per result of the equation.
 `Unsupported` for what it cannot express, and the walker reports all of these together.
 """
 
-from . import contraction, control, elementwise, indexing, layout, optical, random, reduction
+from . import (
+    contraction,
+    control,
+    convolution,
+    elementwise,
+    indexing,
+    layout,
+    optical,
+    random,
+    reduction,
+    window,
+)
 from ._registry import primitives, rule_of
 
 __all__ = [
     "contraction",
     "control",
+    "convolution",
     "elementwise",
     "indexing",
     "layout",
@@ -18,4 +30,5 @@ __all__ = [
     "random",
     "reduction",
     "rule_of",
+    "window",
 ]

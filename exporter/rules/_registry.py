@@ -16,23 +16,15 @@ _CALLBACK = "the file runs without Python; compute this outside of the exported 
 _RANDOM = "only the noise of the optical ops is random in a file; pass deterministic=True to layers"
 _SCAN = "of cumulative operations only cumsum is in the format; use jax.lax.associative_scan"
 _SORT = "sorting is not in the format; return the array, and sort what the model returns"
-_WINDOW = "it is not in the format; write it with slices of the padded array"
 _REASONS = {
     "conj": COMPLEX,
     **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod"), _SCAN),
     **dict.fromkeys(("io_callback", "pure_callback"), _CALLBACK),
     **dict.fromkeys(("reduce", "reduce_xor"), _BITS),
     **dict.fromkeys(("sort", "top_k"), _SORT),
-    "conv_general_dilated": (
-        "convolutions are not in the format; join slices of the padded image with jnp.concatenate "
-        "and multiply them by the kernel as a matrix"
-    ),
     "erf_inv": f"no rule exports it; if it is of jax.random.normal, {_RANDOM}",
     "random_bits": _RANDOM,
     "random_seed": "pass the key as an argument, made by jax.random.key outside of the function",
-    **dict.fromkeys(
-        ("reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum"), _WINDOW
-    ),
 }
 _NO_RULE = (
     "no rule exports it; write this line with operations that have one, or return its operand and "

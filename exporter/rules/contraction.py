@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
-
 from .._dim import Shape
-from .._errors import Unsupported
 from .._graph import Value
 from .._lower import Context
 from .._ops import Fact, gives
+from ._precision import check_precision
 from ._registry import rule
 
 
@@ -19,7 +15,7 @@ def _dot_general(ctx: Context) -> list[Value]:
     lhs = ctx.require(0, "f32", "i32", "c64")
     ctx.require(1, lhs.dtype.name)
     ctx.require_result(lhs.dtype.name)
-    _check_precision(ctx.params["precision"])
+    check_precision(ctx.params["precision"])
     (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = ctx.params["dimension_numbers"]
     return ctx.node(
         lhs_contracting=tuple(lhs_contracting),
@@ -27,16 +23,6 @@ def _dot_general(ctx: Context) -> list[Value]:
         lhs_batch=tuple(lhs_batch),
         rhs_batch=tuple(rhs_batch),
     )
-
-
-def _check_precision(precision: Any) -> None:
-    """Raises where the product is not to be one of full precision, which is what files have."""
-    algorithms = jax.lax.DotAlgorithm | jax.lax.DotAlgorithmPreset
-    full = (jax.lax.DotAlgorithmPreset.DEFAULT, jax.lax.DotAlgorithmPreset.F32_F32_F32)
-    if isinstance(precision, algorithms) and precision not in full:
-        raise Unsupported(
-            f"its `precision` is {precision}, expected that of the operands; leave `precision` out"
-        )
 
 
 @gives("dot_general")

@@ -215,7 +215,16 @@ def _converted(x: Value, new_dtype: str) -> Fact:
 
 @rule("reduce_precision")
 def _reduce_precision(ctx: Context) -> list[Value]:
+    """In the format: exponents of up to 8 bits and mantissas of up to 23, those of f32."""
+    ctx.require(0, "f32")
     info = np.finfo(np.float32)
-    if (ctx.params["exponent_bits"], ctx.params["mantissa_bits"]) != (info.iexp, info.nmant):
-        raise Unsupported("the only floating-point format is f32; keep its 8 and 23 bits")
-    return [ctx.value(ctx.inputs[0])]
+    exponent_bits = min(int(ctx.params["exponent_bits"]), info.iexp)
+    mantissa_bits = min(int(ctx.params["mantissa_bits"]), info.nmant)
+    if (exponent_bits, mantissa_bits) == (info.iexp, info.nmant):
+        return [ctx.value(ctx.inputs[0])]
+    return ctx.node(exponent_bits=exponent_bits, mantissa_bits=mantissa_bits)
+
+
+@gives("reduce_precision")
+def _reduced_precision(x: Value, exponent_bits: int, mantissa_bits: int) -> Fact:
+    return x.dtype, x.shape

@@ -10,6 +10,7 @@ from .._errors import Unsupported
 from .._graph import DType, Value
 from .._lower import Context
 from .._ops import Fact, gives
+from .._program import Operand
 from .._types import fact, shape
 from ._registry import rule
 
@@ -33,10 +34,15 @@ def _broadcast(x: Value, shape: Sequence[int | Dim], broadcast_dimensions: tuple
 
 @rule("reshape")
 def _reshape(ctx: Context) -> list[Value]:
+    operands: Sequence[Operand | Value] = ctx.inputs[:1]
     if ctx.params["dimensions"] is not None:
-        raise Unsupported("transpose the array first, then reshape it in row-major order")
+        # The order in which the elements are read.
+        permutation = ctx.ints("dimensions")
+        if ctx.is_key():
+            permutation += (len(permutation),)
+        operands = ctx.node("transpose", operands, permutation=permutation)
     _, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
-    return ctx.node(inputs=ctx.inputs[:1], new_sizes=extents)
+    return ctx.node(inputs=operands, new_sizes=extents)
 
 
 @gives("reshape")

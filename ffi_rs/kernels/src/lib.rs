@@ -25,7 +25,7 @@ mod vector;
 
 pub use dtype::*;
 pub use error::Error;
-pub use gemm::{Columns, Matrix, matmul};
+pub use gemm::{Columns, Matrix, matmul, multiply_columnwise};
 pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
 pub use par::{ParFor, RayonPool, Serial, spin_until, take};

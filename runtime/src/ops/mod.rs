@@ -6,12 +6,15 @@ mod binary;
 mod common;
 mod contraction;
 mod convert;
+mod convolution;
 mod cumsum;
 mod dynamic;
 mod gather;
 mod join;
 mod power;
 mod reduce;
+mod reduce_precision;
+mod reduce_window;
 mod round;
 mod scatter;
 mod select;
@@ -20,6 +23,7 @@ mod source;
 mod strided;
 mod threefry;
 mod unary;
+mod window_axis;
 mod windows;
 
 pub(crate) use common::{element_arms, with_element};
@@ -32,12 +36,15 @@ static FAMILIES: &[&[Entry]] = &[
     binary::OPS,
     contraction::OPS,
     convert::OPS,
+    convolution::OPS,
     cumsum::OPS,
     dynamic::OPS,
     gather::OPS,
     join::OPS,
     power::OPS,
     reduce::OPS,
+    reduce_precision::OPS,
+    reduce_window::OPS,
     round::OPS,
     scatter::OPS,
     select::OPS,

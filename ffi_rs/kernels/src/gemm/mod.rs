@@ -4,6 +4,7 @@
 //! sums over the depth, in order, whatever tile it falls in: results do not depend on how rows and
 //! columns are split.
 
+mod columnwise;
 mod matmul;
 mod micro_kernel;
 mod multiply;
@@ -12,6 +13,7 @@ mod peak;
 mod real;
 mod tile;
 
+pub use columnwise::multiply_columnwise;
 pub use matmul::{Columns, Matrix, matmul};
 pub(crate) use multiply::multiply;
 pub(crate) use operands::{Accumulate, Lhs, Rhs};
