@@ -40,7 +40,7 @@ FUNCTIONS = {
         jnp.less, jnp.less_equal, jnp.greater, jnp.greater_equal, jnp.equal, jnp.not_equal)], X, I),
     "complex": (lambda c: (c * c - c, -c, c == c, abs(c), lax.complex(c.imag, c.real)), C),
     "concatenate": (lambda x: (jnp.concatenate([x, x], 0), jnp.concatenate([x, 2 * x], 1)), X),
-    "convolution": (lambda x: lax.conv(x[:, None], np.ones((2, 1, 3), "f4"), (2,), "SAME"), X),
+    "convolution": (lambda x: lax.conv(x[:, None], jnp.ones((2, 1, 3)), (2,), "SAME"), X),
     "cumsum": (lambda x: (jnp.cumsum(x, 1), lax.cumsum(x, 0, reverse=True)), X),
     "dim_as_value": (lambda x: x.sum() / x.shape[0] + (x.shape[0] * 2 + 1), X),
     "div": (lambda x, i: (1 / x, i // 2, x / x[:, :1]), X, np.abs(I)),
