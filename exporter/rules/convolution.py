@@ -8,32 +8,21 @@ from .._dim import Dim, Shape
 from .._graph import Value
 from .._lower import Context
 from .._ops import Fact, gives
-from .._types import fact
 from . import _window
 from ._precision import check_precision
 from ._registry import rule
 
-_INTEGERS = ("i32", "u32", "i8")
-
 
 @rule("conv_general_dilated")
 def _convolution(ctx: Context) -> list[Value]:
-    result, _ = fact((), ctx.outputs[0].dtype)
-    operands = [ctx.require(index, "f32", *_INTEGERS, "c64") for index in (0, 1)]
-    if result.name in _INTEGERS:
-        # Sums of the wider type, modulo its range, which is the same as of products widened first.
-        operands = [
-            value
-            if value.dtype == result
-            else ctx.node("convert_element_type", [value], new_dtype=result.name)[0]
-            for value in operands
-        ]
-    ctx.require_result(operands[0].dtype.name)
+    lhs = ctx.require(0, "f32", "i32", "u32", "c64")
+    ctx.require(1, lhs.dtype.name)
+    ctx.require_result(lhs.dtype.name)
     check_precision(ctx.params["precision"])
     numbers = ctx.params["dimension_numbers"]
     return ctx.node(
         ctx.primitive,
-        operands,
+        ctx.inputs,
         **_window.geometry(ctx, "lhs_dilation", "rhs_dilation"),
         lhs_spec=tuple(numbers.lhs_spec),
         rhs_spec=tuple(numbers.rhs_spec),
