@@ -109,14 +109,10 @@ class _Decoder:
     def node(self, index: int, node: pb.Node, values: dict[int, Value]) -> Node:
         place = f"node {index} (`{node.op}`, {node.source})"
         inputs = tuple(values[id_] for id_ in node.inputs)
-        attrs = {
-            name: self.attr(attr)
-            for name, attr in node.attrs.items()
-            if attr.WhichOneof("value") != "region"
-        }
+        regions = [name for name, attr in node.attrs.items() if attr.HasField("region")]
+        attrs = {name: self.attr(a) for name, a in node.attrs.items() if name not in regions}
         op, attrs = upgraded(self.message.opset, node.op, attrs)
         try:
-            regions = [name for name in node.attrs if name not in attrs]
             for name in sorted(regions):
                 if op not in GIVEN:
                     raise ValueError(f"`{name}` is a region, which the op does not run")

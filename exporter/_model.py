@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from ._decode import decode
 from ._encode import encode
 from ._errors import LoadError, SaveError
 from ._graph import Graph, Port, Role, TestVector, every_node
+from ._run import given, returned
 from ._verify import verify
 
 
@@ -57,6 +59,40 @@ class Model:
     def weight_bytes(self) -> int:
         """Bytes of all constants."""
         return sum(tensor.data.nbytes for tensor in self.graph.tensors)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """What the exported function returns for such arguments, computed by the runtime.
+
+        ```python
+        model = export.load("net.lmn")
+        y = model(x)
+        ```
+
+        Arguments are those of the exported function, by position or by name, pytrees where it
+        takes pytrees, of arrays of NumPy or of any library that NumPy reads; a noise seed is a PRNG
+        key or an int. Results are NumPy arrays, in dicts and tuples where it returns some.
+
+        The first call loads the model into the runtime of this process, which holds another copy of
+        the weights. Calls from several threads wait for each other.
+
+        Raises:
+          TypeError, ValueError: the arguments are not those of the exported function, or have
+            shapes that it does not take.
+        """
+        inputs = given(self.graph.inputs, args, options)
+        names = [port.name for port in self.graph.outputs]
+        return returned(names, self._session(os.getpid()).run(inputs))
+
+    def _session(self, process: int) -> Any:
+        """The model in the runtime. A child that was forked has no threads of its parent's."""
+        known = self.__dict__.get("_known")
+        if known is None or known[0] != process:
+            known = process, _lumina.Session(list(self._chunks()))
+            self.__dict__["_known"] = known
+        return known[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_known"}
 
     def to_bytes(self) -> bytes:
         """The contents of the file, not verified. The same model gives the same bytes."""
@@ -113,7 +149,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     print(model, model.weights["params['Dense_0']['kernel']"].shape)
     ```
 
-    Arrays are read-only. The model cannot be run from Python; `lumina run` does that.
+    Arrays are read-only. `model(x)` runs it in this process, as `lumina run` does in its own.
 
     Raises:
       LoadError: the runtime refuses the file, or it holds what only the runtime reads; the message

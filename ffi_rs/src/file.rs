@@ -1,13 +1,14 @@
 //! `.lmn` files in the Python module: one is run before it is saved, and checked before it is read.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use lumina_runtime::{Comparison, Error, Model, Options};
+use lumina_runtime::{Comparison, Error, Model, Options, View};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::python::{Input, Output};
 use crate::xla::panic_text;
 
 /// How one output of a test vector compares: number of the vector, name of the output, largest
@@ -34,6 +35,55 @@ pub(crate) fn check_model(py: Python<'_>, data: &[u8]) -> PyResult<()> {
     told("check_model", || py.detach(|| Model::check(data)).map_err(refused))
 }
 
+/// A model that runs in this process, with threads and buffers of its own.
+#[pyclass(frozen, module = "lumina_jax._lumina")]
+pub(crate) struct Session(Mutex<lumina_runtime::Session>);
+
+#[pymethods]
+impl Session {
+    /// Of the file whose bytes come in pieces. `threads` 0 is one per core.
+    ///
+    /// The GIL is released meanwhile. Raises ValueError where the runtime refuses the file, and
+    /// RuntimeError for an internal fault.
+    #[new]
+    #[pyo3(signature = (pieces, /, *, threads=0, memory_limit=u64::MAX))]
+    fn new(
+        py: Python<'_>,
+        pieces: Vec<PyBuffer<u8>>,
+        threads: usize,
+        memory_limit: u64,
+    ) -> PyResult<Self> {
+        told("Session", || {
+            let session = py.detach(|| {
+                let model = Arc::new(joined(&pieces)?);
+                lumina_runtime::Session::new(model, Options { threads, memory_limit })
+                    .map_err(refused)
+            })?;
+            Ok(Self(Mutex::new(session)))
+        })
+    }
+
+    /// The outputs for these NumPy arrays, C-contiguous, in the order of the graph; calls wait for
+    /// each other. Raises as the constructor does.
+    #[pyo3(signature = (inputs, /))]
+    fn run(&self, py: Python<'_>, inputs: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<Py<PyAny>>> {
+        told("Session.run", || {
+            let inputs: Vec<Input<'_>> = inputs
+                .into_iter()
+                .enumerate()
+                .map(|(index, array)| Input::new(index, array, false))
+                .collect::<PyResult<_>>()?;
+            let views: Vec<View<'_>> = inputs.iter().map(Input::view).collect::<PyResult<_>>()?;
+            py.detach(|| {
+                // Whoever waits for the session does so without the GIL, which its owner takes.
+                let mut session = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let outputs = session.run(&views).map_err(refused)?;
+                Python::attach(|py| outputs.iter().map(|view| Output::copied(py, view)).collect())
+            })
+        })
+    }
+}
+
 /// The names of the ops that a file may use.
 #[pyfunction]
 pub(crate) fn file_op_names() -> Vec<&'static str> {
@@ -55,18 +105,23 @@ fn refused(error: Error) -> PyErr {
 
 fn run(py: Python<'_>, pieces: &[PyBuffer<u8>]) -> PyResult<Vec<Row>> {
     let rows = py.detach(|| {
-        let length = pieces.iter().map(|piece| piece.item_count()).sum();
-        let mut copied = Ok(());
-        let model = Model::filled_by(length, |offset, bytes| {
-            let done = copy(pieces, offset, bytes);
-            copied = std::mem::replace(&mut copied, Ok(())).and(done);
-        });
-        copied?;
-        let compare = |model| lumina_runtime::verify(&Arc::new(model), Options::default());
-        model.and_then(compare).map_err(refused)
+        let model = Arc::new(joined(pieces)?);
+        lumina_runtime::verify(&model, Options::default()).map_err(refused)
     })?;
     let row = |row: Comparison| (row.vector, row.output, row.max_abs_diff, row.passed);
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// The model in the joined pieces.
+fn joined(pieces: &[PyBuffer<u8>]) -> PyResult<Model> {
+    let length = pieces.iter().map(|piece| piece.item_count()).sum();
+    let mut copied = Ok(());
+    let model = Model::filled_by(length, |offset, bytes| {
+        let done = copy(pieces, offset, bytes);
+        copied = std::mem::replace(&mut copied, Ok(())).and(done);
+    });
+    copied?;
+    model.map_err(refused)
 }
 
 /// `target` becomes the bytes of the joined pieces from `offset` on, read with the GIL.

@@ -21,7 +21,7 @@ use crate::xla::{TARGETS, abi, panic_text};
 #[pymodule]
 mod _lumina {
     #[pymodule_export]
-    use crate::file::{check_model, file_op_names, verify};
+    use crate::file::{Session, check_model, file_op_names, verify};
 
     #[pymodule_export]
     use super::{call, dtypes, machine_peak, op_names, read_bandwidth, registrations, version};
@@ -236,14 +236,18 @@ fn pool(_py: Python<'_>) -> PyResult<Arc<RayonPool>> {
 }
 
 /// An operand: an array, and its strides in elements.
-struct Input<'py> {
+pub(crate) struct Input<'py> {
     array: Bound<'py, PyUntypedArray>,
     dtype: DType,
     strides: Vec<isize>,
 }
 
 impl<'py> Input<'py> {
-    fn new(index: usize, array: Bound<'py, PyAny>, accepts_strides: bool) -> PyResult<Self> {
+    pub(crate) fn new(
+        index: usize,
+        array: Bound<'py, PyAny>,
+        accepts_strides: bool,
+    ) -> PyResult<Self> {
         let Ok(array) = array.cast::<PyUntypedArray>() else {
             let got = array.get_type().name()?;
             let message = format!("input {index} is a {got}, expected a numpy.ndarray");
@@ -266,7 +270,7 @@ impl<'py> Input<'py> {
         Ok(Self { array: array.clone(), dtype, strides })
     }
 
-    fn view(&self) -> PyResult<View<'_>> {
+    pub(crate) fn view(&self) -> PyResult<View<'_>> {
         let shape = self.array.shape();
         // How far the elements lie before and behind the first one.
         let reach = |sign: isize| -> usize {
@@ -288,7 +292,7 @@ impl<'py> Input<'py> {
 }
 
 /// A result: a new array.
-struct Output<'py> {
+pub(crate) struct Output<'py> {
     array: Bound<'py, PyUntypedArray>,
     dtype: DType,
 }
@@ -298,6 +302,16 @@ impl<'py> Output<'py> {
     fn empty(py: Python<'py>, fact: &Fact) -> PyResult<Self> {
         let array = numpy_types(py)?.empty(py, fact)?;
         Ok(Self { array, dtype: fact.dtype })
+    }
+
+    /// A new array of the elements of `view`, which is row-major.
+    pub(crate) fn copied(py: Python<'py>, view: &View<'_>) -> PyResult<Py<PyAny>> {
+        let output = Self::empty(py, &view.fact())?;
+        let bytes = view.bytes().map_err(to_python)?;
+        // SAFETY: the array is new and so ours alone, and has room for as many elements of the type
+        // as the view has.
+        unsafe { bytes.as_ptr().copy_to_nonoverlapping(first_element(&output.array), bytes.len()) };
+        Ok(output.array.into_any().unbind())
     }
 
     fn view_mut<'a>(&'a mut self, shape: &'a [usize]) -> PyResult<ViewMut<'a>> {

@@ -99,7 +99,7 @@ impl Control for Scan {
             let line = if self.reverse { self.length - 1 - trip } else { trip };
             let mut given: Vec<View<'_>> = Vec::with_capacity(inputs.len());
             // The carry alternates between two places, so that the last one is the result.
-            let is_last_place = (self.length - 1 - trip) % 2 == 0;
+            let is_last_place = (self.length - 1 - trip).is_multiple_of(2);
             let (from, to) = match is_last_place {
                 true => (&spare, &mut last),
                 false => (&last, &mut spare),
