@@ -117,3 +117,33 @@ def gradient_precision(
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def components(
+    path: Path, counts: Sequence[int], table: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
+    """Variance kept and accuracy in percent, [counts, draws], over the number of components.
+
+    Dashed is what PCA believes to keep; bands are one deviation over draws.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.0, 4.2), layout="constrained")
+    for (name, of), (color, marker) in zip(table.items(), STYLES[-len(table) :], strict=True):
+        for axes, field in ((left, "variance"), (right, "accuracy")):
+            mean, spread = of[field].mean(1), of[field].std(1)
+            axes.plot(counts, mean, color=color, marker=marker, label=name, clip_on=False)
+            axes.fill_between(counts, mean - spread, mean + spread, color=color, alpha=0.2, lw=0)
+        left.plot(counts, of["claimed"].mean(1), color=color, linestyle="--")
+    left.set_ylabel("variance explained, %")
+    left.set_title("Kept of test images (solid), claimed by PCA (dashed)")
+    right.set_ylabel("test accuracy, %")
+    right.set_title("Digits by PCA and a ridge classifier, on the chip")
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.minorticks_off()
+        axes.set_xlabel("principal components")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(loc="upper left", frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

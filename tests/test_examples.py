@@ -1,4 +1,4 @@
-"""Examples of converted models run, small, and write what they say."""
+"""Examples run, small, and write what they say."""
 
 from __future__ import annotations
 
@@ -37,3 +37,19 @@ def test_examples_run(tmp_path: Path, name: str, arguments: list[str], printed: 
     report = json.loads((tmp_path / f"{name}.json").read_text())
     assert len(report["noise"]) == 7
     assert {"clean", "nat"} <= report.keys()
+
+
+def test_scikit_learn_on_a_chip(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "sklearn_on_a_chip.py", "--out", tmp_path, "--draws=1",
+         "--components", "8"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "8 bit, 1 % noise" in done.stdout, done.stdout
+    assert (tmp_path / "sklearn_on_a_chip.png").stat().st_size > 10_000
+    report = json.loads((tmp_path / "sklearn_on_a_chip.json").read_text())
+    ideal, fine, coarse = (report[name] for name in report if name != "components")
+    for field in ("variance", "accuracy"):
+        assert abs(ideal[field][0][0] - fine[field][0][0]) < 5
+        assert 20 < coarse[field][0][0] < fine[field][0][0]
