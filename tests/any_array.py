@@ -101,6 +101,7 @@ CASES = [
         },
     ),
     Case("optical_matmul", (real(0, 8), real(8, 3), real(3)), NOISY, shares=False),
+    Case("optical_matmul", (real(2, 0, 8), real(8, 3)), NOISY, shares=False),
     Case("optical_matmul", (real(3, 0), real(0, 3), real(3)), NOISY, shares=False),
     Case("optical_matmul", (real(3, 4), real(4, 0)), NOISY, shares=False),
     Case("optical_matmul", (real(8), real(8, 3)), NOISY),

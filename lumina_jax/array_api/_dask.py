@@ -61,7 +61,7 @@ def on_dask(operation: Operation, arguments: Mapping[str, Any]) -> Any:
             ]
         )
     results = [
-        da.concatenate(of_result).reshape(kind.shape)
+        _reshaped(da.concatenate(of_result), kind.shape)
         for of_result, kind in zip(zip(*blocks, strict=True), types, strict=True)
     ]
     return results[0] if is_single else tuple(results)
@@ -124,9 +124,15 @@ def _flat(array: Lazy, inner: int) -> Lazy:
     """The array with all its leading axes as one, and cut along that alone."""
     leading = array.ndim - inner
     array = array.rechunk(dict.fromkeys(range(leading, array.ndim), -1))
-    if leading == 1:
+    return _reshaped(array, (math.prod(array.shape[:leading]), *array.shape[leading:]))
+
+
+def _reshaped(array: Lazy, shape: tuple[int, ...]) -> Lazy:
+    if array.shape == shape:
         return array
-    return array.reshape((math.prod(array.shape[:leading]), *array.shape[leading:]))
+    if array.size == 0:  # which Dask does not reshape
+        return da.zeros(shape, dtype=array.dtype, chunks=-1)
+    return array.reshape(shape)
 
 
 def _whole(array: Lazy) -> Any:

@@ -222,7 +222,7 @@ class OpticalLinear(torch.nn.Linear):
 
 def _largest(magnitudes: torch.Tensor) -> torch.Tensor:
     """The largest finite one, f32[]; 0 where there is none."""
-    finite = magnitudes[magnitudes.isfinite()]
+    finite = torch.where(magnitudes.isfinite(), magnitudes, 0.0)
     return finite.max() if finite.numel() else torch.zeros(())
 
 
