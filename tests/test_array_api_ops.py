@@ -193,6 +193,8 @@ def test_numpy_within_jit_is_a_constant() -> None:
         return y + noise
 
     within(jnp.zeros((4, 3)))
+    with jax.transfer_guard("disallow"):
+        assert array_api.optical_matmul(x, w, **kwargs).tobytes() == expected.tobytes()
 
 
 def test_eight_threads_at_once() -> None:

@@ -210,7 +210,11 @@ _OF_W = optical_matmul_grad.Gradients._fields.index("w")
 @contextlib.contextmanager
 def _outside() -> Iterator[None]:
     """Outside of the transformation of JAX that runs, and on the CPU, where the arrays are."""
-    with jax.ensure_compile_time_eval(), jax.default_device(_cpu()):
+    with (
+        jax.ensure_compile_time_eval(),
+        jax.default_device(_cpu()),
+        jax.transfer_guard("allow"),  # a guard is one of the programs of JAX
+    ):
         yield
 
 
