@@ -12,6 +12,7 @@ from typing import Any
 import array_api_extra as xpx
 import einops
 import einops.array_api
+import einx
 import jax
 import numpy as np
 import pytest
@@ -336,3 +337,16 @@ def test_einops() -> None:
     packed = XP.asarray(images)
     with pytest.raises(RuntimeError, match="Tensor type unknown to einops"):
         einops.rearrange(packed, "b h w c -> b (h w c)")
+
+
+def test_einx() -> None:
+    """All but `dot`, which asks the namespace for an `einsum`."""
+    for run in (
+        applied(lambda x: einx.id("(a c) b -> a (b c)", x, c=2), MATRIX),
+        applied(lambda x: einx.mean("a [b]", x), MATRIX),
+        applied(lambda x, y: einx.add("a b, b", x, y), MATRIX, MATRIX[0]),
+        applied(lambda x, i: einx.get_at("[a] b, i -> i b", x, i), MATRIX, np.array([3, 0])),
+    ):
+        expected, got = run(np.asarray), run(XP.asarray)
+        assert isinstance(got, OpticalArray)
+        np.testing.assert_allclose(np.asarray(got), expected, rtol=1e-12)
