@@ -66,7 +66,9 @@ def test_what_was_given_cannot_be_changed() -> None:
             a[...] = 9.0
     for a in (XP.asarray(given, copy=True), XP.asarray(values, copy=True), given + 0,
               given[np.array([0])], XP.from_dlpack(values, copy=True),
-              XP.asarray(values, device=given.device)):  # fmt: skip
+              XP.asarray(values, device=given.device), XP.asarray(filled(2, 2)[0], dtype=np.float16),
+              array_api.namespace(None, api_version="2025.12").asarray(filled(2)),
+              ):  # fmt: skip
         a[0] = 9.0
         assert float(a[0]) == 9
     assert values.tolist() == np.asarray(given).tolist() == [0, 1, 2]

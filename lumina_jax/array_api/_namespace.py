@@ -208,7 +208,7 @@ class Namespace(_Functions):
         if isinstance(given, OpticalArray):
             if given._array is array and given._namespace is self:
                 return given
-            origin = origin and given._origin and GIVEN
+            origin = origin if given._origin is GIVEN else None
         return OpticalArray(array, self, origin)
 
     def from_dlpack(
