@@ -85,6 +85,10 @@ test-jax: $(STAMP)-dev-test lumina ## the Python tests on another jax: JAX=0.8.0
 smoke: $(STAMP)-dev-test lumina ## a few Python tests on the oldest jax and on the newest
 	@LUMINA_BIN=$(LUMINA) $(PYTHON) tools/test_jax.py smoke
 
+.PHONY: zoo
+zoo: $(STAMP)-dev-test lumina ## export models of other packages and compare them with JAX: ARGS=BERT
+	@$(PYTHON) tools/test_jax.py zoo --table docs/zoo.md $(ARGS)
+
 .PHONY: neon
 neon: requirements ## the kernel tests as AArch64 programs, where QEMU can be had
 	@echo '==> Kernel tests on AArch64'

@@ -4,6 +4,7 @@
     python3.11 tools/test_jax.py oldest         # the lower bound of every dependency
     python3.13 tools/test_jax.py newest         # the newest release of everything
     python3 tools/test_jax.py smoke             # a selection on both ends
+    python3 tools/test_jax.py zoo BERT          # models of other packages: tests/zoo/run.py
 
 What follows the version goes to pytest. The environment holds the dependencies and the path of this
 checkout, whose module is built for the stable ABI and so serves every Python.
@@ -37,6 +38,9 @@ def main(jax: str, *arguments: str) -> int:
     """The exit status of the tests."""
     if jax == "smoke":
         return smoke()
+    if jax == "zoo":
+        command = [environment(jax), ROOT / "tests" / "zoo" / "run.py", *arguments]
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
     command = [environment(jax), "-m", "pytest", "-n", "auto", "--maxprocesses", "4", *arguments]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
@@ -83,6 +87,8 @@ def requirements(jax: str) -> list[str]:
     needed = [*PROJECT["dependencies"], *extra("test")]
     if jax == "newest":
         return needed
+    if jax == "zoo":
+        return [*needed, *extra("zoo")]
     if jax != "oldest":
         return [*needed, f"jax=={jax}"]
     # Of the tools of the tests no version is promised.

@@ -29,7 +29,7 @@ from lumina_jax import export
 FAMILIES = (keras_models, transformers_models, haiku_models, equinox_models)
 MODELS: dict[str, Make] = {name: make for f in FAMILIES for name, make in f.MODELS.items()}
 WITHIN = 1e-4
-"""Largest difference from JAX, in parts of the largest output; that to another input is far more."""
+"""Largest difference from JAX, in parts of the largest output; to another input it is far more."""
 BEGIN, END = "<!-- Written by tests/zoo/run.py; do not edit. -->\n", "<!-- End of the table. -->\n"
 
 
@@ -85,7 +85,7 @@ def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="MODEL", help="all, if none is named")
-    parser.add_argument("--table", type=Path, help="a document that the table is written into")
+    parser.add_argument("--table", type=Path, help="a document that the whole table goes into")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in MODELS]
     if unknown:
@@ -97,7 +97,7 @@ def main() -> int:
         results.append(run(name))
         print(f"{results[-1].row()} {time.perf_counter() - start:.0f} s", flush=True)
     print(table(results).splitlines()[1])
-    if options.table:
+    if options.table and not options.names:
         before, rest = options.table.read_text(encoding="utf-8").split(BEGIN)
         _, after = rest.split(END)
         text = before + BEGIN + table(results) + END + after
