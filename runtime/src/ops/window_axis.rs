@@ -151,6 +151,7 @@ impl Met {
 }
 
 /// Which of the positions `position`, `position + step` …, so many of them, lie in `0..extent`.
+#[inline]
 pub(super) fn inside(position: isize, step: isize, extent: usize, count: usize) -> Range<usize> {
     // The first index whose position is at least `bound`.
     let reaching = |bound: isize| {

@@ -80,10 +80,36 @@ pub(crate) fn rich() -> Vec<u8> {
     let turned = file.node("transpose", &[w], &[("permutation", ints(&[1, 0]))]);
     let sums = [("axis", int(0)), ("reverse", flag(false))];
     let sums = file.node("cumsum", &[turned], &sums);
+    let line = shape(&[batch.clone(), fixed(&[3])[0].clone(), fixed(&[1])[0].clone()]);
+    let line = file.node("reshape", &[sum], &[("new_sizes", line)]);
+    let kernel = file.tensor("kernel", &f32s(&[2, 1, 2], &[0.5; 4]));
+    let places = [("window_strides", ints(&[2])), ("low", ints(&[1])), ("high", ints(&[2]))];
+    let attrs = [
+        ("lhs_dilation", ints(&[2])),
+        ("rhs_dilation", ints(&[1])),
+        ("lhs_spec", ints(&[0, 2, 1])),
+        ("rhs_spec", ints(&[2, 1, 0])),
+        ("out_spec", ints(&[0, 2, 1])),
+        ("feature_group_count", int(1)),
+        ("batch_group_count", int(1)),
+    ];
+    let attrs = [places.as_slice(), &attrs].concat();
+    let line = file.node("conv_general_dilated", &[line, kernel], &attrs);
+    let attrs = [
+        ("window_dimensions", ints(&[1, 2, 1])),
+        ("window_strides", ints(&[1, 1, 1])),
+        ("low", ints(&[0, 1, 0])),
+        ("high", ints(&[0, 0, 0])),
+        ("base_dilation", ints(&[1, 2, 1])),
+        ("window_dilation", ints(&[1, 1, 1])),
+    ];
+    let pooled = file.node("reduce_window_max", &[line], &attrs);
     file.output(joined, "joined", DType::F32, &dims(3));
     file.output(flat, "flat", DType::F32, &[dim(&[(3, &[(0, 1)])])]);
     file.output(second, "key", DType::U32, &fixed(&[1, 2]));
     file.output(sums, "sums", DType::F32, &fixed(&[3, 4]));
+    let line = [batch.clone(), fixed(&[7])[0].clone(), fixed(&[2])[0].clone()];
+    file.output(pooled, "pooled", DType::F32, &line);
     file.output(mask, "mask", DType::Bool, &fixed(&[3]));
     let mut session = session(&file, 1);
     for batch in [2, 3] {

@@ -67,6 +67,17 @@ pub(super) enum Step {
     Together { axis: usize, unit: usize },
 }
 
+impl Step {
+    /// The spatial axis along which it goes.
+    #[inline(always)]
+    fn axis(self) -> Option<usize> {
+        match self {
+            Self::Elements(_) => None,
+            Self::Positions { axis, .. } | Self::Together { axis, .. } => Some(axis),
+        }
+    }
+}
+
 /// The places, or the depth, as axes in row-major order.
 #[derive(Clone, Debug)]
 pub(super) struct Side {
@@ -186,45 +197,46 @@ impl<'a, T: Element> Patches<'a, T> {
 
     /// The elements from `point` on, which is not padding.
     pub(super) fn at(&self, point: &Point) -> &'a [T] {
-        self.find(point).map_or(&[], |at| &self.data[at..])
+        self.find(point, &Point::default()).map_or(&[], |at| &self.data[at..])
     }
 
-    /// Where `point` lies in the data, unless that is padding; but for the spatial axis `without`.
+    /// Where what `a` and `b` bring lies in the data, unless that is padding; but for the spatial axis
+    /// `without`.
     #[inline(always)]
-    fn locate(&self, point: &Point, without: Option<usize>) -> Option<usize> {
-        let mut at = self.start as isize + point.offset;
+    fn locate(&self, a: &Point, b: &Point, without: Option<usize>) -> Option<usize> {
+        let mut at = self.start as isize + a.offset + b.offset;
         for (index, axis) in self.spatial.iter().enumerate() {
             if Some(index) != without {
-                let element = axis.element(point.positions[index])?;
+                let element = axis.element(a.positions[index] + b.positions[index])?;
                 at += element as isize * axis.stride;
             }
         }
         Some(at as usize)
     }
 
-    /// Where `point` lies in the data, unless that is padding.
-    pub(super) fn find(&self, point: &Point) -> Option<usize> {
-        self.locate(point, None)
+    /// Where what `a` and `b` bring lies in the data, unless that is padding.
+    #[inline]
+    pub(super) fn find(&self, a: &Point, b: &Point) -> Option<usize> {
+        self.locate(a, b, None)
     }
 
     /// Writes the elements of `runs` at `point`, in order, and zeros where there is padding.
     pub(super) fn gather(&self, point: &Point, runs: &[Run], out: &mut [T]) {
         for run in runs {
             let out = &mut out[run.at..][..run.count];
-            let point = point.plus(&run.point);
+            let (axis, Point { positions, .. }) = (run.step.axis(), &run.point);
+            let Some(from) = self.locate(point, &run.point, axis) else {
+                out.fill(T::zeroed());
+                continue;
+            };
             match run.step {
-                Step::Elements(stride) => match self.locate(&point, None) {
-                    Some(from) => copy(self.data, from, stride, out),
-                    None => out.fill(T::zeroed()),
-                },
-                Step::Positions { axis, step } => match self.locate(&point, Some(axis)) {
-                    Some(from) => self.line(from, axis, point.positions[axis], step, out),
-                    None => out.fill(T::zeroed()),
-                },
-                Step::Together { axis, unit } => match self.locate(&point, Some(axis)) {
-                    Some(from) => self.pixels(from, axis, point.positions[axis], unit, out),
-                    None => out.fill(T::zeroed()),
-                },
+                Step::Elements(stride) => copy(self.data, from, stride, out),
+                Step::Positions { axis, step } => {
+                    self.line(from, axis, point.positions[axis] + positions[axis], step, out);
+                }
+                Step::Together { axis, unit } => {
+                    self.pixels(from, axis, point.positions[axis] + positions[axis], unit, out);
+                }
             }
         }
     }

@@ -276,7 +276,7 @@ impl<'a, T: Number> Product<'a, T> {
             let points = first..first + out.len() / width;
             let starts = points.flat_map(|row| {
                 let place = self.places.point(row);
-                taps_of_all.iter().map(move |tap| self.patches.find(&place.plus(tap)))
+                taps_of_all.iter().map(move |tap| self.patches.find(&place, tap))
             });
             let mut starts: Vec<Option<usize>> = starts.collect();
             if is_direct {
