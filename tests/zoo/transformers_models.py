@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,11 +52,13 @@ def _model(
 
         configuration = getattr(transformers, config)(**settings)
         net = getattr(transformers, model)(configuration, seed=0, **options)
+        has_train = "train" in inspect.signature(net.__call__).parameters
+        inference = {"train": False} if has_train else {}
 
         def function(params: Any, *arrays: Any) -> Any:
             first = len(arrays) - len(names)
             named = dict(zip(names, arrays[first:], strict=True))
-            return net(*arrays[:first], params=params, train=False, **named)[0]
+            return net(*arrays[:first], params=params, **inference, **named)[0]
 
         return Case(function, net.params, tuple(inputs))
 
