@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 COMPLEX = (
-    "of complex numbers only sums, products, comparisons, parts and magnitudes are in the format; "
-    "take x.real and x.imag, and go on with real arrays"
+    "of complex numbers this is not in the format; take x.real and x.imag, and go on with real "
+    "arrays"
 )
 
 

@@ -42,16 +42,23 @@ _MOVES = {
     "select_and_gather_add",
     "select_n",
     "slice",
+    "sort",
     "split",
     "squeeze",
     "stack",
     "tile",
+    "top_k",
     "transpose",
     "unstack",
     "while",
 }
-# They see the sign of a narrow integer as bits.
-_OF_BITS = {"clz", "population_count", "shift_right_logical"}
+# They see the bits of a narrow number, which are others in a wide one.
+_OF_BITS = {
+    "clz": {"int8", "int16", "uint8"},
+    "nextafter": {"bfloat16", "float16"},
+    "population_count": {"int8", "int16"},
+    "shift_right_logical": {"int8", "int16"},
+}
 _PRODUCTS = {"conv_general_dilated", "dot_general"}
 # Parameters that name the type of a result.
 _TYPE_PARAMS = ("dtype", "index_dtype", "out_dtype", "preferred_element_type")
@@ -69,7 +76,7 @@ def _wide(equation: Equation) -> Iterator[Equation]:
     values = (*equation.inputs, *equation.outputs)
     narrow = {str(value.dtype) for value in values if _of(value) is not None}
     is_mixed = equation.primitive in _PRODUCTS and len({str(v.dtype) for v in values}) > 1
-    is_of_bits = equation.primitive in _OF_BITS and not narrow.isdisjoint(("int8", "int16"))
+    is_of_bits = not narrow.isdisjoint(_OF_BITS.get(equation.primitive, ()))
     if equation.primitive in _MOVES or is_of_bits or not (narrow or is_mixed):
         yield equation
         return

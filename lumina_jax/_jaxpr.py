@@ -31,6 +31,7 @@ __all__ = [
     "Interpreter",
     "Site",
     "array_type",
+    "binary_operation",
     "evaluate",
     "is_library",
     "sites",
@@ -189,6 +190,24 @@ def evaluate(eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
     """Results of `eqn` for arrays, computed op by op."""
     results = eqn.primitive.bind(*operands, **eqn.params)
     return list(results) if eqn.primitive.multiple_results else [results]
+
+
+def binary_operation(jaxpr: Jaxpr | ClosedJaxpr) -> str | None:
+    """The one primitive that `jaxpr` applies to its two arguments, in either order, if it does."""
+    match _Expression().run(jaxpr, (0, 1)):
+        case [(str(name), (0, 1) | (1, 0))]:
+            return name
+    return None
+
+
+class _Expression(Interpreter[Any]):
+    """Arguments stand for themselves, results for the primitive and what it was applied to."""
+
+    def constant(self, array: Any) -> Any:
+        return ()
+
+    def equation(self, site: Site, operands: list[Any]) -> Sequence[Any]:
+        return [(site.name, tuple(operands))] * len(site.eqn.outvars)
 
 
 def array_type(atom: Var | Literal) -> tuple[tuple[Any, ...], Any]:

@@ -27,6 +27,8 @@ I8, U8 = I.astype(np.int8), U.astype(np.uint8)
 B = X > 0
 C = (X + 1j * X[::-1]).astype(np.complex64)
 H = X.astype(jnp.bfloat16)
+S = np.round(X)  # with ties, and what has a place of its own in an order
+S[0] = [np.nan, -0.0, 0.0, np.inf, -np.inf, np.copysign(np.float32(np.nan), -1)]
 
 
 def gather(
@@ -137,6 +139,65 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Any]] = {
             lax.cumsum(i, 1), lax.cumsum(i, 0, reverse=True),
         ), Y, I,
     ),
+    "reduce by bits": (
+        lambda i, u, b: [f(v, (1,)) for f in (lax.reduce_and, lax.reduce_or, lax.reduce_xor)
+                         for v in (i, u, b, i.astype("i1"))], I, U, B,
+    ),
+    "reduce by a function": (
+        lambda x, i: (
+            # XLA may take the initial value several times, and not at all of a single element.
+            lax.reduce(i, np.int32(5), lambda a, b: b | a, (1,)),
+            lax.reduce(i, np.int32(5), lambda a, b: jnp.maximum(b, a), (0, 1)),
+            lax.reduce(x, np.float32(1), lambda a, b: a * b, (1,)),
+        ), X, I,
+    ),
+    "reduce complex": (
+        lambda c: (c.sum(1), c.prod(1), c.mean(), lax.cumsum(c, 1), lax.cumprod(c, 1)), C,
+    ),
+    "argmax small": (
+        lambda b, i: (
+            jnp.argmax(b, 1), lax.argmin(b, 1, jnp.int8), lax.argmax(i.astype("i2"), 1, jnp.uint8),
+            jnp.argmax(i.astype("u1"), 1),
+        ), B, I,
+    ),
+    "cumulative": (
+        lambda x, i, u: [
+            f(v, axis, reverse=reverse) for f in (lax.cumsum, lax.cumprod, lax.cummax, lax.cummin)
+            for v in (x, i, u, i.astype("i1")) for axis, reverse in ((0, False), (1, True))
+        ], X, I, U,
+    ),
+    "cumulative of NaN": (
+        lambda x: (
+            lax.cummax(x, 1), lax.cummin(x, 0, reverse=True), lax.cumlogsumexp(x, 1),
+            lax.cumlogsumexp(jnp.where(x > 0, x * 100, -jnp.inf), 0, reverse=True),
+        ), N,
+    ),
+    # order: zeros of both signs, NaN, ties, along any axis, by several keys
+    "sort": (lambda s, y: ([jnp.sort(s, a) for a in (0, 1)], [jnp.sort(y, a) for a in range(4)]),
+             S, Y),
+    "argsort": (
+        lambda s, i: (
+            jnp.argsort(s), jnp.argsort(s, 0), jnp.argsort(i, descending=True),
+            jnp.sort(s, stable=False),
+        ), S, I,
+    ),
+    "sort by keys": (
+        lambda s, i, b: (
+            lax.sort((i, s, b), num_keys=3), lax.sort((b, i, s), 0, num_keys=2),
+            jnp.lexsort((s, i)),
+        ), S, I, B,
+    ),
+    "sort types": (lambda a: [jnp.sort(v, 1) for v in a], [I8, U8, U, B, C, H]),
+    "median": (lambda x: (jnp.median(x, 1), jnp.percentile(x, 30, axis=1)), X),
+    "approximate top_k": (
+        lambda x: (lax.approx_max_k(x, 2), lax.approx_min_k(x, 3, reduction_dimension=1)), X,
+    ),
+    "top_k": (
+        lambda s, i, b: (
+            lax.top_k(s, 6), lax.top_k(i, 3), lax.top_k(b, 2), lax.top_k(i.astype("i1"), 1),
+            lax.top_k(s, 0),
+        ), S, I, B,
+    ),
     # casts, also of what does not fit
     "cast f32": (
         lambda x: [(v * 100).astype(t) for v in (x, x * 1e9, x / 0)
@@ -208,6 +269,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Any]] = {
         lambda x: (
             lax.broadcasted_iota(jnp.int8, (x.shape[0], 3), 0), lax.iota(jnp.float32, x.shape[0]),
             lax.broadcasted_iota(jnp.uint32, (x.shape[0], 3), 1), jnp.ones(x.shape[0] * 2),
+            [lax.iota(t, x.shape[0]) for t in ("u1", "i2", "f2", "bfloat16", "c8")],
         ), X,
     ),
     # arithmetic where types differ in their laws
@@ -275,8 +337,12 @@ def test_lines_are_few_slices(program: Program) -> None:
 @pytest.mark.parametrize(
     ("fn", "batch", "message"),
     [
-        (lambda x: lax.bitcast_convert_type(x, jnp.int32), None, "no rule exports it"),
-        (lambda x: jnp.sinh(x), None, "no rule exports it; .* go on outside of the model"),
+        (
+            lambda x: lax.nextafter(x.astype(jnp.bfloat16), jnp.bfloat16(0)), None,
+            "operand 1 is bf16, expected f32",
+        ),
+        (lambda x: lax.top_k(x.T, x.shape[0]), "batch", "its `k` is batch, expected a number"),
+        (lambda x: lax.zeta(x, x), None, "no rule exports it; .* go on outside of the model"),
     ],
 )  # fmt: skip
 def test_neighbors_are_refused(fn: Any, batch: str | None, message: str) -> None:

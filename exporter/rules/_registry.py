@@ -6,23 +6,15 @@ from collections.abc import Callable
 
 from lumina_jax.ops import OPS
 
-from .._errors import COMPLEX, Unsupported
+from .._errors import Unsupported
 from .._lower import Context, Rule
 
 _RULES: dict[str, Rule] = {}
 
-_BITS = "write a Python loop over the lines of jnp.unstack"
 _CALLBACK = "the file runs without Python; compute this outside of the exported function"
 _RANDOM = "only the noise of the optical ops is random in a file; pass deterministic=True to layers"
-_SCAN = "of cumulative operations only cumsum is in the format; use jax.lax.associative_scan"
-_SORT = "sorting is not in the format; return the array, and sort what the model returns"
 _REASONS = {
-    "conj": COMPLEX,
-    **dict.fromkeys(("cumlogsumexp", "cummax", "cummin", "cumprod"), _SCAN),
     **dict.fromkeys(("io_callback", "pure_callback"), _CALLBACK),
-    **dict.fromkeys(("reduce", "reduce_xor"), _BITS),
-    **dict.fromkeys(("sort", "top_k"), _SORT),
-    "erf_inv": f"no rule exports it; if it is of jax.random.normal, {_RANDOM}",
     "random_bits": _RANDOM,
     "random_seed": "pass the key as an argument, made by jax.random.key outside of the function",
 }

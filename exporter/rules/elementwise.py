@@ -20,16 +20,18 @@ _ORDERED = (*_REAL, "bool")
 # Element types of the last operand, by the primitives that are the op of the same name without
 # attributes; JAX has made sure that the other operands fit it.
 _TYPES: dict[tuple[str, ...], tuple[str, ...]] = {
-    ("atan2", "cbrt", "ceil", "cos", "erf", "erfc", "exp", "exp2", "expm1", "floor"): ("f32",),
-    ("is_finite", "log", "log1p", "logistic", "rsqrt", "sin", "sqrt", "tan", "tanh"): ("f32",),
+    ("atan2", "bessel_i0e", "bessel_i1e", "cbrt", "ceil", "digamma", "erf", "erf_inv"): ("f32",),
+    ("erfc", "floor", "is_finite", "lgamma", "nextafter"): ("f32",),
+    ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "exp"): ("f32", "c64"),
+    ("exp2", "expm1", "log", "log1p", "logistic", "rsqrt", "sin", "sinh"): ("f32", "c64"),
+    ("sqrt", "tan", "tanh"): ("f32", "c64"),
     ("abs",): ("f32", "i32", "i8", "c64"),
     ("complex",): ("f32",),
     ("imag", "real"): ("c64",),
-    ("sign",): ("f32", "i32", "i8"),
-    ("square",): _REAL,
-    ("neg", "add", "sub"): (*_REAL, "c64"),
-    ("clamp", "div", "rem"): _REAL,
+    ("add", "div", "neg", "sign", "square", "sub"): (*_REAL, "c64"),
+    ("clamp", "rem"): _REAL,
     ("max", "min", "ge", "gt", "le", "lt"): _ORDERED,
+    ("clz", "population_count"): (*_INTEGER, "u8", "i16", "i64"),
     ("eq", "ne"): (*_ORDERED, "c64"),
     ("select_n",): tuple(dtype.name for dtype in DTYPES),
     ("and", "not", "or", "xor"): ("bool", *_INTEGER),
@@ -38,7 +40,8 @@ _TYPES: dict[tuple[str, ...], tuple[str, ...]] = {
 _PREDICATES = {"eq", "ge", "gt", "is_finite", "le", "lt", "ne"}
 _BINARY = {
     *("add", "and", "atan2", "div", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "or"),
-    *("rem", "shift_left", "shift_right_arithmetic", "shift_right_logical", "sub", "xor"),
+    *("nextafter", "rem", "shift_left", "shift_right_arithmetic", "shift_right_logical", "sub"),
+    "xor",
 }
 
 
@@ -139,13 +142,25 @@ def _mul(ctx: Context) -> list[Value]:
 
 @rule("pow")
 def _pow(ctx: Context) -> list[Value]:
-    ctx.require(0, "f32")
-    return list(_same(("f32", "i32"))(ctx))
+    x = ctx.require(0, "f32", "c64")
+    return list(_same((x.dtype.name, "i32"))(ctx))
 
 
 @gives("pow")
 def _powered(x: Value, y: Value) -> Fact:
     return x.dtype, _elementwise(x, y)[1]
+
+
+@rule("conj")
+def _conj(ctx: Context) -> list[Value]:
+    """Of a real number it is the complex number without an imaginary part."""
+    x = ctx.require(0, "f32", "c64")
+    if x.dtype.name == "c64":
+        return ctx.node()
+    return ctx.node("convert_element_type", new_dtype="c64")
+
+
+gives("conj")(_unary)
 
 
 @rule("log2")
@@ -177,7 +192,7 @@ def _polynomial(ctx: Context) -> list[Value]:
 
 @rule("integer_pow")
 def _integer_pow(ctx: Context) -> list[Value]:
-    ctx.require(0, *_REAL)
+    ctx.require(0, *_REAL, "c64")
     return ctx.node(y=int(ctx.params["y"]))
 
 
@@ -211,6 +226,22 @@ def _convert_element_type(ctx: Context) -> list[Value]:
 @gives("convert_element_type")
 def _converted(x: Value, new_dtype: str) -> Fact:
     return DType.named(new_dtype), x.shape
+
+
+@rule("bitcast_convert_type")
+def _bitcast_convert_type(ctx: Context) -> list[Value]:
+    dtype, _ = fact((), ctx.outputs[0].dtype)
+    operand = ctx.value(ctx.inputs[0])
+    return [operand] if operand.dtype == dtype else ctx.node(new_dtype=dtype.name)
+
+
+@gives("bitcast_convert_type")
+def _bits(x: Value, new_dtype: str) -> Fact:
+    dtype = DType.named(new_dtype)
+    from_size, to_size = x.dtype.numpy.itemsize, dtype.numpy.itemsize
+    if from_size > to_size:
+        return dtype, x.shape.appended(from_size // to_size)
+    return dtype, x.shape if from_size == to_size else Shape(tuple(x.shape)[:-1])
 
 
 @rule("reduce_precision")

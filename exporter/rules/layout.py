@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .._dim import Dim, Shape
-from .._errors import Unsupported
 from .._graph import DType, Value
 from .._lower import Context
 from .._ops import Fact, gives
@@ -165,8 +164,6 @@ def _dilated(dim: Dim, gap: int | Dim) -> Dim:
 @rule("iota")
 def _iota(ctx: Context) -> list[Value]:
     dtype, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
-    if dtype.name not in ("f32", "i32", "u32", "i8"):
-        raise Unsupported(f"the result is {dtype}, expected f32, i32, u32 or i8; cast it later")
     return ctx.node(
         inputs=(), dtype=dtype.name, shape=extents, dimension=int(ctx.params["dimension"])
     )

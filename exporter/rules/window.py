@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lumina_jax._jaxpr import binary_operation
+
 from .._dim import Dim
 from .._errors import Unsupported
 from .._graph import DType, Value
@@ -47,7 +49,7 @@ def _reduce_window(ctx: Context) -> list[Value]:
 @rule("reduce_window")
 def _reduce_window_of_a_function(ctx: Context) -> list[Value]:
     """The initial value comes once into each window; there is none in padding."""
-    body = _body(ctx.params["jaxpr"])
+    body = binary_operation(ctx.params["jaxpr"])
     op = _BODIES.get(body or "")
     count = len(ctx.inputs) // 2
     if body is None or op is None or count != 1:
@@ -70,18 +72,6 @@ def _windows(ctx: Context, op: str, operand: Value) -> list[Value]:
         window_dimensions=ctx.ints("window_dimensions"),
         **_window.geometry(ctx, "base_dilation", "window_dilation"),
     )
-
-
-def _body(jaxpr: Any) -> str | None:
-    """The primitive that a function of two arguments is, if it is but one."""
-    match jaxpr.eqns:
-        case [equation] if (
-            list(jaxpr.outvars) == list(equation.outvars)
-            and set(equation.invars) == set(jaxpr.invars)
-            and len(jaxpr.invars) == 2
-        ):
-            return equation.primitive.name
-    return None
 
 
 def _identity(op: str, dtype: DType) -> Any:

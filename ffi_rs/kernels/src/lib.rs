@@ -25,6 +25,7 @@ mod vector;
 
 pub use dtype::*;
 pub use error::Error;
+pub use exp::exp_of_any;
 pub use gemm::{Columns, Matrix, matmul, multiply_columnwise};
 pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};

@@ -1,6 +1,6 @@
 //! Where the largest and the smallest element lie.
 
-use lumina_kernels::{Attrs, DType, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, Bool, DType, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{check_axes, chunked, dtype, naturals, operands, unsupported};
 
@@ -32,7 +32,10 @@ impl Axis {
     fn output_shapes(&self, op: &'static str, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
         let [x] = operands(op, inputs)?;
         check_axes(op, "axes", &[self.axis], x.shape.len())?;
-        if !matches!(x.dtype, DType::F32 | DType::U32 | DType::I32 | DType::I8) {
+        if !matches!(
+            x.dtype,
+            DType::F32 | DType::U32 | DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::Bool
+        ) {
             return Err(unsupported(op, "operand", x.dtype));
         }
         let mut shape = x.shape.clone();
@@ -111,7 +114,10 @@ macro_rules! searches {
                     }),
                     DType::U32 => self.0.run(x, out, pool, |a: u32, b: u32| a $beats b),
                     DType::I32 => self.0.run(x, out, pool, |a: i32, b: i32| a $beats b),
+                    DType::I16 => self.0.run(x, out, pool, |a: i16, b: i16| a $beats b),
                     DType::I8 => self.0.run(x, out, pool, |a: i8, b: i8| a $beats b),
+                    DType::U8 => self.0.run(x, out, pool, |a: u8, b: u8| a $beats b),
+                    DType::Bool => self.0.run(x, out, pool, |a: Bool, b: Bool| a $beats b),
                     other => Err(unsupported(Self::NAME, "operand", other)),
                 }
             }

@@ -6,6 +6,7 @@ use lumina_kernels::{
 
 use super::common::{CHUNK, chunked, operands, unsupported};
 use super::strided::Walk;
+use super::{complex, special};
 
 /// The shape of the result.
 fn joint_shape<'a>(op: &'static str, a: &'a Fact, b: &'a Fact) -> Result<&'a [usize], Error> {
@@ -215,13 +216,14 @@ binary! {
     /// Integers truncate; as in XLA, x / 0 = -1 (all bits) and the smallest / -1 is itself.
     "div" Div {
         f32, f32 => f32: |a, b| a / b;
+        Complex32, Complex32 => Complex32: complex::div;
         u32, u32 => u32: |a, b| a.checked_div(b).unwrap_or(u32::MAX);
         i32, i32 => i32: |a, b| if b == 0 { -1 } else { a.wrapping_div(b) };
         i8, i8 => i8: |a, b| if b == 0 { -1 } else { a.wrapping_div(b) };
     }
     /// With the sign of the dividend; as in XLA, x % 0 = x for integers.
     "rem" Rem {
-        f32, f32 => f32: |a, b| a % b;
+        f32, f32 => f32: libm::fmodf;
         u32, u32 => u32: |a, b| a.checked_rem(b).unwrap_or(a);
         i32, i32 => i32: |a, b| if b == 0 { a } else { a.wrapping_rem(b) };
         i8, i8 => i8: |a, b| if b == 0 { a } else { a.wrapping_rem(b) };
@@ -242,8 +244,14 @@ binary! {
         i8, i8 => i8: Ord::min;
         Bool, Bool => Bool: Ord::min;
     }
-    "pow" Pow { f32, f32 => f32: f32::powf; f32, i32 => f32: |a: f32, b: i32| a.powf(b as f32); }
-    "atan2" Atan2 { f32, f32 => f32: f32::atan2; }
+    "pow" Pow {
+        f32, f32 => f32: libm::powf;
+        f32, i32 => f32: |a, b| libm::powf(a, b as f32);
+        Complex32, Complex32 => Complex32: complex::pow;
+        Complex32, i32 => Complex32: complex::pow_integer;
+    }
+    "atan2" Atan2 { f32, f32 => f32: |y, x| libm::atan2(f64::from(y), f64::from(x)) as f32; }
+    "nextafter" Nextafter { f32, f32 => f32: special::next_after; }
     "and" And {
         Bool, Bool => Bool: |a, b| a & b;
         u32, u32 => u32: |a, b| a & b;

@@ -3,14 +3,20 @@
 
 mod argmax;
 mod binary;
+mod bitcast;
 mod common;
+mod complex;
 mod contraction;
 mod convert;
 mod convolution;
-mod cumsum;
+mod cumulative;
 mod dynamic;
+mod fft;
+mod float;
 mod gather;
 mod join;
+mod lines;
+mod order;
 mod power;
 mod reduce;
 mod reduce_precision;
@@ -19,7 +25,9 @@ mod round;
 mod scatter;
 mod select;
 mod shape;
+mod sort;
 mod source;
+mod special;
 mod strided;
 mod threefry;
 mod unary;
@@ -34,11 +42,13 @@ pub(crate) use strided::copy;
 static FAMILIES: &[&[Entry]] = &[
     argmax::OPS,
     binary::OPS,
+    bitcast::OPS,
     contraction::OPS,
     convert::OPS,
     convolution::OPS,
-    cumsum::OPS,
+    cumulative::OPS,
     dynamic::OPS,
+    fft::OPS,
     gather::OPS,
     join::OPS,
     power::OPS,
@@ -49,6 +59,7 @@ static FAMILIES: &[&[Entry]] = &[
     scatter::OPS,
     select::OPS,
     shape::OPS,
+    sort::OPS,
     source::OPS,
     threefry::OPS,
     unary::OPS,

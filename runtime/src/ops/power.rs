@@ -1,8 +1,9 @@
 //! Powers with a fixed exponent.
 
-use lumina_kernels::{Attrs, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, Complex32, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{operands, unsupported};
+use super::complex;
 use super::unary::map;
 
 pub(super) static OPS: &[Entry] = &[Entry::of::<IntegerPow>()];
@@ -26,7 +27,7 @@ impl Op for IntegerPow {
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
         let [x] = operands(Self::NAME, inputs)?;
         match x.dtype {
-            f32::DTYPE => {}
+            f32::DTYPE | Complex32::DTYPE => {}
             u32::DTYPE | i32::DTYPE | i8::DTYPE if self.y >= 0 => {}
             u32::DTYPE | i32::DTYPE | i8::DTYPE => {
                 let message = format!("attribute `y` must not be negative for {x}, got {}", self.y);
@@ -54,6 +55,7 @@ impl Op for IntegerPow {
                 map(x, out, pool, |x: f32| 1.0 / raise(x, power, 1.0, |a, b| a * b))
             }
             f32::DTYPE => map(x, out, pool, |x: f32| raise(x, power, 1.0, |a, b| a * b)),
+            Complex32::DTYPE => map(x, out, pool, |x| complex::pow_integer(x, self.y)),
             u32::DTYPE => map(x, out, pool, |x: u32| raise(x, power, 1, u32::wrapping_mul)),
             i32::DTYPE => map(x, out, pool, |x: i32| raise(x, power, 1, i32::wrapping_mul)),
             _ => map(x, out, pool, |x: i8| raise(x, power, 1, i8::wrapping_mul)),
@@ -62,7 +64,7 @@ impl Op for IntegerPow {
 }
 
 /// Squares for each bit of the power, and multiplies those that it has.
-fn raise<T: Copy>(x: T, mut power: u32, one: T, multiply: impl Fn(T, T) -> T) -> T {
+pub(super) fn raise<T: Copy>(x: T, mut power: u32, one: T, multiply: impl Fn(T, T) -> T) -> T {
     let (mut square, mut result) = (x, None);
     while power > 0 {
         if power & 1 == 1 {

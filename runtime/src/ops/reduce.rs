@@ -1,7 +1,8 @@
 //! Ops that combine the elements along some axes.
 
 use lumina_kernels::{
-    Attrs, Bool, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut, row_major_strides,
+    Attrs, Bool, Complex32, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut,
+    row_major_strides,
 };
 
 use super::binary::{max, min};
@@ -140,12 +141,14 @@ macro_rules! reductions {
 reductions! {
     "reduce_sum" ReduceSum {
         f32: 0.0, |a, b| a + b;
+        Complex32: Complex32::ZERO, |a, b| a + b;
         u32: 0, u32::wrapping_add;
         i32: 0, i32::wrapping_add;
         i8: 0, i8::wrapping_add;
     }
     "reduce_prod" ReduceProd {
         f32: 1.0, |a, b| a * b;
+        Complex32: Complex32::ONE, |a, b| a * b;
         u32: 1, u32::wrapping_mul;
         i32: 1, i32::wrapping_mul;
         i8: 1, i8::wrapping_mul;
@@ -166,6 +169,22 @@ reductions! {
         i8: i8::MAX, Ord::min;
         Bool: Bool::from(true), Ord::min;
     }
-    "reduce_and" ReduceAnd { Bool: Bool::from(true), |a, b| a & b; }
-    "reduce_or" ReduceOr { Bool: Bool::from(false), |a, b| a | b; }
+    "reduce_and" ReduceAnd {
+        Bool: Bool::from(true), |a, b| a & b;
+        u32: u32::MAX, |a, b| a & b;
+        i32: -1, |a, b| a & b;
+        i8: -1, |a, b| a & b;
+    }
+    "reduce_or" ReduceOr {
+        Bool: Bool::from(false), |a, b| a | b;
+        u32: 0, |a, b| a | b;
+        i32: 0, |a, b| a | b;
+        i8: 0, |a, b| a | b;
+    }
+    "reduce_xor" ReduceXor {
+        Bool: Bool::from(false), |a, b| a ^ b;
+        u32: 0, |a, b| a ^ b;
+        i32: 0, |a, b| a ^ b;
+        i8: 0, |a, b| a ^ b;
+    }
 }

@@ -1,8 +1,11 @@
 //! Ops without operands.
 
-use lumina_kernels::{Attrs, DType, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, DType, Entry, Error, Fact, Op, ParFor, View, ViewMut};
 
-use super::common::{CHUNK, chunked, dtype, natural, naturals, operands, unsupported};
+use super::common::{
+    CHUNK, chunked, dtype, element_arms, natural, naturals, operands, unsupported, with_element,
+};
+use super::convert::{Convert, Number};
 
 pub(super) static OPS: &[Entry] = &[Entry::of::<Iota>(), Entry::of::<DimAsValue>()];
 
@@ -19,7 +22,7 @@ impl Op for Iota {
     fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
         let op = Self::NAME;
         let dtype = dtype(op, "dtype", attrs.str(op, "dtype")?)?;
-        if !matches!(dtype, DType::F32 | DType::U32 | DType::I32 | DType::I8) {
+        if dtype == DType::Bool {
             return Err(unsupported(op, "result", dtype));
         }
         let shape = naturals(op, "shape", attrs.ints(op, "shape")?)?;
@@ -44,28 +47,17 @@ impl Op for Iota {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        let out = &mut outputs[0];
-        match self.dtype {
-            DType::F32 => self.fill(out, pool, |index| index as f32),
-            DType::U32 => self.fill(out, pool, |index| index as u32),
-            DType::I32 => self.fill(out, pool, |index| index as i32),
-            _ => self.fill(out, pool, |index| index as i8),
-        }
+        with_element!(self.dtype, T => self.fill::<T>(&mut outputs[0], pool))
     }
 }
 
 impl Iota {
-    fn fill<T: Element>(
-        &self,
-        out: &mut ViewMut<'_>,
-        pool: &dyn ParFor,
-        number: impl Fn(usize) -> T + Sync,
-    ) -> Result<(), Error> {
+    fn fill<T: Convert>(&self, out: &mut ViewMut<'_>, pool: &dyn ParFor) -> Result<(), Error> {
         let extent = self.shape[self.dimension];
         let inner: usize = self.shape[self.dimension + 1..].iter().product();
         chunked(pool, out.data_mut::<T>()?, CHUNK, |start, out| {
             for (index, out) in (start..).zip(out) {
-                *out = number(index / inner % extent);
+                *out = T::from_number(Number::Integer((index / inner % extent) as i64));
             }
         });
         Ok(())

@@ -33,8 +33,8 @@ fn the_right_file_loads() {
 
 #[test]
 fn op_set() {
-    assert_eq!(after(|f| f.graph.opset = 0), "`opset`: must be from 1 to 4, got 0");
-    assert_eq!(after(|f| f.graph.opset = 5), "`opset`: must be from 1 to 4, got 5");
+    assert_eq!(after(|f| f.graph.opset = 0), "`opset`: must be from 1 to 5, got 0");
+    assert_eq!(after(|f| f.graph.opset = 6), "`opset`: must be from 1 to 5, got 6");
 }
 
 #[test]

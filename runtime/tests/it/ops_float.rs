@@ -23,7 +23,7 @@ fn numbers(low: f32, high: f32) -> Vec<f32> {
 fn functions_are_right_to_two_units_of_the_last_place() {
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     type Case = (&'static str, fn(f64) -> f64, f32, f32);
-    let cases: [Case; 21] = [
+    let cases: [Case; 33] = [
         ("exp", f64::exp, -80.0, 80.0),
         ("exp2", f64::exp2, -120.0, 120.0),
         ("log", f64::ln, 1e-30, 1e30),
@@ -36,6 +36,18 @@ fn functions_are_right_to_two_units_of_the_last_place() {
         ("sin", f64::sin, -30.0, 30.0),
         ("cos", f64::cos, -30.0, 30.0),
         ("tan", f64::tan, -1.5, 1.5),
+        ("asin", f64::asin, -1.0, 1.0),
+        ("acos", f64::acos, -1.0, 1.0),
+        ("atan", f64::atan, -9.0, 9.0),
+        ("sinh", f64::sinh, -20.0, 20.0),
+        ("cosh", f64::cosh, -20.0, 20.0),
+        ("asinh", f64::asinh, -9.0, 9.0),
+        ("acosh", f64::acosh, 1.0, 9.0),
+        ("atanh", f64::atanh, -0.999, 0.999),
+        ("lgamma", libm::lgamma, -9.4, 20.0),
+        ("exp", f64::exp, -1.0, 1.0),
+        ("log", f64::ln, 0.5, 2.0),
+        ("tanh", f64::tanh, -0.7, 0.7),
         ("sqrt", f64::sqrt, 0.0, 1e9),
         ("rsqrt", |x| 1.0 / x.sqrt(), 1e-6, 1e6),
         ("cbrt", f64::cbrt, -1e9, 1e9),
@@ -74,6 +86,15 @@ fn special_values() {
         ("neg", &[0.0, -INF], &[-0.0, INF]),
         ("floor", &[-0.5, 0.5, NAN], &[-1.0, 0.0, NAN]),
         ("ceil", &[-0.5, 0.5, INF], &[-0.0, 1.0, INF]),
+        ("asin", &[2.0, 1.0, -0.0], &[NAN, std::f32::consts::FRAC_PI_2, -0.0]),
+        ("acosh", &[0.5, 1.0, INF], &[NAN, 0.0, INF]),
+        ("atanh", &[1.0, -1.0, 2.0], &[INF, -INF, NAN]),
+        ("sinh", &[1000.0, -1000.0, -0.0], &[INF, -INF, -0.0]),
+        ("erf_inv", &[1.0, -1.0, 2.0, NAN, -0.0], &[INF, -INF, NAN, NAN, -0.0]),
+        ("lgamma", &[0.0, -1.0, 1.0, 2.0, -INF, INF], &[INF, INF, 0.0, 0.0, INF, INF]),
+        ("digamma", &[0.0, -1.0, INF, NAN], &[NAN, NAN, INF, NAN]),
+        ("bessel_i0e", &[0.0, INF, NAN], &[1.0, 0.0, NAN]),
+        ("bessel_i1e", &[0.0, -INF, NAN], &[0.0, -0.0, NAN]),
     ];
     for (op, x, expected) in cases {
         check(op, &[], &[&f32s(&[x.len()], x)], &f32s(&[x.len()], expected));
@@ -136,6 +157,10 @@ fn binary_special_values() {
     let a = f32s(&[4], &[5.5, -5.5, 1.0, 1.0]);
     let b = f32s(&[4], &[2.0, 2.0, 0.0, INF]);
     check("rem", &[], &[&a, &b], &f32s(&[4], &[1.5, -1.5, NAN, 1.0]));
+    let from = f32s(&[5], &[1.0, 1.0, NAN, -INF, 2.0]);
+    let toward = f32s(&[5], &[2.0, -INF, 1.0, 0.0, 2.0]);
+    let next = [1.0f32.next_up(), 1.0f32.next_down(), NAN, f32::MIN, 2.0];
+    check("nextafter", &[], &[&from, &toward], &f32s(&[5], &next));
     let y = f32s(&[2], &[0.0, -0.0]);
     let x = f32s(&[2], &[-1.0, -1.0]);
     let pi = std::f32::consts::PI;

@@ -276,12 +276,10 @@ fn attributes_that_do_not_fit() {
         wrong("split", &[("sizes", ints(&[1, 1])), ("axis", int(1))]),
         "`sizes` [1, 1] must add up to axis 1 of f32[2,3]"
     );
-    for dtype in ["bool", "f64", "u8"] {
-        assert_eq!(
-            wrong("iota", &[("dtype", text(dtype)), ("shape", ints(&[1])), ("dimension", int(0))]),
-            format!("`result` of dtype {dtype} is not supported")
-        );
-    }
+    assert_eq!(
+        wrong("iota", &[("dtype", text("bool")), ("shape", ints(&[1])), ("dimension", int(0))]),
+        "`result` of dtype bool is not supported"
+    );
     assert_eq!(
         wrong("iota", &[("dtype", text("f32")), ("shape", ints(&[1])), ("dimension", int(1))]),
         "attribute `dimension` must be below the rank 1, got 1"

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lumina_kernels::exp_of_any;
 use lumina_runtime::{DType, Fact, Options, Session, Tensor, View};
 use proptest::prelude::*;
 
@@ -356,7 +357,8 @@ fn results_are_written_over_operands_that_die() {
     let input = f32s(&[100], &numbers);
     // One for all but the square, which reads its operand twice.
     assert_eq!(needed(&file, &[&input]), 800);
-    let expected: Vec<f32> = numbers.iter().map(|x| x - x.exp().sin()).map(|c| c * c).collect();
+    let expected: Vec<f32> =
+        numbers.iter().map(|&x| x - libm::sinf(exp_of_any(x))).map(|c| c * c).collect();
     let mut session = session(&file, 1);
     let got = session.run(&[input.view()]).unwrap();
     assert_eq!(got[0].data::<f32>().unwrap(), expected);
@@ -389,7 +391,7 @@ fn a_chain_takes_one_buffer_and_no_longer_than_it_is_needed() {
     assert_eq!(needed(&file, &[&input]), 4040);
     let mut session = session(&file, 1);
     let got = session.run(&[input.view()]).unwrap();
-    let expected: Vec<f32> = (500..510).map(|n| (n as f32 / 500.0).exp().sin()).collect();
+    let expected: Vec<f32> = (500..510).map(|n| libm::sinf(exp_of_any(n as f32 / 500.0))).collect();
     assert_eq!(got[0].data::<f32>().unwrap(), expected);
 }
 
