@@ -64,11 +64,11 @@ def test_what_was_given_cannot_be_changed() -> None:
               copy.copy(given), XP.asarray(given), jax.tree.map(lambda x: x, given)):  # fmt: skip
         with pytest.raises(TypeError, match=message):
             a[...] = 9.0
+    newest = array_api.namespace(None, api_version="2025.12")
     for a in (XP.asarray(given, copy=True), XP.asarray(values, copy=True), given + 0,
               given[np.array([0])], XP.from_dlpack(values, copy=True),
-              XP.asarray(values, device=given.device), XP.asarray(filled(2, 2)[0], dtype=np.float16),
-              array_api.namespace(None, api_version="2025.12").asarray(filled(2)),
-              ):  # fmt: skip
+              XP.asarray(values, device=given.device), newest.asarray(filled(2)),
+              XP.asarray(filled(2, 2)[0], dtype=np.float16)):  # fmt: skip
         a[0] = 9.0
         assert float(a[0]) == 9
     assert values.tolist() == np.asarray(given).tolist() == [0, 1, 2]
@@ -103,6 +103,19 @@ def test_a_slice_changes_the_array_that_it_is_of() -> None:
         taken -= 100.0
         taken[...] = 100.0
     np.testing.assert_array_equal(np.asarray(a), expected)
+
+
+def test_a_slice_that_is_written_to_keeps_what_the_array_has_by_then() -> None:
+    a = filled(2, 3)
+    row, whole = a[0], a[:]
+    corner = row[:1]
+    a[0, 1] = 5.0
+    row[0] = 3.0
+    a[1, 0] = 7.0
+    corner += 0.0
+    whole *= 2.0
+    assert np.asarray(a).tolist() == np.asarray(whole).tolist() == [[6, 10, 4], [14, 8, 10]]
+    assert np.asarray(row).tolist() == [3, 5, 2]
 
 
 def test_an_array_with_its_axes_in_another_order_changes_the_array() -> None:

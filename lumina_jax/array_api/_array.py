@@ -62,10 +62,9 @@ def _in_place(name: str) -> Callable[..., Any]:
     def method(self: OpticalArray, other: Any, /) -> OpticalArray:
         if not _is_operand(other):
             return NotImplemented
-        result = function(self, other)
         if not isinstance(self._origin, tuple):
-            return result
-        self[...] = result
+            return function(self, other)
+        self[...] = function(self._like(self._seen()), other)
         return self
 
     return method
@@ -214,7 +213,7 @@ class OpticalArray:
                 "a.at[index].set(value), xp.where(condition, value, a) or xp.asarray(a, copy=True)"
             )
         _, (array, plain, value) = self._namespace._root._joined("a[index] =", self, index, value)
-        self._hold(array.at[plain].set(_of_kind(value, array.dtype)))
+        self._hold(self._seen().at[plain].set(_of_kind(value, array.dtype)))
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"OpticalArray cannot be changed, and `{name}` is not set")
@@ -302,13 +301,20 @@ class OpticalArray:
         """Origin of a part of this array, or of the same in another order."""
         return GIVEN if self._origin is GIVEN else (self, part)
 
+    def _seen(self) -> jax.Array:
+        """The part as it is by now in the array that this one is part of."""
+        if not isinstance(self._origin, tuple):
+            return self._array
+        whole, part = self._origin
+        return part(whole._seen())
+
     def _hold(self, changed: jax.Array) -> None:
         """Holds `changed` from now on, and so does what this array is a part of."""
         object.__setattr__(self, "_array", changed)
         if isinstance(self._origin, tuple):
             whole, part = self._origin
             places = part(jnp.arange(whole.size).reshape(whole.shape))
-            flat = whole._array.reshape(-1).at[places].set(changed)
+            flat = whole._seen().reshape(-1).at[places].set(changed)
             whole._hold(flat.reshape(whole.shape))
 
     def _product(self, left: Any, right: Any) -> OpticalArray:
