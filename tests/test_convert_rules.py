@@ -179,6 +179,20 @@ def same(got: Any, want: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
+def test_ranges_that_cannot_follow_are_told() -> None:
+    """`nn.WeightNorm` hands all variables to its layer as constants."""
+    model = convert(nn.Sequential([nn.WeightNorm(nn.Dense(3, name="normed")), nn.Dense(2)]), CHIP)
+    variables = model.init(KEY, X)
+    _, updates = applied(model, variables, X)
+    ranges = {**variables["ranges"], **updates["ranges"]}
+    told = {layer.path: layer.reason for layer in model.report.layers}
+    paths = dict(zip(("normed", "after"), told, strict=True))
+    assert told[paths["normed"]].startswith("the lifted module around it keeps its ranges")
+    assert told[paths["after"]] == ""
+    full_scales = [float(leaf) for leaf in jax.tree.leaves(ranges)]
+    assert sorted(scale > 0 for scale in full_scales) == [False, False, True, True]
+
+
 def test_steps_of_an_rnn_draw_noise_of_their_own_and_share_ranges() -> None:
     """`nn.RNN` passes on to its cell what a plain cell has no use for."""
 

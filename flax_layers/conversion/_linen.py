@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.core import freeze
-from flax.core.scope import union_filters
+from flax.core.scope import in_filter, union_filters
 
 from .._context import quiet_calls_observe
 from ._attention import NAME, LinenAttention, attention_fault, device_fault
@@ -36,6 +36,10 @@ _NO_RANGES = (
     "no ranges reach it, so each batch is converted at its own; give the lifted module around it "
     'variable_axes={..., "ranges": 0}'
 )
+_FIXED_RANGES = (
+    "the lifted module around it keeps its ranges as they are, so they stay uncalibrated, and each "
+    "batch is converted at its own"
+)
 _ATTENTION = inspect.unwrap(nn.MultiHeadDotProductAttention.__call__)
 _RNN = inspect.unwrap(nn.RNN.__call__)
 _BY_FUNCTION = {layer.function: layer for layer in LAYERS}
@@ -44,10 +48,11 @@ _BY_FUNCTION = {layer.function: layer for layer in LAYERS}
 class _Run:
     """One call of a converted model: what it does to calls of the layers in it."""
 
-    def __init__(self, report: ConversionReport, depth: int, noisy: bool) -> None:
+    def __init__(self, report: ConversionReport, depth: int, *, noisy: bool, follows: bool) -> None:
         self.report = report
         self.depth = depth
         self.noisy = noisy
+        self.follows = follows
 
     def intercept(
         self,
@@ -80,8 +85,7 @@ class _Run:
         rule = self.report.decide(path, name, layer.optical.__name__, reason)
         if rule is None:
             return next_fun(*args, **kwargs)
-        if rule.has_ranges and not _reached_by_ranges(module):
-            self.report.note(path, _NO_RANGES)
+        self._note_ranges(module, rule, path)
         with _running_is(None):  # What is inside of an optical layer is its own.
             return self._optical(module, layer, rule, path, x, rest)
 
@@ -105,8 +109,7 @@ class _Run:
         if rule is None or fault:
             return next_fun(*args, **kwargs)
         quiet = self._is_quiet(module, path)
-        if rule.has_ranges and not _reached_by_ranges(module):
-            self.report.note(path, _NO_RANGES)
+        self._note_ranges(module, rule, path)
         optical = LinenAttention(**rule.options, deterministic=quiet, parent=module.scope.rewound())
 
         # Flax gives its function what is in its signature.
@@ -146,6 +149,18 @@ class _Run:
                 jnp.asarray(x, jnp.float32), *rest, deterministic=quiet
             )
 
+    def _note_ranges(self, module: nn.Module, rule: ConversionRule, path: str) -> None:
+        """Notes what keeps the ranges of an optical layer from following.
+
+        Not all lifted modules pass them on, and `nn.map_variables` passes them on as constants.
+        """
+        if not rule.has_ranges or module.is_mutable_collection("ranges"):
+            return
+        if "ranges" not in module.variables:
+            self.report.note(path, _NO_RANGES)
+        elif self.follows:
+            self.report.note(path, _FIXED_RANGES)
+
     def _note_digital(self, module: nn.Module, path: str, method: str) -> None:
         """Notes a module that multiplies in a way of its own."""
         why = next((DIGITAL[kind] for kind in type(module).__mro__ if kind in DIGITAL), "")
@@ -180,8 +195,8 @@ def convert_linen(module: M, rules: Sequence[ConversionRule]) -> M:
     kind, report, number = type(module), ConversionReport(rules), next(_numbers)
 
     @contextlib.contextmanager
-    def run(depth: int, noisy: bool) -> Iterator[None]:
-        call = _Run(report, depth, noisy)
+    def run(depth: int, *, noisy: bool, follows: bool) -> Iterator[None]:
+        call = _Run(report, depth, noisy=noisy, follows=follows)
         with _running_is(call), nn.intercept_methods(call.intercept):
             yield
 
@@ -192,7 +207,9 @@ def convert_linen(module: M, rules: Sequence[ConversionRule]) -> M:
         @nn.nowrap
         def method(self: M, first: Any, *args: Any, **kwargs: Any) -> Any:
             rngs = kwargs.get("rngs")
-            with run(0, isinstance(rngs, Mapping) and "noise" in rngs):
+            noisy = isinstance(rngs, Mapping) and "noise" in rngs
+            follows = in_filter(kwargs.get("mutable", False), "ranges")
+            with run(0, noisy=noisy, follows=follows):
                 result = base(self, first, *args, **kwargs)
             if name != "apply":
                 report.warn_unmatched(stacklevel=2)
@@ -211,7 +228,8 @@ def convert_linen(module: M, rules: Sequence[ConversionRule]) -> M:
         running = _running.get()
         if self.scope is None or (running is not None and running.report is report):
             return base(self, function, args, kwargs)
-        with run(len(self.path), self.has_rng("noise")):
+        follows = self.is_mutable_collection("ranges")
+        with run(len(self.path), noisy=self.has_rng("noise"), follows=follows):
             return base(self, function, args, kwargs)
 
     names = {
@@ -250,11 +268,6 @@ def _lifting(rnn: Any) -> dict[str, Any]:
         # From step to step they follow, which those that a step would make cannot.
         fields["variable_carry"] = union_filters(rnn.variable_carry, "ranges")
     return fields
-
-
-def _reached_by_ranges(module: nn.Module) -> bool:
-    """Whether a call of `module` has ranges or makes them: not all lifted modules pass them on."""
-    return module.is_mutable_collection("ranges") or "ranges" in module.variables
 
 
 def _own_matrices(module: nn.Module) -> list[str]:
