@@ -15,7 +15,7 @@ from ._ops import infer
 from ._program import Constant, Equation, Operand, Program, Variable
 from ._types import fact, is_key, is_raw_key, type_names
 
-# A folded constant of one repeated number is stored once above this many elements.
+# A folded constant of repeated lines is stored without them above this many elements.
 _REPEATED = 64
 
 Rule = Callable[["Context"], Sequence[Value]]
@@ -257,10 +257,13 @@ class _Builder:
     def _constant(self, constant: Constant) -> Value:
         dtype, extents = fact(constant.shape, constant.dtype)
         data = np.ascontiguousarray(constant.array(), dtype.numpy).reshape(extents.evaluate({}))
-        if not constant.name and data.size > _REPEATED and _is_repeated(data):
-            one = self._tensor(dtype, data.reshape(-1)[0], "")
-            attrs: dict[str, Attr] = {"shape": extents, "broadcast_dimensions": ()}
-            return self.node("broadcast_in_dim", [one], attrs, "")[0]
+        if not constant.name and data.size > _REPEATED:
+            once = _once(data)
+            if once.size < data.size:
+                kept = tuple(axis for axis, extent in enumerate(once.shape) if extent > 1)
+                part = self._tensor(dtype, once.squeeze().copy(), "")
+                attrs: dict[str, Attr] = {"shape": extents, "broadcast_dimensions": kept}
+                return self.node("broadcast_in_dim", [part], attrs, "")[0]
         return self._tensor(dtype, data, constant.name)
 
     def _tensor(self, dtype: DType, data: np.ndarray, name: str) -> Value:
@@ -277,10 +280,22 @@ class _Builder:
         return found
 
 
-def _is_repeated(data: np.ndarray) -> bool:
-    """Whether every element has the bytes of the first one."""
-    rows = _bytes(data).reshape(data.size, -1)
-    return bool((rows[: _REPEATED + 1] == rows[0]).all() and (rows == rows[0]).all())
+def _once(data: np.ndarray) -> np.ndarray:
+    """The array without repetition: an axis of equal lines has the first one alone.
+
+    Lines are compared by their bytes.
+    """
+    for axis in range(data.ndim):
+        first = data[(slice(None),) * axis + (slice(1),)]
+        second = data[(slice(None),) * axis + (slice(1, 2),)]
+        if second.size and _equal(first, second) and _equal(first, data):
+            data = first
+    return data
+
+
+def _equal(one: np.ndarray, all_of_it: np.ndarray) -> bool:
+    words = np.dtype(f"V{one.dtype.itemsize}")
+    return bool((one.view(words) == all_of_it.view(words)).all())
 
 
 def _bytes(data: np.ndarray) -> Any:

@@ -113,6 +113,19 @@ def test_a_long_repeated_constant_is_stored_as_one_number(program: Program) -> N
     assert model.ops == {"broadcast_in_dim": 1, "add": 1}
 
 
+def test_a_mask_is_stored_once_for_all_heads(program: Program) -> None:
+    mask = np.broadcast_to(np.tril(np.ones((9, 9), bool)), (2, 3, 9, 9))
+    negative = np.where(np.arange(8) % 2, -0.0, 0.0).astype(np.float32)
+    rows = np.broadcast_to(negative[:, None], (8, 40))
+
+    def fn(x):
+        return jnp.where(jnp.logical_not(~mask), x, 0.0), jnp.asarray(rows) * x[0, 0, 0, 0]
+
+    model = program.export(fn, np.ones((2, 3, 9, 9), np.float32))
+    assert model.weight_bytes == 81 + 8 * 4 + 4
+    assert [tensor.data.shape for tensor in model.graph.tensors] == [(9, 9), (), (8,)]
+
+
 def test_params_are_named_by_their_path(program: Program) -> None:
     params = {"params": {"Dense_0": {"kernel": jnp.ones((4, 70)), "bias": jnp.zeros(70)}}}
 
