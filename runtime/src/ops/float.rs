@@ -30,7 +30,7 @@ pub(super) fn tanh(x: f32) -> f32 {
 pub(super) fn erf(x: f32) -> f32 {
     // Minimax of erf x / x - 1 up to x = 0.94.
     const SMALL: [f32; 7] = [
-        8.223_984_5e-5,
+        8.223_984e-5,
         -8.108_082e-4,
         0.005_197_992,
         -0.026_858_186,
@@ -65,7 +65,7 @@ pub(super) fn log(x: f32) -> f32 {
         0.069_153_68,
         -0.117_898_08,
         0.118_729_76,
-        -0.123_843_485,
+        -0.123_843_48,
         0.142_186_58,
         -0.166_692_51,
         0.200_022_27,
@@ -87,7 +87,7 @@ pub(super) fn log(x: f32) -> f32 {
         // Of infinity and NaN they are the logarithm.
         x
     };
-    if x >= f32::MIN_POSITIVE && x < f32::INFINITY { log } else { special }
+    if (f32::MIN_POSITIVE..f32::INFINITY).contains(&x) { log } else { special }
 }
 
 #[cfg(test)]
