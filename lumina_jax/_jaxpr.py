@@ -194,8 +194,9 @@ def evaluate(eqn: JaxprEqn, operands: Sequence[Any]) -> list[Any]:
 
 def binary_operation(jaxpr: Jaxpr | ClosedJaxpr) -> str | None:
     """The one primitive that `jaxpr` applies to its two arguments, in either order, if it does."""
-    match _Expression().run(jaxpr, (0, 1)):
-        case [(str(name), (0, 1) | (1, 0))]:
+    arguments = range(len(_closed(jaxpr).jaxpr.invars))
+    match _Expression().run(jaxpr, arguments):
+        case [(str(name), (0, 1) | (1, 0))] if len(arguments) == 2:
             return name
     return None
 

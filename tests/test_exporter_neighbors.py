@@ -342,6 +342,11 @@ def test_lines_are_few_slices(program: Program) -> None:
             "operand 1 is bf16, expected f32",
         ),
         (lambda x: lax.top_k(x.T, x.shape[0]), "batch", "its `k` is batch, expected a number"),
+        (
+            lambda x: lax.reduce(
+                (x, x), (np.float32(0),) * 2, lambda a, b: (a[0] + b[0], a[1] + b[1]), (0,)
+            ), None, "its function is not one operation of its two arguments",
+        ),
         (lambda x: lax.zeta(x, x), None, "no rule exports it; .* go on outside of the model"),
     ],
 )  # fmt: skip
