@@ -126,6 +126,12 @@ def test_a_folder_without_the_suite_is_refused(
     assert "pass a checkout of data-apis/array-api-tests" in capsys.readouterr().err
 
 
+def test_arguments_for_pytest_stand_behind_two_dashes(tool: ModuleType) -> None:
+    own = ["suite", "--device", "ideal", "noisy"]
+    assert tool.split([*own, "--", "-k", "linalg"]) == (own, ["-k", "linalg"])
+    assert tool.split(own) == (own, [])
+
+
 def test_devices_are_namespaces(tool: ModuleType) -> None:
     for device in tool.DEVICES:
         found: dict[str, object] = {}

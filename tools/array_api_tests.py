@@ -58,8 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", nargs="+", choices=DEVICES, default=["ideal"])
     parser.add_argument("--api", default="2024.12", help="version of the standard")
     parser.add_argument("--examples", type=int, default=3, help="examples for each test")
-    parser.add_argument("pytest", nargs="*", help="arguments for pytest, behind --")
-    args = parser.parse_args(arguments)
+    own, for_pytest = split(sys.argv[1:] if arguments is None else arguments)
+    args = parser.parse_args(own)
     if not (args.suite / "array-api" / "spec" / args.api).is_dir():
         parser.error(
             f"{args.suite} has no array-api/spec/{args.api}: pass a checkout of "
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = [
             python, "-m", "pytest", "array_api_tests", "-q", "--tb=no", "--no-summary",
             "-p", "no:cacheprovider", f"--junitxml={report}", f"--max-examples={args.examples}",
-            "--derandomize", "--hypothesis-seed=0", "--disable-deadline", *args.pytest,
+            "--derandomize", "--hypothesis-seed=0", "--disable-deadline", *for_pytest,
         ]  # fmt: skip
         variables = {
             # The suite draws some examples with `random`, which no option of pytest seeds.
@@ -97,6 +97,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(summary({PEER: peer, device: ours}, missing), flush=True)
         status |= bool(missing)
     return status
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before `--`, and behind it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:end], arguments[end + 1 :]
 
 
 def environment(requirements: Path) -> Path:
