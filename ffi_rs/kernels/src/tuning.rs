@@ -91,6 +91,12 @@ pub(crate) const DW_NARROW_COLUMNS: usize = 64;
 /// Columns of dw that one chunk adds up and takes through the converter.
 pub(crate) const FINISHED_COLUMNS: usize = 64;
 
+/// Lines of weights, or of their gradient, that one chunk writes in another order: as many words as a
+/// cache line has, which is read once then.
+pub(crate) const MOVED_LINES: usize = 16;
+/// Numbers that one thread writes so in a nanosecond, to guess what a loop takes.
+pub(crate) const MOVED_PER_NANOSECOND: usize = 1;
+
 /// Columns of a complex product that one chunk computes, whole tiles of every instruction set, and
 /// rows: more read what is packed of w more often, fewer share the work out more evenly.
 pub(crate) const COMPLEX_COLUMNS: usize = 96;

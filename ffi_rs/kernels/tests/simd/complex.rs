@@ -4,8 +4,16 @@ use lumina_kernels::{Attr, Complex32, ParFor, RayonPool, Serial};
 
 use crate::support::{Tensor, attrs, bits_of, grad_operands, numbers, operands, run};
 
-const SIZES: [[usize; 3]; 6] =
-    [[1, 1, 1], [3, 5, 7], [7, 40, 17], [70, 33, 130], [200, 300, 100], [2, 0, 3]];
+const SIZES: [[usize; 3]; 8] = [
+    [1, 1, 1],
+    [1, 301, 100],
+    [2, 41, 19],
+    [3, 5, 7],
+    [7, 40, 17],
+    [70, 33, 130],
+    [200, 300, 100],
+    [2, 0, 3],
+];
 const NOISES: [[f32; 4]; 2] = [[0.0; 4], [0.1, 0.2, 0.3, 0.05]];
 
 fn field(shape: [usize; 2], salt: u64) -> Tensor {
@@ -139,17 +147,27 @@ fn neither_threads_nor_layouts_change_a_bit_of_the_noisy_chain_and_its_gradient(
             };
             let expected = forward(false, &Serial);
             let inputs = grad_operands(&complex, expected[1].clone());
-            let backward = |pool: &dyn ParFor| {
-                let attrs = attrs(bits, false, true, "pre_noise");
-                run("complex_optical_matmul_grad", &attrs, &inputs, pool).unwrap()
+            let backward = |w_t: bool, pool: &dyn ParFor| {
+                let mut inputs = inputs.clone();
+                if w_t {
+                    inputs[3] = transposed(&inputs[3]);
+                }
+                let attrs = attrs(bits, w_t, true, "pre_noise");
+                let mut gradient =
+                    run("complex_optical_matmul_grad", &attrs, &inputs, pool).unwrap();
+                if w_t {
+                    gradient[1] = transposed(&gradient[1]);
+                }
+                gradient
             };
-            let gradient = backward(&Serial);
+            let gradient = backward(false, &Serial);
             for threads in [1, 3] {
                 let pool = RayonPool::new(threads).unwrap();
                 for w_t in [false, true] {
                     assert_eq!(bits_of(&forward(w_t, &pool)), bits_of(&expected), "{size:?}");
+                    let got = backward(w_t, &pool);
+                    assert_eq!(bits_of(&got), bits_of(&gradient), "{size:?} {bits:?}");
                 }
-                assert_eq!(bits_of(&backward(&pool)), bits_of(&gradient), "{size:?} {bits:?}");
             }
         }
     }

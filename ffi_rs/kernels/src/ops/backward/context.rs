@@ -1,13 +1,10 @@
 //! One call of the backward op: its operands, and what is the same for all rows.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use super::product_plan::Precision;
 use crate::isa::Isa;
-use crate::ops::chain::{
-    Chain, OperandFormat, Operands, ProductPlan, Residual, Saved, floats, write_rotated,
-};
+use crate::ops::chain::{Chain, OperandFormat, Operands, ProductPlan, Residual, Saved, floats};
 use crate::ops::sizes::Sizes;
 use crate::quantizer::Quantizers;
 use crate::{Error, View};
@@ -44,7 +41,7 @@ pub(super) struct Context<'a> {
     /// Whether the forward op sums products as integers.
     pub(super) is_integer: bool,
     /// depth × columns
-    pub(super) w: Cow<'a, [f32]>,
+    pub(super) w: &'a [f32],
     pub(super) operands: Operands<'a>,
     pub(super) weight_dacs: Quantizers,
     pub(super) adcs: Quantizers,
@@ -83,31 +80,21 @@ impl<'a, T> Matrix<'a, T> {
 }
 
 impl<'a> Context<'a> {
-    /// Of the tile `tile` of the sizes `whole`.
+    /// Of the tile `tile` of the sizes `whole`, whose weights `w` are.
     pub(super) fn new(
         request: &'a Request,
         inputs: &[View<'a>],
         whole: Sizes,
         tile: usize,
+        w: &'a [f32],
     ) -> Result<Self, Error> {
-        let Request { chain, transpose_weight, precision, .. } = request;
+        let Request { chain, precision, .. } = request;
         let Sizes { rows, columns, .. } = whole;
         let tiles = chain.tiles(whole.depth);
         let of_tile = tiles.inputs(tile);
         let isa = Isa::detect();
         let mut operands = Operands::new(chain, &inputs[4..], rows)?;
         operands.noise = operands.noise.of_tile(tile);
-        let w = floats(&inputs[3])?;
-        let w = if chain.complex {
-            Cow::Owned(as_real(chain, w, whole, &of_tile, *transpose_weight))
-        } else if *transpose_weight {
-            let mut transposed = vec![0.0; of_tile.len() * columns];
-            let lines = Matrix::new(w, whole.depth, of_tile.clone());
-            transpose(&mut transposed, columns, |column| lines.row(column));
-            Cow::Owned(transposed)
-        } else {
-            Cow::Borrowed(&w[of_tile.start * columns..of_tile.end * columns])
-        };
         let stride = tiles.count() * columns;
         let residual = tile * columns..(tile + 1) * columns;
         let weight_dacs = operands.weight_dacs(isa, columns);
@@ -151,59 +138,5 @@ impl<'a> Context<'a> {
     pub(super) fn needs_inputs(&self) -> bool {
         let Request { chain, with_inputs, with_ranges, .. } = self.request;
         *with_inputs || *with_ranges && !chain.dac.is_off()
-    }
-}
-
-/// The real matrix that complex weights are to the f32 of x, its rows `inputs`; see
-/// [`Weights::complex`](crate::ops::chain::Weights).
-fn as_real(
-    chain: &Chain,
-    w: &[f32],
-    Sizes { depth, columns, .. }: Sizes,
-    inputs: &Range<usize>,
-    transposed: bool,
-) -> Vec<f32> {
-    let mut real = vec![0.0; inputs.len() * columns];
-    let numbers = w.as_chunks::<2>().0;
-    for (k, rows) in (inputs.start / 2..).zip(real.chunks_exact_mut((2 * columns).max(1))) {
-        let (row, rotated) = rows.split_at_mut(columns);
-        if transposed {
-            for (pair, j) in row.as_chunks_mut::<2>().0.iter_mut().zip(0..) {
-                *pair = numbers[j * depth / 2 + k];
-            }
-        } else {
-            row.copy_from_slice(&w[k * columns..][..columns]);
-        }
-        write_rotated(rotated, row, chain.weight);
-    }
-    real
-}
-
-/// Writes the gradient of complex weights, from that of the rows `inputs` of the real matrix which they
-/// are.
-pub(super) fn fold_gradient(
-    out: &mut [f32],
-    real: &[f32],
-    Sizes { depth, columns, .. }: Sizes,
-    inputs: &Range<usize>,
-    transposed: bool,
-) {
-    let numbers = out.as_chunks_mut::<2>().0;
-    for (k, rows) in (inputs.start / 2..).zip(real.chunks_exact((2 * columns).max(1))) {
-        let (row, rotated) = rows.split_at(columns);
-        let pairs = row.as_chunks::<2>().0.iter().zip(rotated.as_chunks::<2>().0);
-        for (j, (row, rotated)) in pairs.enumerate() {
-            let at = if transposed { j * depth / 2 + k } else { k * columns / 2 + j };
-            numbers[at] = [row[0] + rotated[1], row[1] - rotated[0]];
-        }
-    }
-}
-
-/// Writes the transpose of so many `lines`.
-fn transpose<'l>(out: &mut [f32], count: usize, lines: impl Fn(usize) -> &'l [f32]) {
-    for column in 0..count {
-        for (row, value) in lines(column).iter().enumerate() {
-            out[row * count + column] = *value;
-        }
     }
 }

@@ -17,14 +17,15 @@
 
 use std::ops::Range;
 
-use super::context::{BLOCK, Context, Request, fold_gradient};
+use super::context::{BLOCK, Context, Request};
 use super::dw::Sums;
 use super::dx::Tile;
 use super::dz::{Block, GROUP};
+use super::stored_weights::StoredWeights;
 use super::transposed_weights::{PANEL, TransposedWeights};
 use crate::disjoint::{DisjointMut, StageBuffer};
 use crate::isa::Isa;
-use crate::ops::chain::accumulate;
+use crate::ops::chain::{accumulate, floats};
 use crate::ops::sizes::Sizes;
 use crate::par::{Schedule, Serial, parallel_if};
 use crate::tuning::{DW_NARROW_COLUMNS, DX_ROWS, FINISHED_COLUMNS};
@@ -100,20 +101,23 @@ fn run_tile(
     gradients: Gradients<'_>,
     pool: &dyn ParFor,
 ) -> Result<(), Error> {
-    let context = Context::new(request, inputs, sizes, tile)?;
-    let Sizes { rows, depth, columns } = context.sizes;
+    let stored = StoredWeights::new(request, sizes, tile);
+    let (as_stored, mut rows_of_w) = (floats(&inputs[3])?, stored.room());
+    let w_rows = if stored.are_rows() {
+        &as_stored[stored.in_rows()]
+    } else {
+        stored.write_rows(&mut rows_of_w, as_stored, pool);
+        &*rows_of_w
+    };
+    let context = Context::new(request, inputs, sizes, tile, w_rows)?;
+    let Sizes { rows, columns, .. } = context.sizes;
     let Gradients { x, w, bias, x_full_scale, w_full_scale, y_full_scale, noise } = gradients;
     for sums in [&mut *bias, &mut *x_full_scale, &mut *w_full_scale, &mut *y_full_scale] {
         sums.fill(0.0);
     }
-    let (first, complex) = (context.inputs.start, request.chain.complex);
-    let mut own = Vec::new();
-    let dw = if request.transpose_weight || complex {
-        own.resize(depth * columns, 0.0);
-        &mut own
-    } else {
-        &mut w[first * columns..][..depth * columns]
-    };
+    let complex = request.chain.complex;
+    let mut own = stored.room();
+    let dw = if stored.are_rows() { &mut w[stored.in_rows()] } else { &mut *own };
     // Of a complex number, the column of each part gives something of the gradient of its range.
     let mut ranges = vec![0.0; if complex { 2 * columns } else { 0 }];
     let (w_ranges, y_ranges) = match complex {
@@ -135,20 +139,15 @@ fn run_tile(
     };
     let sums = AllSums::new(dw, bias, y_ranges);
     let packed_in_a_nanosecond = if request.chain.weight.is_off() { 10 } else { 4 };
-    let pool = parallel_if(pool, context.sizes.nanoseconds(2, packed_in_a_nanosecond));
-    call.run(&sums, pool);
+    call.run(&sums, parallel_if(pool, context.sizes.nanoseconds(2, packed_in_a_nanosecond)));
+    if !stored.are_rows() {
+        stored.write_gradient(w, &own, pool);
+    }
     if complex {
-        fold_gradient(w, &own, sizes, &context.inputs, request.transpose_weight);
         let (w_ranges, y_ranges) = ranges.split_at(columns);
         for (out, sums) in [(w_full_scale, w_ranges), (y_full_scale, y_ranges)] {
             for (out, pair) in out.iter_mut().zip(sums.as_chunks::<2>().0) {
                 *out = pair[0] + pair[1];
-            }
-        }
-    } else if request.transpose_weight {
-        for (row, values) in own.chunks_exact(columns.max(1)).enumerate() {
-            for (column, value) in values.iter().enumerate() {
-                w[column * sizes.depth + first + row] = *value;
             }
         }
     }
