@@ -104,6 +104,18 @@ pub(crate) fn rich() -> Vec<u8> {
         ("window_dilation", ints(&[1, 1, 1])),
     ];
     let pooled = file.node("reduce_window_max", &[line], &attrs);
+    let attrs = [("dimension", int(1)), ("num_keys", int(2))];
+    let ordered = file.node_of("sort", &[sum, joined], 2, &attrs);
+    let largest = file.node_of("top_k", &[ordered[1]], 2, &[("axis", int(1)), ("k", int(2))]);
+    let attrs = [("fft_type", int(2)), ("fft_lengths", ints(&[3]))];
+    let spectrum = file.node("fft", &[ordered[0]], &attrs);
+    let attrs = [("fft_type", int(3)), ("fft_lengths", ints(&[2]))];
+    let signal = file.node("fft", &[spectrum], &attrs);
+    let attrs = [("new_dtype", text("u8"))];
+    let bytes = file.node("bitcast_convert_type", &[largest[1]], &attrs);
+    file.output(signal, "signal", DType::F32, &dims(2));
+    let four = [batch.clone(), fixed(&[2])[0].clone(), fixed(&[4])[0].clone()];
+    file.output(bytes, "bytes", DType::U8, &four);
     file.output(joined, "joined", DType::F32, &dims(3));
     file.output(flat, "flat", DType::F32, &[dim(&[(3, &[(0, 1)])])]);
     file.output(second, "key", DType::U32, &fixed(&[1, 2]));
