@@ -19,7 +19,7 @@ pub(super) struct WindowAxis {
     pub(super) stride: isize,
     /// Padding before the first element and behind the last; negative numbers of it cut off.
     pub(super) low: isize,
-    high: isize,
+    pub(super) high: isize,
     /// From element to element.
     pub(super) base_dilation: isize,
     /// From tap to tap.
@@ -163,7 +163,7 @@ pub(super) fn inside(position: isize, step: isize, extent: usize, count: usize) 
 }
 
 /// The greatest common divisor of two positive numbers.
-fn common_divisor(a: isize, b: isize) -> isize {
+pub(super) fn common_divisor(a: isize, b: isize) -> isize {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 

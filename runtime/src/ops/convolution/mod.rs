@@ -2,6 +2,7 @@
 
 mod numbers;
 mod patches;
+mod phases;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -10,11 +11,12 @@ use std::sync::Arc;
 
 use lumina_kernels::{
     Attrs, Complex32, DType, DynOp, Element, Entry, Error, Fact, Op, ParFor, Serial, Strided, View,
-    ViewMut, Work,
+    ViewMut, Work, row_major_strides,
 };
 
 use self::numbers::{Factor, Number};
 use self::patches::{MOST_SPATIAL, Spatial, Step};
+use self::phases::{Phase, kernel_of, phases, put};
 use self::product::{Axes as ProductAxes, Groups, Product};
 use super::common::{check_axes, naturals, operands, refuse, unsupported};
 use super::strided::{Walk, copy_layout};
@@ -252,8 +254,43 @@ impl Convolution {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         let (x, kernel) = (x.strided_data::<T>()?, kernel.strided_data::<T>()?);
-        let out_shape = out.shape().to_vec();
+        let shape = out.shape().to_vec();
         let out = out.data_mut::<T>()?;
+        let axes = (0..self.geometry.len()).map(|axis| {
+            let extent = x.shape[self.x.spatial[axis]];
+            let taps = kernel.shape[self.kernel.spatial[axis]];
+            (self.geometry[axis], [shape[self.out.spatial[axis]], taps, extent])
+        });
+        let Some(all) = phases(&axes.collect::<Vec<_>>()) else {
+            return self.convolve_all(&x, &kernel, packed, &shape, out, pool);
+        };
+        let strides = row_major_strides(&shape);
+        let (mut part_shape, mut kernel_shape) = (shape.clone(), kernel.shape.to_vec());
+        for of_axes in all {
+            for (axis, phase) in of_axes.iter().enumerate() {
+                part_shape[self.out.spatial[axis]] = phase.places();
+                kernel_shape[self.kernel.spatial[axis]] = phase.taps();
+            }
+            let geometry = of_axes.iter().map(Phase::geometry).collect();
+            let op = Self { geometry, packed: None, ..self.clone() };
+            let kernel = kernel_of(&kernel, &kernel_shape, &self.kernel.spatial, &of_axes);
+            let mut part = vec![T::zeroed(); part_shape.iter().product()];
+            op.convolve_all(&x, &kernel, None, &part_shape, &mut part, pool)?;
+            put(&part, &part_shape, out, &strides, &self.out.spatial, &of_axes);
+        }
+        Ok(())
+    }
+
+    /// Without a thought to zeros between the elements of x.
+    fn convolve_all<T: Number>(
+        &self,
+        x: &Strided<'_, T>,
+        kernel: &Strided<'_, T>,
+        packed: Option<&Vec<T>>,
+        out_shape: &[usize],
+        out: &mut [T],
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
         let depth: usize = self.depth_axes().iter().map(|&axis| kernel.shape[axis]).product();
         if depth == 0 {
             out.fill(T::zeroed());
@@ -261,11 +298,11 @@ impl Convolution {
         }
         let outputs = kernel.shape[self.kernel.batch];
         let room;
-        let matrix = match (packed, self.matrix(&kernel)) {
+        let matrix = match (packed, self.matrix(kernel)) {
             (Some(packed), _) => Factor { data: packed, strides: [outputs, 1] },
             (None, Some(matrix)) => matrix,
             (None, None) => {
-                room = self.packed_kernel(&kernel)?;
+                room = self.packed_kernel(kernel)?;
                 Factor { data: &room, strides: [outputs, 1] }
             }
         };
@@ -311,7 +348,7 @@ impl Convolution {
             inner: (self.out.channel + 1..out_shape.len()).map(place).collect(),
             depth: self.depth_axes().into_iter().map(tap).collect(),
         };
-        Product::new(&x, &spatial, axes, matrix, groups).run(out, pool);
+        Product::new(x, &spatial, axes, matrix, groups).run(out, pool);
         Ok(())
     }
 }
