@@ -123,7 +123,7 @@ fn order(rank: usize) -> impl Strategy<Value = Vec<i64>> {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let axis = (1..4i64, -2..3i64, -2..4i64, 1..3i64, 1..3i64, 1..8usize, 1..4usize);
+    let axis = (1..4i64, -2..3i64, -2..4i64, 1..5i64, 1..4i64, 1..8usize, 1..4usize);
     let groups = prop_oneof![Just([1, 1]), Just([3, 1]), Just([1, 2])];
     let counts = (0..4usize, 1..4usize, 1..4usize);
     (proptest::collection::vec(axis, 0..4), groups, counts)
