@@ -1,7 +1,9 @@
 //! Discrete Fourier transforms.
 //!
 //! Lines are transformed in f64 by the scalar algorithms of `rustfft`, which is built without those
-//! that choose instructions by the CPU, so that every CPU gives the same bits.
+//! that choose instructions by the CPU. Its roots of unity are those of the platform's mathematics
+//! library, which may differ in the last bit of f64: a result of f32 changes with one of them only
+//! where it lies as near to the middle between two.
 
 use std::sync::{Arc, OnceLock};
 
