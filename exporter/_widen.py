@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from lumina_jax.ops import OPS
+
 from ._program import Equation, Operand, Program, Variable
 from ._types import is_key
 
@@ -77,7 +79,8 @@ def _wide(equation: Equation) -> Iterator[Equation]:
     narrow = {str(value.dtype) for value in values if _of(value) is not None}
     is_mixed = equation.primitive in _PRODUCTS and len({str(v.dtype) for v in values}) > 1
     is_of_bits = not narrow.isdisjoint(_OF_BITS.get(equation.primitive, ()))
-    if equation.primitive in _MOVES or is_of_bits or not (narrow or is_mixed):
+    stays = equation.primitive in _MOVES or equation.primitive in OPS or is_of_bits
+    if stays or not (narrow or is_mixed):
         yield equation
         return
     to = _of(equation.outputs[0]) or equation.outputs[0].dtype if is_mixed else None
