@@ -11,19 +11,20 @@ import numpy as np
 from case import Case, Make, images, normal
 
 
-def _model(build: Callable[[Any, Any], Any], x: np.ndarray) -> Make:
+def _model(build: Callable[[Any, Any, bool], Any], x: np.ndarray) -> Make:
     def make() -> Case:
         import haiku as hk
 
-        net = hk.transform_with_state(lambda x: build(hk, x))
-        return Case(
-            lambda params, x: net.apply(*params, None, x)[0], net.init(jax.random.key(0), x), (x,)
-        )
+        net = hk.transform_with_state(lambda x, is_training: build(hk, x, is_training))
+        # Running averages are made in training alone.
+        variables = net.init(jax.random.key(0), x, True)
+        return Case(lambda params, x: net.apply(*params, None, x, False)[0], variables, (x,))
 
     return make
 
 
-def _recurrent(hk: Any, x: Any) -> Any:
+def _recurrent(hk: Any, x: Any, is_training: bool) -> Any:
+    del is_training
     core = hk.LSTM(8)
     outputs, _ = hk.dynamic_unroll(core, x, core.initial_state(x.shape[0]), time_major=False)
     return hk.Linear(2)(outputs)
@@ -32,9 +33,10 @@ def _recurrent(hk: Any, x: Any) -> Any:
 MODELS: dict[str, Make] = {
     "haiku LSTM": _model(_recurrent, normal(2, 7, 4)),
     "haiku MobileNetV1": _model(
-        lambda hk, x: hk.nets.MobileNetV1(num_classes=10)(x, is_training=False), images(2, 64)
+        lambda hk, x, is_training: hk.nets.MobileNetV1(num_classes=10)(x, is_training),
+        images(2, 64),
     ),
     "haiku ResNet-18": _model(
-        lambda hk, x: hk.nets.ResNet18(10)(x, is_training=False), images(2, 64)
+        lambda hk, x, is_training: hk.nets.ResNet18(10)(x, is_training), images(2, 64)
     ),
 }
