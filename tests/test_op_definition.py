@@ -213,15 +213,15 @@ def test_numpy_takes_every_kind(value: Any, got: str) -> None:
     "value", [True, -3, Float(0.1), Float(-0.0), Float(math.inf), "a", (1, -2), ()]
 )
 def test_files_take_every_kind(value: Any) -> None:
-    attr = _encode._attr(value, [])
+    attr = _encode._attr(value, _encode.OPSET, {})
     read = getattr(attr, attr.WhichOneof("value"))
     got = tuple(read.values) if isinstance(value, tuple) else read
     assert got == value
     assert type(got) is (float if isinstance(value, Float) else type(value))
-    again = _decode._Decoder(pb.Graph(), {}).attr(attr, "a")
+    again = _decode._Decoder(pb.Graph(), {}).attr(attr)
     assert (again, type(again)) == (got, type(got))
     with pytest.raises(TypeError, match="an attribute is a dict, expected a bool"):
-        _encode._attr({}, [])  # pyright: ignore[reportArgumentType]
+        _encode._attr({}, _encode.OPSET, {})  # pyright: ignore[reportArgumentType]
 
 
 # --- derived extents ----------------------------------------------------------------------------

@@ -19,7 +19,9 @@ pub(super) static OPS: &[Entry] = &[Entry::of::<Fft>()];
 
 /// The transform over the last axes, whose lengths are `fft_lengths`, one to three of them:
 ///
-///     out[k] = Σ_j x[j]·e^(-2πi·jk/n)        and of the inverse  1/n Σ_j x[j]·e^(2πi·jk/n)
+/// ```text
+/// out[k] = Σ_j x[j]·e^(-2πi·jk/n)        and of the inverse  1/n Σ_j x[j]·e^(2πi·jk/n)
+/// ```
 ///
 /// `fft_type` is 0 for that, 1 for its inverse, 2 for the transform of real numbers, of which the
 /// last axis has the first n/2 + 1, and 3 for the inverse of that, which gives real numbers.
