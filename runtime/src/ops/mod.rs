@@ -21,6 +21,7 @@ mod power;
 mod reduce;
 mod reduce_precision;
 mod reduce_window;
+mod reductions;
 mod round;
 mod scatter;
 mod select;

@@ -6,6 +6,7 @@ use lumina_kernels::{
 
 use super::binary::{max, min};
 use super::common::{chunked, operands, refuse, unsupported};
+use super::reductions::{Over, reduction_ops, reductions};
 use super::strided::Walk;
 use super::window_axis::{Met, WindowAxis, positive};
 
@@ -17,7 +18,7 @@ struct Window {
     axes: Vec<(usize, WindowAxis)>,
 }
 
-impl Window {
+impl Over for Window {
     fn from_attrs(op: &'static str, attrs: &dyn Attrs) -> Result<Self, Error> {
         let axes = WindowAxis::from_attrs(op, attrs, ["base_dilation", "window_dilation"])?;
         let extents = positive(op, attrs, "window_dimensions", Some(axes.len()))?;
@@ -38,7 +39,7 @@ impl Window {
     }
 
     /// Elements under the window at most.
-    fn taps(&self, x_shape: &[usize]) -> usize {
+    fn operations(&self, x_shape: &[usize]) -> usize {
         let taps = self.axes.iter().zip(x_shape).map(|(&(taps, _), &extent)| taps.min(extent));
         taps.fold(1, usize::saturating_mul)
     }
@@ -64,7 +65,7 @@ impl Window {
         let inner: usize = x_shape.iter().skip(last + 1).product();
         let extent = x_shape.get(last).copied().unwrap_or(1);
         let line: usize = out_shape[outer.len()..].iter().product();
-        let work = line.saturating_mul(self.taps(x_shape)).max(1);
+        let work = line.saturating_mul(self.operations(x_shape)).max(1);
         let lines = (WORK / work).max(1);
         chunked(pool, out.data_mut::<T>()?, lines * line, |start, out| {
             for (index, out) in (start / line..).zip(out.chunks_mut(line)) {
@@ -108,99 +109,7 @@ impl Window {
     }
 }
 
-macro_rules! reductions {
-    ($($(#[$doc:meta])* $name:literal $op:ident {
-        $($ty:ty: $initial:expr, $combine:expr;)+
-    })+) => {$(
-        $(#[$doc])*
-        struct $op(Window);
-
-        impl Op for $op {
-            const NAME: &'static str = $name;
-
-            fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
-                Window::from_attrs(Self::NAME, attrs).map(Self)
-            }
-
-            fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
-                let [x] = operands(Self::NAME, inputs)?;
-                match x.dtype {
-                    $(<$ty as Element>::DTYPE => {})+
-                    other => return Err(unsupported(Self::NAME, "operand", other)),
-                }
-                Ok(vec![Fact::new(x.dtype, self.0.shape(Self::NAME, x)?)])
-            }
-
-            fn run(
-                &self,
-                inputs: &[View<'_>],
-                outputs: &mut [ViewMut<'_>],
-                pool: &dyn ParFor,
-            ) -> Result<(), Error> {
-                let (x, out) = (&inputs[0], &mut outputs[0]);
-                match x.dtype() {
-                    $(<$ty as Element>::DTYPE => {
-                        self.0.reduce::<$ty>(x, out, pool, $initial, $combine)
-                    })+
-                    other => Err(unsupported(Self::NAME, "operand", other)),
-                }
-            }
-
-            fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
-                let outputs = Op::output_shapes(self, inputs)?;
-                let taps = self.0.taps(&inputs[0].shape) as u64;
-                let bytes = Work::bytes_of(inputs).saturating_add(Work::bytes_of(&outputs));
-                Ok(Work { flops: (outputs[0].len() as u64).saturating_mul(taps), bytes })
-            }
-        }
-    )+
-
-    pub(super) static OPS: &[Entry] = &[$(Entry::of::<$op>()),+];
-    };
-}
-
-reductions! {
-    "reduce_window_sum" ReduceWindowSum {
-        f32: 0.0, |a, b| a + b;
-        u32: 0, u32::wrapping_add;
-        i32: 0, i32::wrapping_add;
-        i8: 0, i8::wrapping_add;
-    }
-    "reduce_window_prod" ReduceWindowProd {
-        f32: 1.0, |a, b| a * b;
-        u32: 1, u32::wrapping_mul;
-        i32: 1, i32::wrapping_mul;
-        i8: 1, i8::wrapping_mul;
-    }
-    /// NaN where any is.
-    "reduce_window_max" ReduceWindowMax {
-        f32: f32::NEG_INFINITY, max;
-        u32: u32::MIN, Ord::max;
-        i32: i32::MIN, Ord::max;
-        i8: i8::MIN, Ord::max;
-        Bool: Bool::from(false), Ord::max;
-    }
-    /// NaN where any is.
-    "reduce_window_min" ReduceWindowMin {
-        f32: f32::INFINITY, min;
-        u32: u32::MAX, Ord::min;
-        i32: i32::MAX, Ord::min;
-        i8: i8::MAX, Ord::min;
-        Bool: Bool::from(true), Ord::min;
-    }
-    "reduce_window_and" ReduceWindowAnd {
-        Bool: Bool::from(true), |a, b| a & b;
-        u32: u32::MAX, |a, b| a & b;
-        i32: -1, |a, b| a & b;
-        i8: -1, |a, b| a & b;
-    }
-    "reduce_window_or" ReduceWindowOr {
-        Bool: Bool::from(false), |a, b| a | b;
-        u32: 0, |a, b| a | b;
-        i32: 0, |a, b| a | b;
-        i8: 0, |a, b| a | b;
-    }
-}
+reductions! { Window, "reduce_window_"; sum {} prod {} }
 
 #[cfg(test)]
 mod tests {
@@ -301,7 +210,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let refusal = |axes: &[Axis], shape: &[usize]| {
-            let op = ReduceWindowMax::from_attrs(&given(axes));
+            let op = Max::from_attrs(&given(axes));
             let fact = [Fact::new(f32::DTYPE, shape)];
             op.and_then(|op| Op::output_shapes(&op, &fact)).unwrap_err().to_string()
         };
@@ -322,7 +231,7 @@ mod tests {
             "op: attribute `window_dimensions` must have as many integers as `window_strides`, 1, \
              got 2"
         );
-        let sum = ReduceWindowSum::from_attrs(&given(&[])).unwrap();
+        let sum = Sum::from_attrs(&given(&[])).unwrap();
         assert_eq!(
             Op::output_shapes(&sum, &[Fact::new(Bool::DTYPE, [])]).unwrap_err().to_string(),
             "reduce_window_sum: `operand` of dtype bool is not supported"
@@ -342,7 +251,7 @@ mod tests {
             ((3, FAR, 0, 0, FAR / 4, FAR / 4, 3), &[8.0]),
             ((2, FAR, 0, 0, FAR / 4, FAR / 2, 3), &[3.0]),
         ] {
-            let op = ReduceWindowSum::from_attrs(&given(&[axis])).unwrap();
+            let op = Sum::from_attrs(&given(&[axis])).unwrap();
             let out = Op::output_shapes(&op, &[Fact::new(f32::DTYPE, [3])]).unwrap();
             assert_eq!(out[0].shape, [expected.len()], "{axis:?}");
             let mut got = vec![f32::NAN; expected.len()];
@@ -355,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_work_is_that_of_the_window() {
-        let op = ReduceWindowSum::from_attrs(&given(&[(2, 2, 0, 0, 1, 1, 0)])).unwrap();
+        let op = Sum::from_attrs(&given(&[(2, 2, 0, 0, 1, 1, 0)])).unwrap();
         let work = Op::work(&op, &[Fact::new(f32::DTYPE, [6])]).unwrap();
         assert_eq!(work, Work { flops: 6, bytes: 4 * 9 });
     }
