@@ -136,6 +136,18 @@ def every_node(nodes: Iterable[Node]) -> Iterator[Node]:
             yield from every_node(region.nodes)
 
 
+def needed(nodes: Sequence[Node], outputs: Iterable[Value]) -> tuple[list[Node], set[int]]:
+    """The nodes of a scope that its outputs need, and the ids of all values that they need."""
+    live = {value.id for value in outputs}
+    kept = []
+    for node in reversed(nodes):
+        if any(value.id in live for value in node.outputs):
+            live.update(value.id for value in node.reads)
+            kept.append(node)
+    kept.reverse()
+    return kept, live
+
+
 @dataclass(frozen=True)
 class Graph:
     """Nodes in topological order, and what goes in and out."""
@@ -165,13 +177,7 @@ class Graph:
 
         Inputs stay, used or not: they are the arguments of the exported function.
         """
-        live = {port.value.id for port in self.outputs}
-        nodes = []
-        for node in reversed(self.nodes):
-            if any(value.id in live for value in node.outputs):
-                live.update(value.id for value in node.reads)
-                nodes.append(node)
-        nodes.reverse()
+        nodes, live = needed(self.nodes, [port.value for port in self.outputs])
         tensors = [tensor for tensor in self.tensors if tensor.value.id in live]
         return _renumbered(self.inputs, tensors, nodes, self.outputs)
 

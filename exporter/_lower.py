@@ -10,7 +10,19 @@ import numpy as np
 
 from ._dim import Shape
 from ._errors import COMPLEX, Fault, Unsupported
-from ._graph import Attr, DType, Graph, Node, Port, Region, Role, Tensor, Value, region_of
+from ._graph import (
+    Attr,
+    DType,
+    Graph,
+    Node,
+    Port,
+    Region,
+    Role,
+    Tensor,
+    Value,
+    needed,
+    region_of,
+)
 from ._ops import infer
 from ._program import Constant, Equation, Operand, Program, Variable
 from ._types import fact, is_key, is_raw_key, type_names
@@ -172,13 +184,7 @@ class _Builder:
         """The region, with the values that it needs in order."""
         if self.faults:
             raise ValueError("stand-ins have no order")
-        live = {value.id for value in outputs}
-        nodes = []
-        for node in reversed(self.nodes):
-            if any(value.id in live for value in node.outputs):
-                live.update(value.id for value in node.reads)
-                nodes.append(node)
-        nodes.reverse()
+        nodes, live = needed(self.nodes, outputs)
         captures = {own: outer for outer, own in self._captures.items() if own.id in live}
         return region_of(captures, inputs, nodes, outputs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def tolerance(graph: Graph) -> float:
     values += [value for node in graph.nodes for value in node.outputs]
     narrow = max((_NARROW.get(value.dtype.name, 0.0) for value in values), default=0.0)
     outputs = [port.value for port in graph.outputs]
-    longest = _longest(graph.nodes, {}, outputs)
+    longest = _longest(graph.nodes, outputs)
     return max(_TOLERANCE, narrow) * math.sqrt(max(1.0, longest / _ROUNDINGS))
 
 
@@ -57,9 +57,9 @@ def scale(outputs: Sequence[np.ndarray]) -> float:
     return max(1.0, min(sizes, default=1.0))
 
 
-def _longest(nodes: Sequence[Node], known: Mapping[int, int], outputs: Sequence[Value]) -> int:
-    """Most roundings on a way to one of `outputs`, where values so far have had `known`."""
-    depth = dict(known)
+def _longest(nodes: Sequence[Node], outputs: Sequence[Value]) -> int:
+    """Most roundings on a way to one of `outputs`."""
+    depth: dict[int, int] = {}
     for node in nodes:
         before = max((depth.get(value.id, 0) for value in node.reads), default=0)
         after = before + _roundings(node)
@@ -69,7 +69,7 @@ def _longest(nodes: Sequence[Node], known: Mapping[int, int], outputs: Sequence[
 
 def _roundings(node: Node) -> int:
     if node.regions:
-        inner = max(_longest(region.nodes, {}, region.outputs) for region in node.regions)
+        inner = max(_longest(region.nodes, region.outputs) for region in node.regions)
         return inner * _trips(node)
     rounds = any(value.dtype.numpy.kind in "fcV" for value in node.outputs)
     return int(rounds and node.op not in _EXACT)

@@ -10,6 +10,7 @@ from .._graph import DType, Value
 from .._lower import Context, Rule
 from .._ops import Fact, gives
 from .._types import fact
+from ._operations import BY_OPERATION
 from ._registry import rule
 
 _REAL = ("f32", "i32", "u32", "i8")
@@ -25,16 +26,6 @@ _CUMULATIVE = {
     **dict.fromkeys(("cumprod", "cumsum"), (*_REAL, "c64")),
     **dict.fromkeys(("cummax", "cummin"), _REAL),
     "cumlogsumexp": ("f32",),
-}
-# The reductions that apply one of these operations to all elements.
-_BY_OPERATION = {
-    "add": "reduce_sum",
-    "and": "reduce_and",
-    "max": "reduce_max",
-    "min": "reduce_min",
-    "mul": "reduce_prod",
-    "or": "reduce_or",
-    "xor": "reduce_xor",
 }
 
 
@@ -74,12 +65,12 @@ for _primitive, _dtypes in _CUMULATIVE.items():
 def _reduce(ctx: Context) -> list[Value]:
     """A reduction by one operation, and that operation of its result and the initial value."""
     operation = binary_operation(ctx.params["jaxpr"])
-    if operation not in _BY_OPERATION:
+    if operation not in BY_OPERATION:
         raise Unsupported(
             "its function is not one operation of its two arguments (add, mul, max, min, and, or, "
             "xor); write a Python loop over the lines of jnp.unstack"
         )
-    reduction = _BY_OPERATION[operation]
+    reduction = f"reduce_{BY_OPERATION[operation]}"
     ctx.require(0, *_REDUCTIONS[reduction])
     operand, initial = ctx.inputs
     reduced = ctx.node(reduction, [operand], axes=ctx.ints("dimensions"))

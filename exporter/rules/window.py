@@ -16,6 +16,7 @@ from .._lower import Context
 from .._ops import Fact, gives
 from .._program import Constant
 from . import _window
+from ._operations import BY_OPERATION
 from ._registry import rule
 
 _INTEGERS = ("i32", "u32", "i8")
@@ -29,16 +30,6 @@ _TYPES = {
     "reduce_window_or": (*_INTEGERS, "bool"),
 }
 
-# What `reduce_window` is of a body of one of these.
-_BODIES = {
-    "add": "reduce_window_sum",
-    "mul": "reduce_window_prod",
-    "max": "reduce_window_max",
-    "min": "reduce_window_min",
-    "and": "reduce_window_and",
-    "or": "reduce_window_or",
-}
-
 
 @rule("reduce_window_sum", "reduce_window_max", "reduce_window_min")
 def _reduce_window(ctx: Context) -> list[Value]:
@@ -50,9 +41,9 @@ def _reduce_window(ctx: Context) -> list[Value]:
 def _reduce_window_of_a_function(ctx: Context) -> list[Value]:
     """The initial value comes once into each window; there is none in padding."""
     body = binary_operation(ctx.params["jaxpr"])
-    op = _BODIES.get(body or "")
+    op = f"reduce_window_{BY_OPERATION.get(body or '')}"
     count = len(ctx.inputs) // 2
-    if body is None or op is None or count != 1:
+    if body is None or op not in _TYPES or count != 1:
         what = f"{count} arrays at once" if count != 1 else body or "a function"
         raise Unsupported(
             f"its windows are reduced by {what}, expected add, mul, max, min, and, or of one "
