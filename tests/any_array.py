@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import pytest
 
 import lumina_jax as lj
+from lumina_jax._native import _lumina
 
 SEED = 2**33 + 7
 KEY = np.array([2, 7], np.uint32)
@@ -19,6 +21,23 @@ FINE = lj.OpticalSpec(dac_bits=6, weight_bits=6, adc_bits=8)
 NOISE = lj.NoiseModel(relative=0.1, thermal=0.01)
 RECEIVER = lj.NoiseModel(relative=0.1, thermal=0.01, shot=0.1, weight=0.05, unit="full_scale")
 NOISY = {"spec": FINE, "noise": NOISE, "y_full_scale": 5.0}
+
+
+class Calls:
+    """What the kernels were given and what they returned, by address."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.inputs: set[int] = set()
+        self.outputs: set[int] = set()
+        call = _lumina.call
+
+        def spy(op: str, attrs: Any, inputs: Any) -> Any:
+            results = call(op, attrs, inputs)
+            self.inputs |= {array.ctypes.data for array in inputs}
+            self.outputs |= {array.ctypes.data for array in results}
+            return results
+
+        monkeypatch.setattr(_lumina, "call", spy)
 
 
 def real(*shape: int) -> np.ndarray[Any, Any]:

@@ -36,6 +36,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("lumina")
 
 
+@pytest.fixture
+def numpy_promotion():
+    """Types and ranks are promoted as JAX does by default, for code that is not ours."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def program(lumina: Path, tmp_path_factory: pytest.TempPathFactory):
     from exported import Program  # most tests need no exporter

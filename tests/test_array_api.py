@@ -7,7 +7,7 @@ import copy
 import pickle
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +19,8 @@ import lumina_jax as lj
 from lumina_jax import array_api
 from lumina_jax.array_api import OpticalArray
 from lumina_jax.hardware import Converters, OpticalPath
+
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(7)
@@ -34,12 +36,6 @@ FINE = lj.HardwareProfile(
     noise=lj.NoiseModel(),
     path=OpticalPath(transmission=0.5),
 )
-
-
-@pytest.fixture(autouse=True)
-def promotion() -> Iterator[None]:
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def normal(*shape: int, dtype: Any = np.float32) -> np.ndarray[Any, Any]:

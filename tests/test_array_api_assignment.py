@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,11 +13,7 @@ import pytest
 from lumina_jax import array_api
 from lumina_jax.array_api import OpticalArray
 
-
-@pytest.fixture(autouse=True)
-def promotion() -> Iterator[None]:
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
 
 
 XP = array_api.namespace(None)

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import lumina_jax as lj
-from any_array import CASES, FINE, IDS, KEY, NOISY, SEED, Case, complexes, real
+from any_array import CASES, FINE, IDS, KEY, NOISY, SEED, Calls, Case, complexes, real
 from lumina_jax import array_api
-from lumina_jax._native import _lumina
 from lumina_jax.array_api._ops import OPERATIONS
 
 dask: Any = pytest.importorskip("dask", reason="needs Dask: pip install dask[array]")
@@ -84,17 +83,8 @@ def test_leading_axes_may_be_cut_anywhere() -> None:
 
 
 def test_memory_is_that_of_the_blocks_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs: set[int] = set()
-    outputs: set[int] = set()
-    call = _lumina.call
-
-    def spy(op: str, attrs: Any, arrays: Any) -> Any:
-        results = call(op, attrs, arrays)
-        inputs.update(array.ctypes.data for array in arrays)
-        outputs.update(array.ctypes.data for array in results)
-        return results
-
-    monkeypatch.setattr(_lumina, "call", spy)
+    calls = Calls(monkeypatch)
+    inputs, outputs = calls.inputs, calls.outputs
     x = da.from_array(real(6, 8), chunks=(2, 8)).persist()
     w = da.from_array(real(8, 3), chunks=-1).persist()
     out = array_api.optical_matmul(x, w, **NOISY, seed=SEED).persist()

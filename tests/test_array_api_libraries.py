@@ -68,13 +68,8 @@ Run = Callable[[Callable[[Any], Any]], Any]
 
 
 @pytest.fixture(autouse=True)
-def modes() -> Iterator[None]:
-    with (
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-        jax.enable_x64(True),
-        warnings.catch_warnings(),
-    ):
+def modes(numpy_promotion: None) -> Iterator[None]:
+    with jax.enable_x64(True), warnings.catch_warnings():
         # Of fits that end early, of classes without a prediction, of renamed arguments.
         warnings.simplefilter("ignore")
         yield

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 import lumina_jax as lj
-from any_array import CASES, FINE, IDS, KEY, NOISY, SEED, Case, complexes, real
+from any_array import CASES, FINE, IDS, KEY, NOISY, SEED, Calls, Case, complexes, real
 from lumina_jax import array_api
-from lumina_jax._native import _lumina
 
 strict = pytest.importorskip("array_api_strict", reason="needs array-api-strict")
 XP = array_api.namespace("lumina_nano_v1", key=jax.random.key(0))
@@ -52,23 +51,6 @@ def test_the_bits_are_those_of_jax_in_every_library(case: Case) -> None:
             array = library.read(got)
             assert (array.shape, array.dtype) == (value.shape, value.dtype), name
             assert array.tobytes() == value.tobytes(), name
-
-
-class Calls:
-    """What the kernels were given and what they returned, by address."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.inputs: set[int] = set()
-        self.outputs: set[int] = set()
-        call = _lumina.call
-
-        def spy(op: str, attrs: Any, inputs: Any) -> Any:
-            results = call(op, attrs, inputs)
-            self.inputs |= {array.ctypes.data for array in inputs}
-            self.outputs |= {array.ctypes.data for array in results}
-            return results
-
-        monkeypatch.setattr(_lumina, "call", spy)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.shares], ids=lambda c: c.name)

@@ -44,13 +44,8 @@ Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def modes() -> Iterator[None]:
-    with (
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-        jax.enable_x64(True),
-        warnings.catch_warnings(),
-    ):
+def modes(numpy_promotion: None) -> Iterator[None]:
+    with jax.enable_x64(True), warnings.catch_warnings():
         # NumPy, on which array-api-strict computes, warns of logarithms of negative numbers.
         warnings.simplefilter("ignore", RuntimeWarning)
         yield

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 import lumina_jax as lj
-from any_array import CASES, FINE, IDS, KEY, NOISY, SEED, Case, complexes, real
+from any_array import CASES, FINE, IDS, KEY, NOISY, SEED, Calls, Case, complexes, real
 from lumina_jax import array_api
-from lumina_jax._native import _lumina
 
 torch: Any = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
 
@@ -68,17 +67,8 @@ def test_bits_and_gradients_are_those_of_jax(case: Case) -> None:
 
 
 def test_memory_is_that_of_the_tensors_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs: set[int] = set()
-    outputs: set[int] = set()
-    call = _lumina.call
-
-    def spy(op: str, attrs: Any, arrays: Any) -> Any:
-        results = call(op, attrs, arrays)
-        inputs.update(array.ctypes.data for array in arrays)
-        outputs.update(array.ctypes.data for array in results)
-        return results
-
-    monkeypatch.setattr(_lumina, "call", spy)
+    calls = Calls(monkeypatch)
+    inputs, outputs = calls.inputs, calls.outputs
     for case in CASES:
         if not case.shares:
             continue

@@ -22,6 +22,8 @@ import lumina_jax
 from exported import Program
 from exporter import ExportError, VerifyError
 
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
+
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(4)
 X = RNG.standard_normal((3, 4)).astype(np.float32)
@@ -34,12 +36,6 @@ U = (W + 1j * RNG.standard_normal((4, 5))).astype(np.complex64)
 KEY = jax.random.key(3)
 
 COMPLEX = "take x.real and x.imag, and go on with real arrays"
-
-
-@pytest.fixture(autouse=True)
-def _numpy_promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def pooled(y: Any) -> Any:

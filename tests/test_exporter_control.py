@@ -14,6 +14,8 @@ from jax import lax
 import exporter
 from exported import Program, rebuilt, refused
 
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
+
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(5, 4)).astype(np.float32)
 W = RNG.normal(size=(4, 4)).astype(np.float32)
@@ -52,12 +54,6 @@ FUNCTIONS: dict[str, Any] = {
     "nested": nested,
     "associative": lambda x: lax.associative_scan(jnp.multiply, x, axis=1),
 }
-
-
-@pytest.fixture(autouse=True)
-def _numpy_promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 @pytest.mark.parametrize("batch", [None, "batch"])

@@ -16,6 +16,8 @@ import exporter
 from exported import Program
 from exporter import ExportError
 
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
+
 
 def normal(*shape: int) -> np.ndarray:
     """The same numbers whenever a function is traced."""
@@ -140,12 +142,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Any]] = {
         lambda x: jax.image.resize(x, (x.shape[0], 14, 3, 3), "nearest"), X
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _numpy_promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def export(program: Program, batch: str | None = None) -> exporter.Model:

@@ -13,6 +13,8 @@ from jax import lax
 import exporter
 from exported import Program
 
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
+
 RNG = np.random.default_rng(3)
 T = RNG.normal(size=(7, 4)).astype(np.float32)
 X = RNG.normal(size=(5, 7, 4)).astype(np.float32)
@@ -74,12 +76,6 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
         lambda i, x: (x[:, i[0, :0]], x.at[:, i[0, :0]].set(2.0), jnp.asarray(T)[i[:, :0]]), X,
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _numpy_promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 # JAX asks for int64 where it indexes symbolic extents.

@@ -16,6 +16,8 @@ import exporter
 from exported import Program
 from exporter import ExportError
 
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
+
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((5, 6)).astype(np.float32)
 Y = RNG.standard_normal((5, 4, 6, 3)).astype(np.float32)
@@ -309,12 +311,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Any]] = {
     "truth": (lambda b: (b < ~b, jnp.maximum(b, ~b), b + b, b * b, b ^ b), B),
     "attention": (lambda y: jax.nn.dot_product_attention(y, y, y, is_causal=True), Y),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _numpy_promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")

@@ -17,6 +17,8 @@ from exported import Program
 from exporter import ExportError, rules
 from lumina_jax import NoiseModel, OpticalSpec
 
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
+
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((5, 6)).astype(np.float32)
 P = np.abs(X) + 0.1
@@ -117,12 +119,6 @@ FUNCTIONS = {
     "variance": (lambda x: (x.var(0), x.std(1)), X),
     "standardize": (lambda x: jax.nn.standardize(x, axis=-1), X),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _numpy_promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def export(program: Program, names: Iterable[str], **options: Any) -> exporter.Model:

@@ -14,18 +14,14 @@ from jax import lax
 import exporter
 from exported import Program
 
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
+
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(7, 4)).astype(np.float32)
 U = (np.arange(28, dtype=np.uint8) * 9).reshape(7, 4)
 INTEGERS = {"uint8": U, "int8": U.astype(np.int8), "int16": U.astype(np.int16) * 300}
 # A rounding to eight bits, and of sums of some terms of order one a few.
 BFLOAT16 = {"rtol": 2**-6, "atol": 2**-6}
-
-
-@pytest.fixture(autouse=True)
-def _numpy_promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def integers(i: jax.Array) -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +15,8 @@ from jax import lax
 import exporter
 from exported import Program
 from exporter import ExportError
+
+pytestmark = pytest.mark.usefixtures("numpy_promotion")
 
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((4, 7, 6, 3)).astype(np.float32)
@@ -122,12 +123,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], Any]] = {
     # Without a mantissa, what NaN becomes depends on how much XLA optimizes.
     "precision of powers of 2": (lambda x: lax.reduce_precision(x, 8, 0), X),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _numpy_promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
