@@ -10,6 +10,7 @@ export.load("net.lmn").weights
 ```
 """
 
+from ._calibration import UncalibratedRangesWarning
 from ._errors import ExportError, LoadError, SaveError, VerifyError
 from ._export import export
 from ._graph import TestVector
@@ -24,6 +25,7 @@ __all__ = [
     "Model",
     "SaveError",
     "TestVector",
+    "UncalibratedRangesWarning",
     "VerifyError",
     "export",
     "load",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,12 +14,13 @@ from lumina_jax._arguments import integer
 from lumina_jax._jaxpr import InconclusiveDimensionOperation
 
 from ._arguments import BatchAxes, arguments, as_jax, traced
+from ._calibration import UncalibratedRangesWarning, uncalibrated
 from ._errors import ExportError, faults_error
 from ._graph import Role
 from ._lower import lower
 from ._model import Model
 from ._names import closure_names, path_name, signature_names
-from ._program import Constant, Program
+from ._program import Constant
 from ._tolerance import tolerance
 from ._types import is_key
 from ._vectors import test_vectors
@@ -71,15 +72,17 @@ def export(
         and float16 round more.
       atol: absolute tolerance of the test vectors. By default the relative one times the size of
         the outputs, or of 1 where that is larger.
-      allow_uncalibrated: takes a network whose converters have no calibrated ranges: each batch is
+      allow_uncalibrated: no warning where converters have no calibrated ranges: each batch is then
         converted at its own, so that an output depends on the other rows of its batch.
       while_limit: trips of a `jax.lax.while_loop` at most, up to 2^31; a run that reaches it is an
         error.
 
     Raises:
-      ExportError: an argument is no array, ranges of a layer are not calibrated, or `fn` has
-        operations with no counterpart in the file; the message lists all of them with their
-        source lines.
+      ExportError: an argument is no array, or `fn` has operations with no counterpart in the file;
+        the message lists all of them with their source lines.
+
+    Warns:
+      UncalibratedRangesWarning: ranges of layers are not calibrated; the message lists the layers.
     """
     integer("export", "while_limit", while_limit, at_least=0, at_most=2**31)
     leading = () if params is None else (params,)
@@ -97,8 +100,8 @@ def export(
     jaxpr, results = _trace(flat, structs, title)
     known = {i: Constant.of(array, name) for i, (name, array) in enumerate(weights.items())}
     program = walk(jaxpr, known, closure_names(fn))
-    if not allow_uncalibrated:
-        _check_ranges(program, title)
+    if not allow_uncalibrated and (layers := uncalibrated(program)):
+        warnings.warn(UncalibratedRangesWarning.of(title, layers), stacklevel=2)
     paths = jax.tree_util.tree_flatten_with_path(results)[0]
     result_names = [path_name("output", path) for path, _ in paths]
     for name, (_, result) in zip(result_names, paths, strict=True):
@@ -142,26 +145,6 @@ def _trace(
             f"`{title}` decides by the value of a symbolic extent: {fault}; "
             "write it so that it holds for every batch size, or export without `batch`"
         ) from fault
-
-
-def _check_ranges(program: Program, title: str) -> None:
-    """Raises where a converter takes the range of each batch, for it has none of its own."""
-    layers = []
-    for equation in program.equations:
-        if equation.primitive == "uncalibrated_range":
-            running = equation.inputs[0]
-            name = running.name if isinstance(running, Constant) else ""
-            # The path of the module; NNX keeps none, but the range has one.
-            path = equation.source.scope if equation.source else ""
-            layers.append(path or re.sub(r"(\.|\[')[xy]_full_scale.*", "", name) or "a layer")
-    if layers:
-        found = list(dict.fromkeys(layers))
-        raise ExportError(
-            f"cannot export `{title}`: converters have ranges that are not calibrated\n"
-            f"  {_quoted(found)}: an output would depend on the other rows of its batch; run "
-            "training batches with mutable=['ranges'] (Linen) or after model.train() (NNX) first, "
-            "or pass allow_uncalibrated=True"
-        )
 
 
 def _quoted(names: Sequence[str]) -> str:
