@@ -1,0 +1,180 @@
+//! What to run, and where every value lies, for one set of input shapes.
+
+mod buffers;
+mod planner;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lumina_kernels::{Data, DynOp, Error as KernelError, Fact, Layout, View};
+
+use crate::bind::bind;
+use crate::bytes::AlignedBytes;
+use crate::control::Control;
+use crate::infer::infer;
+use crate::kept::Kept;
+use crate::tensor::{byte_size, length_error};
+use crate::{Error, Model};
+use planner::{Planner, Results};
+
+/// A graph that is ready to run on inputs of certain shapes.
+pub(crate) struct Plan {
+    pub(crate) inputs: Vec<Fact>,
+    pub(crate) block: Block,
+    /// The copies of constants that its places name.
+    pub(crate) copies: Vec<Arc<AlignedBytes>>,
+}
+
+/// The nodes of a graph or of a region, ready to run.
+pub(crate) struct Block {
+    /// By value; the copies that the planner added come after the values of the file.
+    pub(crate) places: Vec<Place>,
+    pub(crate) steps: Vec<Step>,
+    /// The values that are results.
+    pub(crate) outputs: Vec<usize>,
+    /// Bytes of each buffer.
+    pub(crate) buffers: Vec<usize>,
+}
+
+/// Where a value lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) root: Root,
+    /// What lies at the root.
+    pub(crate) stored: Fact,
+    /// Which elements of it are the value, in which order.
+    pub(crate) layout: Layout,
+}
+
+/// What tells one constant from others: its root, what lies there, and its layout.
+pub(crate) type ConstantKey = (Root, u32, Vec<usize>, Vec<usize>, Vec<isize>, usize);
+
+/// What holds elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Root {
+    /// An argument of the run, or a value that a region is given.
+    Given(usize),
+    /// The WEIGHTS section, from this byte on.
+    Weights(usize),
+    /// A copy of a constant, which the session keeps.
+    Copy(usize),
+    /// A buffer, from its start on.
+    Buffer(usize),
+}
+
+/// One thing to do.
+pub(crate) struct Step {
+    /// The node that asks for it.
+    pub(crate) node: usize,
+    pub(crate) work: Work,
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) outputs: Vec<usize>,
+}
+
+/// What to do.
+pub(crate) enum Work {
+    Op(Arc<dyn DynOp>),
+    /// The result is written over the input of this number, which dies.
+    InPlace(Arc<dyn DynOp>, usize),
+    /// The input, row-major.
+    Copy,
+    Control(Box<dyn Control>, ControlPlan),
+}
+
+/// What a node with regions needs beside its inputs and outputs.
+pub(crate) struct ControlPlan {
+    /// In the order of the node's regions, with the values of the scope that each captures.
+    pub(crate) regions: Vec<(Vec<usize>, Block)>,
+    /// Buffers of each region, as buffers of the scope.
+    pub(crate) buffers: Vec<Vec<usize>>,
+    /// The op's own tensors, and their buffers.
+    pub(crate) scratch: Vec<(Fact, usize)>,
+}
+
+impl Plan {
+    /// A plan for inputs of these facts. Its buffers and what is kept take no more than `limit` bytes.
+    pub(crate) fn new(
+        model: &Model,
+        inputs: &[Fact],
+        limit: u64,
+        kept: &mut Kept,
+    ) -> Result<Self, Error> {
+        let graph = model.graph();
+        let symbols = bind(graph, inputs)?;
+        let inference = infer(graph, &symbols, inputs)?;
+        let mut given = BTreeMap::new();
+        for (index, port) in graph.inputs.iter().enumerate() {
+            given.insert(port.id as usize, Place::whole(Root::Given(index), &inputs[index]));
+        }
+        for tensor in &graph.tensors {
+            let root = Root::Weights(tensor.stored.offset as usize);
+            given.insert(tensor.id as usize, Place::whole(root, &tensor.stored.fact));
+        }
+        let outputs = graph.outputs.iter().map(|port| port.id as usize).collect();
+        let mut planner =
+            Planner { largest_view: 0, constants: Vec::new(), numbers: BTreeMap::new() };
+        let mut block =
+            planner.block(&graph.nodes, inference, given, outputs, Results::RowMajor)?;
+        let buffers: u128 = block.buffers.iter().map(|&size| size as u128).sum();
+        if buffers <= limit.into() && planner.largest_view as u64 > limit {
+            // It would take no memory, but whoever reads it would hardly come to an end.
+            return Err(Error::Memory { needed: planner.largest_view as u128, limit });
+        }
+        let constants = planner.constants;
+        let copies = kept.prepare(model, &mut block, constants, buffers, limit)?;
+        Ok(Self { inputs: inputs.to_vec(), block, copies })
+    }
+}
+
+impl Place {
+    pub(super) fn whole(root: Root, fact: &Fact) -> Self {
+        Self { root, stored: fact.clone(), layout: Layout::row_major(&fact.shape) }
+    }
+
+    /// The fact of the value.
+    pub(crate) fn fact(&self) -> Fact {
+        Fact::new(self.stored.dtype, self.layout.shape())
+    }
+
+    pub(crate) fn key(&self) -> ConstantKey {
+        let Self { root, stored, layout } = self;
+        let (shape, strides) = (layout.shape().to_vec(), layout.strides().to_vec());
+        let dtype = stored.dtype.file_number();
+        (*root, dtype, stored.shape.clone(), shape, strides, layout.start())
+    }
+
+    /// The buffer that holds it, if one does.
+    pub(crate) fn buffer(&self) -> Option<usize> {
+        match self.root {
+            Root::Buffer(buffer) => Some(buffer),
+            _ => None,
+        }
+    }
+
+    /// The value, where `bytes` are what lies at the root.
+    pub(crate) fn view<'a>(&'a self, bytes: &'a [u8]) -> Result<View<'a>, KernelError> {
+        let data = Data::from_bytes(self.stored.dtype, bytes)
+            .ok_or_else(|| length_error(&self.stored, bytes.len()))?;
+        View::strided(self.layout.shape(), self.layout.strides(), self.layout.start(), data)
+    }
+
+    /// Whether the value is the same in every run.
+    pub(crate) fn is_constant(&self) -> bool {
+        matches!(self.root, Root::Weights(_) | Root::Copy(_))
+    }
+
+    /// The value, which is a constant.
+    pub(crate) fn constant<'a>(
+        &'a self,
+        weights: &'a [u8],
+        copies: &'a [Arc<AlignedBytes>],
+    ) -> Result<View<'a>, KernelError> {
+        match self.root {
+            Root::Weights(offset) => {
+                self.view(&weights[offset..offset + byte_size(&self.stored).unwrap_or(0)])
+            }
+            Root::Copy(number) => self.view(&copies[number]),
+            _ => self.view(&[]),
+        }
+    }
+}

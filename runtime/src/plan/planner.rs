@@ -1,0 +1,246 @@
+//! From the nodes of a scope to steps, and the places of values before they have buffers.
+
+use std::collections::BTreeMap;
+
+use lumina_kernels::{DType, DynOp, Fact};
+
+use super::buffers::finish;
+use super::{Block, ConstantKey, ControlPlan, Place, Root, Step, Work};
+use crate::Error;
+use crate::control::Control;
+use crate::infer::{Action, Inference};
+use crate::ir::{Node, Region, in_region};
+use crate::memory::Access;
+use crate::tensor::byte_size;
+
+/// In which order the results of a block must lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Results {
+    RowMajor,
+    Any,
+}
+
+pub(super) struct Planner {
+    /// Bytes of the largest view that repeats elements, if it were none.
+    pub(super) largest_view: usize,
+    /// The constants of which there will be a row-major copy, as the weights hold them.
+    pub(super) constants: Vec<Place>,
+    /// Their numbers.
+    pub(super) numbers: BTreeMap<ConstantKey, usize>,
+}
+
+/// A block in the making. What holds elements is a value that no other one looks at; scratch
+/// buffers count as values.
+pub(super) struct Draft {
+    /// Of each value, with a buffer that is none yet.
+    pub(super) places: Vec<Place>,
+    /// The value whose memory each value lies in.
+    pub(super) holders: Vec<usize>,
+    /// Bytes of each value.
+    pub(super) bytes: Vec<usize>,
+    pub(super) steps: Vec<Step>,
+    /// What each step reads and writes, as holders.
+    pub(super) accesses: Vec<Access>,
+    /// The row-major copy of a value, once there is one.
+    copies: BTreeMap<usize, usize>,
+}
+
+/// The buffer of a value before buffers are assigned.
+pub(super) const UNASSIGNED: Root = Root::Buffer(usize::MAX);
+
+impl Draft {
+    fn new(facts: &[Fact], mut given: BTreeMap<usize, Place>) -> Self {
+        let place =
+            |(id, fact)| given.remove(&id).unwrap_or_else(|| Place::whole(UNASSIGNED, fact));
+        Self {
+            places: facts.iter().enumerate().map(place).collect(),
+            holders: (0..facts.len()).collect(),
+            bytes: facts.iter().map(|fact| byte_size(fact).unwrap_or(usize::MAX)).collect(),
+            steps: Vec::new(),
+            accesses: Vec::new(),
+            copies: BTreeMap::new(),
+        }
+    }
+
+    /// A further value, computed by a step.
+    fn add(&mut self, place: Place, bytes: usize) -> usize {
+        let id = self.places.len();
+        self.places.push(place);
+        self.holders.push(id);
+        self.bytes.push(bytes);
+        id
+    }
+
+    fn push(&mut self, step: Step, scratch: &[usize]) {
+        let captures = match &step.work {
+            Work::Control(_, plan) => {
+                plan.regions.iter().flat_map(|(ids, _)| ids).copied().collect()
+            }
+            _ => Vec::new(),
+        };
+        let reads = step.inputs.iter().copied().chain(captures).map(|id| self.holders[id]);
+        let writes = step.outputs.iter().chain(scratch).copied();
+        self.accesses.push(Access { reads: reads.collect(), writes: writes.collect() });
+        self.steps.push(step);
+    }
+}
+
+impl Planner {
+    /// Plans the nodes of a graph or of a region. `given` says where the values lie that are not
+    /// results of its nodes.
+    pub(super) fn block(
+        &mut self,
+        nodes: &[Node],
+        inference: Inference,
+        given: BTreeMap<usize, Place>,
+        outputs: Vec<usize>,
+        results: Results,
+    ) -> Result<Block, Error> {
+        let mut draft = Draft::new(&inference.facts, given);
+        for (index, (node, action)) in nodes.iter().zip(inference.actions).enumerate() {
+            match action {
+                Action::Op(op) => self.op(&mut draft, index, node, op)?,
+                Action::Control(op, regions) => {
+                    self.control(&mut draft, index, node, op, regions)?;
+                }
+            }
+        }
+        let last = nodes.len().saturating_sub(1);
+        let outputs: Vec<usize> = match results {
+            Results::RowMajor => {
+                outputs.iter().map(|&id| self.row_major(&mut draft, last, id)).collect()
+            }
+            Results::Any => outputs,
+        };
+        Ok(finish(draft, outputs))
+    }
+
+    fn op(
+        &mut self,
+        draft: &mut Draft,
+        index: usize,
+        node: &Node,
+        op: Box<dyn DynOp>,
+    ) -> Result<(), Error> {
+        let inputs: Vec<usize> = node.inputs.iter().map(|&id| id as usize).collect();
+        let outputs: Vec<usize> = node.outputs.iter().map(|&id| id as usize).collect();
+        if let (&[x], &[y]) = (&*inputs, &*outputs)
+            && let Some(layout) = op.alias(&draft.places[x].layout)
+        {
+            let place = Place { layout, ..draft.places[x].clone() };
+            let bytes = byte_size(&place.fact()).unwrap_or(usize::MAX);
+            if byte_size(&place.stored).is_some_and(|stored| bytes > stored) {
+                self.largest_view = self.largest_view.max(bytes);
+            }
+            draft.places[y] = place;
+            draft.holders[y] = draft.holders[x];
+            return Ok(());
+        }
+        let inputs = match op.accepts_strides() {
+            true => inputs,
+            false => inputs.into_iter().map(|id| self.row_major(draft, index, id)).collect(),
+        };
+        draft.push(Step { node: index, work: Work::Op(op.into()), inputs, outputs }, &[]);
+        Ok(())
+    }
+
+    /// The value, or a copy of it that is row-major: of a constant one for all runs, unless it would
+    /// be larger than the constant.
+    fn row_major(&mut self, draft: &mut Draft, node: usize, id: usize) -> usize {
+        let place = &draft.places[id];
+        if place.layout.is_row_major() {
+            return id;
+        }
+        if let Some(&copy) = draft.copies.get(&id) {
+            return copy;
+        }
+        let fact = place.fact();
+        let bytes = byte_size(&fact).unwrap_or(usize::MAX);
+        let of_constant =
+            place.is_constant() && byte_size(&place.stored).is_some_and(|stored| bytes <= stored);
+        let copy = if of_constant {
+            let number = self.number_of(place);
+            draft.add(Place::whole(Root::Copy(number), &fact), bytes)
+        } else {
+            let copy = draft.add(Place::whole(UNASSIGNED, &fact), bytes);
+            draft.push(Step { node, work: Work::Copy, inputs: vec![id], outputs: vec![copy] }, &[]);
+            copy
+        };
+        draft.copies.insert(id, copy);
+        copy
+    }
+
+    /// The number of the copy of a constant.
+    fn number_of(&mut self, place: &Place) -> usize {
+        *self.numbers.entry(place.key()).or_insert_with(|| {
+            self.constants.push(place.clone());
+            self.constants.len() - 1
+        })
+    }
+
+    fn control(
+        &mut self,
+        draft: &mut Draft,
+        index: usize,
+        node: &Node,
+        op: Box<dyn Control>,
+        inferences: Vec<Inference>,
+    ) -> Result<(), Error> {
+        let inputs: Vec<usize> =
+            node.inputs.iter().map(|&id| self.row_major(draft, index, id as usize)).collect();
+        let mut capture = |&id: &u32| match id as usize {
+            // A constant is one inside too, in whatever order.
+            id if draft.places[id].is_constant() => id,
+            id => self.row_major(draft, index, id),
+        };
+        let captures: Vec<Vec<usize>> = node
+            .regions()
+            .map(|(_, region)| region.captures.iter().map(&mut capture).collect())
+            .collect();
+        let facts: Vec<Fact> = inputs.iter().map(|&id| draft.places[id].fact()).collect();
+        let (mut regions, mut buffers, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+        for (((name, region), captures), inference) in node.regions().zip(captures).zip(inferences)
+        {
+            let block = self
+                .region(draft, region, &captures, inference)
+                .map_err(|error| in_region(node, index, name, error))?;
+            let mut own = Vec::new();
+            for &bytes in &block.buffers {
+                own.push(draft.add(Place::whole(UNASSIGNED, &Fact::new(DType::I8, [])), bytes));
+            }
+            scratch.extend(&own);
+            buffers.push(own);
+            regions.push((captures, block));
+        }
+        let mut own = Vec::new();
+        for fact in op.scratch(&facts) {
+            let bytes = byte_size(&fact).unwrap_or(usize::MAX);
+            own.push((fact.clone(), draft.add(Place::whole(UNASSIGNED, &fact), bytes)));
+        }
+        scratch.extend(own.iter().map(|(_, id)| *id));
+        let work = Work::Control(op, ControlPlan { regions, buffers, scratch: own });
+        let outputs = node.outputs.iter().map(|&id| id as usize).collect();
+        draft.push(Step { node: index, work, inputs, outputs }, &scratch);
+        Ok(())
+    }
+
+    /// A region of the node that is planned, which captures these values of its scope.
+    fn region(
+        &mut self,
+        draft: &Draft,
+        region: &Region,
+        captures: &[usize],
+        inference: Inference,
+    ) -> Result<Block, Error> {
+        let mut given = BTreeMap::new();
+        for (id, fact) in inference.facts[..region.given()].iter().enumerate() {
+            let place = match captures.get(id).map(|&outer| &draft.places[outer]) {
+                Some(place) if place.is_constant() => place.clone(),
+                _ => Place::whole(Root::Given(id), fact),
+            };
+            given.insert(id, place);
+        }
+        let outputs = region.outputs.iter().map(|&id| id as usize).collect();
+        self.block(&region.nodes, inference, given, outputs, Results::Any)
+    }
+}
