@@ -127,7 +127,7 @@ class _Decoder:
             _check_inferred(shape, place)
         outputs = tuple(Value(id_, *fact) for id_, fact in zip(node.outputs, facts, strict=True))
         values.update((value.id, value) for value in outputs)
-        return Node(op, inputs, outputs, attrs, node.source)
+        return Node(op, inputs, outputs, attrs, node.source, tuple(node.fused))
 
     def region(
         self, region: pb.Region, given: Sequence[Fact], around: Mapping[int, Value]

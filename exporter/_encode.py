@@ -68,7 +68,7 @@ def _check_texts(message: pb.Graph, graph: Graph) -> None:
         ("a weight", message.tensors),
     ):
         texts += [(f"the name of {what}", item.name, TEXT_LIMIT) for item in named]
-    sources = (node.source for node in every_node(graph.nodes))
+    sources = (text for node in every_node(graph.nodes) for text in (node.source, *node.fused))
     texts += [("the source of a node", source, TEXT_LIMIT) for source in sources]
     for what, text, limit in texts:
         size = len(text.encode())
@@ -128,6 +128,7 @@ def _node(node: Node, opset: int, symbols: Mapping[Symbol, int]) -> pb.Node:
         outputs=[value.id for value in node.outputs],
         attrs={name: _attr(attrs[name], opset, symbols) for name in sorted(attrs)},
         source=node.source,
+        fused=node.fused,
     )
 
 

@@ -116,6 +116,8 @@ class Node:
     outputs: tuple[Value, ...]
     attrs: dict[str, Attr] = field(default_factory=dict)
     source: str = ""
+    fused: tuple[str, ...] = ()
+    """What it was put together from, for people: "exp, div at model.py:12 (Net)"."""
 
     @property
     def regions(self) -> list[Region]:

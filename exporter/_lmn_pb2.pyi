@@ -128,7 +128,7 @@ class Quantization(_message.Message):
     def __init__(self, bits: _Optional[int] = ..., axis: _Optional[int] = ..., scales: _Optional[_Iterable[float]] = ..., zero_points: _Optional[_Iterable[float]] = ..., lut_offset: _Optional[int] = ..., lut_length: _Optional[int] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("op", "inputs", "outputs", "attrs", "source")
+    __slots__ = ("op", "inputs", "outputs", "attrs", "source", "fused")
     class AttrsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -141,12 +141,14 @@ class Node(_message.Message):
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     ATTRS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FUSED_FIELD_NUMBER: _ClassVar[int]
     op: str
     inputs: _containers.RepeatedScalarFieldContainer[int]
     outputs: _containers.RepeatedScalarFieldContainer[int]
     attrs: _containers.MessageMap[str, Attr]
     source: str
-    def __init__(self, op: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[int]] = ..., attrs: _Optional[_Mapping[str, Attr]] = ..., source: _Optional[str] = ...) -> None: ...
+    fused: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, op: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[int]] = ..., attrs: _Optional[_Mapping[str, Attr]] = ..., source: _Optional[str] = ..., fused: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Attr(_message.Message):
     __slots__ = ("flag", "integer", "number", "text", "integers", "shape", "region")

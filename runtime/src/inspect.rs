@@ -122,6 +122,7 @@ fn node_json(node: &Node, graph: &Graph) -> Value {
         "outputs": node.outputs,
         "attrs": attributes,
         "source": node.source,
+        "fused": node.fused,
     })
 }
 
@@ -201,6 +202,9 @@ fn write_nodes(out: &mut String, nodes: &[Node], graph: &Graph, depth: usize) ->
         match node.source.as_str() {
             "" => writeln!(out)?,
             source => writeln!(out, "  # {}", printable(source))?,
+        }
+        for part in &node.fused {
+            writeln!(out, "{:1$}from {2}", "", 2 * depth + 2, printable(part))?;
         }
         for (name, region) in node.regions() {
             write_region(out, name, region, graph, depth + 1)?;

@@ -89,7 +89,8 @@ mod tests {
             attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
         let attributes = Attributes::new(attributes);
         let (inputs, outputs) = (vec![], vec![]);
-        let mut node = Node { op: op.into(), inputs, outputs, attributes, source: String::new() };
+        let (source, fused) = (String::new(), vec![]);
+        let mut node = Node { op: op.into(), inputs, outputs, attributes, source, fused };
         for step in &[from_opset_1, from_opset_2, from_opset_3][opset - 1..] {
             step(&mut node);
         }

@@ -33,6 +33,7 @@ pub(super) fn node(
         outputs: Vec::new(),
         attributes: Attributes::default(),
         source: String::new(),
+        fused: Vec::new(),
     };
     for field in Fields(message) {
         let field = field?;
@@ -44,6 +45,7 @@ pub(super) fn node(
             _ => {}
         }
     }
+    node.fused = decoder.messages(message, 6, |decoder, _, text| decoder.text_of(text))?;
     decoder.charge(node.outputs.len() * VALUE)?;
     // Now that there is a place for a fault in one of them.
     let attributes = decoder

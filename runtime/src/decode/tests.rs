@@ -49,6 +49,7 @@ fn full() -> proto::Graph {
         outputs: vec![7],
         attrs: attrs.map(|(name, attr)| (name.to_string(), attr)).into(),
         source: "m.py:1".into(),
+        fused: vec!["exp at m.py:2".into(), String::new()],
     };
     let value = |id, name: &str, role| proto::Value {
         id,
@@ -126,6 +127,7 @@ fn every_field_is_read() {
     );
     let node = &nodes[0];
     assert_eq!((&*node.op, &*node.source), ("op", "m.py:1"));
+    assert_eq!(node.fused, ["exp at m.py:2", ""]);
     assert_eq!((&*node.inputs, &*node.outputs), (&[0, 128, u32::MAX][..], &[7][..]));
     let attributes: Vec<String> =
         node.attributes.iter().map(|(name, value)| format!("{name} {value:?}")).collect();
@@ -137,7 +139,8 @@ fn every_field_is_read() {
             "int Int(-9223372036854775808)",
             "ints Ints([0, -1, 9223372036854775807])",
             "region Region(Region { captures: [1, 300], inputs: 2, nodes: [Node { op: \"inner\", \
-             inputs: [], outputs: [], attributes: Attributes([]), source: \"\" }], outputs: [5] })",
+             inputs: [], outputs: [], attributes: Attributes([]), source: \"\", \
+             fused: [] }], outputs: [5] })",
             "shape Shape([Dim { terms: [Term { coefficient: -3, factors: [Factor { symbol: 0, \
              power: 2 }, Factor { symbol: 1, power: 1 }] }, Term { coefficient: 1, factors: [] }] \
              }, Dim { terms: [] }])",

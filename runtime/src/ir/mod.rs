@@ -91,6 +91,8 @@ pub(crate) struct Node {
     pub(crate) attributes: Attributes,
     /// Where the node comes from: "model.py:12 (Dense_0)".
     pub(crate) source: String,
+    /// What an exporter put the node together from, in words.
+    pub(crate) fused: Vec<String>,
 }
 
 /// Nodes of their own scope, which an op repeats or chooses. Its values have the ids 0, 1, ...:

@@ -169,6 +169,7 @@ pub(crate) fn node(op: &str, inputs: &[u32], outputs: &[u32], attrs: Attrs<'_>) 
         outputs: outputs.to_vec(),
         attrs: attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect(),
         source: String::new(),
+        fused: Vec::new(),
     }
 }
 

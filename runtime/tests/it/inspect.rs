@@ -25,6 +25,7 @@ fn file() -> File {
     let attrs = [("dtype", text("f32")), ("shape", shape(&odd)), ("dimension", int(1))];
     let count = file.node("iota", &[], &attrs);
     file.graph.nodes[2].source = "model.py:3 (\u{1b}[2J)".into();
+    file.graph.nodes[2].fused = vec!["exp, div at m.py:2".into(), "\r".into()];
     file.output(turned, "turned", DType::F32, &[dims[1].clone(), dims[0].clone()]);
     file.output(count, "count", DType::F32, &odd);
     file.output(w, "w", DType::F32, &fixed(&[768]));
@@ -90,6 +91,7 @@ fn json_says_all_there_is() {
                 "outputs": [4],
                 "attrs": {"axis": 0, "reverse": true},
                 "source": "",
+                "fused": [],
             },
             {
                 "op": "transpose",
@@ -97,6 +99,7 @@ fn json_says_all_there_is() {
                 "outputs": [5],
                 "attrs": {"permutation": [1, 0]},
                 "source": "",
+                "fused": [],
             },
             {
                 "op": "iota",
@@ -104,6 +107,7 @@ fn json_says_all_there_is() {
                 "outputs": [6],
                 "attrs": {"dimension": 1, "dtype": "f32", "shape": ["2*batch + 1", 3]},
                 "source": "model.py:3 (\u{1b}[2J)",
+                "fused": ["exp, div at m.py:2", "\r"],
             },
         ],
         "test_vectors": 1,
@@ -147,6 +151,8 @@ nodes
   %4 = cumsum(%0) axis=0 reverse=true
   %5 = transpose(%0) permutation=[1,0]
   %6 = iota() dimension=1 dtype="f32" shape=["2*batch + 1",3]  # model.py:3 (\u{1b}[2J)
+    from exp, div at m.py:2
+    from \r
 
 1 test vector
 "#;

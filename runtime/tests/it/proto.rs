@@ -173,6 +173,9 @@ pub struct Node {
     /// Where the node comes from: "model.py:12 (Dense_0)".
     #[prost(string, tag = "5")]
     pub source: ::prost::alloc::string::String,
+    /// What the node was put together from, for people: "exp, reduce_sum, div at model.py:12 (Dense_0)".
+    #[prost(string, repeated, tag = "6")]
+    pub fused: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Attr {
