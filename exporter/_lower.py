@@ -10,6 +10,7 @@ import numpy as np
 
 from ._dim import Shape
 from ._errors import COMPLEX, Fault, Unsupported
+from ._folding import Folded
 from ._graph import (
     Attr,
     DType,
@@ -26,6 +27,7 @@ from ._graph import (
 from ._ops import infer
 from ._program import Constant, Equation, Operand, Program, Variable
 from ._types import fact, is_key, is_raw_key, type_names
+from ._widen import widened
 
 # A folded constant of repeated lines is stored without them above this many elements.
 _REPEATED = 64
@@ -195,13 +197,7 @@ class _Builder:
         where = equation.source.path() if equation.source else "no source line"
         faults = len(self.faults)
         try:
-            rule = self._rule_of(equation.primitive)
-            expected = [fact(variable.shape, variable.dtype) for variable in equation.outputs]
-            results = rule(Context(self, equation))
-            got = [(value.dtype, value.shape) for value in results]
-            if got != expected:
-                raise ValueError(f"`{equation.primitive}` gives {expected}, its nodes give {got}")
-            self._values.update(zip(equation.outputs, results, strict=True))
+            self._write(equation)
         except Unsupported as fault:
             self.fault(fault, f"`{equation.primitive}`", where)
         except ValueError:
@@ -211,6 +207,16 @@ class _Builder:
         for variable in equation.outputs:
             if variable not in self._values:
                 self.result(variable, where, silent=len(self.faults) > faults)
+
+    def _write(self, equation: Equation) -> None:
+        """The nodes of an equation; raises Unsupported where there are none."""
+        rule = self._rule_of(equation.primitive)
+        expected = [fact(variable.shape, variable.dtype) for variable in equation.outputs]
+        results = rule(Context(self, equation))
+        got = [(value.dtype, value.shape) for value in results]
+        if got != expected:
+            raise ValueError(f"`{equation.primitive}` gives {expected}, its nodes give {got}")
+        self._values.update(zip(equation.outputs, results, strict=True))
 
     def result(self, variable: Variable, where: str, silent: bool = False) -> Value:
         """A new value for `variable`, of a stand-in type where its own has no counterpart."""
@@ -261,6 +267,11 @@ class _Builder:
         return Value(self._next - 1, dtype, extents)
 
     def _constant(self, constant: Constant) -> Value:
+        if isinstance(constant, Folded) and constant.is_left:
+            try:
+                return self._left(constant)
+            except Unsupported:  # then it is computed here
+                pass
         dtype, extents = fact(constant.shape, constant.dtype)
         data = np.ascontiguousarray(constant.array(), dtype.numpy).reshape(extents.evaluate({}))
         if not constant.name and data.size > _REPEATED:
@@ -271,6 +282,15 @@ class _Builder:
                 attrs: dict[str, Attr] = {"shape": extents, "broadcast_dimensions": kept}
                 return self.node("broadcast_in_dim", [part], attrs, "")[0]
         return self._tensor(dtype, data, constant.name)
+
+    def _left(self, constant: Folded) -> Value:
+        """What computes a constant when the model runs; raises Unsupported where nothing does."""
+        equation = constant.equation()
+        for part in widened(Program((), (equation,), ())).equations:
+            self._write(part)
+        results = zip(constant.step.results, equation.outputs, strict=True)
+        self._values.update((result, self._values[variable]) for result, variable in results)
+        return self._values[constant]
 
     def _tensor(self, dtype: DType, data: np.ndarray, name: str) -> Value:
         data = np.asarray(data)

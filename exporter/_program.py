@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from lumina_jax._jaxpr import Site
+
 from ._types import is_key
 
 
@@ -20,6 +22,11 @@ class Source:
     line: int
     function: str
     scope: str = ""
+
+    @staticmethod
+    def of(site: Site) -> Source | None:
+        """That of an equation, None where JAX does not know it."""
+        return Source(*site.frame, scope=site.scope) if site.frame else None
 
     def __str__(self) -> str:
         """For the file: free of machine paths, "model.py:12 (MLP/Dense_0)"."""
@@ -33,15 +40,15 @@ class Source:
         return f"{shown}:{self.line} ({self.function})"
 
 
-@dataclass(frozen=True, eq=False)
 class Constant:
     """A value known while exporting: a NumPy array, or a JAX array of typed PRNG keys.
 
-    `name` is its path in the parameters, "" for the result of folding.
+    `name` is its path in the parameters, "" for what follows from others.
     """
 
-    data: Any
-    name: str = ""
+    def __init__(self, data: Any, name: str = "") -> None:
+        self._data = data
+        self.name = name
 
     @staticmethod
     def of(value: Any, name: str = "") -> Constant:
@@ -51,14 +58,24 @@ class Constant:
         return Constant(value if typed else np.asarray(value), name)
 
     @property
+    def data(self) -> Any:
+        """The array."""
+        return self._data
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the data are there, rather than computed when they are asked for."""
+        return True
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Extents, of keys where `data` holds keys."""
-        return self.data.shape
+        return self._data.shape
 
     @property
     def dtype(self) -> Any:
         """JAX dtype, possibly of keys."""
-        return self.data.dtype
+        return self._data.dtype
 
     def array(self) -> np.ndarray:
         """The data as NumPy array; a key is its u32[2] words."""

@@ -18,9 +18,10 @@ from . import (
     reduction,
     window,
 )
-from ._registry import primitives, rule_of
+from ._registry import can_be_left, primitives, rule_of
 
 __all__ = [
+    "can_be_left",
     "contraction",
     "control",
     "convolution",

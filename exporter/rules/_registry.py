@@ -18,6 +18,7 @@ _REASONS = {
     "random_bits": _RANDOM,
     "random_seed": "pass the key as an argument, made by jax.random.key outside of the function",
 }
+_CALLS = {"cond", "scan", "while"}
 _NO_RULE = (
     "no rule exports it; write this line with operations that have one, or return its operand and "
     "go on outside of the model"
@@ -47,6 +48,14 @@ def rule_of(primitive: str) -> Rule:
     if primitive in OPS:
         return _optical
     raise Unsupported(_REASONS.get(primitive, _NO_RULE))
+
+
+def can_be_left(primitive: str) -> bool:
+    """Whether what follows from constants alone may be computed at run time by `primitive`.
+
+    Loops are not, and the ops of the optical chain: they are computed once, as in training.
+    """
+    return primitive in _RULES and primitive not in _CALLS
 
 
 def primitives() -> list[str]:
