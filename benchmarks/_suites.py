@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 from ._bench import Case
 from ._options import Options
-from .suites import attention, conv, forward, memory, noise, softmax, step, tiles, train
+from .suites import (
+    attention,
+    conv,
+    forward,
+    memory,
+    models,
+    noise,
+    softmax,
+    step,
+    tiles,
+    train,
+)
 from .suites import complex as complex_suite
 
 SUITES: dict[str, Callable[[Options], list[Case]]] = {
@@ -19,6 +30,7 @@ SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "complex": complex_suite.cases,
     "attention": attention.cases,
     "tiles": tiles.cases,
+    "models": models.cases,
     "memory": memory.cases,
 }
 

@@ -384,7 +384,7 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path) -> None:
         assert measured.keys() == Row.__annotations__.keys()
         assert measured["shape"] in ("5x7x9", "8x16", "4x6x6x6x3", "2x7x3x4")
         trains = measured["suite"] == "train"
-        alone = measured["suite"] in ("train", "softmax", "attention", "conv", "complex")
+        alone = measured["suite"] not in ("forward", "step", "noise", "memory", "tiles")
         everyone = {"ours"} if alone else {"ours", "numpy"}
         if measured["suite"] == "tiles":
             everyone = {"ours", "one array"}
