@@ -31,6 +31,12 @@ class Argument:
     example: Any
     batch_axis: int | None
 
+    @property
+    def is_symbolic(self) -> bool:
+        """Whether an extent of it is a symbol in the model."""
+        symbols = map(jax.export.is_symbolic_dim, self.example.shape)
+        return self.batch_axis is not None or any(symbols)
+
 
 BatchAxes = int | None | Sequence[int | None]
 

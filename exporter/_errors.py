@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,22 +49,43 @@ class Fault:
     subject: str
     reason: str
     where: str
+    """The line that it comes from."""
+    scope: str = ""
+    """The path of the module that it is in."""
+
+
+# Modules that are listed for one line.
+_MOST_SCOPES = 6
 
 
 def faults_error(function: str, faults: Sequence[Fault]) -> ExportError:
     """One error that lists all `faults`, the same ones together, with how often each occurs."""
-    kinds: dict[tuple[str, str], dict[str, int]] = {}
+    kinds: dict[tuple[str, str], dict[str, list[str]]] = {}
     for fault in faults:
         lines = kinds.setdefault((fault.subject, fault.reason), {})
-        lines[fault.where] = lines.get(fault.where, 0) + 1
+        lines.setdefault(fault.where, []).append(fault.scope)
     count = "1 thing has" if len(kinds) == 1 else f"{len(kinds)} things have"
     text = [f"cannot export `{function}`: {count} no counterpart in a .lmn file"]
     for (subject, reason), lines in kinds.items():
-        text.append(f"  {subject} ({_times(sum(lines.values()))}): {reason}")
-        for where, times in lines.items():
-            text.append(f"    {where}" + (f", {_times(times)}" if times > 1 else ""))
+        text.append(f"  {subject} ({_times(sum(map(len, lines.values())))}): {reason}")
+        for where, scopes in lines.items():
+            times = f", {_times(len(scopes))}" if len(scopes) > 1 else ""
+            text.append(f"    {where}{times}{_in(scopes)}")
     return ExportError("\n".join(text))
 
 
+def _in(scopes: Sequence[str]) -> str:
+    """The modules, by how often they occur: " in Net/Dense_0 (twice), Net/Dense_1 and 3 more"."""
+    found = Counter(scope for scope in scopes if scope)
+    if not found:
+        return ""
+    names = [
+        name if times == 1 or len(found) == 1 else f"{name} ({_times(times)})"
+        for name, times in found.items()
+    ]
+    more = f" and {len(names) - _MOST_SCOPES} more" if len(names) > _MOST_SCOPES else ""
+    return f" in {', '.join(names[:_MOST_SCOPES])}{more}"
+
+
 def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

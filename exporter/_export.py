@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from lumina_jax._arguments import integer
-from lumina_jax._jaxpr import InconclusiveDimensionOperation
 
 from ._arguments import BatchAxes, arguments, as_jax, traced
 from ._calibration import UncalibratedRangesWarning, uncalibrated
+from ._callables import function_of, title_of
 from ._errors import ExportError, faults_error
 from ._graph import Role
 from ._lower import lower
@@ -22,6 +22,7 @@ from ._model import Model
 from ._names import closure_names, path_name, signature_names
 from ._program import Constant
 from ._tolerance import tolerance
+from ._tracing import trace
 from ._types import is_key
 from ._vectors import test_vectors
 from ._walk import walk
@@ -84,6 +85,8 @@ def export(
     Warns:
       UncalibratedRangesWarning: ranges of layers are not calibrated; the message lists the layers.
     """
+    fn = function_of(fn)
+    title = title_of(fn)
     integer("export", "while_limit", while_limit, at_least=0, at_most=2**31)
     leading = () if params is None else (params,)
     names = signature_names(fn, len(leading) + len(example_args))[len(leading) :]
@@ -96,8 +99,7 @@ def export(
     def flat(*leaves: Any) -> Any:
         return fn(*jax.tree_util.tree_unflatten(treedef, leaves))
 
-    title = getattr(fn, "__qualname__", type(fn).__name__)
-    jaxpr, results = _trace(flat, structs, title)
+    jaxpr, results = trace(flat, structs, title, batch is not None)
     known = {i: Constant.of(array, name) for i, (name, array) in enumerate(weights.items())}
     program = walk(jaxpr, known, closure_names(fn))
     if not allow_uncalibrated and (layers := uncalibrated(program)):
@@ -118,7 +120,7 @@ def export(
         )
     graph.validate()
     relative = tolerance(graph) if rtol is None else rtol
-    tests = test_vectors(flat, list(weights.values()), found, atol, relative)
+    tests = test_vectors(flat, list(weights.values()), found, atol, relative, title)
     return Model(graph, tests, _producer())
 
 
@@ -133,18 +135,6 @@ def _weights(params: Any) -> dict[str, Any]:
             )
         weights[name] = leaf if isinstance(leaf, jax.Array) else as_jax(name, leaf)
     return weights
-
-
-def _trace(
-    flat: Callable[..., Any], structs: Sequence[jax.ShapeDtypeStruct], title: str
-) -> tuple[Any, Any]:
-    try:
-        return jax.make_jaxpr(flat, return_shape=True)(*structs)
-    except InconclusiveDimensionOperation as fault:
-        raise ExportError(
-            f"`{title}` decides by the value of a symbolic extent: {fault}; "
-            "write it so that it holds for every batch size, or export without `batch`"
-        ) from fault
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from ._dim import Shape
@@ -83,8 +84,13 @@ class Context:
             raise Unsupported(f"the result is {got}, expected {dtype}; cast it after this line")
 
     def ints(self, param: str) -> tuple[int, ...]:
-        """A parameter that is a tuple of integers."""
-        return tuple(int(item) for item in self.params[param])
+        """A parameter that is a tuple of integers; raises Unsupported where one is a symbol."""
+        found = self.params[param]
+        if any(map(jax.export.is_symbolic_dim, found)):
+            raise Unsupported(
+                f"its `{param}` is {tuple(found)}, expected numbers; export with fixed extents"
+            )
+        return tuple(int(item) for item in found)
 
     def is_used(self, index: int) -> bool:
         """Whether anything reads result number `index`."""
@@ -184,29 +190,30 @@ class _Builder:
 
     def finished(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> Region:
         """The region, with the values that it needs in order."""
-        if self.faults:
-            raise ValueError("stand-ins have no order")
+        if self.faults:  # stand-ins have no order, but types, which are all that is looked at
+            return Region((), tuple(inputs), (), tuple(outputs))
         nodes, live = needed(self.nodes, outputs)
         captures = {own: outer for outer, own in self._captures.items() if own.id in live}
         return region_of(captures, inputs, nodes, outputs)
 
-    def fault(self, fault: Unsupported, subject: str, where: str) -> None:
-        self.faults.append(Fault(fault.subject or subject, fault.reason, where))
+    def fault(self, fault: Unsupported, subject: str, where: str, scope: str = "") -> None:
+        self.faults.append(Fault(fault.subject or subject, fault.reason, where, scope))
 
     def equation(self, equation: Equation) -> None:
-        where = equation.source.path() if equation.source else "no source line"
+        source = equation.source
+        where, scope = (source.path(), source.scope) if source else ("no source line", "")
         faults = len(self.faults)
         try:
             self._write(equation)
         except Unsupported as fault:
-            self.fault(fault, f"`{equation.primitive}`", where)
+            self.fault(fault, f"`{equation.primitive}`", where, scope)
         except ValueError:
             if not self.faults:  # else it may have read the stand-in for what has no counterpart
                 raise
         # After a fault the walk goes on, to find the others, with values of the right type.
         for variable in equation.outputs:
             if variable not in self._values:
-                self.result(variable, where, silent=len(self.faults) > faults)
+                self.result(variable, where, scope, silent=len(self.faults) > faults)
 
     def _write(self, equation: Equation) -> None:
         """The nodes of an equation; raises Unsupported where there are none."""
@@ -218,13 +225,15 @@ class _Builder:
             raise ValueError(f"`{equation.primitive}` gives {expected}, its nodes give {got}")
         self._values.update(zip(equation.outputs, results, strict=True))
 
-    def result(self, variable: Variable, where: str, silent: bool = False) -> Value:
+    def result(
+        self, variable: Variable, where: str, scope: str = "", silent: bool = False
+    ) -> Value:
         """A new value for `variable`, of a stand-in type where its own has no counterpart."""
         try:
             dtype, extents = fact(variable.shape, variable.dtype)
         except Unsupported as fault:
             if not silent:
-                self.fault(fault, "value", where)
+                self.fault(fault, "value", where, scope)
             dtype, extents = DType.named("f32"), Shape()
         self._values[variable] = self._new(dtype, extents)
         return self._values[variable]

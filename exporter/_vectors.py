@@ -13,7 +13,12 @@ from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, evaluate, sites
 from ._arguments import Argument, test_inputs
 from ._graph import DType, TestVector
 from ._tolerance import scale
+from ._tracing import check_constants, refused
 from ._types import is_key
+
+
+# Primitives that say on which devices an array lies.
+_PLACES = {"device_put", "sharding_constraint"}
 
 
 def test_vectors(
@@ -22,16 +27,28 @@ def test_vectors(
     found: Sequence[Argument],
     atol: float | None,
     rtol: float,
+    title: str,
 ) -> tuple[TestVector, ...]:
     """What JAX computes on the CPU with the whole of `flat(*weights, *inputs)` under one jit.
 
-    Without `atol` the absolute tolerance is the relative one of numbers as large as the outputs.
+    `title` is the name of the function, for messages. Without `atol` the absolute tolerance is the
+    relative one of numbers as large as the outputs.
     """
     tests = []
     cpu = jax.devices("cpu")[0]
     with jax.default_device(cpu):
         for inputs in test_inputs(found):
-            outputs = _compute(flat, jax.device_put((*weights, *inputs), cpu), cpu)
+            arguments = jax.device_put((*weights, *inputs), cpu)
+            try:
+                outputs = _compute(flat, arguments, cpu)
+            except Exception as fault:
+                # It has been traced, but with symbols, which are no number that it may look at.
+                is_other = any(argument.is_symbolic for argument in found)
+                shapes = [array.shape for array in inputs] if is_other else None
+                told = refused(title, fault, shapes)
+                if told is None:
+                    raise
+                raise told from fault
             stored = tuple(_stored(array) for array in outputs)
             tests.append(
                 TestVector(
@@ -52,6 +69,7 @@ def _compute(flat: Callable[..., Any], arguments: Sequence[Any], cpu: Any) -> li
     """
     jaxpr = jax.make_jaxpr(flat)(*arguments)
     constants = _constants(jaxpr)
+    check_constants(constants)
     places = {id(constant): place for place, constant in enumerate(constants)}
 
     @jax.jit
@@ -68,7 +86,7 @@ def _constants(jaxpr: ClosedJaxpr) -> list[Any]:
 
 
 class _Replaced(Interpreter[Any]):
-    """Runs a jaxpr on arrays, with other arrays in place of its constants."""
+    """Runs a jaxpr on arrays, with other arrays in place of its constants, on one device."""
 
     def __init__(self, places: dict[int, int], arrays: Sequence[Any]) -> None:
         self.places, self.arrays = places, arrays
@@ -78,7 +96,7 @@ class _Replaced(Interpreter[Any]):
         return array if place is None else self.arrays[place]
 
     def equation(self, site: Site, operands: list[Any]) -> Sequence[Any]:
-        return evaluate(site.eqn, operands)
+        return operands if site.name in _PLACES else evaluate(site.eqn, operands)
 
 
 def _stored(array: Any) -> np.ndarray:

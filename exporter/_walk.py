@@ -21,6 +21,7 @@ from .rules import can_be_left
 _IDENTITIES = {
     "copy",
     "copy_p",
+    "device_put",
     "name",
     "optimization_barrier",
     "pvary",

@@ -131,7 +131,7 @@ def test_mixing_batch_with_symbolic_examples_is_refused() -> None:
 
 
 def test_partials_and_callable_objects_have_a_title() -> None:
-    with pytest.raises(ExportError, match="cannot export `partial`"):
+    with pytest.raises(ExportError, match="cannot export `zeta`"):
         exporter.export(functools.partial(jax.lax.zeta, q=X), X)
 
 

@@ -12,10 +12,14 @@ from .._lower import Context, Rule
 _RULES: dict[str, Rule] = {}
 
 _CALLBACK = "the file runs without Python; compute this outside of the exported function"
-_RANDOM = "only the noise of the optical ops is random in a file; pass deterministic=True to layers"
+_RANDOM = (
+    "only the noise of the optical ops is random in a file; draw the numbers outside of the "
+    "function and pass them as an argument; for inference, pass deterministic=True to layers"
+)
 _REASONS = {
     **dict.fromkeys(("io_callback", "pure_callback"), _CALLBACK),
     "random_bits": _RANDOM,
+    "shard_map": "it splits arrays over devices; export the function that it maps",
     "random_seed": "pass the key as an argument, made by jax.random.key outside of the function",
 }
 _CALLS = {"cond", "scan", "while"}

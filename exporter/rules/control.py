@@ -53,9 +53,10 @@ def _lines(operands: Sequence[Value], attrs: Mapping[str, Attr]) -> list[Fact]:
 @rule("while")
 def _while(ctx: Context) -> list[Value]:
     body, cond = ctx.bodies
+    region = ctx.region(body)
     if cond.outputs[0].shape != ():
         raise Unsupported("its condition is one for each example; use jnp.where in the body")
-    return ctx.node(body=ctx.region(body), cond=ctx.region(cond), limit=ctx.while_limit)
+    return ctx.node(body=region, cond=ctx.region(cond), limit=ctx.while_limit)
 
 
 @gives("while")
