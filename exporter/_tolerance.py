@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._graph import Graph, Node, Value
+from ._graph import Graph, Node, Value, every_node
 
 _TOLERANCE = 1e-5
 _ROUNDINGS = 64
@@ -42,7 +42,9 @@ _EXACT = {
 def tolerance(graph: Graph) -> float:
     """The relative tolerance of the outputs of `graph`."""
     values = [port.value for port in (*graph.inputs, *graph.outputs)]
-    values += [value for node in graph.nodes for value in node.outputs]
+    for node in every_node(graph.nodes):
+        values += node.outputs
+        values += [value for region in node.regions for value in region.inputs]
     narrow = max((_NARROW.get(value.dtype.name, 0.0) for value in values), default=0.0)
     outputs = [port.value for port in graph.outputs]
     longest = _longest(graph.nodes, outputs)

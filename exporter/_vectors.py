@@ -16,7 +16,6 @@ from ._tolerance import scale
 from ._tracing import check_constants, refused
 from ._types import is_key
 
-
 # Primitives that say on which devices an array lies.
 _PLACES = {"device_put", "sharding_constraint"}
 

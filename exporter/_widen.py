@@ -18,7 +18,7 @@ import numpy as np
 
 from lumina_jax.ops import OPS
 
-from ._program import Equation, Operand, Program, Variable
+from ._program import Constant, Equation, Operand, Program, Variable
 from ._types import is_key
 
 _WIDE = {
@@ -62,6 +62,13 @@ _OF_BITS = {
     "shift_right_logical": {"int8", "int16"},
 }
 _PRODUCTS = {"conv_general_dilated", "dot_general"}
+# They give the least or the largest number of their type where they have nothing to reduce.
+_OF_NOTHING = {
+    "reduce_max": ("max", "min"),
+    "reduce_min": ("min", "max"),
+    "reduce_window_max": ("max", "min"),
+    "reduce_window_min": ("min", "max"),
+}
 # Parameters that name the type of a result.
 _TYPE_PARAMS = ("dtype", "index_dtype", "out_dtype", "preferred_element_type")
 
@@ -101,12 +108,26 @@ def _wide(equation: Equation) -> Iterator[Equation]:
     yield replace(equation, params=params, inputs=tuple(inputs), outputs=tuple(outputs))
     for variable, wide in zip(equation.outputs, outputs, strict=True):
         if variable is not wide:
+            bounded = _bounded(wide, variable, equation)
+            if bounded is not None:
+                yield bounded
+                (wide,) = bounded.outputs
             yield _converted(wide, variable, equation)
 
 
 def _of(value: Operand) -> np.dtype[Any] | None:
     """The type to compute with in place of a narrow one."""
     return None if is_key(value.dtype) else _WIDE.get(str(value.dtype))
+
+
+def _bounded(wide: Variable, narrow: Variable, equation: Equation) -> Equation | None:
+    """What brings a wide result of nothing to the bound of a narrow type of integers."""
+    if equation.primitive not in _OF_NOTHING or np.dtype(narrow.dtype).kind not in "iu":
+        return None
+    operation, bound = _OF_NOTHING[equation.primitive]
+    of_narrow = Constant(np.asarray(getattr(np.iinfo(narrow.dtype), bound), wide.dtype))
+    result = Variable(wide.shape, wide.dtype)
+    return Equation(operation, {}, (of_narrow, wide), (result,), equation.source)
 
 
 def _converted(operand: Operand, result: Variable, equation: Equation) -> Equation:

@@ -46,6 +46,11 @@ def test_narrow_types_round_more() -> None:
     assert tolerances(lambda x: (x.astype(jnp.bfloat16) + 1).astype(jnp.float32), X)[0] == 2**-6
     assert tolerances(lambda x: x.astype(jnp.float16) + 1, X)[0] == 2**-9
 
+    def inside(_: int, c: jax.Array) -> jax.Array:
+        return (c.astype(jnp.bfloat16) * 3).astype(jnp.float32)
+
+    assert tolerances(lambda x: lax.fori_loop(0, 2, inside, x), X)[0] == 2**-6
+
 
 def test_what_is_given_counts() -> None:
     assert tolerances(lambda x: deep(x, 256), X, rtol=1e-6) == (1e-6, 1e-6)

@@ -173,3 +173,24 @@ def test_pooling_is_one_node() -> None:
 def test_neighbors_are_refused(fn: Any, message: str) -> None:
     with pytest.raises(ExportError, match=message):
         exporter.export(fn, X)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint8", "int32", "float16"])
+def test_windows_and_reductions_of_nothing(program: Program, dtype: str) -> None:
+    """What lies in padding alone is the least or the largest number of the type."""
+    x = np.arange(-6, 6).reshape(3, 4).astype(dtype)
+
+    def fn(x: Any) -> Any:
+        geometry = {"window_dimensions": (2, 1), "window_strides": (1, 1)}
+        padding = ((3, 2), (0, 0))
+        bounds = (jnp.iinfo if x.dtype != jnp.float16 else jnp.finfo)(x.dtype)
+        extremes = (-jnp.inf, jnp.inf) if x.dtype == jnp.float16 else (bounds.min, bounds.max)
+        least, largest = (np.asarray(number, dtype) for number in extremes)
+        return (
+            lax.reduce_window(x, least, lax.max, **geometry, padding=padding),
+            lax.reduce_window(x, largest, lax.min, **geometry, padding=padding),
+            lax.reduce(x[:0], least, lax.max, (0,)),
+            lax.reduce(x[:0], largest, lax.min, (0,)),
+        )
+
+    program.export(fn, x)
