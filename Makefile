@@ -18,11 +18,13 @@ RUST := Cargo.toml Cargo.lock $(shell find ffi_rs runtime/src runtime/Cargo.toml
 STAMP := .venv/ready-$(shell pwd | cksum | tr ' ' -)
 LUMINA := $(CURDIR)/target/debug/lumina
 
-GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/tests/it/proto.rs docs/lmn.md
+GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/tests/it/proto.rs docs/lmn.md \
+  docs/primitives.md
 define GENERATE
 $(VENV_PYTHON) exporter/_generate.py
 cargo run --quiet --locked --manifest-path runtime/proto-gen/Cargo.toml
 $(VENV_PYTHON) tools/op_table.py
+$(VENV_PYTHON) tools/primitive_table.py
 endef
 
 .DEFAULT_GOAL := help

@@ -18,7 +18,7 @@ from . import (
     reduction,
     window,
 )
-from ._registry import can_be_left, primitives, rule_of
+from ._registry import can_be_left, primitives, reasons, rule_of
 
 __all__ = [
     "can_be_left",
@@ -33,6 +33,7 @@ __all__ = [
     "ordering",
     "primitives",
     "random",
+    "reasons",
     "reduction",
     "rule_of",
     "window",

@@ -67,5 +67,10 @@ def primitives() -> list[str]:
     return sorted(_RULES)
 
 
+def reasons() -> dict[str, str]:
+    """Why primitives that are known not to export do not, and what to do."""
+    return dict(_REASONS)
+
+
 def _optical(ctx: Context):
     return ctx.node(**ctx.params)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .._dim import Shape
@@ -50,10 +52,19 @@ def _same(dtypes: tuple[str, ...]) -> Rule:
         last = ctx.require(len(ctx.inputs) - 1, *dtypes)
         if len(ctx.inputs) == 2 and ctx.primitive == "select_n":
             return [last]  # of one case there is nothing to select
-        if is_key(ctx.inputs[-1].dtype) and not ctx.is_key():
-            raise Unsupported("it compares PRNG keys; compare their jax.random.key_data")
         _, extents = fact(ctx.outputs[0].shape, ctx.outputs[0].dtype)
         return ctx.node(inputs=[_stretched(ctx, operand, extents) for operand in ctx.inputs])
+
+    return apply
+
+
+def _compared(dtypes: tuple[str, ...]) -> Rule:
+    compare = _same(dtypes)
+
+    def apply(ctx: Context) -> Sequence[Value]:
+        if is_key(ctx.inputs[-1].dtype):
+            raise Unsupported("it compares PRNG keys; compare their jax.random.key_data")
+        return compare(ctx)
 
     return apply
 
@@ -115,7 +126,7 @@ def _selected(which: Value, *cases: Value) -> Fact:
 
 
 for _primitives, _dtypes in _TYPES.items():
-    rule(*_primitives)(_same(_dtypes))
+    rule(*_primitives)(_compared(_dtypes) if "eq" in _primitives else _same(_dtypes))
     for _primitive in {*_primitives} - {"abs", "clamp", "complex", "imag", "real", "select_n"}:
         _arity = _primitive in _BINARY, _primitive in _PREDICATES
         gives(_primitive)(
