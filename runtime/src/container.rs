@@ -11,12 +11,13 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use crate::Error;
 use crate::bytes::{ALIGN, AlignedBytes};
+use crate::checksum::{crc32c, threads};
 
 const MAGIC: &[u8] = b"LMN\x1a";
 /// The layouts that are read: the newest and, once there is one, that before it.
@@ -75,6 +76,23 @@ pub struct Section {
     pub crc32c: u32,
 }
 
+/// Which checksums are compared as a file is loaded. Everything else is always checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksums {
+    /// All of them: every byte is known to be what was written.
+    #[default]
+    All,
+    /// All but that of the weights, which are then not read before they are used. Weights that have
+    /// changed give other numbers, without a word; no more than that.
+    AllButWeights,
+}
+
+impl Checksums {
+    fn skip(self, section: &Section) -> bool {
+        self == Self::AllButWeights && section.kind == Some(SectionKind::Weights)
+    }
+}
+
 /// The bytes of a file and its sections.
 #[derive(Clone, Copy)]
 pub(crate) struct Contents<'a> {
@@ -95,9 +113,12 @@ impl<'a> Contents<'a> {
     }
 
     /// Checks what lies in the sections, and between them, of a header that ends at `end`.
-    fn check(self, mut end: usize) -> Result<(), Error> {
+    fn check(self, mut end: usize, checksums: Checksums) -> Result<(), Error> {
         for (index, section) in self.sections.iter().enumerate() {
-            check_section(index, section, self.bytes, end)?;
+            check_padding(index, section, self.bytes, end)?;
+            if !checksums.skip(section) {
+                check_bytes(index, section, self.bytes)?;
+            }
             end = section.range.end;
         }
         Ok(())
@@ -112,16 +133,31 @@ pub(crate) fn borrowed<T>(
 ) -> Result<T, Error> {
     let (header, sections) = check_head(bytes, bytes.len() as u64)?;
     let contents = Contents { bytes, sections: &sections };
-    contents.check(header.end)?;
+    contents.check(header.end, Checksums::All)?;
     then(contents)
 }
 
 /// A file whose header, section table and checksums are right.
 #[derive(Debug)]
 pub(crate) struct Container {
-    bytes: AlignedBytes,
+    bytes: Bytes,
     pub(crate) version: (u16, u16),
     pub(crate) sections: Vec<Section>,
+}
+
+/// The bytes of a file, read or where they were.
+enum Bytes {
+    Read(AlignedBytes),
+    InPlace(Box<dyn AsRef<[u8]> + Send + Sync>),
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read(_) => "Read(..)",
+            Self::InPlace(_) => "InPlace(..)",
+        })
+    }
 }
 
 impl Container {
@@ -138,7 +174,9 @@ impl Container {
             file.take(rest.saturating_add(1)).read_to_end(&mut head).map_err(fault)?;
             return Self::parse(&head);
         }
-        Self::with_body(&head, metadata.len(), |rest| file.read_exact(rest).map_err(fault))
+        Self::with_body(&head, metadata.len(), |rest| {
+            read_exact_at(&file, head.len() as u64, rest).map_err(fault)
+        })
     }
 
     /// The container in these bytes.
@@ -163,6 +201,20 @@ impl Container {
         })
     }
 
+    /// The container in bytes that stay where they are.
+    pub(crate) fn in_place(
+        bytes: Box<dyn AsRef<[u8]> + Send + Sync>,
+        checksums: Checksums,
+    ) -> Result<Self, Error> {
+        let file: &[u8] = (*bytes).as_ref();
+        let (Header { version, end, .. }, sections) = check_head(file, file.len() as u64)?;
+        if file.as_ptr().align_offset(ALIGN) != 0 {
+            return Err(Error::Unaligned);
+        }
+        Contents { bytes: file, sections: &sections }.check(end, checksums)?;
+        Ok(Self { bytes: Bytes::InPlace(bytes), version, sections })
+    }
+
     /// The container that starts with `head` and has `length` bytes; `fill` writes those after `head`.
     fn with_body(
         head: &[u8],
@@ -177,14 +229,46 @@ impl Container {
         let (start, rest) = bytes.split_at_mut(head.len());
         start.copy_from_slice(head);
         fill(rest)?;
-        let container = Self { bytes, version, sections };
-        container.contents().check(end)?;
+        let container = Self { bytes: Bytes::Read(bytes), version, sections };
+        container.contents().check(end, Checksums::All)?;
         Ok(container)
     }
 
     pub(crate) fn contents(&self) -> Contents<'_> {
-        Contents { bytes: &self.bytes, sections: &self.sections }
+        let bytes: &[u8] = match &self.bytes {
+            Bytes::Read(bytes) => bytes,
+            Bytes::InPlace(bytes) => (**bytes).as_ref(),
+        };
+        Contents { bytes, sections: &self.sections }
     }
+}
+
+/// Fills `rest` with the bytes of a file from `offset` on, a part of them by each core where they
+/// are many: what is in the memory of the system is copied no faster than a core copies.
+#[cfg(unix)]
+fn read_exact_at(file: &File, mut offset: u64, rest: &mut [u8]) -> io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    let part = rest.len().div_ceil(threads(rest.len()));
+    if part == rest.len() {
+        return file.read_exact_at(rest, offset);
+    }
+    std::thread::scope(|scope| {
+        let mut readers = Vec::new();
+        for part in rest.chunks_mut(part) {
+            let (start, length) = (offset, part.len() as u64);
+            offset += length;
+            let reader = move || file.read_exact_at(part, start);
+            readers.push(std::thread::Builder::new().spawn_scoped(scope, reader)?);
+        }
+        let ended = |_| Err(io::Error::other("a thread that read it has ended"));
+        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(ended))
+    })
+}
+
+#[cfg(not(unix))]
+fn read_exact_at(mut file: &File, offset: u64, rest: &mut [u8]) -> io::Result<()> {
+    io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
+    file.read_exact(rest)
 }
 
 /// What the header says.
@@ -236,9 +320,9 @@ fn check_header(head: &[u8]) -> Result<Header, Error> {
     }
     need("section table", head, end)?;
     let expected = u32_at(head, 28);
-    let crc = crc32c::crc32c(&head[..28]);
-    let crc = crc32c::crc32c_append(crc, &[0; 4]);
-    let got = crc32c::crc32c_append(crc, &head[HEADER..end]);
+    let crc = ::crc32c::crc32c(&head[..28]);
+    let crc = ::crc32c::crc32c_append(crc, &[0; 4]);
+    let got = ::crc32c::crc32c_append(crc, &head[HEADER..end]);
     if got != expected {
         return Err(Error::Checksum { place: "the header".into(), expected, got });
     }
@@ -298,15 +382,20 @@ fn check_entry(index: usize, entry: &[u8], file_len: u64, end: usize) -> Result<
     Ok(Section { kind, range, align, crc32c: u32_at(entry, 28) })
 }
 
-/// Checks the bytes of a section, and that those before it, from `end` on, are zero.
-fn check_section(index: usize, section: &Section, file: &[u8], end: usize) -> Result<(), Error> {
-    let &Section { kind, ref range, crc32c: expected, .. } = section;
-    if file[end..range.start].iter().any(|&byte| byte != 0) {
-        let start = range.start;
+/// Checks that the bytes before a section, from `end` on, are zero.
+fn check_padding(index: usize, section: &Section, file: &[u8], end: usize) -> Result<(), Error> {
+    let start = section.range.start;
+    if file[end..start].iter().any(|&byte| byte != 0) {
         let message = format!("the padding before it, from {end} to {start}, must be zero");
-        return Err(section_error(index, kind, message));
+        return Err(section_error(index, section.kind, message));
     }
-    match crc32c::crc32c(&file[range.clone()]) {
+    Ok(())
+}
+
+/// Checks the bytes of a section.
+fn check_bytes(index: usize, section: &Section, file: &[u8]) -> Result<(), Error> {
+    let &Section { kind, ref range, crc32c: expected, .. } = section;
+    match crc32c(&file[range.clone()]) {
         got if got == expected => Ok(()),
         got => Err(Error::Checksum { place: place(index, kind), expected, got }),
     }

@@ -68,6 +68,9 @@ pub enum Error {
         /// The checksum of the bytes.
         got: u32,
     },
+    /// Bytes that are to stay where they are, and lie so that tensors in them cannot be used.
+    #[error("the bytes of the file start at no multiple of 64, as mapped memory does")]
+    Unaligned,
     /// A section that lies where it must not, or is missing.
     #[error("{place}: {message}")]
     Section {

@@ -27,8 +27,10 @@ mod document {}
 extern crate self as lumina_runtime;
 
 mod attrs;
+mod batch;
 mod bind;
 mod bytes;
+mod checksum;
 mod container;
 mod control;
 mod decode;
@@ -51,14 +53,15 @@ mod upgrade;
 mod validate;
 mod verify;
 
-pub use container::{Section, SectionKind};
+pub use batch::Batch;
+pub use container::{Checksums, Section, SectionKind};
 pub use error::Error;
 pub use inspect::printable;
 pub use ir::{Port, Role};
 pub use lumina_kernels::{Bool, Complex32, DType, Data, Element, Fact, View};
 pub use model::{Model, op_names};
 #[doc(hidden)]
-pub use ops::{Convert, Number};
+pub use ops::{Convert, Number, fold_in};
 pub use session::{Options, Session};
 pub use tensor::Tensor;
 pub use verify::{Comparison, verify};

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::Error;
-use crate::container::{Container, Contents, Section, SectionKind, borrowed};
+use crate::batch::Batch;
+use crate::container::{Checksums, Container, Contents, Section, SectionKind, borrowed};
 use crate::control::CONTROL;
 use crate::decode::decode;
 use crate::ir::{Graph, Port};
@@ -39,6 +40,17 @@ impl Model {
         Self::new(Container::parse(bytes)?)
     }
 
+    /// Checks the bytes of a file that stay where they are, such as memory that the file is mapped
+    /// to: weights are used there, and come from the disk as they are needed.
+    ///
+    /// The bytes start at a multiple of 64, and are the same for as long as the model is there.
+    pub fn in_place(
+        bytes: impl AsRef<[u8]> + Send + Sync + 'static,
+        checksums: Checksums,
+    ) -> Result<Self, Error> {
+        Self::new(Container::in_place(Box::new(bytes), checksums)?)
+    }
+
     /// Checks the bytes of a file as [`Model::from_bytes`] does, without a copy of them.
     pub fn check(bytes: &[u8]) -> Result<(), Error> {
         borrowed(bytes, graph).map(drop)
@@ -61,6 +73,11 @@ impl Model {
     /// The outputs, in the order in which a run returns them.
     pub fn outputs(&self) -> &[Port] {
         &self.graph.outputs
+    }
+
+    /// Along which extent a run can be cut in pieces, or why it cannot.
+    pub fn batch(&self) -> Result<Batch, Error> {
+        Batch::of(&self.graph)
     }
 
     /// Major and minor version of the file format.

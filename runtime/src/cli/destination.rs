@@ -1,5 +1,6 @@
-//! Where outputs go. A regular file is replaced whole or not at all; a symbolic link stays, and its
-//! target is written; devices, pipes and standard output are written to.
+//! Where outputs go, all at once or a piece after the other. A regular file is replaced whole or
+//! not at all; a symbolic link stays, and its target is written; devices, pipes and standard output
+//! are written to.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Write};
@@ -26,11 +27,22 @@ enum Kind {
     },
 }
 
-/// A file that is written, but not yet in its place.
-pub(crate) struct Staged<'a> {
-    temporary: Temporary,
-    target: &'a Path,
+/// What is written to a place.
+pub(crate) struct Writer<'a> {
+    /// As the user calls it.
     path: &'a Path,
+    sink: Sink<'a>,
+}
+
+enum Sink<'a> {
+    /// A file that is written, but not yet in its place.
+    File {
+        temporary: Temporary,
+        target: &'a Path,
+    },
+    Stream(Box<dyn Write>),
+    /// A stream whose reader has left, and has seen enough.
+    Left,
 }
 
 impl Destination {
@@ -53,59 +65,89 @@ impl Destination {
         }
     }
 
-    /// Writes the bytes of a file, which takes its place when it is committed. None for what is no
-    /// file, to which there is only `send`.
-    pub(crate) fn stage(
-        &self,
-        encode: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<Option<Staged<'_>>, String> {
-        let Kind::File { target, old } = &self.kind else { return Ok(None) };
-        let write = || {
-            let temporary = Temporary::new(parent(target))?;
-            if let Some(old) = old {
-                take_over(temporary.file(), old)?;
-            }
-            let mut sink = BufWriter::new(temporary.file());
-            encode(&mut sink)?;
-            sink.flush()?;
-            drop(sink);
-            temporary.file().sync_all()?;
-            Ok(temporary)
-        };
-        let temporary = write().map_err(|error: io::Error| cannot_write(&self.path, error))?;
-        Ok(Some(Staged { temporary, target, path: &self.path }))
+    /// The directory of the file that it leads to; None for what is no file.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::File { target, .. } => Some(parent(target)),
+            _ => None,
+        }
     }
 
-    /// Writes the bytes to what is no file. A reader that leaves has seen enough.
-    pub(crate) fn send(
-        &self,
-        encode: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<(), String> {
-        let write = |sink: &mut dyn Write| {
-            let mut sink = BufWriter::new(sink);
-            encode(&mut sink)?;
-            sink.flush()
+    /// Begins to write. What is written of a file takes its place when it is committed.
+    pub(crate) fn open(&self) -> Result<Writer<'_>, String> {
+        let path = self.path.as_path();
+        let open = || -> io::Result<Sink<'_>> {
+            Ok(match &self.kind {
+                Kind::Stdout => Sink::Stream(Box::new(io::stdout().lock())),
+                Kind::Stream => {
+                    let stream = File::options().write(true).truncate(true).open(path)?;
+                    Sink::Stream(Box::new(stream))
+                }
+                Kind::File { target, old } => {
+                    let temporary = Temporary::new(parent(target))?;
+                    if let Some(old) = old {
+                        take_over(temporary.file(), old)?;
+                    }
+                    Sink::File { temporary, target }
+                }
+            })
         };
-        let result = match self.kind {
-            Kind::Stdout => write(&mut io::stdout().lock()),
-            Kind::Stream => File::options()
-                .write(true)
-                .truncate(true)
-                .open(&self.path)
-                .and_then(|mut stream| write(&mut stream)),
-            Kind::File { .. } => Ok(()),
-        };
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result.map_err(|error| cannot_write(&self.path, error)),
-        }
+        let sink = open().map_err(|error| cannot_write(path, error))?;
+        Ok(Writer { path, sink })
     }
 }
 
-impl Staged<'_> {
-    /// Puts the file into its place.
+impl Writer<'_> {
+    /// Writes what `encode` writes, behind what is there.
+    pub(crate) fn write(
+        &mut self,
+        encode: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), String> {
+        let mut file;
+        let sink: &mut dyn Write = match &mut self.sink {
+            Sink::File { temporary, .. } => {
+                file = temporary.file();
+                &mut file
+            }
+            Sink::Stream(stream) => stream,
+            Sink::Left => return Ok(()),
+        };
+        let mut sink = BufWriter::new(sink);
+        let result = encode(&mut sink).and_then(|()| sink.flush());
+        // What a fault left in it is not tried again.
+        drop(sink.into_parts());
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.sink = Sink::Left;
+                Ok(())
+            }
+            result => result.map_err(|error| cannot_write(self.path, error)),
+        }
+    }
+
+    /// Whether nobody reads what is written.
+    pub(crate) fn is_left(&self) -> bool {
+        matches!(self.sink, Sink::Left)
+    }
+
+    /// Brings a file to the disk.
+    pub(crate) fn sync(&self) -> Result<(), String> {
+        match &self.sink {
+            Sink::File { temporary, .. } => {
+                temporary.file().sync_all().map_err(|error| cannot_write(self.path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a file into its place.
     pub(crate) fn commit(self) -> Result<(), String> {
-        self.temporary.rename(self.target).map_err(|error| cannot_write(self.path, error))
+        match self.sink {
+            Sink::File { temporary, target } => {
+                temporary.rename(target).map_err(|error| cannot_write(self.path, error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

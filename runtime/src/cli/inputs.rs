@@ -11,107 +11,161 @@ use crate::assign::{Assignment, list, names_none};
 use crate::files::{Identity, STANDARD_STREAM};
 use crate::npy::Array;
 use crate::npz::{self, Archive};
+use crate::rows::Unread;
 
-/// The inputs of the graph, in its order.
-pub(crate) fn read(
-    model: &Model,
-    arguments: &[OsString],
-    cast: bool,
-    noise_seed: Option<u64>,
-) -> Result<Vec<Tensor>, String> {
-    let is_seed = |port: &Port| port.role == Role::NoiseSeed;
-    let seed = model.inputs().iter().find(|port| is_seed(port));
-    match (seed, noise_seed) {
-        (Some(port), None) => {
-            let name = &port.name;
-            return Err(format!(
-                "the model draws noise from a key (input `{name}`): pass --noise-seed N"
-            ));
-        }
-        (None, Some(_)) => {
-            return Err("the model draws no noise from a key: leave --noise-seed out".into());
-        }
-        _ => {}
-    }
-    let ports: Vec<&Port> = model.inputs().iter().filter(|port| !is_seed(port)).collect();
-    let mut arrays = arrays(&ports, arguments, cast)?.into_iter();
-    model
-        .inputs()
-        .iter()
-        .map(|port| match noise_seed {
-            Some(seed) if is_seed(port) => {
-                let words = [(seed >> 32) as u32, seed as u32];
-                Tensor::new(&[2], &words).map_err(|error| error.to_string())
-            }
-            _ => arrays.next().flatten().ok_or_else(|| {
-                let name = &port.name;
-                format!("input `{name}` is missing: pass --input {name}=PATH")
-            }),
-        })
-        .collect()
+/// Files that are open, and the inputs that they are for.
+pub(crate) struct Opened<'a> {
+    ports: &'a [Port],
+    seed: Option<u64>,
+    /// For each input what is given for it by name.
+    named: Vec<Option<(&'a Path, Open)>>,
+    /// Archives that hold inputs by their names.
+    unnamed: Vec<(&'a Path, Archive)>,
 }
 
-/// A tensor for each port that the arguments give one.
-fn arrays(
-    ports: &[&Port],
-    arguments: &[OsString],
-    cast: bool,
-) -> Result<Vec<Option<Tensor>>, String> {
-    let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
-    let mut named: Vec<Option<&Path>> = vec![None; ports.len()];
-    let mut unnamed = Vec::new();
-    let mut streams = Streams::default();
-    for argument in arguments {
-        let Assignment { port, path } = Assignment::parse(argument, &names);
-        streams.add(path)?;
-        match port {
-            Some(port) if named[port].replace(path).is_some() => return Err(twice(names[port])),
-            Some(_) => {}
-            None => unnamed.push((argument, path)),
+/// What an input comes from.
+pub(crate) enum Source<'a> {
+    Seed(u64),
+    Array { port: &'a Port, path: &'a Path, array: Unread<'a> },
+}
+
+impl Source<'_> {
+    /// Bytes of an array that are known to be there.
+    pub(crate) fn known_size(&self) -> u64 {
+        match self {
+            Self::Seed(_) => 0,
+            Self::Array { array, .. } => array.known_size(),
         }
     }
-    let mut tensors: Vec<Option<Tensor>> = ports.iter().map(|_| None).collect();
-    for (argument, path) in unnamed {
-        // A name that is mistyped leaves a path that is no file.
-        if path != Path::new(STANDARD_STREAM) && !path.exists() {
-            return Err(names_none("input", argument, &names));
+}
+
+/// What a path holds.
+enum Open {
+    Array(Unread<'static>),
+    Archive(Archive),
+}
+
+impl<'a> Opened<'a> {
+    /// Opens the files of `arguments`.
+    pub(crate) fn new(
+        model: &'a Model,
+        arguments: &'a [OsString],
+        seed: Option<u64>,
+    ) -> Result<Self, String> {
+        let ports = model.inputs();
+        let port = ports.iter().find(|port| is_seed(port));
+        match (port, seed) {
+            (Some(port), None) => {
+                let name = &port.name;
+                return Err(format!(
+                    "the model draws noise from a key (input `{name}`): pass --noise-seed N"
+                ));
+            }
+            (None, Some(_)) => {
+                return Err("the model draws no noise from a key: leave --noise-seed out".into());
+            }
+            _ => {}
         }
-        let cannot_read = |message| cannot_read(path, message);
-        let Source::Archive(archive) = open(path).map_err(cannot_read)? else {
-            return Err(names_none("input", argument, &names));
+        // The places of the inputs that take arrays, and their names.
+        let places: Vec<usize> = (0..ports.len()).filter(|&at| !is_seed(&ports[at])).collect();
+        let names: Vec<&str> = places.iter().map(|&at| ports[at].name.as_str()).collect();
+        let mut paths: Vec<Option<&Path>> = vec![None; ports.len()];
+        let mut others = Vec::new();
+        let mut streams = Streams::default();
+        for argument in arguments {
+            let Assignment { port, path } = Assignment::parse(argument, &names);
+            streams.add(path)?;
+            match port {
+                Some(port) if paths[places[port]].replace(path).is_some() => {
+                    return Err(twice(names[port]));
+                }
+                Some(_) => {}
+                None => others.push((argument, path)),
+            }
+        }
+        let mut unnamed = Vec::new();
+        for (argument, path) in others {
+            // A name that is mistyped leaves a path that is no file.
+            if path != Path::new(STANDARD_STREAM) && !path.exists() {
+                return Err(names_none("input", argument, &names));
+            }
+            let cannot_read = |message| cannot_read(path, message);
+            let Open::Archive(archive) = open(path).map_err(cannot_read)? else {
+                return Err(names_none("input", argument, &names));
+            };
+            if !archive.names().iter().any(|name| names.contains(name)) {
+                return Err(cannot_read(format!(
+                    "its arrays {} are no inputs of the model, which are {}",
+                    list(&archive.names()),
+                    list(&names)
+                )));
+            }
+            unnamed.push((path, archive));
+        }
+        let open = |path: Option<&'a Path>| {
+            let open = |path| Ok((path, open(path).map_err(|message| cannot_read(path, message))?));
+            path.map(open).transpose()
         };
-        let held: Vec<usize> =
-            (0..ports.len()).filter(|&port| archive.names().contains(&names[port])).collect();
-        if held.is_empty() {
-            return Err(cannot_read(format!(
-                "its arrays {} are no inputs of the model, which are {}",
-                list(&archive.names()),
-                list(&names)
-            )));
-        }
-        for port in held {
-            // What is named is meant to come from elsewhere.
-            if named[port].is_some() {
+        let named = paths.into_iter().map(open).collect::<Result<_, String>>()?;
+        Ok(Self { ports, seed, named, unnamed })
+    }
+
+    /// What each input comes from, in the order of the model.
+    pub(crate) fn sources(&mut self) -> Result<Vec<Source<'_>>, String> {
+        let Self { ports, seed, named, unnamed } = self;
+        let mut sources = Vec::new();
+        for (port, named) in ports.iter().zip(named) {
+            if let Some(seed) = seed.filter(|_| is_seed(port)) {
+                sources.push(Source::Seed(seed));
                 continue;
             }
-            let array = archive.read(names[port]).map_err(cannot_read)?;
-            let tensor = tensor(array, ports[port], path, cast)?;
-            if tensors[port].replace(tensor).is_some() {
-                return Err(twice(names[port]));
+            let name = &port.name;
+            let mut found = None;
+            match named {
+                Some((path, Open::Archive(archive))) => {
+                    found = Some((*path, member(archive, name)));
+                }
+                Some((path, _)) => {
+                    let path = *path;
+                    if let Some((_, Open::Array(array))) = named.take() {
+                        found = Some((path, Ok(array)));
+                    }
+                }
+                // What is named is meant to come from elsewhere.
+                None => {
+                    for (path, archive) in &*unnamed {
+                        if !archive.names().contains(&name.as_str()) {
+                            continue;
+                        }
+                        if found.replace((*path, archive.array(name))).is_some() {
+                            return Err(twice(name));
+                        }
+                    }
+                }
             }
-        }
-    }
-    for (index, port) in ports.iter().enumerate() {
-        if let Some(path) = named[index] {
-            let array = open(path).and_then(|source| source.array(&port.name));
+            let (path, array) = found
+                .ok_or_else(|| format!("input `{name}` is missing: pass --input {name}=PATH"))?;
             let array = array.map_err(|message| cannot_read(path, message))?;
-            tensors[index] = Some(tensor(array, port, path, cast)?);
+            sources.push(Source::Array { port, path, array });
         }
+        Ok(sources)
     }
-    Ok(tensors)
 }
 
-fn tensor(array: Array, port: &Port, path: &Path, cast: bool) -> Result<Tensor, String> {
+/// The array for the input of that name: that of the same name, or the only one.
+fn member<'a>(archive: &'a Archive, name: &str) -> Result<Unread<'a>, String> {
+    match archive.names()[..] {
+        [only] => archive.array(only),
+        _ => archive.array(name),
+    }
+}
+
+fn is_seed(port: &Port) -> bool {
+    port.role == Role::NoiseSeed
+}
+
+/// The tensor that an input takes of an array.
+pub(crate) fn tensor(array: Array, port: &Port, path: &Path, cast: bool) -> Result<Tensor, String> {
     array
         .tensor(port.dtype, cast)
         .map_err(|message| format!("input `{}`, from `{}`: {message}", port.name, path.display()))
@@ -121,7 +175,7 @@ fn twice(name: &str) -> String {
     format!("input `{name}` is given twice")
 }
 
-fn cannot_read(path: &Path, message: impl std::fmt::Display) -> String {
+pub(crate) fn cannot_read(path: &Path, message: impl std::fmt::Display) -> String {
     format!("cannot read `{}`: {message}", path.display())
 }
 
@@ -149,50 +203,32 @@ impl Streams {
     }
 }
 
-/// What a path holds.
-enum Source {
-    Array(Array),
-    Archive(Archive),
-}
-
-impl Source {
-    /// The array for the input of that name: in an archive that of the same name, or the only one.
-    fn array(self, name: &str) -> Result<Array, String> {
-        match self {
-            Self::Array(array) => Ok(array),
-            Self::Archive(archive) => match archive.names()[..] {
-                [only] => archive.read(only),
-                _ => archive.read(name),
-            },
-        }
-    }
-}
-
-fn open(path: &Path) -> Result<Source, String> {
+fn open(path: &Path) -> Result<Open, String> {
     if path == Path::new(STANDARD_STREAM) {
-        return of_stream(&mut io::stdin().lock());
+        return of_stream(Box::new(io::stdin().lock()));
     }
     let text = |error: io::Error| error.to_string();
     let mut file = File::open(path).map_err(text)?;
     let metadata = file.metadata().map_err(text)?;
     if !metadata.is_file() {
-        return of_stream(&mut file);
+        return of_stream(Box::new(file));
     }
-    let start = start(&mut file)?;
-    if is_archive(&start) {
-        return Archive::of_file(file).map(Source::Archive);
+    let is_archive = is_archive(&start(&mut file)?);
+    if is_archive {
+        return Archive::of_file(file).map(Open::Archive);
     }
-    Array::read(&mut start.chain(file), Some(metadata.len())).map(Source::Array)
+    io::Seek::rewind(&mut file).map_err(text)?;
+    Unread::of_file(file, metadata.len()).map(Open::Array)
 }
 
 /// What comes through a pipe, of which nothing is known before.
-fn of_stream(stream: &mut dyn Read) -> Result<Source, String> {
-    let mut start = start(stream)?;
+fn of_stream(mut stream: Box<dyn Read>) -> Result<Open, String> {
+    let mut start = start(&mut stream)?;
     if is_archive(&start) {
         stream.read_to_end(&mut start).map_err(|error| error.to_string())?;
-        return Archive::of_bytes(start).map(Source::Archive);
+        return Archive::of_bytes(start).map(Open::Archive);
     }
-    Array::read(&mut start.chain(stream), None).map(Source::Array)
+    Unread::of_stream(Box::new(io::Cursor::new(start).chain(stream))).map(Open::Array)
 }
 
 /// The first bytes, which tell what it is.

@@ -1,12 +1,10 @@
 //! `lumina inspect`: what is in a file.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-use lumina_runtime::Model;
 
 use crate::Failure;
 use crate::console::print;
+use crate::model_file::ModelFile;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -15,8 +13,8 @@ Examples:
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The .lmn file
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelFile,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -24,7 +22,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn execute(&self) -> Result<ExitCode, Failure> {
-        let model = Model::load(&self.model).map_err(Failure::of(&self.model))?;
+        let model = self.model.load()?;
         let text = if self.json { model.to_json() + "\n" } else { model.describe() };
         print(&text).map_err(Failure::Usage)?;
         Ok(ExitCode::SUCCESS)

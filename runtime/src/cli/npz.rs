@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use flate2::read::DeflateDecoder;
-use lumina_runtime::View;
 use rawzip::path::{EntryPath, ZipFilePath};
 use rawzip::{
     CompressionMethod, ErrorKind, FileReader, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ReaderAt,
     ZipArchive, ZipArchiveEntryWayfinder, ZipArchiveWriter, ZipLocator,
 };
 
-use crate::npy::{self, Array};
+use crate::rows::Unread;
 
 /// How an archive begins: with a file, or, where it has none, with the end of its directory.
 pub(crate) const MAGICS: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
@@ -69,22 +68,24 @@ impl Archive {
         self.members.iter().map(|member| member.name.as_str()).collect()
     }
 
-    /// The array of that name.
-    pub(crate) fn read(&self, name: &str) -> Result<Array, String> {
+    /// The array of that name, whose elements are still to be read.
+    pub(crate) fn array(&self, name: &str) -> Result<Unread<'_>, String> {
         let member = self.members.iter().find(|member| member.name == name);
         let member = member.ok_or_else(|| self.lacks(name))?;
-        let read = || {
+        let open = || -> Result<Box<dyn Read + '_>, String> {
             let entry = self.zip.get_entry(member.place).map_err(|error| fault(&error))?;
             let stored = entry.reader();
             match member.method {
-                CompressionMethod::STORE => whole(&mut entry.verifying_reader(stored)),
+                CompressionMethod::STORE => Ok(Box::new(entry.verifying_reader(stored))),
                 CompressionMethod::DEFLATE => {
-                    whole(&mut entry.verifying_reader(DeflateDecoder::new(stored)))
+                    Ok(Box::new(entry.verifying_reader(DeflateDecoder::new(stored))))
                 }
                 method => Err(format!("it is compressed by {method:?}: save it by numpy.savez")),
             }
         };
-        read().map_err(|message| format!("array `{name}`: {message}"))
+        // What the archive says of the length is not trusted.
+        let stream = open().map_err(|message| format!("array `{name}`: {message}"))?;
+        Unread::of_member(name, stream)
     }
 
     /// That it has no array of that name.
@@ -95,28 +96,21 @@ impl Archive {
     }
 }
 
-/// An array to the end of its file, where the checksum is compared.
-fn whole(reader: &mut dyn Read) -> Result<Array, String> {
-    // What the archive says of the length is not trusted.
-    let array = Array::read(reader, None)?;
-    io::copy(reader, &mut io::sink()).map_err(|error| error.to_string())?;
-    Ok(array)
-}
-
 fn fault(error: &rawzip::Error) -> String {
     format!("it is no whole .npz file: {error}")
 }
 
-/// Writes an archive of tensors, uncompressed as by `numpy.savez`.
+/// Writes an archive of arrays, uncompressed as by `numpy.savez`; `encode` writes that of a name.
 pub(crate) fn write<'a>(
     sink: &mut dyn Write,
-    tensors: impl IntoIterator<Item = (&'a str, View<'a>)>,
+    names: impl IntoIterator<Item = &'a str>,
+    mut encode: impl FnMut(&str, &mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut zip = ZipArchiveWriter::new(sink);
-    for (name, view) in tensors {
+    for name in names {
         let (mut entry, config) = zip.new_file(path(name)?).start().map_err(into_io)?;
         let mut data = config.wrap(&mut entry);
-        npy::write(&mut data, &view)?;
+        encode(name, &mut data)?;
         let (_, descriptor) = data.finish().map_err(into_io)?;
         entry.finish(descriptor).map_err(into_io)?;
     }
@@ -152,16 +146,21 @@ mod tests {
     use lumina_runtime::Tensor;
 
     use super::*;
+    use crate::npy;
+
+    fn put(sink: &mut dyn Write, x: &Tensor) -> io::Result<()> {
+        sink.write_all(&npy::header(x.view().dtype(), x.view().shape())?)?;
+        sink.write_all(x.view().bytes().unwrap())
+    }
 
     #[test]
     fn archives_that_are_cut_or_changed_are_read_as_they_were_or_refused() {
         let x = Tensor::new(&[3], &[1.0f32, 2.0, 3.0]).unwrap();
         let mut bytes = Vec::new();
-        write(&mut bytes, [("x", x.view())]).unwrap();
+        write(&mut bytes, ["x"], |_, sink| put(sink, &x)).unwrap();
         let read = |bytes: &[u8]| {
-            let x = Archive::of_bytes(bytes.to_vec())?
-                .read("x")?
-                .tensor(lumina_runtime::DType::F32, true)?;
+            let archive = Archive::of_bytes(bytes.to_vec())?;
+            let x = archive.array("x")?.whole()?.tensor(lumina_runtime::DType::F32, true)?;
             Ok::<_, String>(x.view().data::<f32>().unwrap().to_vec())
         };
         assert_eq!(read(&bytes).unwrap(), [1.0, 2.0, 3.0]);
@@ -184,11 +183,11 @@ mod tests {
         let x = Tensor::new(&[1], &[1u8]).unwrap();
         for name in ["x", "args[0]['image']", "ä ö", "a/b", "../x", "/x", "C:\\x", "x.npy", ""] {
             let mut bytes = Vec::new();
-            write(&mut bytes, [(name, x.view())]).unwrap();
+            write(&mut bytes, [name], |_, sink| put(sink, &x)).unwrap();
             assert_eq!(Archive::of_bytes(bytes).unwrap().names(), [name]);
         }
         for name in ["a\0b", "ä/../x", &"x".repeat(1 << 16)] {
-            write(&mut Vec::new(), [(name, x.view())]).unwrap_err();
+            write(&mut Vec::new(), [name], |_, sink| put(sink, &x)).unwrap_err();
         }
     }
 }

@@ -1,23 +1,21 @@
 //! The outputs of a run: .npy and .npz files, pipes, devices and standard output.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::Path;
 
-use lumina_runtime::{Port, View};
+use lumina_runtime::Port;
 
 use crate::assign::{Assignment, names_none};
 use crate::destination::Destination;
 use crate::files::Identity;
-use crate::{npy, npz};
 
 /// What goes to one place.
 pub(crate) struct Output {
-    destination: Destination,
-    content: Content,
+    pub(crate) destination: Destination,
+    pub(crate) content: Content,
 }
 
-enum Content {
+pub(crate) enum Content {
     /// The output of that index.
     Array(usize),
     /// Outputs by their names.
@@ -70,34 +68,4 @@ impl Output {
     pub(crate) fn is_stdout(&self) -> bool {
         self.destination.is_stdout()
     }
-
-    fn encode(&self, ports: &[Port], results: &[View<'_>], sink: &mut dyn Write) -> io::Result<()> {
-        match &self.content {
-            Content::Array(index) => npy::write(sink, &results[*index]),
-            Content::Archive(indices) => {
-                let named = |&index: &usize| (ports[index].name.as_str(), results[index]);
-                npz::write(sink, indices.iter().map(named))
-            }
-        }
-    }
-}
-
-/// Writes the results. Files take their places last, so that a fault leaves all as they were.
-pub(crate) fn write(
-    outputs: &[Output],
-    ports: &[Port],
-    results: &[View<'_>],
-) -> Result<(), String> {
-    let mut files = Vec::new();
-    let mut streams = Vec::new();
-    for output in outputs {
-        match output.destination.stage(|sink| output.encode(ports, results, sink))? {
-            Some(file) => files.push(file),
-            None => streams.push(output),
-        }
-    }
-    for output in streams {
-        output.destination.send(|sink| output.encode(ports, results, sink))?;
-    }
-    files.into_iter().try_for_each(|file| file.commit())
 }

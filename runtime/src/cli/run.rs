@@ -1,16 +1,25 @@
 //! `lumina run`: from arrays to arrays.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lumina_runtime::{Model, Session, Tensor, View};
-use serde_json::{Value, json};
+use lumina_runtime::{Error, Fact, Model, Session, View};
+use serde_json::json;
 
 use crate::console::{note, print};
-use crate::{Failure, Resources, inputs, outputs, top};
+use crate::inputs::{Opened, Source};
+use crate::joined::Joined;
+use crate::model_file::ModelFile;
+use crate::pieces::{Cut, Pieces};
+use crate::progress::Progress;
+use crate::top::{self, Tops};
+use crate::{Failure, Resources, outputs};
+
+/// Bytes of inputs from which on it is said that they need not be there at once.
+const LARGE: u64 = 256 << 20;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -19,14 +28,15 @@ Examples:
   lumina run net.lmn --input image=a.npy --input mask=b.npy --output logits=y.npy
   lumina run net.lmn --input data.npz --output results.npz
   lumina run net.lmn --input float64.npy --cast --output y.npy
+  lumina run net.lmn --input x.npy --output y.npy --batch 64
   produce | lumina run net.lmn --input - --output - | consume
 
 A path that begins with NAME= is written with ./ before it, and so is a file that is called -.";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The .lmn file
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelFile,
     /// An input: a .npy file, a .npz file, or - for standard input
     ///
     /// A model with several inputs takes NAME=PATH for each, or a .npz file that holds them by
@@ -50,6 +60,20 @@ pub(crate) struct Arguments {
         required_unless_present = "top"
     )]
     output: Vec<OsString>,
+    /// Run N rows at a time, so that inputs and outputs may be larger than memory
+    ///
+    /// Rows are what axis 0 of the inputs counts, where it is a symbol of the model. They are read
+    /// as they are needed, also from a pipe, and those of the outputs are written as they come. A
+    /// model that looks from row to row gives something else than for all rows at once; piece P of
+    /// a model with noise draws it from jax.random.fold_in(key, P).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// Run the model once for each step along axis 0, which each input has beside its own axes
+    ///
+    /// So a file for an input f32[64] is f32[steps,64]. Outputs get the axis, too; step P of a
+    /// model with noise draws it from jax.random.fold_in(key, P).
+    #[arg(long, conflicts_with = "batch")]
+    steps: bool,
     /// Print the K largest values of each row of the outputs with their indices, the largest first;
     /// a row lies along the last axis
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
@@ -63,34 +87,85 @@ pub(crate) struct Arguments {
     /// threads, plan and buffers are ready, and `run_ms` that of the computation.
     #[arg(long)]
     json: bool,
+    /// Print nothing on standard error but errors
+    #[arg(long)]
+    quiet: bool,
     #[command(flatten)]
     resources: Resources,
 }
 
+/// How long it took until something was done.
+#[derive(Default)]
+struct Times {
+    load: Duration,
+    start: Duration,
+    run: Duration,
+}
+
 impl Arguments {
     pub(crate) fn execute(&self) -> Result<ExitCode, Failure> {
-        let fault = Failure::of(&self.model);
+        let fault = Failure::of(&self.model.path);
         let begin = Instant::now();
-        let model = Arc::new(Model::load(&self.model).map_err(&fault)?);
+        let model = Arc::new(self.model.load()?);
         let load = begin.elapsed();
-        // Reading the inputs is no part of starting.
-        let reading = Instant::now();
+        let mut times = Times { load, start: load, ..Times::default() };
+        let cut = self.cut(&model).map_err(Failure::Usage)?;
         let outputs = self.outputs(&model).map_err(Failure::Usage)?;
-        let inputs = inputs::read(&model, &self.input, self.cast, self.noise_seed)
-            .map_err(Failure::Usage)?;
-        let reading = reading.elapsed();
+        let mut opened =
+            Opened::new(&model, &self.input, self.noise_seed).map_err(Failure::Usage)?;
+        let sources = opened.sources().map_err(Failure::Usage)?;
+        self.advise(&model, &sources);
+        let mut pieces = Pieces::new(sources, &cut, self.cast).map_err(Failure::Usage)?;
+        let begin = Instant::now();
         let mut session =
             Session::new(Arc::clone(&model), self.resources.options()).map_err(&fault)?;
-        let facts: Vec<_> = inputs.iter().map(|input| input.view().fact()).collect();
-        session.prepare(&facts).map_err(&fault)?;
-        let start = begin.elapsed() - reading;
-        let begin = Instant::now();
-        let views: Vec<View<'_>> = inputs.iter().map(Tensor::view).collect();
-        let results = session.run(&views).map_err(&fault)?;
-        let run = begin.elapsed();
-        outputs::write(&outputs, model.outputs(), &results).map_err(Failure::Usage)?;
-        self.report(&model, &results, [load, start, run]).map_err(Failure::Usage)?;
+        times.start += begin.elapsed();
+        let mut joined = Joined::new(&outputs, model.outputs(), pieces.whole(), pieces.is_one());
+        let mut tops = self.top.map(|k| Tops::new(k as usize, model.outputs(), pieces.whole()));
+        let mut progress = Progress::on_terminal(pieces.whole().count(), !self.json && !self.quiet);
+        while let Some(piece) = pieces.read().map_err(Failure::Usage)? {
+            let views = pieces.views();
+            let begin = Instant::now();
+            if piece.first == 0 {
+                let facts: Vec<Fact> = views.iter().map(View::fact).collect();
+                session.prepare(&facts).map_err(|error| self.too_large(&model, error))?;
+                times.start += begin.elapsed();
+            }
+            let begin = Instant::now();
+            let results = session.run(&views).map_err(&fault)?;
+            times.run += begin.elapsed();
+            joined.append(piece, &results).map_err(Failure::Usage)?;
+            let mut is_read = joined.is_read();
+            if let Some(tops) = &mut tops {
+                tops.add(piece.first, &results).map_err(Failure::Usage)?;
+                // What is kept for the end is read.
+                let mut is_printed = true;
+                if !self.json && !pieces.is_one() {
+                    progress.clear();
+                    is_printed = print(&tops.take_text(false)).map_err(Failure::Usage)?;
+                }
+                is_read |= is_printed;
+            }
+            if !is_read {
+                break;
+            }
+            progress.at(piece.first + piece.rows);
+        }
+        drop(progress);
+        joined.finish().map_err(Failure::Usage)?;
+        self.report(tops, &times).map_err(Failure::Usage)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn cut(&self, model: &Model) -> Result<Cut, String> {
+        if self.steps {
+            return Ok(Cut::Steps);
+        }
+        let Some(rows) = self.batch.and_then(|rows| NonZero::new(rows as usize)) else {
+            return Ok(Cut::Whole);
+        };
+        let batch = model.batch().map_err(|error| format!("--batch {rows}: {error}"))?;
+        Ok(Cut::Rows(rows, batch))
     }
 
     /// Where the outputs go, which is known to work before anything is computed.
@@ -98,7 +173,7 @@ impl Arguments {
         if self.top.is_some() {
             top::check(model.outputs())?;
         }
-        let outputs = outputs::plan(&self.model, model.outputs(), &self.output)?;
+        let outputs = outputs::plan(&self.model.path, model.outputs(), &self.output)?;
         if outputs.iter().any(outputs::Output::is_stdout) && (self.json || self.top.is_some()) {
             let option = if self.json { "--json" } else { "--top" };
             return Err(format!(
@@ -109,31 +184,52 @@ impl Arguments {
         Ok(outputs)
     }
 
-    fn report(
-        &self,
-        model: &Model,
-        results: &[View<'_>],
-        times: [Duration; 3],
-    ) -> Result<(), String> {
-        let [load, start, run] = times.map(|time| time.as_secs_f64() * 1e3);
-        let mut rows = Vec::new();
-        for (port, result) in model.outputs().iter().zip(results) {
-            if let Some(k) = self.top {
-                rows.push((port, top::rows(result, k as usize)?));
-            }
+    /// Tells of --batch where inputs are large. It is not for the program to choose it: of some
+    /// models, the outputs would be others.
+    fn advise(&self, model: &Model, sources: &[Source<'_>]) {
+        let size = sources.iter().fold(0u64, |sum, source| sum.saturating_add(source.known_size()));
+        if size >= LARGE
+            && self.batch.is_none()
+            && !self.steps
+            && !self.json
+            && !self.quiet
+            && model.batch().is_ok()
+        {
+            let size = size >> 20;
+            note(&format!(
+                "the inputs take {size} MiB of memory at once: --batch N runs N rows at a time"
+            ));
         }
+    }
+
+    /// A run that cannot be had, and what may help.
+    fn too_large(&self, model: &Model, error: Error) -> Failure {
+        let is_help = self.batch.is_none() && !self.steps && model.batch().is_ok();
+        match error {
+            Error::Memory { .. } if is_help => Failure::Usage(format!(
+                "{}: {error}; --batch N runs N rows at a time",
+                self.model.path.display()
+            )),
+            error => Failure::of(&self.model.path)(error),
+        }
+    }
+
+    fn report(&self, tops: Option<Tops<'_>>, times: &Times) -> Result<(), String> {
+        let [load, start, run] =
+            [times.load, times.start, times.run].map(|time| time.as_secs_f64() * 1e3);
         if self.json {
             let mut report = json!({ "load_ms": load, "start_ms": start, "run_ms": run });
-            if self.top.is_some() {
-                report["top"] = rows
-                    .iter()
-                    .map(|(port, rows)| (port.name.clone(), top::as_json(port, rows)))
-                    .collect::<Value>();
+            if let Some(tops) = tops {
+                report["top"] = tops.as_json();
             }
-            return print(&format!("{report}\n"));
+            return print(&format!("{report}\n")).map(drop);
         }
-        print(&rows.iter().map(|(port, rows)| top::as_text(port, rows)).collect::<String>())?;
-        note(&format!("loaded in {load:.2} ms, ready after {start:.2} ms, ran in {run:.2} ms"));
+        if let Some(mut tops) = tops {
+            print(&tops.take_text(true))?;
+        }
+        if !self.quiet {
+            note(&format!("loaded in {load:.2} ms, ready after {start:.2} ms, ran in {run:.2} ms"));
+        }
         Ok(())
     }
 }

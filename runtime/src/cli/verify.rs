@@ -1,13 +1,13 @@
 //! `lumina verify`: do the test vectors come out as training computed them?
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lumina_runtime::{Comparison, Model, printable, verify};
+use lumina_runtime::{Comparison, printable, verify};
 use serde_json::json;
 
 use crate::console::print;
+use crate::model_file::ModelFile;
 use crate::{Failure, Resources};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -17,8 +17,8 @@ Examples:
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The .lmn file
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelFile,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -28,9 +28,9 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn execute(&self) -> Result<ExitCode, Failure> {
-        let fault = Failure::of(&self.model);
-        let model = Arc::new(Model::load(&self.model).map_err(&fault)?);
-        let comparisons = verify(&model, self.resources.options()).map_err(&fault)?;
+        let model = Arc::new(self.model.load()?);
+        let comparisons =
+            verify(&model, self.resources.options()).map_err(Failure::of(&self.model.path))?;
         let passed = comparisons.iter().all(|comparison| comparison.passed);
         let text = if self.json { as_json(&comparisons, passed) } else { as_text(&comparisons) };
         print(&(text + "\n")).map_err(Failure::Usage)?;

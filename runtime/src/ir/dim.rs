@@ -76,6 +76,23 @@ impl Dim {
         self.terms.iter().any(|term| !term.factors.is_empty())
     }
 
+    /// The symbol that it is, where it is no more than that.
+    pub(crate) fn symbol(&self) -> Option<usize> {
+        match &self.terms[..] {
+            [Term { coefficient: 1, factors }] => match factors[..] {
+                [Factor { symbol, power: 1 }] => Some(symbol as usize),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether one of these symbols is in it.
+    pub(crate) fn has_any(&self, symbols: &[bool]) -> bool {
+        let mut factors = self.terms.iter().flat_map(|term| &term.factors);
+        factors.any(|factor| symbols.get(factor.symbol as usize) == Some(&true))
+    }
+
     /// The symbols in it as a set: bit i is symbol i.
     pub(crate) fn symbols(&self) -> u64 {
         let factors = self.terms.iter().flat_map(|term| &term.factors);

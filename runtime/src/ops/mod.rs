@@ -39,6 +39,7 @@ pub(crate) use common::{element_arms, with_element};
 pub use convert::{Convert, Number};
 use lumina_kernels::Entry;
 pub(crate) use strided::copy;
+pub use threefry::fold_in;
 
 static FAMILIES: &[&[Entry]] = &[
     argmax::OPS,

@@ -23,6 +23,11 @@ fn threefry2x32(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
     [a, b]
 }
 
+/// `jax.random.fold_in`.
+pub fn fold_in(key: [u32; 2], data: u32) -> [u32; 2] {
+    threefry2x32(key, [0, data])
+}
+
 fn check_key(op: &'static str, key: &Fact) -> Result<(), Error> {
     if *key != Fact::new(DType::U32, [2]) {
         return Err(Error::invalid(op, format!("`key` must be u32[2], got {key}")));
@@ -61,7 +66,7 @@ impl Op for FoldIn {
         _: &dyn ParFor,
     ) -> Result<(), Error> {
         let (key, data) = (key_of(&inputs[0])?, inputs[1].data::<u32>()?[0]);
-        outputs[0].data_mut()?.copy_from_slice(&threefry2x32(key, [0, data]));
+        outputs[0].data_mut()?.copy_from_slice(&fold_in(key, data));
         Ok(())
     }
 }

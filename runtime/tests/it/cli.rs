@@ -215,7 +215,7 @@ fn the_examples_of_help_run() {
             count += 1;
         }
     }
-    assert_eq!(count, 11);
+    assert_eq!(count, 12);
     assert_eq!(read::<f32>(&folder.path("y.npy")).1, [-1.0, -2.0]);
     assert_eq!(read::<f32>(&folder.path("z.npy")).1, [-1.0, -2.0]);
     assert!(folder.path("results.npz").exists());

@@ -2,8 +2,11 @@
 
 mod build;
 mod cli;
+mod cli_batch;
 mod cli_inputs;
+mod cli_mmap;
 mod cli_outputs;
+mod cli_steps;
 mod container;
 mod corpus;
 mod dependencies;

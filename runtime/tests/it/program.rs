@@ -148,3 +148,21 @@ pub(crate) fn seeded() -> File {
     file.output(y, "y", DType::F32, &fixed(&[1]));
     file
 }
+
+/// What jax.random.fold_in makes of jax.random.key(7) and 0, 1, 2.
+pub(crate) const KEYS: [[u32; 2]; 3] =
+    [[3_625_411_723, 1_954_958_720], [195_045_567, 4_062_205_631], [966_301_609, 1_948_237_315]];
+
+/// y = x + key in each row, x u32[batch,2].
+pub(crate) fn keyed() -> File {
+    let mut file = File::new();
+    let dims = [file.symbol("batch"), fixed(&[2])[0].clone()];
+    let key = file.input("key", DType::U32, &fixed(&[2]));
+    file.graph.inputs[0].role = Role::NoiseSeed as i32;
+    let x = file.input("x", DType::U32, &dims);
+    let attrs = [("shape", shape(&dims)), ("broadcast_dimensions", ints(&[1]))];
+    let wide = file.node("broadcast_in_dim", &[key], &attrs);
+    let y = file.node("add", &[x, wide], &[]);
+    file.output(y, "y", DType::U32, &dims);
+    file
+}
