@@ -19,7 +19,7 @@ from . import _lmn_pb2 as pb
 from ._container import GRAPH, META, WEIGHTS
 from ._dim import Derived, Dim, Shape, Symbol
 from ._encode import KINDS, ROLES
-from ._graph import Attr, DType, Graph, Node, Port, Region, Tensor, TestVector, Value
+from ._graph import Attr, DType, Graph, Node, Port, Region, State, Tensor, TestVector, Value
 from ._ops import GIVEN, Fact, infer
 from ._upgrade import upgraded
 
@@ -36,13 +36,13 @@ _MOST_BITS = 70
 class Contents(NamedTuple):
     """What a file holds."""
 
-    graph: Graph
+    graphs: tuple[Graph, ...]
     tests: tuple[TestVector, ...]
     producer: str
 
 
 def decode(sections: Mapping[int, memoryview]) -> Contents:
-    """Graph, test vectors and producer; arrays are read-only views of the sections."""
+    """Graphs, test vectors and producer; arrays are read-only views of the sections."""
     try:
         message = pb.Graph.FromString(bytes(sections[GRAPH]))
     except DecodeError as fault:
@@ -50,32 +50,84 @@ def decode(sections: Mapping[int, memoryview]) -> Contents:
     for field in ("wdm", "crosstalk"):
         if message.HasField(field):
             raise ValueError(f"the graph has a `{field}`, which only the runtime reads")
-    return _Decoder(message, sections).contents()
+    file = _File(message, sections)
+    tensors = tuple(file.tensor(tensor) for tensor in message.tensors)
+    graphs = tuple(
+        _Decoder(entry, message.opset, tensors).graph() for entry in (message, *message.entries)
+    )
+    if len(graphs) > 1:  # a graph has the constants that it reads
+        graphs = tuple(graph.without_dead() for graph in graphs)
+    return Contents(graphs, tuple(file.test(test) for test in message.tests), message.producer)
+
+
+class _File:
+    """What entry points share."""
+
+    def __init__(self, message: pb.Graph, sections: Mapping[int, memoryview]) -> None:
+        self.message = message
+        self.sections = sections
+
+    def tensor(self, tensor: pb.Tensor) -> Tensor:
+        if tensor.HasField("quantization"):
+            raise ValueError(
+                f"tensor {tensor.id} `{tensor.name}` is quantized, which only the runtime reads"
+            )
+        data = self.array(tensor, WEIGHTS)
+        value = Value(tensor.id, DType.named(tensor.dtype), Shape.of(data.shape))
+        return Tensor(value, tensor.name, data)
+
+    def array(self, tensor: pb.Tensor | pb.TestTensor, kind: int) -> np.ndarray:
+        dtype, shape = DType.named(tensor.dtype).numpy, tuple(tensor.shape)
+        count = math.prod(shape)
+        if not count:
+            return np.empty(shape, dtype)
+        return np.frombuffer(self.sections[kind], dtype, count, tensor.offset).reshape(shape)
+
+    def test(self, test: pb.TestVector) -> TestVector:
+        def arrays(tensors: Sequence[pb.TestTensor]) -> tuple[np.ndarray, ...]:
+            return tuple(self.array(tensor, META) for tensor in tensors)
+
+        tolerances = test.absolute_tolerance, test.relative_tolerance
+        ends = arrays(test.inputs), arrays(test.outputs)
+        return TestVector(*ends, *tolerances, test.entry, test.continues)
 
 
 class _Decoder:
-    def __init__(self, message: pb.Graph, sections: Mapping[int, memoryview]) -> None:
-        self.message = message
+    """One entry point."""
+
+    def __init__(
+        self, message: pb.Graph | pb.Entry, opset: int, tensors: tuple[Tensor, ...]
+    ) -> None:
+        self.message, self.opset, self.tensors = message, opset, tensors
         self.symbols: list[Symbol] = list(message.symbols)
         for symbol in message.derived:
             left, right = self.dim(symbol.left), self.dim(symbol.right)
             self.symbols.append(Derived(_KINDS[symbol.kind], left, right))
-        self.sections = sections
         self.values: dict[int, Value] = {}
 
-    def contents(self) -> Contents:
+    def graph(self) -> Graph:
         message = self.message
         inputs = tuple(self.port(port) for port in message.inputs)
         self.define(port.value for port in inputs)
-        tensors = tuple(self.tensor(tensor) for tensor in message.tensors)
-        self.define(tensor.value for tensor in tensors)
+        before = [
+            Value(state.id, DType.named(state.dtype), Shape.of(state.shape))
+            for state in message.states
+        ]
+        self.define(before)
+        self.define(tensor.value for tensor in self.tensors)
         nodes = self.nodes(message.nodes, self.values)
-        graph = Graph(inputs, tensors, nodes, tuple(self.output(port) for port in message.outputs))
+        states = tuple(map(self.state, message.states))
+        outputs = tuple(self.output(port) for port in message.outputs)
+        graph = Graph(inputs, self.tensors, nodes, outputs, states, message.name)
         lost = set(message.symbols).difference(graph.symbols())
         if lost:
             raise ValueError(f"no input shape determines `{min(lost)}`, whose terms cancel")
-        tests = tuple(self.test(test) for test in message.tests)
-        return Contents(graph, tests, message.producer)
+        return graph
+
+    def state(self, state: pb.State) -> State:
+        after = self.values[state.next if state.HasField("next") else state.id]
+        initial = self.values[state.initial] if state.HasField("initial") else None
+        return State(self.values[state.id], after, state.name, initial)
 
     def define(self, values: Iterable[Value]) -> None:
         self.values.update((value.id, value) for value in values)
@@ -93,15 +145,6 @@ class _Decoder:
             )
         return output
 
-    def tensor(self, tensor: pb.Tensor) -> Tensor:
-        if tensor.HasField("quantization"):
-            raise ValueError(
-                f"tensor {tensor.id} `{tensor.name}` is quantized, which only the runtime reads"
-            )
-        data = self.array(tensor, WEIGHTS)
-        value = Value(tensor.id, DType.named(tensor.dtype), Shape.of(data.shape))
-        return Tensor(value, tensor.name, data)
-
     def nodes(self, nodes: Iterable[pb.Node], values: dict[int, Value]) -> tuple[Node, ...]:
         """The nodes of a scope, whose values so far are `values`."""
         return tuple(self.node(i, node, values) for i, node in enumerate(nodes))
@@ -111,7 +154,7 @@ class _Decoder:
         inputs = tuple(values[id_] for id_ in node.inputs)
         regions = [name for name, attr in node.attrs.items() if attr.HasField("region")]
         attrs = {name: self.attr(a) for name, a in node.attrs.items() if name not in regions}
-        op, attrs = upgraded(self.message.opset, node.op, attrs)
+        op, attrs = upgraded(self.opset, node.op, attrs)
         try:
             for name in sorted(regions):
                 if op not in GIVEN:
@@ -163,20 +206,6 @@ class _Decoder:
             (((self.symbols[f.symbol], f.power) for f in term.factors), term.coefficient)
             for term in dim.terms
         )
-
-    def array(self, tensor: pb.Tensor | pb.TestTensor, kind: int) -> np.ndarray:
-        dtype, shape = DType.named(tensor.dtype).numpy, tuple(tensor.shape)
-        count = math.prod(shape)
-        if not count:
-            return np.empty(shape, dtype)
-        return np.frombuffer(self.sections[kind], dtype, count, tensor.offset).reshape(shape)
-
-    def test(self, test: pb.TestVector) -> TestVector:
-        def arrays(tensors: Sequence[pb.TestTensor]) -> tuple[np.ndarray, ...]:
-            return tuple(self.array(tensor, META) for tensor in tensors)
-
-        tolerances = test.absolute_tolerance, test.relative_tolerance
-        return TestVector(arrays(test.inputs), arrays(test.outputs), *tolerances)
 
 
 def _check_inferred(shape: Shape, place: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +13,22 @@ from . import _lmn_pb2 as pb
 from ._container import GRAPH, META, WEIGHTS, Section
 from ._dim import Derived, Dim, Shape, Symbol
 from ._errors import SaveError
-from ._graph import Attr, DType, Graph, Node, Port, Region, Role, Tensor, TestVector, every_node
+from ._graph import (
+    Attr,
+    DType,
+    Graph,
+    Node,
+    Port,
+    Region,
+    Role,
+    State,
+    Tensor,
+    TestVector,
+    every_node,
+)
 from ._upgrade import written
 
-OPSET = 5
+OPSET = 6
 """The newest op set."""
 
 GRAPH_LIMIT = 64 << 20
@@ -28,27 +42,28 @@ KINDS = {
 ROLES = {Role.PLAIN: pb.PLAIN, Role.NOISE_SEED: pb.NOISE_SEED}
 
 
-def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int, Section]:
-    """The sections of the file by kind.
+def encode(
+    graphs: Sequence[Graph], tests: Sequence[TestVector], producer: str
+) -> dict[int, Section]:
+    """The sections of the file by kind, with an entry point for each graph.
 
-    Raises SaveError where the graph, or a text in it, is larger than a reader takes.
+    Raises SaveError where a graph, or a text in it, is larger than a reader takes.
     """
     sections = {kind: Section() for kind in (GRAPH, WEIGHTS, META)}
-    names, derived = graph.symbols(), graph.derived()
-    symbols: dict[Symbol, int] = {symbol: i for i, symbol in enumerate((*names, *derived))}
-    opset = _opset(graph)
+    tensors, graphs = _shared(graphs)
+    opset = max(map(_opset, graphs))
+    if len(graphs) > 1:
+        opset = max(opset, 6)
+    first, *further = (_entry(graph, opset) for graph in graphs)
     message = pb.Graph(
         producer=producer,
         opset=opset,
-        symbols=names,
-        derived=[_derived(symbol, symbols) for symbol in derived],
-        inputs=[_port(port, symbols) for port in graph.inputs],
-        tensors=[_tensor(tensor, sections[WEIGHTS]) for tensor in graph.tensors],
-        nodes=[_node(node, opset, symbols) for node in graph.nodes],
-        outputs=[_port(port, symbols) for port in graph.outputs],
+        tensors=[_tensor(tensor, sections[WEIGHTS]) for tensor in tensors],
         tests=[_test(test, sections[META]) for test in tests],
+        entries=[pb.Entry(**fields) for fields in further],
+        **first,
     )
-    _check_texts(message, graph)
+    _check_texts(message, tensors, graphs)
     data = message.SerializeToString(deterministic=True)
     if len(data) > GRAPH_LIMIT:
         raise SaveError(
@@ -60,15 +75,65 @@ def encode(graph: Graph, tests: Sequence[TestVector], producer: str) -> dict[int
     return sections
 
 
-def _check_texts(message: pb.Graph, graph: Graph) -> None:
-    texts = [("a symbol", symbol, SYMBOL_LIMIT) for symbol in message.symbols]
-    for what, named in (
-        ("an input", message.inputs),
-        ("an output", message.outputs),
-        ("a weight", message.tensors),
+def _shared(graphs: Sequence[Graph]) -> tuple[Sequence[Tensor], Sequence[Graph]]:
+    """The constants of all graphs, each once, and the graphs, in which they have the same ids."""
+    if len(graphs) == 1:
+        return graphs[0].tensors, graphs
+    tensors: dict[tuple[str, int], Tensor] = {}
+    places, place = [], {}
+    for graph in graphs:
+        ids = {}
+        for tensor in graph.tensors:
+            key = (tensor.name, id(tensor.data))
+            tensors.setdefault(key, tensor)
+            ids[tensor.value.id] = place.setdefault(key, len(place))
+        places.append(ids)
+    numbered = [
+        replace(tensor, value=replace(tensor.value, id=i))
+        for i, tensor in enumerate(tensors.values())
+    ]
+    return numbered, [g.numbered(ids, len(tensors)) for g, ids in zip(graphs, places, strict=True)]
+
+
+def _entry(graph: Graph, opset: int) -> dict[str, Any]:
+    """The fields of the messages Graph and Entry that say what an entry point is."""
+    names, derived = graph.symbols(), graph.derived()
+    symbols: dict[Symbol, int] = {symbol: i for i, symbol in enumerate((*names, *derived))}
+    return {
+        "name": graph.name,
+        "symbols": names,
+        "derived": [_derived(symbol, symbols) for symbol in derived],
+        "inputs": [_port(port, symbols) for port in graph.inputs],
+        "states": [_state(state) for state in graph.states],
+        "nodes": [_node(node, opset, symbols) for node in graph.nodes],
+        "outputs": [_port(port, symbols) for port in graph.outputs],
+    }
+
+
+def _state(state: State) -> pb.State:
+    return pb.State(
+        name=state.name,
+        id=state.before.id,
+        dtype=state.before.dtype.number,
+        shape=state.before.shape.evaluate({}),
+        next=None if state.after == state.before else state.after.id,
+        initial=None if state.initial is None else state.initial.id,
+    )
+
+
+def _check_texts(message: pb.Graph, tensors: Sequence[Tensor], graphs: Sequence[Graph]) -> None:
+    symbols = (symbol for entry in (message, *message.entries) for symbol in entry.symbols)
+    texts = [("a symbol", symbol, SYMBOL_LIMIT) for symbol in symbols]
+    for what, names in (
+        ("an input", (port.name for graph in graphs for port in graph.inputs)),
+        ("an output", (port.name for graph in graphs for port in graph.outputs)),
+        ("a state", (state.name for graph in graphs for state in graph.states)),
+        ("an entry point", (graph.name for graph in graphs)),
+        ("a weight", (tensor.name for tensor in tensors)),
     ):
-        texts += [(f"the name of {what}", item.name, TEXT_LIMIT) for item in named]
-    sources = (text for node in every_node(graph.nodes) for text in (node.source, *node.fused))
+        texts += [(f"the name of {what}", name, TEXT_LIMIT) for name in names]
+    nodes = (node for graph in graphs for node in every_node(graph.nodes))
+    sources = (text for node in nodes for text in (node.source, *node.fused))
     texts += [("the source of a node", source, TEXT_LIMIT) for source in sources]
     for what, text, limit in texts:
         size = len(text.encode())
@@ -82,7 +147,8 @@ def _check_texts(message: pb.Graph, graph: Graph) -> None:
 
 def _opset(graph: Graph) -> int:
     """The oldest op set that says what `graph` does, so that older runtimes read what they can."""
-    return max(5 if graph.derived() else 1, *map(_opset_of, every_node(graph.nodes)), 1)
+    oldest = 6 if graph.states else 5 if graph.derived() else 1
+    return max(oldest, *map(_opset_of, every_node(graph.nodes)), 1)
 
 
 def _opset_of(node: Node) -> int:
@@ -202,6 +268,8 @@ def _test(test: TestVector, meta: Section) -> pb.TestVector:
         outputs=tensors(test.outputs),
         absolute_tolerance=test.absolute_tolerance,
         relative_tolerance=test.relative_tolerance,
+        entry=test.entry,
+        continues=test.continues,
     )
 
 

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import jax
-import numpy as np
-
 from lumina_jax._arguments import integer
 
-from ._arguments import BatchAxes, arguments, as_jax, traced
-from ._calibration import UncalibratedRangesWarning, uncalibrated
-from ._callables import function_of, title_of
-from ._errors import ExportError, faults_error
-from ._graph import Role
-from ._lower import lower
+from ._arguments import BatchAxes
+from ._calibration import UncalibratedRangesWarning
+from ._entry import Options, arrays, entry
+from ._errors import ExportError
+from ._lower import Shared
 from ._model import Model
-from ._names import closure_names, path_name, signature_names
-from ._program import Constant
-from ._tolerance import tolerance
-from ._tracing import trace
-from ._types import is_key
 from ._vectors import test_vectors
-from ._walk import walk
-from .rules import rule_of
+
+Functions = Callable[..., Any] | Mapping[str, tuple[Any, ...]]
 
 
 def export(
-    fn: Callable[..., Any],
+    fn: Functions,
     *example_args: Any,
     params: Any = None,
+    state: Any = None,
     batch: str | None = None,
     batch_axes: BatchAxes = 0,
     rtol: float | None = None,
@@ -55,15 +47,30 @@ def export(
     seed of the model: `lumina run --noise-seed 7` computes what `fn` does with
     `jax.random.key(7)`.
 
+    Several functions are entry points of one file, which share weights and state:
+
+    ```python
+    model = exporter.export(
+        {"prefill": (prefill, prompt), "decode": (decode, token)}, params=variables, state=cache
+    )
+    session = model.session()
+    logits = session.run("prefill", prompt)
+    ```
+
     Args:
       fn: a pure function of arrays, or of pytrees of arrays, such as the inference function of a
-        network.
+        network. Or such functions by the names of their entry points, each in a tuple with its
+        example arguments; the first one is what runs where none is named.
       example_args: arguments for `fn`. Shapes and types are taken from them, and the outputs that
         JAX computes for them go into the file as test vectors. A `jax.ShapeDtypeStruct` stands
         for an array with normal deviates; its extents may be symbols of
         `jax.export.symbolic_shape`.
       params: where given, `fn(params, *example_args)` is exported, with the arrays in `params` as
         constants that are named by their path: "params['Dense_0']['kernel']".
+      state: where given, a pytree of arrays that a session keeps from one run to the next, such as
+        the cache of a transformer. What is exported is then `fn(state, *example_args)`, or
+        `fn(params, state, *example_args)`, which returns a tuple of the outputs and the next
+        state. A new session begins with these arrays; a `jax.ShapeDtypeStruct` stands for zeros.
       batch: name of a symbolic extent: the model then takes batches of any size. By default every
         extent is that of the example.
       batch_axes: the axis that is the batch, for all arguments but scalars and keys; or a sequence
@@ -85,60 +92,45 @@ def export(
     Warns:
       UncalibratedRangesWarning: ranges of layers are not calibrated; the message lists the layers.
     """
-    fn = function_of(fn)
-    title = title_of(fn)
     integer("export", "while_limit", while_limit, at_least=0, at_most=2**31)
-    leading = () if params is None else (params,)
-    names = signature_names(fn, len(leading) + len(example_args))[len(leading) :]
-    found = arguments(names, example_args, batch, batch_axes)
-    weights = _weights(params)
-    structs = [jax.ShapeDtypeStruct(w.shape, w.dtype) for w in weights.values()]
-    structs += traced(found, batch)
-    treedef = jax.tree_util.tree_structure((*leading, *example_args))
+    weights, initial = arrays("params", params), arrays("state", state)
+    options = Options(weights, initial, params, state, batch, batch_axes, while_limit)
+    shared: Shared = {}
+    entries = []
+    for name, (function, arguments) in _functions(fn, example_args).items():
+        made = entry(name, function, arguments, options, shared)
+        entries.append(made)
+        if not allow_uncalibrated and made.uncalibrated:
+            warning = UncalibratedRangesWarning.of(made.title, made.uncalibrated)
+            warnings.warn(warning, stacklevel=2)
+    tests = test_vectors(entries, list(initial.values()), atol, rtol)
+    return Model(tuple(made.graph for made in entries), tests, _producer())
 
-    def flat(*leaves: Any) -> Any:
-        return fn(*jax.tree_util.tree_unflatten(treedef, leaves))
 
-    jaxpr, results = trace(flat, structs, title, batch is not None)
-    known = {i: Constant.of(array, name) for i, (name, array) in enumerate(weights.items())}
-    program = walk(jaxpr, known, closure_names(fn))
-    if not allow_uncalibrated and (layers := uncalibrated(program)):
-        warnings.warn(UncalibratedRangesWarning.of(title, layers), stacklevel=2)
-    paths = jax.tree_util.tree_flatten_with_path(results)[0]
-    result_names = [path_name("output", path) for path, _ in paths]
-    for name, (_, result) in zip(result_names, paths, strict=True):
-        if is_key(result.dtype):
-            raise ExportError(f"`{title}` returns a PRNG key as `{name}`, expected an array")
-    graph, faults = lower(program, [a.name for a in found], result_names, rule_of, while_limit)
-    if faults:
-        raise faults_error(title, faults)
-    seeds = [port.name for port in graph.inputs if port.role is Role.NOISE_SEED]
-    if len(seeds) > 1:
+def _functions(
+    fn: Functions, example_args: Sequence[Any]
+) -> Mapping[str, tuple[Callable[..., Any], Sequence[Any]]]:
+    """Function and example arguments of each entry point by its name."""
+    if not isinstance(fn, Mapping):
+        return {"": (fn, example_args)}
+    if example_args:
         raise ExportError(
-            f"`{title}` takes {len(seeds)} PRNG keys, {_quoted(seeds)}, expected at most one; "
-            "derive them from one key with jax.random.split"
+            "`fn` names several functions, so that each has example arguments of its own: "
+            "{'prefill': (prefill, tokens), 'decode': (decode, token)}"
         )
-    graph.validate()
-    relative = tolerance(graph) if rtol is None else rtol
-    tests = test_vectors(flat, list(weights.values()), found, atol, relative, title)
-    return Model(graph, tests, _producer())
-
-
-def _weights(params: Any) -> dict[str, Any]:
-    weights = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        name = path_name("", path)
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+    functions = {}
+    for name, item in fn.items():
+        if not isinstance(name, str) or not name:
+            raise ExportError(f"`fn` has the key {name!r}, expected the name of an entry point")
+        if not isinstance(item, tuple) or not item or not callable(item[0]):
             raise ExportError(
-                f"`params` holds {leaf!r} of type {type(leaf).__name__} at `{name}`, "
-                "expected arrays alone"
+                f"`fn` has {item!r} for `{name}`, expected a tuple of a function and its example "
+                "arguments"
             )
-        weights[name] = leaf if isinstance(leaf, jax.Array) else as_jax(name, leaf)
-    return weights
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+        functions[name] = (item[0], item[1:])
+    if not functions:
+        raise ExportError("`fn` is empty, expected at least one function")
+    return functions
 
 
 def _producer() -> str:

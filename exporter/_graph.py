@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import count
 
 import numpy as np
 
@@ -73,6 +74,22 @@ class Port:
     value: Value
     name: str
     role: Role = Role.PLAIN
+
+
+@dataclass(frozen=True)
+class State:
+    """A value that a session keeps from one run to the next."""
+
+    before: Value
+    """The value before the run, of a shape without symbols."""
+    after: Value
+    """The value after it; the same one where no run changes it."""
+    name: str
+    """Path of the leaf: "cache['layer_0']['key']"; entry points share the states of one name."""
+    initial: Value | None = None
+    """The tensor with the value in a new session, or with one element that fills it.
+
+    None: zeros."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +175,9 @@ class Graph:
     tensors: tuple[Tensor, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Port, ...]
+    states: tuple[State, ...] = ()
+    name: str = ""
+    """Of the entry point; may be empty where it is the only one of a file."""
 
     def symbols(self) -> list[str]:
         """Names of the symbolic dimensions, in the order in which the inputs mention them."""
@@ -179,9 +199,38 @@ class Graph:
 
         Inputs stay, used or not: they are the arguments of the exported function.
         """
-        nodes, live = needed(self.nodes, [port.value for port in self.outputs])
-        tensors = [tensor for tensor in self.tensors if tensor.value.id in live]
-        return _renumbered(self.inputs, tensors, nodes, self.outputs)
+        results = [port.value for port in self.outputs]
+        results += [state.after for state in self.states]
+        results += [state.initial for state in self.states if state.initial is not None]
+        nodes, live = needed(self.nodes, results)
+        tensors = tuple(tensor for tensor in self.tensors if tensor.value.id in live)
+        return replace(self, tensors=tensors, nodes=tuple(nodes)).numbered({}, 0)
+
+    def numbered(self, ids: Mapping[int, int], first: int) -> Graph:
+        """This graph with these `ids` of tensors, by the old ones, and others from `first` on."""
+        new = {t.value.id: replace(t.value, id=ids[t.value.id]) for t in self.tensors if ids}
+        fresh = count(first)
+
+        def defined(value: Value) -> Value:
+            return _defined(value, new, fresh)
+
+        inputs = tuple(replace(port, value=defined(port.value)) for port in self.inputs)
+        before = [defined(state.before) for state in self.states]
+        tensors = tuple(
+            replace(t, value=new[t.value.id] if ids else defined(t.value)) for t in self.tensors
+        )
+        nodes = tuple(_with_values(node, new, fresh) for node in self.nodes)
+        states = tuple(
+            replace(
+                state,
+                before=value,
+                after=new[state.after.id],
+                initial=state.initial and new[state.initial.id],
+            )
+            for state, value in zip(self.states, before, strict=True)
+        )
+        outputs = tuple(replace(port, value=new[port.value.id]) for port in self.outputs)
+        return Graph(inputs, tensors, nodes, outputs, states, self.name)
 
     def validate(self) -> None:
         """Raises ValueError where the graph breaks a law of the format.
@@ -206,6 +255,8 @@ class Graph:
         seeds = [port.name for port in self.inputs if port.role is Role.NOISE_SEED]
         if len(seeds) > 1:
             raise ValueError(f"more than one input is the noise seed: {', '.join(seeds)}")
+        for state in self.states:
+            define(state.before, f"state `{state.name}`")
         for tensor in self.tensors:
             define(tensor.value, f"tensor `{tensor.name}`")
             want = (tensor.value.dtype.numpy, tensor.value.shape.constant())
@@ -222,6 +273,10 @@ class Graph:
                 define(value, what)
         for port in self.outputs:
             read(port.value, f"output `{port.name}`")
+        for state in self.states:
+            read(state.after, f"state `{state.name}`")
+            if (state.after.dtype, state.after.shape) != (state.before.dtype, state.before.shape):
+                raise ValueError(f"state `{state.name}` is {state.before}, becomes {state.after}")
         if sorted(defined) != list(range(len(defined))):
             raise ValueError(
                 f"value ids are not dense: {len(defined)} values, ids {sorted(defined)}"
@@ -252,18 +307,6 @@ def _determines(dim: Dim, name: str) -> bool:
     return {monomial for monomial, _ in dim.terms} - {()} == {((name, 1),)}
 
 
-def _renumbered(
-    inputs: tuple[Port, ...], tensors: list[Tensor], nodes: list[Node], outputs: tuple[Port, ...]
-) -> Graph:
-    new: dict[int, Value] = {}
-    return Graph(
-        inputs=tuple(replace(port, value=_defined(port.value, new)) for port in inputs),
-        tensors=tuple(replace(t, value=_defined(t.value, new)) for t in tensors),
-        nodes=tuple(_with_values(node, new) for node in nodes),
-        outputs=tuple(replace(port, value=new[port.value.id]) for port in outputs),
-    )
-
-
 def region_of(
     captures: Mapping[Value, Value],
     inputs: Sequence[Value],
@@ -272,23 +315,24 @@ def region_of(
 ) -> Region:
     """The region of these nodes, which read `captures`: by its own values, those around it."""
     new: dict[int, Value] = {}
+    fresh = count()
     for own in captures:
-        _defined(own, new)
+        _defined(own, new, fresh)
     return Region(
         captures=tuple(captures.values()),
-        inputs=tuple(_defined(value, new) for value in inputs),
-        nodes=tuple(_with_values(node, new) for node in nodes),
+        inputs=tuple(_defined(value, new, fresh) for value in inputs),
+        nodes=tuple(_with_values(node, new, fresh) for node in nodes),
         outputs=tuple(new[value.id] for value in outputs),
     )
 
 
-def _defined(value: Value, new: dict[int, Value]) -> Value:
+def _defined(value: Value, new: dict[int, Value], fresh: Iterator[int]) -> Value:
     """The value with the next id, which `new` has by its old one."""
-    new[value.id] = replace(value, id=len(new))
+    new[value.id] = replace(value, id=next(fresh))
     return new[value.id]
 
 
-def _with_values(node: Node, new: dict[int, Value]) -> Node:
+def _with_values(node: Node, new: dict[int, Value], fresh: Iterator[int]) -> Node:
     """The node of values that are in `new`, or are defined in it."""
     attrs = {
         name: replace(attr, captures=tuple(new[value.id] for value in attr.captures))
@@ -297,7 +341,7 @@ def _with_values(node: Node, new: dict[int, Value]) -> Node:
         for name, attr in node.attrs.items()
     }
     inputs = tuple(new[value.id] for value in node.inputs)
-    outputs = tuple(_defined(value, new) for value in node.outputs)
+    outputs = tuple(_defined(value, new, fresh) for value in node.outputs)
     return replace(node, inputs=inputs, outputs=outputs, attrs=attrs)
 
 
@@ -315,3 +359,7 @@ class TestVector:
     outputs: tuple[np.ndarray, ...]
     absolute_tolerance: float
     relative_tolerance: float
+    entry: int = 0
+    """Number of the entry point."""
+    continues: bool = False
+    """Whether it begins with the states that the vector before it has left."""

@@ -18,7 +18,7 @@ PLAIN: Role
 NOISE_SEED: Role
 
 class Graph(_message.Message):
-    __slots__ = ("producer", "opset", "symbols", "derived", "inputs", "tensors", "nodes", "outputs", "tests", "wdm", "crosstalk")
+    __slots__ = ("producer", "opset", "symbols", "derived", "inputs", "tensors", "nodes", "outputs", "tests", "wdm", "crosstalk", "name", "states", "entries")
     PRODUCER_FIELD_NUMBER: _ClassVar[int]
     OPSET_FIELD_NUMBER: _ClassVar[int]
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,9 @@ class Graph(_message.Message):
     TESTS_FIELD_NUMBER: _ClassVar[int]
     WDM_FIELD_NUMBER: _ClassVar[int]
     CROSSTALK_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     producer: str
     opset: int
     symbols: _containers.RepeatedScalarFieldContainer[str]
@@ -41,7 +44,44 @@ class Graph(_message.Message):
     tests: _containers.RepeatedCompositeFieldContainer[TestVector]
     wdm: Wdm
     crosstalk: Crosstalk
-    def __init__(self, producer: _Optional[str] = ..., opset: _Optional[int] = ..., symbols: _Optional[_Iterable[str]] = ..., derived: _Optional[_Iterable[_Union[DerivedSymbol, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tests: _Optional[_Iterable[_Union[TestVector, _Mapping]]] = ..., wdm: _Optional[_Union[Wdm, _Mapping]] = ..., crosstalk: _Optional[_Union[Crosstalk, _Mapping]] = ...) -> None: ...
+    name: str
+    states: _containers.RepeatedCompositeFieldContainer[State]
+    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    def __init__(self, producer: _Optional[str] = ..., opset: _Optional[int] = ..., symbols: _Optional[_Iterable[str]] = ..., derived: _Optional[_Iterable[_Union[DerivedSymbol, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tests: _Optional[_Iterable[_Union[TestVector, _Mapping]]] = ..., wdm: _Optional[_Union[Wdm, _Mapping]] = ..., crosstalk: _Optional[_Union[Crosstalk, _Mapping]] = ..., name: _Optional[str] = ..., states: _Optional[_Iterable[_Union[State, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
+
+class Entry(_message.Message):
+    __slots__ = ("symbols", "inputs", "nodes", "outputs", "derived", "name", "states")
+    SYMBOLS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    DERIVED_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    symbols: _containers.RepeatedScalarFieldContainer[str]
+    inputs: _containers.RepeatedCompositeFieldContainer[Value]
+    nodes: _containers.RepeatedCompositeFieldContainer[Node]
+    outputs: _containers.RepeatedCompositeFieldContainer[Value]
+    derived: _containers.RepeatedCompositeFieldContainer[DerivedSymbol]
+    name: str
+    states: _containers.RepeatedCompositeFieldContainer[State]
+    def __init__(self, symbols: _Optional[_Iterable[str]] = ..., inputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., derived: _Optional[_Iterable[_Union[DerivedSymbol, _Mapping]]] = ..., name: _Optional[str] = ..., states: _Optional[_Iterable[_Union[State, _Mapping]]] = ...) -> None: ...
+
+class State(_message.Message):
+    __slots__ = ("name", "id", "dtype", "shape", "next", "initial")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    id: int
+    dtype: int
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    next: int
+    initial: int
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[int] = ..., dtype: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., next: _Optional[int] = ..., initial: _Optional[int] = ...) -> None: ...
 
 class Dim(_message.Message):
     __slots__ = ("terms",)
@@ -193,16 +233,20 @@ class Shape(_message.Message):
     def __init__(self, dims: _Optional[_Iterable[_Union[Dim, _Mapping]]] = ...) -> None: ...
 
 class TestVector(_message.Message):
-    __slots__ = ("inputs", "outputs", "absolute_tolerance", "relative_tolerance")
+    __slots__ = ("inputs", "outputs", "absolute_tolerance", "relative_tolerance", "entry", "continues")
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    CONTINUES_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedCompositeFieldContainer[TestTensor]
     outputs: _containers.RepeatedCompositeFieldContainer[TestTensor]
     absolute_tolerance: float
     relative_tolerance: float
-    def __init__(self, inputs: _Optional[_Iterable[_Union[TestTensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TestTensor, _Mapping]]] = ..., absolute_tolerance: _Optional[float] = ..., relative_tolerance: _Optional[float] = ...) -> None: ...
+    entry: int
+    continues: bool
+    def __init__(self, inputs: _Optional[_Iterable[_Union[TestTensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TestTensor, _Mapping]]] = ..., absolute_tolerance: _Optional[float] = ..., relative_tolerance: _Optional[float] = ..., entry: _Optional[int] = ..., continues: _Optional[bool] = ...) -> None: ...
 
 class TestTensor(_message.Message):
     __slots__ = ("dtype", "shape", "offset")

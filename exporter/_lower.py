@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from ._graph import (
     Port,
     Region,
     Role,
+    State,
     Tensor,
     Value,
     needed,
@@ -118,36 +119,58 @@ class Context:
         return self._builder.node(op or self.primitive, operands, attrs, self._source)
 
 
+Shared = dict[tuple[str, DType, tuple[int, ...], bytes], np.ndarray]
+"""Constants of several graphs by name, type, shape and a hash of what is in them."""
+
+
 def lower(
     program: Program,
     names: Sequence[str],
     result_names: Sequence[str],
     rule_of: Callable[[str], Rule],
     while_limit: int,
+    states: Mapping[str, Constant],
+    shared: Shared,
 ) -> tuple[Graph, list[Fault]]:
     """The graph of `program`, and what in it cannot be exported.
 
     Args:
-      names: path of each program input.
-      result_names: path of each program output.
+      names: path of each program input that is no state.
+      result_names: path of each program output that is no state.
       rule_of: the rule for the name of a primitive; raises Unsupported where there is none.
       while_limit: trips of a loop at most whose number is not known.
+      states: names and initial values of the states, which are the first inputs of the program and
+        its last outputs.
+      shared: constants of other graphs, and then of this one: equal ones are one array.
     """
-    builder = _Builder(program, rule_of, while_limit)
+    builder = _Builder(program, rule_of, while_limit, shared)
+    before = [
+        builder.result(variable, f"state `{name}`")
+        for name, variable in zip(states, program.inputs, strict=False)
+    ]
     inputs = []
-    for name, variable in zip(names, program.inputs, strict=True):
+    for name, variable in zip(names, program.inputs[len(states) :], strict=True):
         value = builder.result(variable, f"argument `{name}`")
         inputs.append(Port(value, name, _role(variable)))
     for equation in program.equations:
         builder.equation(equation)
-    outputs = []
-    for name, operand in zip(result_names, program.outputs, strict=True):
+    results: list[Value] = []
+    subjects = [*(f"result `{n}`" for n in result_names), *(f"state `{n}`" for n in states)]
+    for subject, operand in zip(subjects, program.outputs, strict=True):
         try:
-            outputs.append(Port(builder.value(operand), name))
+            results.append(builder.value(operand))
         except Unsupported as fault:
-            builder.fault(fault, "constant", f"result `{name}`")
-    graph = Graph(tuple(inputs), tuple(builder.tensors), tuple(builder.nodes), tuple(outputs))
-    return graph.without_dead() if not builder.faults else graph, builder.faults
+            builder.fault(fault, "constant", subject)
+    if builder.faults:
+        return Graph((), (), (), ()), builder.faults
+    outputs = [Port(value, name) for value, name in zip(results, result_names, strict=False)]
+    after = results[len(result_names) :]
+    initial = [builder.initial(constant) for constant in states.values()]
+    kept = map(State, before, after, states, initial)
+    graph = Graph(
+        tuple(inputs), tuple(builder.tensors), tuple(builder.nodes), tuple(outputs), tuple(kept)
+    )
+    return graph.without_dead(), []
 
 
 def _role(variable: Variable) -> Role:
@@ -163,6 +186,7 @@ class _Builder:
         program: Program,
         rule_of: Callable[[str], Rule],
         while_limit: int,
+        shared: Shared,
         around: _Builder | None = None,
     ) -> None:
         read = (operand for equation in program.equations for operand in equation.reads)
@@ -172,7 +196,7 @@ class _Builder:
         self.tensors: list[Tensor] = []
         self.faults: list[Fault] = [] if around is None else around.faults
         self.producers: dict[int, Node] = {}
-        self._rule_of, self._around = rule_of, around
+        self._rule_of, self._around, self._shared = rule_of, around, shared
         self._captures: dict[Value, Value] = {}
         self._values: dict[Operand, Value] = {}
         self._by_content: dict[tuple[str, DType, tuple[int, ...], bytes], Value] = {}
@@ -181,7 +205,7 @@ class _Builder:
 
     def region(self, body: Program) -> Region:
         """The nodes of `body` in a scope of their own."""
-        inner = _Builder(body, self._rule_of, self.while_limit, self)
+        inner = _Builder(body, self._rule_of, self.while_limit, self._shared, self)
         inputs = [inner.result(variable, "a loop") for variable in body.inputs]
         for equation in body.equations:
             inner.equation(equation)
@@ -301,6 +325,15 @@ class _Builder:
         self._values.update((result, self._values[variable]) for result, variable in results)
         return self._values[constant]
 
+    def initial(self, constant: Constant) -> Value | None:
+        """The tensor with the initial value of a state; None where all of it is zero."""
+        dtype, extents = fact(constant.shape, constant.dtype)
+        data = np.ascontiguousarray(constant.array(), dtype.numpy).reshape(extents.evaluate({}))
+        if not _bytes(data).any():
+            return None
+        once = _once(data)
+        return self._tensor(dtype, once.reshape(()) if once.size == 1 else data, "")
+
     def _tensor(self, dtype: DType, data: np.ndarray, name: str) -> Value:
         data = np.asarray(data)
         digest = hashlib.sha256(_bytes(data)).digest()
@@ -309,6 +342,7 @@ class _Builder:
         found = self._by_content.get(keys[0])
         if found is None:
             found = self._new(dtype, Shape.of(data.shape))
+            data = self._shared.setdefault(keys[0], data)
             self.tensors.append(Tensor(found, name, data))
             for key in keys:
                 self._by_content.setdefault(key, found)

@@ -19,8 +19,8 @@ from . import _container
 from ._decode import decode
 from ._encode import encode
 from ._errors import LoadError, SaveError
-from ._graph import Graph, Port, Role, TestVector, every_node
-from ._run import given, returned
+from ._graph import Graph, Port, Role, Tensor, TestVector, every_node
+from ._session import Session
 from ._verify import verify
 
 
@@ -28,37 +28,59 @@ from ._verify import verify
 class Model:
     """A function that has been exported, as it goes into a `.lmn` file."""
 
-    graph: Graph
-    """Nodes, constants, inputs and outputs."""
+    graphs: tuple[Graph, ...]
+    """Nodes, constants, inputs, outputs and states of each entry point."""
     tests: tuple[TestVector, ...]
     """What `lumina verify` recomputes."""
     producer: str
     """Who wrote the file: "lumina-jax 0.1.0"."""
 
     @property
+    def graph(self) -> Graph:
+        """The first entry point, which runs where none is named."""
+        return self.graphs[0]
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of the entry points; the only one of a model may be called ""."""
+        return tuple(graph.name for graph in self.graphs)
+
+    @property
     def inputs(self) -> dict[str, str]:
-        """Type of each input by its name: {"x": "f32[batch, 64]"}."""
+        """Type of each input of the first entry point by its name: {"x": "f32[batch, 64]"}."""
         return {port.name: str(port.value) for port in self.graph.inputs}
 
     @property
     def outputs(self) -> dict[str, str]:
-        """Type of each output by its name."""
+        """Type of each output of the first entry point by its name."""
         return {port.name: str(port.value) for port in self.graph.outputs}
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Type of each value that a session keeps between runs, by its name."""
+        states = (state for graph in self.graphs for state in graph.states)
+        return {state.name: str(state.before) for state in states}
 
     @property
     def ops(self) -> dict[str, int]:
         """Number of nodes of each op, those in loops once, the most frequent first."""
-        return dict(Counter(node.op for node in every_node(self.graph.nodes)).most_common())
+        nodes = (node for graph in self.graphs for node in every_node(graph.nodes))
+        return dict(Counter(node.op for node in nodes).most_common())
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
         """Parameters by their path; constants that folding made have none and are left out."""
-        return {tensor.name: tensor.data for tensor in self.graph.tensors if tensor.name}
+        return {tensor.name: tensor.data for tensor in self._tensors() if tensor.name}
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all constants."""
-        return sum(tensor.data.nbytes for tensor in self.graph.tensors)
+        return sum(tensor.data.nbytes for tensor in self._tensors())
+
+    def _tensors(self) -> list[Tensor]:
+        """The constants of all entry points, each once."""
+        tensors = (tensor for graph in self.graphs for tensor in graph.tensors)
+        return list({(tensor.name, id(tensor.data)): tensor for tensor in tensors}.values())
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """What the exported function returns for such arguments, computed by the runtime.
@@ -75,19 +97,28 @@ class Model:
         The first call loads the model into the runtime of this process, which holds another copy of
         the weights. Calls from several threads wait for each other.
 
+        A model with states runs in a `session`, which keeps them.
+
         Raises:
           TypeError, ValueError: the arguments are not those of the exported function, or have
             shapes that it does not take.
         """
-        inputs = given(self.graph.inputs, args, options)
-        names = [port.name for port in self.graph.outputs]
-        return returned(names, self._session(os.getpid()).run(inputs))
+        if self.states:
+            raise TypeError(
+                "model: has states, which a call would forget; call the session that "
+                "`model.session()` returns"
+            )
+        return self._session(os.getpid())(*args, **options)
 
-    def _session(self, process: int) -> Any:
+    def session(self) -> Session:
+        """A new session: the model with states of its own, which holds a copy of the weights."""
+        return Session(self.graphs, list(self._chunks()))
+
+    def _session(self, process: int) -> Session:
         """The model in the runtime. A child that was forked has no threads of its parent's."""
         known = self.__dict__.get("_known")
         if known is None or known[0] != process:
-            known = process, _lumina.Session(list(self._chunks()))
+            known = process, self.session()
             self.__dict__["_known"] = known
         return known[1]
 
@@ -125,17 +156,21 @@ class Model:
         return target
 
     def _chunks(self) -> Iterator[bytes | memoryview]:
-        return _container.pack(encode(self.graph, self.tests, self.producer))
+        return _container.pack(encode(self.graphs, self.tests, self.producer))
 
     def __repr__(self) -> str:
-        tensors, size = len(self.graph.tensors), _size(self.weight_bytes)
+        tensors, size = len(self._tensors()), _size(self.weight_bytes)
         lines = [
             f"Model({_count(sum(self.ops.values()), 'node')}, "
             f"{_count(tensors, 'constant')} of {size}, "
             f"{_count(len(self.tests), 'test vector')})"
         ]
-        lines += [f"  input   {_port(port)}" for port in self.graph.inputs]
-        lines += [f"  output  {_port(port)}" for port in self.graph.outputs]
+        for graph in self.graphs:
+            if len(self.graphs) > 1:
+                lines.append(f"  entry   {graph.name}")
+            lines += [f"  input   {_port(port)}" for port in graph.inputs]
+            lines += [f"  output  {_port(port)}" for port in graph.outputs]
+        lines += [f"  state   {name}: {value}" for name, value in self.states.items()]
         ops = ", ".join(op if n == 1 else f"{op} x{n}" for op, n in self.ops.items())
         lines.append(f"  ops     {ops or 'none'}")
         return "\n".join(lines)

@@ -43,10 +43,11 @@ def given(
     missing = [name for name in names if name not in leaves]
     if missing:
         raise TypeError(f"model: {_quoted(missing)} is missing")
-    return [_array(port, leaves[port.name]) for port in ports]
+    return [array_of(port, leaves[port.name]) for port in ports]
 
 
-def _array(port: Port, leaf: Any) -> np.ndarray:
+def array_of(port: Port, leaf: Any) -> np.ndarray:
+    """The array as the runtime takes it; raises TypeError where it has another type."""
     if is_key(getattr(leaf, "dtype", np.dtype(bool))):
         leaf = jax.random.key_data(leaf)
     elif port.role is Role.NOISE_SEED and isinstance(leaf, int):
@@ -56,7 +57,8 @@ def _array(port: Port, leaf: Any) -> np.ndarray:
     if array.dtype != want:
         fits = np.can_cast(array.dtype, want, "same_kind") or isinstance(leaf, int | float)
         cast = array.astype(want) if fits else array
-        if not fits or (array.dtype.kind in "iu" and not np.array_equal(cast, array)):
+        exact = want.kind in "iub" or array.dtype.kind in "iu"
+        if not fits or (exact and not np.array_equal(cast, array)):
             raise TypeError(
                 f"model: `{port.name}` must be {port.value.dtype}, got {array.dtype}"
                 + (" with numbers that do not fit" if fits else "; convert it with `astype`")

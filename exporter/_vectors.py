@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,9 +10,10 @@ import numpy as np
 
 from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, evaluate, sites
 
-from ._arguments import Argument, test_inputs
+from ._arguments import test_inputs
+from ._entry import Entry
 from ._graph import DType, TestVector
-from ._tolerance import scale
+from ._tolerance import scale, tolerance
 from ._tracing import check_constants, refused
 from ._types import is_key
 
@@ -20,62 +21,86 @@ from ._types import is_key
 _PLACES = {"device_put", "sharding_constraint"}
 
 
-def test_vectors(
-    flat: Callable[..., Any],
-    weights: Sequence[Any],
-    found: Sequence[Argument],
-    atol: float | None,
-    rtol: float,
-    title: str,
-) -> tuple[TestVector, ...]:
-    """What JAX computes on the CPU with the whole of `flat(*weights, *inputs)` under one jit.
+class Reference:
+    """What JAX computes on the CPU with the whole of an entry point under one jit.
 
-    `title` is the name of the function, for messages. Without `atol` the absolute tolerance is the
-    relative one of numbers as large as the outputs.
+    Arrays that the function closes over are arguments of the compiled program: as constants, XLA
+    would fold them, copy them and print them, which takes minutes for a large network.
     """
-    tests = []
-    cpu = jax.devices("cpu")[0]
-    with jax.default_device(cpu):
-        for inputs in test_inputs(found):
-            arguments = jax.device_put((*weights, *inputs), cpu)
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.cpu = jax.devices("cpu")[0]
+        self._compiled: dict[Any, tuple[Any, list[Any]]] = {}
+
+    def run(self, states: Sequence[Any], inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """The outputs and the states after the run, both flat."""
+        arguments = jax.device_put((*self.entry.weights, *states, *inputs), self.cpu)
+        key = tuple((array.shape, array.dtype) for array in arguments)
+        with jax.default_device(self.cpu):
             try:
-                outputs = _compute(flat, arguments, cpu)
+                if key not in self._compiled:
+                    self._compiled[key] = self._compile(arguments)
+                run, constants = self._compiled[key]
+                results = run(constants, arguments)
             except Exception as fault:
                 # It has been traced, but with symbols, which are no number that it may look at.
-                is_other = any(argument.is_symbolic for argument in found)
+                is_other = any(argument.is_symbolic for argument in self.entry.found)
                 shapes = [array.shape for array in inputs] if is_other else None
-                told = refused(title, fault, shapes)
+                told = refused(self.entry.title, fault, shapes)
                 if told is None:
                     raise
                 raise told from fault
-            stored = tuple(_stored(array) for array in outputs)
-            tests.append(
-                TestVector(
-                    inputs=tuple(_stored(array) for array in inputs),
-                    outputs=stored,
-                    absolute_tolerance=rtol * scale(stored) if atol is None else atol,
-                    relative_tolerance=rtol,
-                )
-            )
-    return tuple(tests)
+        split = len(results) - len(states)
+        return results[:split], results[split:]
+
+    def _compile(self, arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
+        jaxpr = jax.make_jaxpr(self.entry.flat)(*arguments)
+        constants = _constants(jaxpr)
+        check_constants(constants)
+        places = {id(constant): place for place, constant in enumerate(constants)}
+
+        @jax.jit
+        def run(constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
+            return _Replaced(places, constants).run(jaxpr, arguments)
+
+        return run, jax.device_put(constants, self.cpu)
 
 
-def _compute(flat: Callable[..., Any], arguments: Sequence[Any], cpu: Any) -> list[Any]:
-    """The results of `flat`, flat.
+def test_vectors(
+    entries: Sequence[Entry], states: Sequence[Any], atol: float | None, rtol: float | None
+) -> tuple[TestVector, ...]:
+    """Vectors of all entry points.
 
-    Arrays that it closes over are arguments of the compiled program: as constants, XLA would fold
-    them, copy them and print them, which takes minutes for a large network.
+    Each begins with the states that are given, but for some at first, by which the states that an
+    entry point leaves are seen by the next.
+
+    Without `rtol` the relative tolerance is that of the graph, and without `atol` the absolute one
+    is the relative one of numbers as large as the outputs.
     """
-    jaxpr = jax.make_jaxpr(flat)(*arguments)
-    constants = _constants(jaxpr)
-    check_constants(constants)
-    places = {id(constant): place for place, constant in enumerate(constants)}
-
-    @jax.jit
-    def run(constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-        return _Replaced(places, constants).run(jaxpr, arguments)
-
-    return run(jax.device_put(constants, cpu), arguments)
+    with jax.default_device(jax.devices("cpu")[0]):
+        inputs = [test_inputs(entry.found) for entry in entries]
+    plan = [(number, one, False) for number, all_ in enumerate(inputs) for one in all_]
+    if states:
+        followers = [*range(1, len(entries)), len(entries) - 1]
+        plan[1:1] = [(number, inputs[number][0], True) for number in followers]
+    references = [Reference(entry) for entry in entries]
+    tests, now = [], states
+    for number, given, continues in plan:
+        outputs, now = references[number].run(now if continues else states, given)
+        stored = tuple(_stored(array) for array in outputs)
+        relative = tolerance(entries[number].graph) if rtol is None else rtol
+        tests.append(
+            TestVector(
+                inputs=tuple(_stored(array) for array in given),
+                outputs=stored,
+                absolute_tolerance=relative * scale(stored) if atol is None else atol,
+                relative_tolerance=relative,
+                entry=number,
+                continues=continues,
+            )
+        )
+    return tuple(tests)
 
 
 def _constants(jaxpr: ClosedJaxpr) -> list[Any]:

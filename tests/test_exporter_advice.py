@@ -211,10 +211,10 @@ def test_of_what_the_runtime_computes_otherwise(tmp_path: Path) -> None:
     (node,) = model.graph.nodes
     wrong = dataclasses.replace(model.graph, nodes=(dataclasses.replace(node, op="sub"),))
     with pytest.raises(VerifyError, match="test vector 0 differs by up to 2"):
-        dataclasses.replace(model, graph=wrong).save(path)
+        dataclasses.replace(model, graphs=(wrong,)).save(path)
     unknown = dataclasses.replace(model.graph, nodes=(dataclasses.replace(node, op="sud"),))
     with pytest.raises(VerifyError, match=r"the runtime refuses it: .*sud"):
-        dataclasses.replace(model, graph=unknown).save(path)
+        dataclasses.replace(model, graphs=(unknown,)).save(path)
 
 
 def test_extras_that_are_named_have_what_is_missing() -> None:

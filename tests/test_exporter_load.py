@@ -94,7 +94,7 @@ def node(graph: pb.Graph, op: str) -> pb.Node:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda g: setattr(g, "opset", 99), "`opset`: must be from 1 to 5, got 99"),
+        (lambda g: setattr(g, "opset", 99), "`opset`: must be from 1 to 6, got 99"),
         (lambda g: g.symbols.append("batch"), "`symbols`: `batch` is empty or appears twice"),
         (lambda g: setattr(g.inputs[0], "dtype", 99), "input `x`: unknown dtype 99"),
         (lambda g: setattr(g.inputs[0], "role", 7), "input `x`: unknown role 7"),

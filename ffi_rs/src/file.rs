@@ -63,10 +63,15 @@ impl Session {
         })
     }
 
-    /// The outputs for these NumPy arrays, C-contiguous, in the order of the graph; calls wait for
-    /// each other. Raises as the constructor does.
-    #[pyo3(signature = (inputs, /))]
-    fn run(&self, py: Python<'_>, inputs: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<Py<PyAny>>> {
+    /// The outputs of an entry point for these NumPy arrays, C-contiguous, in the order of the graph;
+    /// calls wait for each other. Raises as the constructor does.
+    #[pyo3(signature = (inputs, /, *, entry=0))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        inputs: Vec<Bound<'_, PyAny>>,
+        entry: usize,
+    ) -> PyResult<Vec<Py<PyAny>>> {
         told("Session.run", || {
             let inputs: Vec<Input<'_>> = inputs
                 .into_iter()
@@ -74,13 +79,54 @@ impl Session {
                 .map(|(index, array)| Input::new(index, array, false))
                 .collect::<PyResult<_>>()?;
             let views: Vec<View<'_>> = inputs.iter().map(Input::view).collect::<PyResult<_>>()?;
-            py.detach(|| {
-                // Whoever waits for the session does so without the GIL, which its owner takes.
-                let mut session = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let outputs = session.run(&views).map_err(refused)?;
+            self.locked(py, |session| {
+                let outputs = session.run_entry(entry, &views).map_err(refused)?;
                 Python::attach(|py| outputs.iter().map(|view| Output::copied(py, view)).collect())
             })
         })
+    }
+
+    /// A copy of the state of that name. Raises as the constructor does.
+    #[pyo3(signature = (name, /))]
+    fn state(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
+        told("Session.state", || {
+            self.locked(py, |session| {
+                let view = session.state(name).map_err(refused)?;
+                Python::attach(|py| Output::copied(py, &view))
+            })
+        })
+    }
+
+    /// Gives the state of that name the value of an array, C-contiguous. Raises as the constructor does.
+    #[pyo3(signature = (name, value, /))]
+    fn set_state(&self, py: Python<'_>, name: &str, value: Bound<'_, PyAny>) -> PyResult<()> {
+        told("Session.set_state", || {
+            let value = Input::new(0, value, false)?;
+            let view = value.view()?;
+            self.locked(py, |session| session.set_state(name, &view).map_err(refused))
+        })
+    }
+
+    /// Gives the states the values again that they have in a new session.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        told("Session.reset", || {
+            self.locked(py, |session| {
+                session.reset();
+                Ok(())
+            })
+        })
+    }
+}
+
+impl Session {
+    /// What `task` returns, which has the session for itself.
+    fn locked<T: Send>(
+        &self,
+        py: Python<'_>,
+        task: impl FnOnce(&mut lumina_runtime::Session) -> PyResult<T> + Send,
+    ) -> PyResult<T> {
+        // Whoever waits for the session does so without the GIL, which its owner takes.
+        py.detach(|| task(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 

@@ -30,7 +30,7 @@ impl<'a> Machine<'a> {
         buffers: &mut [AlignedBytes],
     ) -> Result<(), Error> {
         for step in &block.steps {
-            self.step(block, step, &nodes[step.node], given, buffers)?;
+            self.step(block, step, nodes, given, buffers)?;
         }
         Ok(())
     }
@@ -57,7 +57,7 @@ impl<'a> Machine<'a> {
         &self,
         block: &Block,
         step: &Step,
-        node: &Node,
+        nodes: &[Node],
         given: &[View<'_>],
         buffers: &mut [AlignedBytes],
     ) -> Result<(), Error> {
@@ -72,7 +72,7 @@ impl<'a> Machine<'a> {
             let (outputs, written) = written.split_at_mut(facts.len());
             let mut outputs = views_mut(&facts, outputs)?;
             let locate = |&id: &usize| self.locate(&block.places[id], given, rest);
-            let refused = |source| Error::Op { place: node.place(step.node), source };
+            let refused = |source| Error::Op { place: nodes[step.node].place(step.node), source };
             let mut inputs = Vec::with_capacity(step.inputs.len());
             for (index, id) in step.inputs.iter().enumerate() {
                 if !matches!(step.work, Work::InPlace(_, operand) if operand == index) {
@@ -86,6 +86,7 @@ impl<'a> Machine<'a> {
                 }
                 Work::Copy => Ok(copy(&inputs[0], &mut outputs[0], self.pool)?),
                 Work::Control(op, plan) => {
+                    let node = &nodes[step.node];
                     let (scratch, mut written) = written.split_at_mut(plan.scratch.len());
                     let scratch_facts: Vec<Fact> =
                         plan.scratch.iter().map(|(fact, _)| fact.clone()).collect();

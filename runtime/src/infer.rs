@@ -84,12 +84,14 @@ pub(crate) fn infer(
     symbols: &[Option<i128>],
     inputs: &[Fact],
 ) -> Result<Inference, Error> {
-    let given = graph.inputs.len() + graph.tensors.len();
-    let mut scope = Scope::new(graph, symbols, given, &graph.nodes);
+    let mut scope = Scope::new(graph, symbols, graph.given(), &graph.nodes);
     for (port, fact) in graph.inputs.iter().zip(inputs) {
         scope.facts[port.id as usize] = fact.clone();
     }
-    for tensor in &graph.tensors {
+    for state in &graph.states {
+        scope.facts[state.id as usize] = state.fact.clone();
+    }
+    for tensor in graph.tensors.iter() {
         scope.facts[tensor.id as usize] = tensor.stored.fact.clone();
     }
     let inference = scope.infer(&graph.nodes)?;
@@ -99,6 +101,13 @@ pub(crate) fn infer(
             let words = port.describe(&graph.symbols);
             let message = format!("the file says {words}, but its nodes compute {fact}");
             return Err(Error::graph(format!("output `{}`", port.name), message));
+        }
+    }
+    for state in &graph.states {
+        let after = state.next.map(|id| &inference.facts[id as usize]);
+        if let Some(fact) = after.filter(|fact| **fact != state.fact) {
+            let message = format!("is {}, but its nodes make it {fact}", state.fact);
+            return Err(Error::graph(state.place(), message));
         }
     }
     Ok(inference)

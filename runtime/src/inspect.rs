@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Model;
 use crate::container::Section;
-use crate::ir::{Attribute, Dim, Graph, Node, Port, Region, Role, Tensor};
+use crate::ir::{Attribute, Dim, Graph, Node, Port, Region, Role, State, Tensor};
 
 impl Model {
     /// What is in the file, as JSON: a line for each input, tensor, node and so on.
@@ -43,17 +43,9 @@ pub fn printable(text: &str) -> String {
 
 /// Written line by line, as the values of a whole file take many times its bytes.
 fn write_json(out: &mut String, model: &Model) -> fmt::Result {
-    let graph = model.graph();
+    let module = model.module();
+    let [first, further @ ..] = &*module.entries else { return Ok(()) };
     let (major, minor) = model.version();
-    let port = |port: &Port| {
-        json!({
-            "id": port.id,
-            "name": port.name,
-            "dtype": port.dtype.name(),
-            "shape": dims(&port.shape, graph),
-            "role": if port.role == Role::NoiseSeed { "noise_seed" } else { "plain" },
-        })
-    };
     let section = |section: &Section| {
         json!({
             "kind": kind(section),
@@ -76,24 +68,58 @@ fn write_json(out: &mut String, model: &Model) -> fmt::Result {
     writeln!(out, "{{")?;
     for (name, value) in [
         ("format", json!(format!("{major}.{minor}"))),
-        ("opset", json!(graph.opset)),
-        ("producer", json!(graph.producer)),
+        ("opset", json!(module.opset)),
+        ("producer", json!(module.producer)),
         ("bytes", json!(model.file_len())),
-        ("symbols", json!(graph.symbols[..graph.bound()])),
-        ("test_vectors", json!(graph.tests.len())),
+        ("test_vectors", json!(module.tests.len())),
     ] {
         writeln!(out, "  \"{name}\": {value},")?;
     }
-    write_list(out, "sections", model.sections(), section)?;
+    write_list(out, "sections", model.sections(), "  ", section)?;
     writeln!(out, ",")?;
-    write_list(out, "inputs", &graph.inputs, port)?;
+    write_list(out, "tensors", &first.tensors, "  ", tensor)?;
     writeln!(out, ",")?;
-    write_list(out, "outputs", &graph.outputs, port)?;
+    write_graph_json(out, first, "  ")?;
     writeln!(out, ",")?;
-    write_list(out, "tensors", &graph.tensors, tensor)?;
+    write!(out, "  \"entries\": [")?;
+    for (index, graph) in further.iter().enumerate() {
+        writeln!(out, "{}    {{", if index == 0 { "\n" } else { ",\n" })?;
+        write_graph_json(out, graph, "      ")?;
+        write!(out, "\n    }}")?;
+    }
+    write!(out, "{}]\n}}", if further.is_empty() { "" } else { "\n  " })
+}
+
+/// The fields of an entry point.
+fn write_graph_json(out: &mut String, graph: &Graph, indent: &str) -> fmt::Result {
+    let port = |port: &Port| {
+        json!({
+            "id": port.id,
+            "name": port.name,
+            "dtype": port.dtype.name(),
+            "shape": dims(&port.shape, graph),
+            "role": if port.role == Role::NoiseSeed { "noise_seed" } else { "plain" },
+        })
+    };
+    let state = |state: &State| {
+        json!({
+            "id": state.id,
+            "name": state.name,
+            "dtype": state.fact.dtype.name(),
+            "shape": state.fact.shape,
+            "next": state.next,
+            "initial": state.initial,
+        })
+    };
+    writeln!(out, "{indent}\"name\": {},", json!(graph.name))?;
+    writeln!(out, "{indent}\"symbols\": {},", json!(graph.symbols[..graph.bound()]))?;
+    write_list(out, "inputs", &graph.inputs, indent, port)?;
     writeln!(out, ",")?;
-    write_list(out, "nodes", &graph.nodes, |node| node_json(node, graph))?;
-    write!(out, "\n}}")
+    write_list(out, "states", &graph.states, indent, state)?;
+    writeln!(out, ",")?;
+    write_list(out, "outputs", &graph.outputs, indent, port)?;
+    writeln!(out, ",")?;
+    write_list(out, "nodes", &graph.nodes, indent, |node| node_json(node, graph))
 }
 
 /// A field that is a list, with a line for each item.
@@ -101,13 +127,17 @@ fn write_list<T>(
     out: &mut String,
     name: &str,
     items: &[T],
+    indent: &str,
     json: impl Fn(&T) -> Value,
 ) -> fmt::Result {
-    write!(out, "  \"{name}\": [")?;
+    write!(out, "{indent}\"{name}\": [")?;
     for (index, item) in items.iter().enumerate() {
-        write!(out, "{}    {}", if index == 0 { "\n" } else { ",\n" }, json(item))?;
+        write!(out, "{}{indent}  {}", if index == 0 { "\n" } else { ",\n" }, json(item))?;
     }
-    write!(out, "{}]", if items.is_empty() { "" } else { "\n  " })
+    match items {
+        [] => write!(out, "]"),
+        _ => write!(out, "\n{indent}]"),
+    }
 }
 
 fn node_json(node: &Node, graph: &Graph) -> Value {
@@ -153,14 +183,14 @@ fn dims(dims: &[Dim], graph: &Graph) -> Vec<Value> {
 }
 
 fn write_text(out: &mut String, model: &Model) -> fmt::Result {
-    let graph = model.graph();
+    let module = model.module();
     let (major, minor) = model.version();
     writeln!(
         out,
         "{} in format {major}.{minor}, op set {}, written by {}",
         size(model.file_len() as u64),
-        graph.opset,
-        printable(&graph.producer)
+        module.opset,
+        printable(&module.producer)
     )?;
     writeln!(out, "\nsections")?;
     for section in model.sections() {
@@ -168,6 +198,39 @@ fn write_text(out: &mut String, model: &Model) -> fmt::Result {
         let crc = section.crc32c;
         writeln!(out, "  {:<8} {length:>10} at {offset}, crc32c {crc:08x}", kind(section))?;
     }
+    match &*module.entries {
+        [graph] => {
+            write_ports(out, graph)?;
+            write_tensors(out, &graph.tensors)?;
+            writeln!(out, "\nnodes")?;
+            write_nodes(out, &graph.nodes, graph, 1)?;
+        }
+        entries => {
+            write_tensors(out, &entries[0].tensors)?;
+            for graph in entries {
+                writeln!(out, "\nentry point {}", printable(&graph.name))?;
+                write_ports(out, graph)?;
+                writeln!(out, "\nnodes")?;
+                write_nodes(out, &graph.nodes, graph, 1)?;
+            }
+        }
+    }
+    let tests = module.tests.len();
+    writeln!(out, "\n{tests} test vector{}", if tests == 1 { "" } else { "s" })
+}
+
+fn write_tensors(out: &mut String, tensors: &[Tensor]) -> fmt::Result {
+    writeln!(out, "\ntensors")?;
+    for tensor in tensors {
+        let (name, fact) = (printable(&tensor.name), &tensor.stored.fact);
+        let bits = tensor.quantization.as_ref().map(|q| format!("  {} bits", q.bits));
+        writeln!(out, "  %{:<4} {name}: {fact}{}", tensor.id, bits.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// What goes in and out, and what stays.
+fn write_ports(out: &mut String, graph: &Graph) -> fmt::Result {
     for (title, ports) in [("inputs", &graph.inputs), ("outputs", &graph.outputs)] {
         writeln!(out, "\n{title}")?;
         for port in ports {
@@ -176,16 +239,16 @@ fn write_text(out: &mut String, model: &Model) -> fmt::Result {
             writeln!(out, "  %{:<4} {name}: {words}{seed}", port.id)?;
         }
     }
-    writeln!(out, "\ntensors")?;
-    for tensor in &graph.tensors {
-        let (name, fact) = (printable(&tensor.name), &tensor.stored.fact);
-        let bits = tensor.quantization.as_ref().map(|q| format!("  {} bits", q.bits));
-        writeln!(out, "  %{:<4} {name}: {fact}{}", tensor.id, bits.unwrap_or_default())?;
+    if !graph.states.is_empty() {
+        writeln!(out, "\nstates")?;
     }
-    writeln!(out, "\nnodes")?;
-    write_nodes(out, &graph.nodes, graph, 1)?;
-    let tests = graph.tests.len();
-    writeln!(out, "\n{tests} test vector{}", if tests == 1 { "" } else { "s" })
+    for state in &graph.states {
+        let (name, fact) = (printable(&state.name), &state.fact);
+        let next = state.next.map_or("stays".into(), |id| format!("becomes %{id}"));
+        let initial = state.initial.map_or(String::new(), |id| format!(", at first %{id}"));
+        writeln!(out, "  %{:<4} {name}: {fact}  {next}{initial}", state.id)?;
+    }
+    Ok(())
 }
 
 /// The nodes of a scope, `depth` steps to the right.

@@ -17,7 +17,7 @@ use crate::{Error, Model};
 #[derive(Default)]
 pub(crate) struct Kept {
     copies: BTreeMap<ConstantKey, Arc<AlignedBytes>>,
-    /// By the path of node numbers, and of numbers of regions between them.
+    /// By the entry point and the path of node numbers, with numbers of regions between them.
     prepared: BTreeMap<Vec<usize>, Prepared>,
 }
 
@@ -43,12 +43,13 @@ impl Kept {
             .retain(|_, prepared| prepared.op.as_ref().is_none_or(|op| Arc::strong_count(op) > 1));
     }
 
-    /// Prepares the ops of `block`, the nodes of the graph, and returns the copies of `constants`.
+    /// Prepares the ops of `block`, the nodes of the entry point, and returns the copies of `constants`.
     ///
     /// All that is kept, and the buffers of `block`, take no more than `limit` bytes.
     pub(crate) fn prepare(
         &mut self,
         model: &Model,
+        entry: usize,
         block: &mut Block,
         constants: Vec<Place>,
         buffers: u128,
@@ -70,11 +71,11 @@ impl Kept {
             weights,
             constants: &constants,
             copies: &copies,
-            path: Vec::new(),
+            path: vec![entry],
             needed,
             limit,
         };
-        pass.block(block, &model.graph().nodes)?;
+        pass.block(block, &model.graph(entry)?.nodes)?;
         match pass.needed {
             needed if needed > limit.into() => Err(Error::Memory { needed, limit }),
             _ => Ok(copies),
@@ -113,6 +114,9 @@ impl Pass<'_> {
     fn block(&mut self, block: &mut Block, nodes: &[Node]) -> Result<(), Error> {
         let Block { steps, places, .. } = block;
         for Step { node: index, work, inputs, .. } in steps {
+            if matches!(work, Work::Copy) {
+                continue;
+            }
             let node = &nodes[*index];
             self.path.push(*index);
             match work {

@@ -51,6 +51,7 @@ mod tensor;
 mod tests;
 mod upgrade;
 mod validate;
+mod vectors;
 mod verify;
 
 pub use batch::Batch;

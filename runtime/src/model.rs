@@ -1,13 +1,16 @@
 //! A file that has been checked.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use lumina_kernels::Fact;
 
 use crate::Error;
 use crate::batch::Batch;
 use crate::container::{Checksums, Container, Contents, Section, SectionKind, borrowed};
 use crate::control::CONTROL;
 use crate::decode::decode;
-use crate::ir::{Graph, Port};
+use crate::ir::{Graph, Module, Port, State};
 use crate::upgrade::upgrade;
 use crate::validate::validate;
 
@@ -21,7 +24,8 @@ pub fn op_names() -> impl Iterator<Item = &'static str> {
 #[derive(Debug)]
 pub struct Model {
     container: Container,
-    graph: Graph,
+    module: Module,
+    states: Vec<State>,
 }
 
 impl Model {
@@ -53,31 +57,70 @@ impl Model {
 
     /// Checks the bytes of a file as [`Model::from_bytes`] does, without a copy of them.
     pub fn check(bytes: &[u8]) -> Result<(), Error> {
-        borrowed(bytes, graph).map(drop)
+        borrowed(bytes, module).map(drop)
     }
 
     fn new(container: Container) -> Result<Self, Error> {
-        let graph = graph(container.contents())?;
-        Ok(Self { container, graph })
+        let module = module(container.contents())?;
+        let states = distinct(&module.entries);
+        Ok(Self { container, module, states })
     }
 
-    pub(crate) fn graph(&self) -> &Graph {
-        &self.graph
+    pub(crate) fn module(&self) -> &Module {
+        &self.module
     }
 
-    /// The inputs, in the order in which a run takes them.
+    /// The entry point of that number.
+    pub(crate) fn graph(&self, entry: usize) -> Result<&Graph, Error> {
+        let entries = &self.module.entries;
+        entries.get(entry).ok_or_else(|| {
+            Error::Input(format!("there is no entry point {entry}, the file has {}", entries.len()))
+        })
+    }
+
+    /// The states of all entry points, each once.
+    pub(crate) fn states(&self) -> &[State] {
+        &self.states
+    }
+
+    /// The names of the entry points, by number; the only one of a file may have none.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.module.entries.iter().map(|graph| graph.name.as_str())
+    }
+
+    /// The inputs of the first entry point, in the order in which a run takes them.
     pub fn inputs(&self) -> &[Port] {
-        &self.graph.inputs
+        &self.module.entries[0].inputs
     }
 
-    /// The outputs, in the order in which a run returns them.
+    /// The outputs of the first entry point, in the order in which a run returns them.
     pub fn outputs(&self) -> &[Port] {
-        &self.graph.outputs
+        &self.module.entries[0].outputs
     }
 
-    /// Along which extent a run can be cut in pieces, or why it cannot.
+    /// The inputs of the entry point of that number.
+    pub fn inputs_of(&self, entry: usize) -> Result<&[Port], Error> {
+        Ok(&self.graph(entry)?.inputs)
+    }
+
+    /// The outputs of the entry point of that number.
+    pub fn outputs_of(&self, entry: usize) -> Result<&[Port], Error> {
+        Ok(&self.graph(entry)?.outputs)
+    }
+
+    /// Names and types of the values that a session keeps from one run to the next.
+    pub fn state_facts(&self) -> impl ExactSizeIterator<Item = (&str, &Fact)> {
+        self.states.iter().map(|state| (state.name.as_str(), &state.fact))
+    }
+
+    /// Along which extent a run of the first entry point can be cut in pieces, or why it cannot.
     pub fn batch(&self) -> Result<Batch, Error> {
-        Batch::of(&self.graph)
+        self.batch_of(0)
+    }
+
+    /// As [`Model::batch`], of the entry point of that number.
+    pub fn batch_of(&self, entry: usize) -> Result<Batch, Error> {
+        Batch::of(self.graph(entry)?)
     }
 
     /// Major and minor version of the file format.
@@ -104,10 +147,17 @@ impl Model {
     }
 }
 
-/// The graph of a file, checked.
-fn graph(contents: Contents<'_>) -> Result<Graph, Error> {
-    let mut graph = decode(contents.section(SectionKind::Graph), contents.len())?;
-    upgrade(&mut graph);
-    validate(&graph, contents)?;
-    Ok(graph)
+/// The graphs of a file, checked.
+fn module(contents: Contents<'_>) -> Result<Module, Error> {
+    let mut module = decode(contents.section(SectionKind::Graph), contents.len())?;
+    upgrade(&mut module);
+    validate(&module, contents)?;
+    Ok(module)
+}
+
+/// The states of these entry points, each once.
+fn distinct(entries: &[Graph]) -> Vec<State> {
+    let mut seen = BTreeSet::new();
+    let all = entries.iter().flat_map(|graph| &graph.states);
+    all.filter(|state| seen.insert(state.name.as_str())).cloned().collect()
 }

@@ -1,13 +1,16 @@
 //! Runs a model: threads, buffers, and plans for the shapes seen so far.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lumina_kernels::{Fact, RayonPool, View};
 
 use crate::bytes::AlignedBytes;
 use crate::execute::Machine;
+use crate::ir::State;
 use crate::kept::Kept;
 use crate::plan::Plan;
+use crate::tensor::{byte_size, view};
 use crate::{Error, Model};
 
 /// Plans that are kept, the latest last: a batch size for training data, one for its last batch.
@@ -30,14 +33,29 @@ impl Default for Options {
     }
 }
 
-/// A model that runs. Sessions of one model share its weights; each has its own buffers.
+/// A model that runs. Sessions of one model share its weights; each has its own buffers and states.
+///
+/// States begin as the file says and change with each run. A run that fails while it computes leaves
+/// them half written: the next one is refused until [`Session::reset`].
 pub struct Session {
     model: Arc<Model>,
     pool: RayonPool,
     memory_limit: u64,
     plans: Vec<Plan>,
     kept: Kept,
+    /// Those of the states first.
     buffers: Vec<AlignedBytes>,
+    states: Condition,
+}
+
+/// What is in the buffers of the states.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    /// Not yet what the file says.
+    Unset,
+    Valid,
+    /// What a run that failed has left.
+    Lost,
 }
 
 impl Session {
@@ -53,16 +71,23 @@ impl Session {
             plans: Vec::new(),
             kept: Kept::default(),
             buffers: Vec::new(),
+            states: Condition::Unset,
         })
     }
 
-    /// Plans for inputs of these facts and allocates the buffers, so that the next `run` of such
-    /// inputs only computes.
+    /// Plans the first entry point for inputs of these facts and allocates the buffers, so that the
+    /// next `run` of such inputs only computes.
     pub fn prepare(&mut self, inputs: &[Fact]) -> Result<(), Error> {
-        match self.plans.iter().position(|plan| plan.inputs == inputs) {
+        self.prepare_entry(0, inputs)
+    }
+
+    /// As [`Session::prepare`], of the entry point of that number.
+    pub fn prepare_entry(&mut self, entry: usize, inputs: &[Fact]) -> Result<(), Error> {
+        let is_known = |plan: &Plan| plan.entry == entry && plan.inputs == inputs;
+        match self.plans.iter().position(is_known) {
             Some(position) => self.plans[position..].rotate_left(1),
             None => {
-                let plan = self.plan(inputs)?;
+                let plan = self.plan(entry, inputs)?;
                 if self.plans.len() == MAX_PLANS {
                     self.plans.remove(0);
                 }
@@ -70,16 +95,17 @@ impl Session {
                 self.kept.forget_unused();
             }
         }
-        self.grow_buffers()
+        self.grow_buffers()?;
+        self.begin()
     }
 
-    fn plan(&mut self, inputs: &[Fact]) -> Result<Plan, Error> {
-        let mut plan = Plan::new(&self.model, inputs, self.memory_limit, &mut self.kept);
+    fn plan(&mut self, entry: usize, inputs: &[Fact]) -> Result<Plan, Error> {
+        let mut plan = Plan::new(&self.model, entry, inputs, self.memory_limit, &mut self.kept);
         if matches!(plan, Err(Error::Memory { .. })) && self.kept.bytes() > 0 {
             // What other plans keep must not stand against this one.
             self.plans.clear();
             self.kept = Kept::default();
-            plan = Plan::new(&self.model, inputs, self.memory_limit, &mut self.kept);
+            plan = Plan::new(&self.model, entry, inputs, self.memory_limit, &mut self.kept);
         }
         if plan.is_err() {
             self.kept.forget_unused();
@@ -99,7 +125,8 @@ impl Session {
         let sizes = self.buffers.iter().zip(needs).map(|(buffer, &need)| buffer.len().max(need));
         let sum = self.kept.bytes() + sizes.map(|size| size as u128).sum::<u128>();
         if sum > self.memory_limit.into() {
-            self.buffers.fill_with(AlignedBytes::default);
+            let states = self.model.states().len();
+            self.buffers[states..].fill_with(AlignedBytes::default);
         }
         for (buffer, &size) in self.buffers.iter_mut().zip(needed) {
             if buffer.len() < size {
@@ -111,20 +138,121 @@ impl Session {
         Ok(())
     }
 
-    /// Computes the outputs for `inputs`, both row-major and in the order of the graph.
+    /// Gives the states their initial values, unless they have values.
+    fn begin(&mut self) -> Result<(), Error> {
+        let states = self.model.states();
+        if self.states != Condition::Unset {
+            return Ok(());
+        }
+        if self.buffers.len() < states.len() {
+            self.buffers.resize_with(states.len(), AlignedBytes::default);
+        }
+        let size = |state: &State| byte_size(&state.fact).unwrap_or(usize::MAX);
+        let needed: u128 = states.iter().map(|state| size(state) as u128).sum();
+        if needed > self.memory_limit.into() {
+            return Err(Error::Memory { needed, limit: self.memory_limit });
+        }
+        let tensors = match states.is_empty() {
+            true => BTreeMap::new(),
+            false => self.model.graph(0)?.tensors_by_id(),
+        };
+        for (state, buffer) in states.iter().zip(&mut self.buffers) {
+            if buffer.len() != size(state) {
+                *buffer = AlignedBytes::zeroed(size(state))?;
+            }
+            match state.initial.and_then(|id| tensors.get(&id)) {
+                None => buffer.fill(0),
+                Some(tensor) => {
+                    let start = tensor.stored.offset as usize;
+                    let bytes = byte_size(&tensor.stored.fact).unwrap_or(0);
+                    let value = &self.model.weights()[start..start + bytes];
+                    buffer.chunks_mut(bytes.max(1)).for_each(|part| part.copy_from_slice(value));
+                }
+            }
+        }
+        self.states = Condition::Valid;
+        Ok(())
+    }
+
+    /// Gives the states the values again that they have in a new session.
+    pub fn reset(&mut self) {
+        self.states = Condition::Unset;
+    }
+
+    /// The state of that name as it is now, row-major.
+    pub fn state(&mut self, name: &str) -> Result<View<'_>, Error> {
+        let number = self.state_number(name)?;
+        self.begin()?;
+        if self.states == Condition::Lost {
+            return Err(lost());
+        }
+        Ok(view(&self.model.states()[number].fact, &self.buffers[number])?)
+    }
+
+    /// Gives the state of that name another value, row-major.
+    pub fn set_state(&mut self, name: &str, value: &View<'_>) -> Result<(), Error> {
+        let number = self.state_number(name)?;
+        self.begin()?;
+        let fact = &self.model.states()[number].fact;
+        if value.fact() != *fact {
+            let got = value.fact();
+            return Err(Error::Input(format!("state `{name}` must be {fact}, got {got}")));
+        }
+        if !value.is_row_major() {
+            return Err(Error::Input(format!("state `{name}` must be row-major")));
+        }
+        self.buffers[number].copy_from_slice(value.bytes()?);
+        Ok(())
+    }
+
+    fn state_number(&self, name: &str) -> Result<usize, Error> {
+        let states = self.model.states();
+        states.iter().position(|state| state.name == name).ok_or_else(|| {
+            let names: Vec<String> =
+                states.iter().map(|state| format!("`{}`", state.name)).collect();
+            let known = if names.is_empty() { "none".into() } else { names.join(", ") };
+            Error::Input(format!("there is no state `{name}`; the model has {known}"))
+        })
+    }
+
+    /// Computes the outputs of the first entry point for `inputs`, both row-major and in the order of
+    /// the graph.
     pub fn run<'a>(&'a mut self, inputs: &[View<'a>]) -> Result<Vec<View<'a>>, Error> {
+        self.run_entry(0, inputs)
+    }
+
+    /// As [`Session::run`], of the entry point of that number.
+    pub fn run_entry<'a>(
+        &'a mut self,
+        entry: usize,
+        inputs: &[View<'a>],
+    ) -> Result<Vec<View<'a>>, Error> {
         let facts: Vec<Fact> = inputs.iter().map(View::fact).collect();
-        self.prepare(&facts)?;
-        let Self { model, pool, plans, buffers, .. } = self;
-        let graph = model.graph();
+        self.prepare_entry(entry, &facts)?;
+        let Self { model, pool, plans, buffers, states, .. } = self;
+        let graph = model.graph(entry)?;
         if let Some(index) = inputs.iter().position(|input| !input.is_row_major()) {
             let name = &graph.inputs[index].name;
             return Err(Error::Input(format!("input `{name}` must be row-major")));
         }
+        if *states == Condition::Lost {
+            return Err(lost());
+        }
         let Some(Plan { block, copies, .. }) = plans.last() else { return Ok(Vec::new()) };
         let machine = Machine { weights: model.weights(), copies, pool };
+        // Until all of it is done.
+        if graph.states.iter().any(|state| state.next.is_some()) {
+            *states = Condition::Lost;
+        }
         pool.install(|| machine.execute(block, &graph.nodes, inputs, buffers))?;
+        *states = Condition::Valid;
         let locate = |&id: &usize| machine.locate(&block.places[id], inputs, buffers);
         block.outputs.iter().map(locate).collect()
     }
+}
+
+fn lost() -> Error {
+    let message =
+        "the states were lost in a run that failed; reset the session, or begin a new one";
+    Error::Input(message.into())
 }

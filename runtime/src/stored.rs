@@ -6,29 +6,30 @@ use crate::Error;
 use crate::bytes::ALIGN;
 use crate::container::{Contents, SectionKind};
 use crate::infer::check_size;
-use crate::ir::{Graph, Port, Quantization, Stored};
+use crate::ir::{Module, Port, Quantization, Stored, Tensor};
 use crate::tensor::byte_size;
 
-/// Checks the constants of the graph.
-pub(crate) fn check_tensors(graph: &Graph, contents: Contents<'_>) -> Result<(), Error> {
-    for tensor in &graph.tensors {
+/// Checks the constants of a file.
+pub(crate) fn check_tensors(tensors: &[Tensor], contents: Contents<'_>) -> Result<(), Error> {
+    for tensor in tensors {
         let fault = |message| Error::graph(tensor.place(), message);
         check_range(&tensor.stored, contents, SectionKind::Weights).map_err(fault)?;
         if let Some(quantization) = &tensor.quantization {
             check_quantization(quantization, &tensor.stored.fact, contents).map_err(fault)?;
         }
     }
-    let tensors = graph.tensors.iter().map(|tensor| (&tensor.stored, tensor));
+    let tensors = tensors.iter().map(|tensor| (&tensor.stored, tensor));
     check_bytes(tensors.collect(), contents.section(SectionKind::Weights), |tensor| tensor.place())
 }
 
-/// Checks what lies in a section for the test vectors.
-pub(crate) fn check_tests(graph: &Graph, contents: Contents<'_>) -> Result<(), Error> {
+/// Checks what lies in a section for the test vectors, whose entry points there are.
+pub(crate) fn check_tests(module: &Module, contents: Contents<'_>) -> Result<(), Error> {
     let place = |&(index, what, port): &(usize, &str, &Port)| {
         format!("test vector {index}, {what} `{}`", port.name)
     };
     let mut all = Vec::new();
-    for (index, test) in graph.tests.iter().enumerate() {
+    for (index, test) in module.tests.iter().enumerate() {
+        let graph = &module.entries[test.entry];
         for (what, tensors, ports) in
             [("input", &test.inputs, &graph.inputs), ("output", &test.outputs, &graph.outputs)]
         {

@@ -1,34 +1,85 @@
 //! Every check of a file that does not depend on the shapes of a run, once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lumina_kernels::{DType, Fact};
 
 use crate::Error;
-use crate::bind::{bind, check_symbols_are_bound};
+use crate::bind::check_symbols_are_bound;
 use crate::container::Contents;
-use crate::infer::{check_size, find, infer, make};
+use crate::infer::{check_size, find, make};
 use crate::ir::dim::{MAX_FACTORS, MAX_POWER, MAX_SYMBOLS, MAX_TERMS};
-use crate::ir::{Attribute, Crosstalk, Dim, Graph, Node, Port, Region, Role, Wdm, in_region};
-use crate::stored::{check_tensors, check_tests};
+use crate::ir::{
+    Attribute, Crosstalk, Dim, Graph, Module, Node, Port, Region, Role, State, Wdm, in_region,
+};
+use crate::stored::check_tensors;
 use crate::tensor::MAX_RANK;
 use crate::upgrade::OPSET;
+use crate::vectors::check_vectors;
 
 /// Bytes of the name of a symbol, which is in the text of every extent that has it.
 const MAX_SYMBOL_NAME: usize = 64;
-const MAX_TESTS: usize = 64;
+const MAX_ENTRIES: usize = 64;
 /// Terms and factors in the shapes of the inputs and outputs, which every test vector is compared to.
 const MAX_BOUNDARY: usize = 1 << 16;
 /// Inputs of a node, its outputs, and what is in an attribute of it.
 const MAX_OPERANDS: usize = 1 << 16;
 const COMPENSATIONS: [&str; 5] = ["none", "fold", "readout", "wiener", "feedback"];
 
-/// Checks a graph against itself and against the sections it refers to.
-pub(crate) fn validate(graph: &Graph, contents: Contents<'_>) -> Result<(), Error> {
-    if graph.opset == 0 || graph.opset > OPSET {
-        let message = format!("must be from 1 to {OPSET}, got {}", graph.opset);
+/// Checks the graphs of a file against themselves and against the sections they refer to.
+pub(crate) fn validate(module: &Module, contents: Contents<'_>) -> Result<(), Error> {
+    if module.opset == 0 || module.opset > OPSET {
+        let message = format!("must be from 1 to {OPSET}, got {}", module.opset);
         return Err(Error::graph("`opset`", message));
     }
+    check_entries(&module.entries)?;
+    check_tensors(&module.entries[0].tensors, contents)?;
+    for graph in &module.entries {
+        check_entry(graph).map_err(|error| of_entry(module, graph, error))?;
+    }
+    check_vectors(module, contents)?;
+    module.wdm.as_ref().map_or(Ok(()), check_wdm)?;
+    module.crosstalk.as_ref().map_or(Ok(()), check_crosstalk)
+}
+
+/// The error with the entry point, where a file has several.
+pub(crate) fn of_entry(module: &Module, graph: &Graph, error: Error) -> Error {
+    match module.entries.len() {
+        1 => error,
+        _ => error.within(&format!("entry point `{}`", graph.name)),
+    }
+}
+
+/// Checks the names of entry points, and that the states which they share are alike.
+fn check_entries(entries: &[Graph]) -> Result<(), Error> {
+    if entries.len() > MAX_ENTRIES {
+        let message = format!("at most {MAX_ENTRIES}, got {}", entries.len());
+        return Err(Error::graph("entry points", message));
+    }
+    let mut names = BTreeSet::new();
+    let mut states: BTreeMap<&str, &State> = BTreeMap::new();
+    for graph in entries {
+        if !names.insert(graph.name.as_str()) || graph.name.is_empty() && entries.len() > 1 {
+            let message = format!("the name `{}` is empty or appears twice", graph.name);
+            return Err(Error::graph("entry points", message));
+        }
+        let mut own = BTreeSet::new();
+        for state in &graph.states {
+            let other = states.entry(&state.name).or_insert(state);
+            if !own.insert(&state.name) {
+                return Err(Error::graph(state.place(), "the name appears twice"));
+            }
+            if (&other.fact, other.initial) != (&state.fact, state.initial) {
+                let message = "entry points give it different types or initial values";
+                return Err(Error::graph(state.place(), message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks an entry point by itself.
+fn check_entry(graph: &Graph) -> Result<(), Error> {
     check_symbols(graph)?;
     for (what, values) in [("input", &graph.inputs), ("output", &graph.outputs)] {
         check_values(what, values, graph)?;
@@ -40,36 +91,31 @@ pub(crate) fn validate(graph: &Graph, contents: Contents<'_>) -> Result<(), Erro
         return Err(Error::graph("shapes of inputs and outputs", message));
     }
     check_seed(graph)?;
-    check_tensors(graph, contents)?;
+    check_states(graph)?;
     check_scopes(graph)?;
-    check_symbols_are_bound(graph)?;
-    if graph.tests.len() > MAX_TESTS {
-        let message = format!("at most {MAX_TESTS}, got {}", graph.tests.len());
-        return Err(Error::graph("`tests`", message));
-    }
-    check_tests(graph, contents)?;
-    for (index, test) in graph.tests.iter().enumerate() {
-        for (name, tolerance) in [
-            ("absolute_tolerance", test.absolute_tolerance),
-            ("relative_tolerance", test.relative_tolerance),
-        ] {
-            if !(tolerance.is_finite() && tolerance >= 0.0) {
-                let message = format!("`{name}` must be finite and not negative, got {tolerance}");
-                return Err(Error::graph(format!("test vector {index}"), message));
-            }
-        }
-        check_test_shapes(graph, index)?;
-    }
-    // One vector shows that the nodes fit each other; the others are inferred when they are run. A
-    // graph of fixed shapes can be inferred without a vector too.
-    if graph.symbols.is_empty() && graph.tests.is_empty() {
-        let facts: Option<Vec<Fact>> = graph.inputs.iter().map(|input| input.fact(&[])).collect();
-        if let Some(facts) = facts {
-            infer(graph, &[], &facts)?;
+    check_symbols_are_bound(graph)
+}
+
+/// Checks the types of states and their initial values.
+fn check_states(graph: &Graph) -> Result<(), Error> {
+    let tensors = match graph.states.is_empty() {
+        true => BTreeMap::new(),
+        false => graph.tensors_by_id(),
+    };
+    for state in &graph.states {
+        let fault = |message| Error::graph(state.place(), message);
+        check_size(&state.fact).map_err(fault)?;
+        let Some(id) = state.initial else { continue };
+        let Some(tensor) = tensors.get(&id) else {
+            return Err(fault(format!("its initial value {id} is no tensor")));
+        };
+        let Fact { dtype, shape } = &tensor.stored.fact;
+        if *dtype != state.fact.dtype || !shape.is_empty() && *shape != state.fact.shape {
+            let (got, want) = (&tensor.stored.fact, &state.fact);
+            return Err(fault(format!("is {want}, but its initial value is {got}")));
         }
     }
-    graph.wdm.as_ref().map_or(Ok(()), check_wdm)?;
-    graph.crosstalk.as_ref().map_or(Ok(()), check_crosstalk)
+    Ok(())
 }
 
 fn check_symbols(graph: &Graph) -> Result<(), Error> {
@@ -193,17 +239,25 @@ fn check_scopes(graph: &Graph) -> Result<(), Error> {
     if !unknown.is_empty() {
         return Err(Error::UnknownOps(unknown.into_iter().map(|op| format!("`{op}`")).collect()));
     }
-    let given = graph.inputs.len() + graph.tensors.len();
-    let mut scope = Scope::new("graph", given, &graph.nodes);
+    let mut scope = Scope::new("graph", graph.given(), &graph.nodes);
     for port in &graph.inputs {
         let place = || format!("input `{}`", port.name);
         scope.define(port.id).map_err(|message| Error::graph(place(), message))?;
     }
-    for tensor in &graph.tensors {
+    for state in &graph.states {
+        scope.define(state.id).map_err(|message| Error::graph(state.place(), message))?;
+    }
+    for tensor in graph.tensors.iter() {
         scope.define(tensor.id).map_err(|message| Error::graph(tensor.place(), message))?;
     }
     check_nodes(&mut scope, &graph.nodes, graph)?;
     let values = scope.defined.len();
+    for state in &graph.states {
+        if let Some(id) = state.next.filter(|&id| id as usize >= values) {
+            let message = format!("becomes value {id}, but the graph has {values} values");
+            return Err(Error::graph(state.place(), message));
+        }
+    }
     match graph.outputs.iter().find(|port| port.id as usize >= values) {
         None => Ok(()),
         Some(port) => {
@@ -323,28 +377,6 @@ fn check_region(node: &Node, region: &Region, graph: &Graph) -> Result<(), Error
         None => Ok(()),
         Some(id) => fault(format!("value {id} is an output, but the region has {values} values")),
     }
-}
-
-/// Checks the shapes of a test vector, and of all values that the first one gives.
-fn check_test_shapes(graph: &Graph, index: usize) -> Result<(), Error> {
-    let vector = |error: Error| Error::graph(format!("test vector {index}"), error.to_string());
-    let test = &graph.tests[index];
-    let inputs: Vec<Fact> = test.inputs.iter().map(|stored| stored.fact.clone()).collect();
-    let symbols = bind(graph, &inputs).map_err(vector)?;
-    if index == 0 {
-        infer(graph, &symbols, &inputs)?;
-    }
-    for (port, stored) in graph.outputs.iter().zip(&test.outputs) {
-        let fact = port.fact(&symbols);
-        if fact.as_ref() != Some(&stored.fact) {
-            let words = port.describe(&graph.symbols);
-            let fact = fact.map_or(words, |fact| fact.to_string());
-            let place = format!("test vector {index}, output `{}`", port.name);
-            let message = format!("expected {fact}, got shape {:?}", stored.fact.shape);
-            return Err(Error::graph(place, message));
-        }
-    }
-    Ok(())
 }
 
 fn check_wdm(wdm: &Wdm) -> Result<(), Error> {

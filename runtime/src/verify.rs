@@ -25,16 +25,20 @@ pub struct Comparison {
 
 /// Runs the test vectors of a model and compares the outputs.
 pub fn verify(model: &Arc<Model>, options: Options) -> Result<Vec<Comparison>, Error> {
-    if model.graph().tests.is_empty() {
+    let tests = &model.module().tests;
+    if tests.is_empty() {
         return Err(Error::NoTestVectors);
     }
     let mut session = Session::new(Arc::clone(model), options)?;
     let mut comparisons = Vec::new();
-    for (vector, test) in model.graph().tests.iter().enumerate() {
+    for (vector, test) in tests.iter().enumerate() {
+        if !test.continues {
+            session.reset();
+        }
         let inputs = stored(model, &test.inputs)?;
-        let got = session.run(&inputs)?;
+        let got = session.run_entry(test.entry, &inputs)?;
         let want = stored(model, &test.outputs)?;
-        for ((port, got), want) in model.graph().outputs.iter().zip(got).zip(want) {
+        for ((port, got), want) in model.outputs_of(test.entry)?.iter().zip(got).zip(want) {
             let (max_abs_diff, passed) = compare(&got, &want, test)?;
             comparisons.push(Comparison {
                 vector,

@@ -1,4 +1,4 @@
-//! From the bytes of a GRAPH section to a [`Graph`]: the only place that knows protobuf.
+//! From the bytes of a GRAPH section to a [`Module`]: the only place that knows protobuf.
 //!
 //! It is decoded here rather than by a library because a library allocates what a message asks for
 //! before anything can be said about it. Fields that are not known are skipped.
@@ -7,12 +7,15 @@ mod decoder;
 mod node;
 mod wire;
 
+use std::sync::Arc;
+
 use lumina_kernels::{DType, Fact};
 
 use crate::Error;
 use crate::ir::dim::{Kind, MAX_DERIVED, MAX_DERIVED_SIZE};
 use crate::ir::{
-    Crosstalk, Derived, Graph, Port, Quantization, Role, Stored, Tensor, TestVector, Wdm,
+    Crosstalk, Derived, Graph, Module, Port, Quantization, Role, State, Stored, Tensor, TestVector,
+    Wdm,
 };
 use decoder::{ALLOCATION, Decoder};
 use node::{VALUE, dim, node};
@@ -21,24 +24,26 @@ use wire::{Fields, fault};
 /// Bytes of a GRAPH section.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Decodes a graph, in a file of that length. What numbers mean is checked here, what they say to
+/// Decodes the graphs of a file of that length. What numbers mean is checked here, what they say to
 /// each other is not.
-pub(crate) fn decode(message: &[u8], file_len: usize) -> Result<Graph, Error> {
+pub(crate) fn decode(message: &[u8], file_len: usize) -> Result<Module, Error> {
     if message.len() > MAX_BYTES {
         return fault(format!("{} bytes, the limit is {MAX_BYTES}", message.len()));
     }
     let decoder = &mut Decoder::new(file_len);
-    let mut graph = Graph {
+    let tensors: Arc<[Tensor]> = decoder.messages(message, 5, tensor)?.into();
+    // The first entry point is the message itself.
+    let mut entries = vec![graph(decoder, &tensors, message)?];
+    entries.extend(decoder.messages(message, 14, |decoder, index, message| {
+        // When it is checked, each value of it has a type, and the tensors again.
+        decoder.charge(tensors.len().saturating_mul(VALUE))?;
+        graph(decoder, &tensors, message)
+            .map_err(|error| error.within(&format!("entry point {}", index + 1)))
+    })?);
+    let mut module = Module {
         producer: String::new(),
         opset: 0,
-        symbols: decoder.messages(message, 3, |decoder, _, text| decoder.text_of(text))?,
-        derived: decoder.messages(message, 11, derived)?,
-        inputs: decoder.messages(message, 4, |decoder, _, value| port(decoder, "input", value))?,
-        tensors: decoder.messages(message, 5, tensor)?,
-        nodes: decoder
-            .messages(message, 6, |decoder, index, message| node(decoder, 0, index, message))?,
-        outputs: decoder
-            .messages(message, 7, |decoder, _, value| port(decoder, "output", value))?,
+        entries,
         tests: decoder.messages(message, 8, test_vector)?,
         wdm: None,
         crosstalk: None,
@@ -46,11 +51,34 @@ pub(crate) fn decode(message: &[u8], file_len: usize) -> Result<Graph, Error> {
     for field in Fields(message) {
         let field = field?;
         match field.number {
-            1 => graph.producer = decoder.text(field)?,
-            2 => graph.opset = field.varint()? as u32,
-            9 => graph.wdm = Some(wdm(decoder, field.only(graph.wdm)?)?),
-            10 => graph.crosstalk = Some(crosstalk(decoder, field.only(graph.crosstalk)?)?),
+            1 => module.producer = decoder.text(field)?,
+            2 => module.opset = field.varint()? as u32,
+            9 => module.wdm = Some(wdm(decoder, field.only(module.wdm)?)?),
+            10 => module.crosstalk = Some(crosstalk(decoder, field.only(module.crosstalk)?)?),
             _ => {}
+        }
+    }
+    Ok(module)
+}
+
+/// An entry point, in a message with the fields of one.
+fn graph(decoder: &mut Decoder, tensors: &Arc<[Tensor]>, message: &[u8]) -> Result<Graph, Error> {
+    let mut graph = Graph {
+        name: String::new(),
+        symbols: decoder.messages(message, 3, |decoder, _, text| decoder.text_of(text))?,
+        derived: decoder.messages(message, 11, derived)?,
+        inputs: decoder.messages(message, 4, |decoder, _, value| port(decoder, "input", value))?,
+        states: decoder.messages(message, 13, state)?,
+        tensors: Arc::clone(tensors),
+        nodes: decoder
+            .messages(message, 6, |decoder, index, message| node(decoder, 0, index, message))?,
+        outputs: decoder
+            .messages(message, 7, |decoder, _, value| port(decoder, "output", value))?,
+    };
+    for field in Fields(message) {
+        let field = field?;
+        if field.number == 12 {
+            graph.name = decoder.text(field)?;
         }
     }
     name_derived(&mut graph)?;
@@ -145,6 +173,27 @@ fn port(decoder: &mut Decoder, what: &str, message: &[u8]) -> Result<Port, Error
     })
 }
 
+fn state(decoder: &mut Decoder, _: usize, message: &[u8]) -> Result<State, Error> {
+    decoder.charge(VALUE)?;
+    let (mut id, mut name, mut number, mut shape) = (0, String::new(), 0, Vec::new());
+    let (mut next, mut initial) = (None, None);
+    for field in Fields(message) {
+        let field = field?;
+        match field.number {
+            1 => name = decoder.text(field)?,
+            2 => id = field.varint()? as u32,
+            3 => number = field.varint()? as u32,
+            4 => decoder.numbers(field, &mut shape, extent)?,
+            5 => next = Some(field.varint()? as u32),
+            6 => initial = Some(field.varint()? as u32),
+            _ => {}
+        }
+    }
+    let dtype =
+        dtype(number).map_err(|message| Error::graph(format!("state `{name}`"), message))?;
+    Ok(State { name, id, fact: Fact::new(dtype, shape), next, initial })
+}
+
 fn tensor(decoder: &mut Decoder, _: usize, message: &[u8]) -> Result<Tensor, Error> {
     decoder.charge(VALUE)?;
     let (mut id, mut name, mut quantization) = (0, String::new(), None);
@@ -213,15 +262,18 @@ fn test_vector(decoder: &mut Decoder, index: usize, message: &[u8]) -> Result<Te
     };
     let (inputs, outputs) = (tensors(1, "inputs")?, tensors(2, "outputs")?);
     let (mut absolute_tolerance, mut relative_tolerance) = (0.0, 0.0);
+    let (mut entry, mut continues) = (0, false);
     for field in Fields(message) {
         let field = field?;
         match field.number {
             3 => absolute_tolerance = field.f64()?,
             4 => relative_tolerance = field.f64()?,
+            5 => entry = field.varint()? as u32 as usize,
+            6 => continues = field.varint()? != 0,
             _ => {}
         }
     }
-    Ok(TestVector { inputs, outputs, absolute_tolerance, relative_tolerance })
+    Ok(TestVector { inputs, outputs, absolute_tolerance, relative_tolerance, entry, continues })
 }
 
 fn test_tensor(decoder: &mut Decoder, message: &[u8]) -> Result<Place, Error> {

@@ -6,7 +6,7 @@ use super::*;
 use crate::tests::build::{dim, flag, int, ints, shape, text};
 use crate::tests::proto::{self, Attr, Node, Region, attr};
 
-fn decoded(graph: &proto::Graph) -> Graph {
+fn decoded(graph: &proto::Graph) -> Module {
     decode(&graph.encode_to_vec(), 0).unwrap()
 }
 
@@ -94,6 +94,23 @@ fn full() -> proto::Graph {
             outputs: vec![tensor(256), tensor(320)],
             absolute_tolerance: 1e-6,
             relative_tolerance: 1e-3,
+            entry: 1,
+            continues: true,
+        }],
+        name: "first".into(),
+        states: vec![proto::State {
+            name: "cache".into(),
+            id: 11,
+            dtype: 1,
+            shape: vec![2, 5],
+            next: Some(7),
+            initial: Some(9),
+        }],
+        entries: vec![proto::Entry {
+            name: "further".into(),
+            symbols: vec!["m".into()],
+            inputs: vec![proto::Value { id: 3, dtype: 1, ..proto::Value::default() }],
+            ..proto::Entry::default()
         }],
         wdm: Some(proto::Wdm { wavelengths_nm: vec![1550.5], slot_of_stream: vec![0, 200] }),
         crosstalk: Some(proto::Crosstalk {
@@ -107,10 +124,18 @@ fn full() -> proto::Graph {
 
 #[test]
 fn every_field_is_read() {
-    let graph = decoded(&full());
+    let Module { producer, opset, entries, tests, wdm, crosstalk } = decoded(&full());
+    let [graph, further] = <[Graph; 2]>::try_from(entries).unwrap();
     assert_eq!((graph.bound(), graph.derived.len()), (2, 2));
-    let Graph { producer, opset, symbols, inputs, tensors, nodes, outputs, tests, .. } = graph;
-    let Graph { wdm, crosstalk, .. } = decoded(&full());
+    let Graph { name, symbols, inputs, states, tensors, nodes, outputs, .. } = graph;
+    assert_eq!((&*name, &*further.name), ("first", "further"));
+    assert_eq!((&*further.symbols, further.inputs[0].id), (&["m".to_string()][..], 3));
+    assert!(Arc::ptr_eq(&tensors, &further.tensors));
+    assert_eq!(
+        format!("{states:?}"),
+        "[State { name: \"cache\", id: 11, fact: Fact { dtype: F32, shape: [2, 5] }, next: Some(7), \
+         initial: Some(9) }]"
+    );
     assert_eq!((&*producer, opset), ("us", 2));
     let quotient = "floordiv(-3*n^2*µ + 1, -3*n^2*µ + 1)";
     assert_eq!(symbols, ["n", "µ", quotient, &format!("max({quotient}, 0)")]);
@@ -152,7 +177,7 @@ fn every_field_is_read() {
         "TestVector { inputs: [Stored { fact: Fact { dtype: I32, shape: [2, 1099511627776] }, \
          offset: 192 }], outputs: [Stored { fact: Fact { dtype: I32, shape: [2, 1099511627776] }, \
          offset: 256 }, Stored { fact: Fact { dtype: I32, shape: [2, 1099511627776] }, offset: 320 \
-         }], absolute_tolerance: 1e-6, relative_tolerance: 0.001 }"
+         }], absolute_tolerance: 1e-6, relative_tolerance: 0.001, entry: 1, continues: true }"
     );
     assert_eq!(
         format!("{:?} {:?}", wdm.unwrap(), crosstalk.unwrap()),
@@ -210,7 +235,7 @@ fn messages_of_other_writers_are_read() {
     let scales = [vec![3 << 3 | 5, 0, 0, 0, 0x40], field(3, &[0, 0, 0, 0x3f])].concat();
     let tensor = [vec![3 << 3, 1], field(6, &scales)].concat();
     let message = [field(6, &node.concat()), field(5, &tensor)].concat();
-    let Graph { nodes, tensors, .. } = decode(&message, 0).unwrap();
+    let Graph { nodes, tensors, .. } = decode(&message, 0).unwrap().entries.remove(0);
     assert_eq!(nodes[0].op, "neg");
     assert_eq!(nodes[0].inputs, [5, 6, 128, 7]);
     assert_eq!(tensors[0].quantization.as_ref().unwrap().scales, [2.0, 0.5]);

@@ -3,6 +3,9 @@
 mod attributes;
 pub(crate) mod dim;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use lumina_kernels::{DType, Fact};
 
 pub(crate) use attributes::{Attribute, Attributes};
@@ -11,23 +14,48 @@ pub(crate) use dim::{Derived, Dim};
 use crate::Error;
 use dim::describe_shape;
 
-/// A graph: what goes in and out, constants, and nodes in topological order.
+/// What is in a file: entry points that share constants.
 #[derive(Clone, Debug)]
-pub(crate) struct Graph {
+pub(crate) struct Module {
     pub(crate) producer: String,
     /// Version of the op set that the file was written for.
     pub(crate) opset: u32,
+    /// At least one; the first is the one that runs where none is named.
+    pub(crate) entries: Vec<Graph>,
+    pub(crate) tests: Vec<TestVector>,
+    pub(crate) wdm: Option<Wdm>,
+    pub(crate) crosstalk: Option<Crosstalk>,
+}
+
+/// An entry point: what goes in and out, constants, and nodes in topological order.
+#[derive(Clone, Debug)]
+pub(crate) struct Graph {
+    /// May be empty where it is the only one.
+    pub(crate) name: String,
     /// Names of the symbolic dimensions, and behind them those of `derived` in words.
     pub(crate) symbols: Vec<String>,
     /// The last symbols, which follow from those before them.
     pub(crate) derived: Vec<Derived>,
     pub(crate) inputs: Vec<Port>,
-    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) states: Vec<State>,
+    /// The constants of the file, the same ones for each entry point.
+    pub(crate) tensors: Arc<[Tensor]>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) outputs: Vec<Port>,
-    pub(crate) tests: Vec<TestVector>,
-    pub(crate) wdm: Option<Wdm>,
-    pub(crate) crosstalk: Option<Crosstalk>,
+}
+
+/// A value that a session keeps from one run to the next.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// Path of the leaf: "cache\['layer_0'\]\['key'\]". Entry points share the states of one name.
+    pub(crate) name: String,
+    /// The value before the run.
+    pub(crate) id: u32,
+    pub(crate) fact: Fact,
+    /// The value after the run; None: the one before.
+    pub(crate) next: Option<u32>,
+    /// The tensor with the value in a new session, or with one element that fills it; None: zeros.
+    pub(crate) initial: Option<u32>,
 }
 
 /// An input or an output of the graph.
@@ -116,6 +144,10 @@ pub(crate) struct TestVector {
     pub(crate) outputs: Vec<Stored>,
     pub(crate) absolute_tolerance: f64,
     pub(crate) relative_tolerance: f64,
+    /// Index of the entry point.
+    pub(crate) entry: usize,
+    /// Whether it begins with the states that the one before has left.
+    pub(crate) continues: bool,
 }
 
 /// stream -> wavelength
@@ -157,6 +189,23 @@ impl Graph {
     /// Number of symbols that the shapes of the inputs determine.
     pub(crate) fn bound(&self) -> usize {
         self.symbols.len() - self.derived.len()
+    }
+
+    /// Number of values that are not results of its nodes.
+    pub(crate) fn given(&self) -> usize {
+        self.inputs.len() + self.states.len() + self.tensors.len()
+    }
+
+    /// The constants by their ids.
+    pub(crate) fn tensors_by_id(&self) -> BTreeMap<u32, &Tensor> {
+        self.tensors.iter().map(|tensor| (tensor.id, tensor)).collect()
+    }
+}
+
+impl State {
+    /// Where a fault is: "state `cache`".
+    pub(crate) fn place(&self) -> String {
+        format!("state `{}`", self.name)
     }
 }
 

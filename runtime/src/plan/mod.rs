@@ -2,6 +2,7 @@
 
 mod buffers;
 mod planner;
+mod states;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,13 +13,16 @@ use crate::bind::bind;
 use crate::bytes::AlignedBytes;
 use crate::control::Control;
 use crate::infer::infer;
+use crate::ir::State;
 use crate::kept::Kept;
 use crate::tensor::{byte_size, length_error};
 use crate::{Error, Model};
-use planner::{Planner, Results};
+use planner::Planner;
+use states::{Change, States};
 
-/// A graph that is ready to run on inputs of certain shapes.
+/// An entry point that is ready to run on inputs of certain shapes.
 pub(crate) struct Plan {
+    pub(crate) entry: usize,
     pub(crate) inputs: Vec<Fact>,
     pub(crate) block: Block,
     /// The copies of constants that its places name.
@@ -32,7 +36,7 @@ pub(crate) struct Block {
     pub(crate) steps: Vec<Step>,
     /// The values that are results.
     pub(crate) outputs: Vec<usize>,
-    /// Bytes of each buffer.
+    /// Bytes of each buffer, the states of the model first where it is an entry point.
     pub(crate) buffers: Vec<usize>,
 }
 
@@ -92,37 +96,51 @@ pub(crate) struct ControlPlan {
 }
 
 impl Plan {
-    /// A plan for inputs of these facts. Its buffers and what is kept take no more than `limit` bytes.
+    /// A plan of an entry point for inputs of these facts. Its buffers, the states of the model, and
+    /// what is kept take no more than `limit` bytes.
     pub(crate) fn new(
         model: &Model,
+        entry: usize,
         inputs: &[Fact],
         limit: u64,
         kept: &mut Kept,
     ) -> Result<Self, Error> {
-        let graph = model.graph();
+        let graph = model.graph(entry)?;
         let symbols = bind(graph, inputs)?;
         let inference = infer(graph, &symbols, inputs)?;
         let mut given = BTreeMap::new();
         for (index, port) in graph.inputs.iter().enumerate() {
             given.insert(port.id as usize, Place::whole(Root::Given(index), &inputs[index]));
         }
-        for tensor in &graph.tensors {
+        let number = |state: &State| model.states().iter().position(|s| s.name == state.name);
+        let mut states = States::new(model.states().iter().map(|state| &state.fact));
+        for state in &graph.states {
+            let Some(number) = number(state) else { continue };
+            given.insert(state.id as usize, Place::whole(Root::Buffer(number), &state.fact));
+            if let Some(next) = state.next {
+                states.changes.push(Change {
+                    number,
+                    before: state.id as usize,
+                    after: next as usize,
+                });
+            }
+        }
+        for tensor in graph.tensors.iter() {
             let root = Root::Weights(tensor.stored.offset as usize);
             given.insert(tensor.id as usize, Place::whole(root, &tensor.stored.fact));
         }
         let outputs = graph.outputs.iter().map(|port| port.id as usize).collect();
         let mut planner =
             Planner { largest_view: 0, constants: Vec::new(), numbers: BTreeMap::new() };
-        let mut block =
-            planner.block(&graph.nodes, inference, given, outputs, Results::RowMajor)?;
+        let mut block = planner.graph(&graph.nodes, inference, given, outputs, states)?;
         let buffers: u128 = block.buffers.iter().map(|&size| size as u128).sum();
         if buffers <= limit.into() && planner.largest_view as u64 > limit {
             // It would take no memory, but whoever reads it would hardly come to an end.
             return Err(Error::Memory { needed: planner.largest_view as u128, limit });
         }
         let constants = planner.constants;
-        let copies = kept.prepare(model, &mut block, constants, buffers, limit)?;
-        Ok(Self { inputs: inputs.to_vec(), block, copies })
+        let copies = kept.prepare(model, entry, &mut block, constants, buffers, limit)?;
+        Ok(Self { entry, inputs: inputs.to_vec(), block, copies })
     }
 }
 

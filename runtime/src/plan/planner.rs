@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lumina_kernels::{DType, DynOp, Fact};
 
 use super::buffers::finish;
+use super::states::{Change, States};
 use super::{Block, ConstantKey, ControlPlan, Place, Root, Step, Work};
 use crate::Error;
 use crate::control::Control;
@@ -12,13 +13,6 @@ use crate::infer::{Action, Inference};
 use crate::ir::{Node, Region, in_region};
 use crate::memory::Access;
 use crate::tensor::byte_size;
-
-/// In which order the results of a block must lie.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Results {
-    RowMajor,
-    Any,
-}
 
 pub(super) struct Planner {
     /// Bytes of the largest view that repeats elements, if it were none.
@@ -86,33 +80,67 @@ impl Draft {
 }
 
 impl Planner {
-    /// Plans the nodes of a graph or of a region. `given` says where the values lie that are not
-    /// results of its nodes.
-    pub(super) fn block(
+    /// Plans the nodes of an entry point. `given` says where the values lie that are not results of
+    /// its nodes.
+    pub(super) fn graph(
         &mut self,
         nodes: &[Node],
         inference: Inference,
         given: BTreeMap<usize, Place>,
         outputs: Vec<usize>,
-        results: Results,
+        mut states: States,
     ) -> Result<Block, Error> {
         let mut draft = Draft::new(&inference.facts, given);
-        for (index, (node, action)) in nodes.iter().zip(inference.actions).enumerate() {
-            match action {
-                Action::Op(op) => self.op(&mut draft, index, node, op)?,
-                Action::Control(op, regions) => {
-                    self.control(&mut draft, index, node, op, regions)?;
-                }
+        self.nodes(&mut draft, nodes, inference.actions)?;
+        let last = nodes.len().saturating_sub(1);
+        states.changes.retain(|change| change.before != change.after);
+        for change in &mut states.changes {
+            change.after = self.row_major(&mut draft, last, change.after);
+        }
+        states.find_successors(&draft);
+        // What lies in the memory of a state is lost when the state is written.
+        for index in 0..states.changes.len() {
+            let Change { number, before, after } = states.changes[index];
+            let is_own =
+                draft.holders[after] != before && states.owner(&draft, after) == Some(number);
+            if states.owner(&draft, after).is_some() && !is_own {
+                states.changes[index].after = self.copied(&mut draft, last, after);
             }
         }
-        let last = nodes.len().saturating_sub(1);
-        let outputs: Vec<usize> = match results {
-            Results::RowMajor => {
-                outputs.iter().map(|&id| self.row_major(&mut draft, last, id)).collect()
+        let outputs = outputs.into_iter().map(|id| match states.owner(&draft, id) {
+            Some(_) => self.copied(&mut draft, last, id),
+            None => self.row_major(&mut draft, last, id),
+        });
+        let outputs = outputs.collect();
+        Ok(finish(draft, outputs, &states))
+    }
+
+    /// Plans the nodes of a region, as `graph` does.
+    fn scope(
+        &mut self,
+        nodes: &[Node],
+        inference: Inference,
+        given: BTreeMap<usize, Place>,
+        outputs: Vec<usize>,
+    ) -> Result<Block, Error> {
+        let mut draft = Draft::new(&inference.facts, given);
+        self.nodes(&mut draft, nodes, inference.actions)?;
+        Ok(finish(draft, outputs, &States::default()))
+    }
+
+    fn nodes(
+        &mut self,
+        draft: &mut Draft,
+        nodes: &[Node],
+        actions: Vec<Action>,
+    ) -> Result<(), Error> {
+        for (index, (node, action)) in nodes.iter().zip(actions).enumerate() {
+            match action {
+                Action::Op(op) => self.op(draft, index, node, op)?,
+                Action::Control(op, regions) => self.control(draft, index, node, op, regions)?,
             }
-            Results::Any => outputs,
-        };
-        Ok(finish(draft, outputs))
+        }
+        Ok(())
     }
 
     fn op(
@@ -144,16 +172,21 @@ impl Planner {
         Ok(())
     }
 
-    /// The value, or a copy of it that is row-major: of a constant one for all runs, unless it would
-    /// be larger than the constant.
+    /// The value, or a copy of it that is row-major.
     fn row_major(&mut self, draft: &mut Draft, node: usize, id: usize) -> usize {
-        let place = &draft.places[id];
-        if place.layout.is_row_major() {
-            return id;
+        match draft.places[id].layout.is_row_major() {
+            true => id,
+            false => self.copied(draft, node, id),
         }
+    }
+
+    /// A copy of the value that is row-major: of a constant one for all runs, unless it would be larger
+    /// than the constant.
+    fn copied(&mut self, draft: &mut Draft, node: usize, id: usize) -> usize {
         if let Some(&copy) = draft.copies.get(&id) {
             return copy;
         }
+        let place = &draft.places[id];
         let fact = place.fact();
         let bytes = byte_size(&fact).unwrap_or(usize::MAX);
         let of_constant =
@@ -241,6 +274,6 @@ impl Planner {
             given.insert(id, place);
         }
         let outputs = region.outputs.iter().map(|&id| id as usize).collect();
-        self.block(&region.nodes, inference, given, outputs, Results::Any)
+        self.scope(&region.nodes, inference, given, outputs)
     }
 }

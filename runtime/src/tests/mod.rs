@@ -12,3 +12,4 @@ pub(crate) mod prepared;
 pub(crate) mod proto;
 mod regions;
 pub(crate) mod repeat;
+mod states;

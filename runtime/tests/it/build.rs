@@ -6,8 +6,8 @@ use lumina_runtime::{DType, Error, Fact, Model, Options, Session, Tensor, View};
 use prost::Message;
 
 use super::proto::{
-    self, Attr, Dim, Factor, Graph, Integers, Node, Shape, Term, TestTensor, TestVector, Value,
-    attr,
+    self, Attr, Dim, Factor, Graph, Integers, Node, Shape, State, Term, TestTensor, TestVector,
+    Value, attr,
 };
 
 pub(crate) const GRAPH: u32 = 1;
@@ -67,6 +67,21 @@ impl File {
         id
     }
 
+    /// A state that begins with zeros and stays; its value.
+    pub(crate) fn state(&mut self, name: &str, dtype: DType, shape: &[u64]) -> u32 {
+        let (id, dtype, shape) = (self.id(), dtype_number(dtype), shape.to_vec());
+        let state = State { name: name.into(), id, dtype, shape, ..State::default() };
+        self.graph.states.push(state);
+        self.graph.opset = 6;
+        id
+    }
+
+    /// The state whose value before the run is `before` becomes `after`.
+    pub(crate) fn becomes(&mut self, before: u32, after: u32) {
+        let state = self.graph.states.iter_mut().find(|state| state.id == before).unwrap();
+        state.next = Some(after);
+    }
+
     pub(crate) fn node(&mut self, op: &str, inputs: &[u32], attrs: Attrs<'_>) -> u32 {
         self.node_of(op, inputs, 1, attrs)[0]
     }
@@ -103,6 +118,7 @@ impl File {
             outputs,
             absolute_tolerance: 1e-6,
             relative_tolerance: 0.0,
+            ..TestVector::default()
         });
     }
 

@@ -33,8 +33,8 @@ fn the_right_file_loads() {
 
 #[test]
 fn op_set() {
-    assert_eq!(after(|f| f.graph.opset = 0), "`opset`: must be from 1 to 5, got 0");
-    assert_eq!(after(|f| f.graph.opset = 6), "`opset`: must be from 1 to 5, got 6");
+    assert_eq!(after(|f| f.graph.opset = 0), "`opset`: must be from 1 to 6, got 0");
+    assert_eq!(after(|f| f.graph.opset = 7), "`opset`: must be from 1 to 6, got 7");
 }
 
 #[test]

@@ -68,7 +68,10 @@ fn json_says_all_there_is() {
         "opset": 4,
         "producer": "test",
         "bytes": file.bytes().len(),
+        "name": "",
         "symbols": ["batch"],
+        "states": [],
+        "entries": [],
         "sections": sections.collect::<Vec<_>>(),
         "inputs": [
             value(0, "x\n", "f32", json!(["batch", 2]), "plain"),

@@ -13,6 +13,7 @@ mod dependencies;
 mod graph;
 mod hostile;
 mod inspect;
+mod looping;
 mod mutants;
 mod mutation;
 mod ops;

@@ -6,6 +6,7 @@ use lumina_runtime::{DType, Model, Options, Tensor, verify};
 use prost::Message;
 
 use super::build::*;
+use super::looping::looping;
 use super::proto::{Attr, Dim, Factor, Graph, Node, Role, Term, attr};
 
 /// Splitmix64: mutants that a seed reproduces.
@@ -139,9 +140,10 @@ pub(crate) fn rich() -> Vec<u8> {
 }
 
 /// That file, and some that training exported.
-pub(crate) fn files() -> [Vec<u8>; 3] {
+pub(crate) fn files() -> [Vec<u8>; 4] {
     [
         rich(),
+        looping(),
         include_bytes!("../corpus/format-1.0.lmn").to_vec(),
         include_bytes!("../corpus/format-1.0-training.lmn").to_vec(),
     ]

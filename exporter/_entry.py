@@ -1,0 +1,155 @@
+"""One entry point of a model: from a function and example arguments to a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._arguments import Argument, BatchAxes, arguments, as_jax, traced
+from ._calibration import uncalibrated
+from ._callables import function_of, title_of
+from ._errors import ExportError, faults_error
+from ._graph import Graph, Role
+from ._lower import Shared, lower
+from ._names import closure_names, path_name, signature_names
+from ._program import Constant
+from ._tracing import trace
+from ._types import is_key
+from ._walk import walk
+from .rules import rule_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """What entry points have in common."""
+
+    weights: Mapping[str, Any]
+    """The arrays in `params`, by their paths."""
+    states: Mapping[str, Any]
+    """The arrays in `state`, by their paths."""
+    params: Any
+    state: Any
+    batch: str | None
+    batch_axes: BatchAxes
+    while_limit: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry point."""
+
+    title: str
+    """The name of the function."""
+    graph: Graph
+    flat: Callable[..., Any]
+    """The function of all weights, states and inputs, each an argument."""
+    weights: Sequence[Any]
+    found: Sequence[Argument]
+    """The inputs."""
+    uncalibrated: Sequence[str]
+    """Layers that take the range of each batch."""
+
+
+def entry(
+    name: str,
+    fn: Callable[..., Any],
+    example_args: Sequence[Any],
+    options: Options,
+    shared: Shared,
+) -> Entry:
+    """The entry point of that name; raises ExportError as `export` does."""
+    fn = function_of(fn)
+    title = title_of(fn)
+    given = [tree for tree in (options.params, options.state) if tree is not None]
+    names = signature_names(fn, len(given) + len(example_args))[len(given) :]
+    found = arguments(names, example_args, options.batch, options.batch_axes)
+    weights, states = options.weights, options.states
+    structs = [
+        jax.ShapeDtypeStruct(w.shape, w.dtype) for w in (*weights.values(), *states.values())
+    ]
+    structs += traced(found, options.batch)
+    treedef = jax.tree_util.tree_structure((*given, *example_args))
+
+    def flat(*leaves: Any) -> Any:
+        return fn(*jax.tree_util.tree_unflatten(treedef, leaves))
+
+    jaxpr, results = trace(flat, structs, title, options.batch is not None)
+    if options.state is not None:
+        results = _outputs(results, states, title)
+    known = {i: Constant.of(array, path) for i, (path, array) in enumerate(weights.items())}
+    program = walk(jaxpr, known, closure_names(fn))
+    paths = jax.tree_util.tree_flatten_with_path(results)[0]
+    result_names = [path_name("output", path) for path, _ in paths]
+    for path, (_, result) in zip(result_names, paths, strict=True):
+        if is_key(result.dtype):
+            raise ExportError(f"`{title}` returns a PRNG key as `{path}`, expected an array")
+    initial = {path: Constant.of(array) for path, array in states.items()}
+    input_names = [argument.name for argument in found]
+    graph, faults = lower(
+        program, input_names, result_names, rule_of, options.while_limit, initial, shared
+    )
+    if faults:
+        raise faults_error(title, faults)
+    seeds = [port.name for port in graph.inputs if port.role is Role.NOISE_SEED]
+    if len(seeds) > 1:
+        raise ExportError(
+            f"`{title}` takes {len(seeds)} PRNG keys, {_quoted(seeds)}, expected at most one; "
+            "derive them from one key with jax.random.split"
+        )
+    graph = replace(graph, name=name)
+    graph.validate()
+    return Entry(title, graph, flat, list(weights.values()), found, uncalibrated(program))
+
+
+def arrays(root: str, tree: Any) -> dict[str, Any]:
+    """The arrays in the argument `root` of `export`, by their paths.
+
+    A shape alone, which only a state has, is zeros.
+    """
+    found = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        name = path_name("", path) or root
+        if root == "state" and isinstance(leaf, jax.ShapeDtypeStruct):
+            if any(map(jax.export.is_symbolic_dim, leaf.shape)):
+                raise ExportError(f"`state` has a symbolic extent at `{name}`, expected numbers")
+            leaf = jax.numpy.zeros(leaf.shape, leaf.dtype)
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            raise ExportError(
+                f"`{root}` holds {leaf!r} of type {type(leaf).__name__} at `{name}`, "
+                "expected arrays alone"
+            )
+        found[name] = leaf if isinstance(leaf, jax.Array) else as_jax(name, leaf)
+    return found
+
+
+def _outputs(results: Any, states: Mapping[str, Any], title: str) -> Any:
+    """The results less the next state, which is as the state before."""
+    if not isinstance(results, tuple) or len(results) != 2:
+        got = f"{len(results)} results" if isinstance(results, tuple) else type(results).__name__
+        raise ExportError(
+            f"`{title}` returns {got}, expected a tuple of the outputs and the next state, as "
+            "`state` is given"
+        )
+    leaves = jax.tree_util.tree_flatten_with_path(results[1])[0]
+    after = {path_name("", path) or "state": leaf for path, leaf in leaves}
+    if list(after) != list(states):
+        raise ExportError(
+            f"`{title}` takes the state {_quoted(states)} and returns {_quoted(after)} as the next "
+            "one, expected the same structure"
+        )
+    for name, new in after.items():
+        old = states[name]
+        if (new.shape, new.dtype) != (old.shape, old.dtype):
+            raise ExportError(
+                f"`{title}` takes the state `{name}` as {old.dtype}{list(old.shape)} and returns "
+                f"{new.dtype}{list(new.shape)}; keep its type and its shape"
+            )
+    return results[0]
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "nothing"
