@@ -13,6 +13,7 @@ import pytest
 
 import exporter
 from exported import Program
+from flax_layers import OpticalDense, OpticalMultiHeadDotProductAttention
 
 WIDTH, LINES = 4, 8
 WEIGHT = jax.random.normal(jax.random.key(0), (WIDTH, WIDTH))
@@ -192,3 +193,57 @@ def test_a_flax_cache_is_a_state(program: Program) -> None:
         x = prompt[:, time : time + 1]
         expected, cache = step(params, cache, x)
         np.testing.assert_allclose(session(x), expected, rtol=1e-5, atol=1e-5)
+
+
+class OpticalDecoder(nn.Module):
+    decode: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: Any = None, deterministic: bool = True) -> jax.Array:
+        attention = OpticalMultiHeadDotProductAttention(
+            num_heads=2, qkv_features=8, decode=self.decode, profile="lumina_nano_v1"
+        )
+        x = x + attention(nn.LayerNorm()(x), mask=mask, deterministic=deterministic)
+        return OpticalDense(5, profile="lumina_nano_v1")(x, deterministic=deterministic)
+
+
+PROMPT = jax.random.normal(jax.random.key(0), (2, 6, 8))
+RNGS = {"params": jax.random.key(1), "noise": jax.random.key(2)}
+
+
+def calibrated() -> tuple[dict[str, Any], Any]:
+    """Parameters with ranges, and the cache before the first token."""
+    variables = OpticalDecoder(True).init(RNGS, PROMPT)
+    trained = {name: value for name, value in variables.items() if name != "cache"}
+    _, ranges = OpticalDecoder(False).apply(
+        trained, PROMPT, None, False, rngs=RNGS, mutable=["ranges"]
+    )
+    return {**trained, **ranges}, variables["cache"]  # type: ignore[dict-item]
+
+
+def test_optical_attention_with_a_cache_has_the_bits_of_training(program: Program) -> None:
+    params, cache = calibrated()
+
+    def step(params: Any, cache: Any, x: Any, key: Any) -> Any:
+        rngs, mutable = {"noise": key}, ["cache", "ranges"]
+        y, changed = OpticalDecoder(True).apply(
+            {**params, "cache": cache}, x, None, False, rngs=rngs, mutable=mutable
+        )
+        return y, changed["cache"]
+
+    model = exporter.export(step, PROMPT[:, :1], jax.random.key(0), params=params, state=cache)
+    program.verified(model)
+    session, run = model.session(), jax.jit(step)
+    for time in range(PROMPT.shape[1]):
+        x, key = PROMPT[:, time : time + 1], jax.random.key(time)
+        expected, cache = run(params, cache, x, key)
+        np.testing.assert_array_equal(session(x, key), expected)
+
+
+def test_optical_attention_with_a_mask_takes_any_batch(program: Program) -> None:
+    params, _ = calibrated()
+    mask = jax.random.bernoulli(jax.random.key(3), 0.5, (2, 1, 6, 6)).at[..., 0].set(True)
+    net = OpticalDecoder(False)
+    model = program.export(net.apply, PROMPT, mask, params=params, batch="batch")
+    x, masks = jnp.concatenate([PROMPT] * 2), jnp.concatenate([mask] * 2)
+    np.testing.assert_array_equal(model(x, masks), jax.jit(net.apply)(params, x, masks))

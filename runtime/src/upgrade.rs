@@ -8,9 +8,19 @@ pub(crate) const OPSET: u32 = 6;
 
 /// Rewrites graphs of an older op set, which need not be right, in terms of the newest.
 pub(crate) fn upgrade(module: &mut Module) {
-    let steps = [from_opset_1, from_opset_2, from_opset_3];
+    let steps: [fn(&mut Node); 3] = [from_opset_1, from_opset_2, from_opset_3];
     for step in steps.iter().skip((module.opset as usize).saturating_sub(1)) {
-        module.entries.iter_mut().flat_map(|graph| &mut graph.nodes).for_each(step);
+        module.entries.iter_mut().for_each(|graph| upgrade_nodes(&mut graph.nodes, step));
+    }
+}
+
+/// Upgrades the nodes of a scope, and those of the regions in it.
+fn upgrade_nodes(nodes: &mut [Node], step: &fn(&mut Node)) {
+    for node in nodes {
+        step(node);
+        for region in node.attributes.regions_mut() {
+            upgrade_nodes(&mut region.nodes, step);
+        }
     }
 }
 

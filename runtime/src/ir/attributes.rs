@@ -67,6 +67,13 @@ impl Attributes {
         self.0.iter().map(|(name, attribute)| (name.as_str(), attribute))
     }
 
+    pub(crate) fn regions_mut(&mut self) -> impl Iterator<Item = &mut Region> {
+        self.0.iter_mut().filter_map(|(_, attribute)| match attribute {
+            Attribute::Region(region) => Some(&mut **region),
+            _ => None,
+        })
+    }
+
     /// Whether one of them depends on the shapes of the inputs.
     pub(crate) fn are_symbolic(&self) -> bool {
         self.iter().any(|(_, attribute)| attribute.is_symbolic())
