@@ -19,6 +19,12 @@ pub struct Batch {
 
 impl Batch {
     pub(crate) fn of(graph: &Graph) -> Result<Self, Error> {
+        if let Some(state) = graph.states.iter().find(|state| state.next.is_some()) {
+            return Err(Error::Input(format!(
+                "state `{}` goes from run to run, and rows must not depend on those before them",
+                state.name
+            )));
+        }
         let first = graph.inputs.iter().find_map(|port| port.shape.first()?.symbol());
         let Some(symbol) = first else {
             let message = "no input has a symbol as axis 0, so no rows can be told apart";

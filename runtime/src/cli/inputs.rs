@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use lumina_runtime::{Model, Port, Role, Tensor};
+use lumina_runtime::{Port, Role, Tensor};
 
 use crate::assign::{Assignment, list, names_none};
 use crate::files::{Identity, STANDARD_STREAM};
@@ -21,6 +21,8 @@ pub(crate) struct Opened<'a> {
     named: Vec<Option<(&'a Path, Open)>>,
     /// Archives that hold inputs by their names.
     unnamed: Vec<(&'a Path, Archive)>,
+    /// The archive that the states come from.
+    pub(crate) states: Option<(&'a Path, Archive)>,
 }
 
 /// What an input comes from.
@@ -46,13 +48,13 @@ enum Open {
 }
 
 impl<'a> Opened<'a> {
-    /// Opens the files of `arguments`.
+    /// Opens the files of `arguments`, which are for these inputs, and that of the `states`.
     pub(crate) fn new(
-        model: &'a Model,
+        ports: &'a [Port],
         arguments: &'a [OsString],
         seed: Option<u64>,
+        states: Option<&'a Path>,
     ) -> Result<Self, String> {
-        let ports = model.inputs();
         let port = ports.iter().find(|port| is_seed(port));
         match (port, seed) {
             (Some(port), None) => {
@@ -74,7 +76,7 @@ impl<'a> Opened<'a> {
         let mut streams = Streams::default();
         for argument in arguments {
             let Assignment { port, path } = Assignment::parse(argument, &names);
-            streams.add(path)?;
+            streams.add("input", path)?;
             match port {
                 Some(port) if paths[places[port]].replace(path).is_some() => {
                     return Err(twice(names[port]));
@@ -83,6 +85,11 @@ impl<'a> Opened<'a> {
                 None => others.push((argument, path)),
             }
         }
+        let states = states.map(|path| {
+            streams.add("state", path)?;
+            Ok::<_, String>((path, archive(path)?))
+        });
+        let states = states.transpose()?;
         let mut unnamed = Vec::new();
         for (argument, path) in others {
             // A name that is mistyped leaves a path that is no file.
@@ -107,12 +114,12 @@ impl<'a> Opened<'a> {
             path.map(open).transpose()
         };
         let named = paths.into_iter().map(open).collect::<Result<_, String>>()?;
-        Ok(Self { ports, seed, named, unnamed })
+        Ok(Self { ports, seed, named, unnamed, states })
     }
 
     /// What each input comes from, in the order of the model.
     pub(crate) fn sources(&mut self) -> Result<Vec<Source<'_>>, String> {
-        let Self { ports, seed, named, unnamed } = self;
+        let Self { ports, seed, named, unnamed, .. } = self;
         let mut sources = Vec::new();
         for (port, named) in ports.iter().zip(named) {
             if let Some(seed) = seed.filter(|_| is_seed(port)) {
@@ -152,6 +159,14 @@ impl<'a> Opened<'a> {
     }
 }
 
+/// The archive at `path`.
+fn archive(path: &Path) -> Result<Archive, String> {
+    match open(path).map_err(|message| cannot_read(path, message))? {
+        Open::Archive(archive) => Ok(archive),
+        Open::Array(_) => Err(cannot_read(path, "it is a .npy file, expected a .npz file")),
+    }
+}
+
 /// The array for the input of that name: that of the same name, or the only one.
 fn member<'a>(archive: &'a Archive, name: &str) -> Result<Unread<'a>, String> {
     match archive.names()[..] {
@@ -184,7 +199,7 @@ pub(crate) fn cannot_read(path: &Path, message: impl std::fmt::Display) -> Strin
 struct Streams(Vec<Option<Identity>>);
 
 impl Streams {
-    fn add(&mut self, path: &Path) -> Result<(), String> {
+    fn add(&mut self, option: &str, path: &Path) -> Result<(), String> {
         let identity = if path == Path::new(STANDARD_STREAM) {
             Identity::of_stdin()
         } else if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
@@ -195,7 +210,7 @@ impl Streams {
         if self.0.contains(&identity) {
             let shown = path.display();
             return Err(format!(
-                "--input {shown} is given twice, but can be read once: make a file"
+                "--{option} {shown} is given twice, but can be read once: make a file"
             ));
         }
         self.0.push(identity);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
 
-use lumina_runtime::{Port, View};
+use lumina_runtime::{Port, Session, View};
 
 use crate::destination::Writer;
 use crate::outputs::{Content, Output};
@@ -55,6 +55,9 @@ impl<'a> Joined<'a> {
         };
         for Joining { output, writer, parts } in outputs {
             let Output { destination, content } = output;
+            if matches!(content, Content::States) {
+                continue;
+            }
             let writer = match writer {
                 Some(writer) => writer,
                 None => writer.insert(destination.open()?),
@@ -68,6 +71,7 @@ impl<'a> Joined<'a> {
                         views.next().map_or(Ok(()), |v| array(sink, v))
                     })
                 })?,
+                Content::States => {}
                 Content::Archive(indices) => {
                     let mut write = || {
                         for (position, &index) in indices.iter().enumerate() {
@@ -97,11 +101,20 @@ impl<'a> Joined<'a> {
         !self.outputs.iter().all(is_left)
     }
 
-    /// Ends it. Files take their places last, so that a fault leaves all as they were.
-    pub(crate) fn finish(self) -> Result<(), String> {
+    /// Ends it, with the states that `session` has then. Files take their places last, so that a
+    /// fault leaves all as they were.
+    pub(crate) fn finish(self, session: &mut Session, states: &[&str]) -> Result<(), String> {
         let mut writers = Vec::new();
         for Joining { output, writer, mut parts } in self.outputs {
-            let Some(mut writer) = writer else { continue };
+            let mut writer = match (writer, &output.content) {
+                (Some(writer), _) => writer,
+                (None, Content::States) => {
+                    let mut writer = output.destination.open()?;
+                    writer.write(|sink| write_states(session, states, sink))?;
+                    writer
+                }
+                (None, _) => continue,
+            };
             if let (Content::Archive(indices), false) = (&output.content, self.is_one) {
                 let names = indices.iter().map(|&index| self.ports[index].name.as_str());
                 let mut parts = parts.iter_mut();
@@ -118,4 +131,13 @@ impl<'a> Joined<'a> {
         }
         writers.into_iter().try_for_each(Writer::commit)
     }
+}
+
+/// Writes an archive of the states of these names.
+fn write_states(session: &mut Session, names: &[&str], sink: &mut dyn Write) -> io::Result<()> {
+    npz::write(sink, names.iter().copied(), |name, sink| {
+        let state = session.state(name).map_err(io::Error::other)?;
+        sink.write_all(&npy::header(state.dtype(), state.shape())?)?;
+        sink.write_all(state.bytes().map_err(io::Error::other)?)
+    })
 }

@@ -20,13 +20,16 @@ pub(crate) enum Content {
     Array(usize),
     /// Outputs by their names.
     Archive(Vec<usize>),
+    /// What the session keeps for the next one, by name.
+    States,
 }
 
-/// Where `arguments` send the outputs of the model in the file at `model`.
+/// Where `arguments` send the outputs of the model in the file at `model`, and `states` the states.
 pub(crate) fn plan(
     model: &Path,
     ports: &[Port],
     arguments: &[OsString],
+    states: Option<&Path>,
 ) -> Result<Vec<Output>, String> {
     let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
     let mut outputs: Vec<Output> = Vec::new();
@@ -47,20 +50,33 @@ pub(crate) fn plan(
             }
             None => return Err(names_none("output", argument, &names)),
         };
-        let destination = Destination::new(path)?;
-        let identity = destination.identity();
-        if identity.is_some()
-            && let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == identity)
-        {
-            let (path, other) = (path.display(), other.display());
-            return Err(format!(
-                "--output {path} leads to the same file as {other}: give it a path of its own"
-            ));
-        }
-        taken.push((identity, path));
-        outputs.push(Output { destination, content });
+        outputs.push(Output { destination: place("output", path, &mut taken)?, content });
+    }
+    if let Some(path) = states {
+        let destination = place("save-state", path, &mut taken)?;
+        outputs.push(Output { destination, content: Content::States });
     }
     Ok(outputs)
+}
+
+/// The place at `path`, which must be none of those that are taken, and is then taken.
+fn place<'a>(
+    option: &str,
+    path: &'a Path,
+    taken: &mut Vec<(Option<Identity>, &'a Path)>,
+) -> Result<Destination, String> {
+    let destination = Destination::new(path)?;
+    let identity = destination.identity();
+    if identity.is_some()
+        && let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == identity)
+    {
+        let (path, other) = (path.display(), other.display());
+        return Err(format!(
+            "--{option} {path} leads to the same file as {other}: give it a path of its own"
+        ));
+    }
+    taken.push((identity, path));
+    Ok(destination)
 }
 
 impl Output {

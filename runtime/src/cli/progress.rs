@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal as _, Stderr, Write};
 use std::time::{Duration, Instant};
 
+use crate::pieces::Whole;
+
 /// A run that takes no longer says nothing.
 const LONG: Duration = Duration::from_secs(1);
 /// Time from line to line.
@@ -14,25 +16,31 @@ pub(crate) struct Progress<W: Write> {
     /// None where nobody looks.
     sink: Option<W>,
     total: usize,
+    /// What is counted.
+    unit: &'static str,
     begin: Instant,
     next: Duration,
     is_shown: bool,
 }
 
 impl Progress<Stderr> {
-    /// Of a run of `total` rows, on standard error where that is a terminal.
-    pub(crate) fn on_terminal(total: Option<usize>, is_wanted: bool) -> Self {
+    /// Of a run that makes that whole, on standard error where that is a terminal.
+    pub(crate) fn on_terminal(whole: Whole, is_wanted: bool) -> Self {
         let sink = (is_wanted && io::stderr().is_terminal()).then(io::stderr);
-        Self::new(sink.filter(|_| total.is_some()), total.unwrap_or(0), LONG)
+        match whole {
+            Whole::Piece => Self::new(None, 0, "", LONG),
+            Whole::Rows(total) => Self::new(sink, total, "rows", LONG),
+            Whole::Steps(total) => Self::new(sink, total, "steps", LONG),
+        }
     }
 }
 
 impl<W: Write> Progress<W> {
-    fn new(sink: Option<W>, total: usize, long: Duration) -> Self {
-        Self { sink, total, begin: Instant::now(), next: long, is_shown: false }
+    fn new(sink: Option<W>, total: usize, unit: &'static str, long: Duration) -> Self {
+        Self { sink, total, unit, begin: Instant::now(), next: long, is_shown: false }
     }
 
-    /// Says that so many rows are done.
+    /// Says that so many are done.
     pub(crate) fn at(&mut self, done: usize) {
         let Some(sink) = &mut self.sink else { return };
         let time = self.begin.elapsed();
@@ -44,9 +52,9 @@ impl<W: Write> Progress<W> {
         let share = done as f64 / self.total as f64;
         let left = time.as_secs_f64() * (1.0 / share - 1.0);
         let bar = "=".repeat((share * WIDTH as f64) as usize);
-        let total = self.total;
+        let (total, unit) = (self.total, self.unit);
         // To the first column, and, once it is written, what is behind it goes.
-        let line = format!("\r[{bar:<WIDTH$}] {done}/{total} rows, {} left\x1b[K", time_of(left));
+        let line = format!("\r[{bar:<WIDTH$}] {done}/{total} {unit}, {} left\x1b[K", time_of(left));
         let _ = sink.write_all(line.as_bytes()).and_then(|()| sink.flush());
     }
 
@@ -81,7 +89,7 @@ mod tests {
 
     fn written(long: Duration) -> String {
         let mut terminal = Vec::new();
-        let mut progress = Progress::new(Some(&mut terminal), 4, long);
+        let mut progress = Progress::new(Some(&mut terminal), 4, "rows", long);
         progress.at(0);
         progress.at(1);
         progress.next = long;

@@ -179,9 +179,35 @@ fn what_is_printed_and_an_output_do_not_share_a_stream() {
     );
 }
 
+/// Entry points "prefill" and "decode", each of which adds x f32[1] to a state that it returns.
+fn language_model() -> File {
+    let mut file = File::new();
+    let one = fixed(&[1]);
+    file.graph.name = "prefill".into();
+    let x = file.input("x", DType::F32, &one);
+    let before = file.state("sum", DType::F32, &[1]);
+    let after = file.node("add", &[x, before], &[]);
+    file.becomes(before, after);
+    file.output(after, "y", DType::F32, &one);
+    let graph = &file.graph;
+    let decode = crate::proto::Entry {
+        name: "decode".into(),
+        inputs: graph.inputs.clone(),
+        states: graph.states.clone(),
+        nodes: graph.nodes.clone(),
+        outputs: graph.outputs.clone(),
+        ..Default::default()
+    };
+    file.graph.entries.push(decode);
+    file
+}
+
 #[test]
 fn the_examples_of_help_run() {
     let folder = Folder::new();
+    std::fs::write(folder.path("lm.lmn"), language_model().bytes()).unwrap();
+    folder.array("prompt.npy", &[1], &[1f32]);
+    folder.array("tokens.npy", &[2, 1], &[2f32, 3.0]);
     let mut pair = File::new();
     for name in ["image", "mask"] {
         let x = pair.input(name, DType::F32, &fixed(&[1]));
@@ -205,7 +231,7 @@ fn the_examples_of_help_run() {
         let examples: Vec<&str> = lines.filter(|line| line.contains("lumina ")).collect();
         assert!(!examples.is_empty(), "{help:?}");
         for example in examples {
-            let is_pair = example.contains("image=") || example.contains(".npz");
+            let is_pair = example.contains("image=") || example.contains(" data.npz");
             std::fs::write(folder.path("net.lmn"), if is_pair { &pair } else { &single }).unwrap();
             let line = example.replace("lumina ", concat!(env!("CARGO_BIN_EXE_lumina"), " "));
             let line = line.replace("produce |", "cat x.npy |").replace("| consume", "> z.npy");
@@ -215,7 +241,7 @@ fn the_examples_of_help_run() {
             count += 1;
         }
     }
-    assert_eq!(count, 12);
+    assert_eq!(count, 14);
     assert_eq!(read::<f32>(&folder.path("y.npy")).1, [-1.0, -2.0]);
     assert_eq!(read::<f32>(&folder.path("z.npy")).1, [-1.0, -2.0]);
     assert!(folder.path("results.npz").exists());

@@ -245,7 +245,8 @@ fn inputs_that_cannot_be_cut_are_refused() {
     assert_eq!(
         text(&path),
         format!(
-            "cannot read `{path}`: array `b`: truncated: float32 of shape [5] takes 20 bytes, got 16"
+            "cannot read `{path}`: array `b`: truncated: float32 of shape [5] takes 20 bytes, \
+             got 16"
         )
     );
     let columns = npy([1, 0], &header.replace("False", "True"), &[0; 20]);

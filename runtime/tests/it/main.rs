@@ -6,6 +6,7 @@ mod cli_batch;
 mod cli_inputs;
 mod cli_mmap;
 mod cli_outputs;
+mod cli_state;
 mod cli_steps;
 mod container;
 mod corpus;
