@@ -1,6 +1,7 @@
 //! Files made in Rust, loaded and run through the public surface alone.
 
 mod build;
+mod changes;
 mod cli;
 mod cli_batch;
 mod cli_inputs;

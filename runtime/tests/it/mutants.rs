@@ -6,8 +6,9 @@ use lumina_runtime::{DType, Model, Options, Tensor, verify};
 use prost::Message;
 
 use super::build::*;
+use super::changes::change;
 use super::looping::looping;
-use super::proto::{Attr, Dim, Factor, Graph, Node, Role, Term, attr};
+use super::proto::{Graph, Role};
 
 /// Splitmix64: mutants that a seed reproduces.
 pub(crate) struct Random(pub(crate) u64);
@@ -25,7 +26,7 @@ impl Random {
         (self.next() % limit as u64) as usize
     }
 
-    fn pick<'a, T>(&mut self, items: &'a mut [T]) -> Option<&'a mut T> {
+    pub(crate) fn pick<'a, T>(&mut self, items: &'a mut [T]) -> Option<&'a mut T> {
         match items.len() {
             0 => None,
             count => items.get_mut(self.below(count)),
@@ -33,7 +34,7 @@ impl Random {
     }
 
     /// A number at which arithmetic tends to go wrong, or a small one.
-    fn number(&mut self) -> i64 {
+    pub(crate) fn number(&mut self) -> i64 {
         let power = 1i64.wrapping_shl(self.below(64) as u32);
         match self.below(8) {
             0 => power,
@@ -253,211 +254,4 @@ pub(crate) fn graph_changed(random: &mut Random, file: &[u8]) -> Vec<u8> {
         }
         bytes
     })
-}
-
-fn change(random: &mut Random, graph: &mut Graph) {
-    let count = 1 << random.below(8);
-    match random.below(16) {
-        0 => graph.symbols.push(["s", "t", "batch", ""][random.below(4)].into()),
-        1 => graph.symbols.push("s".repeat(count)),
-        2 => {
-            if let Some(dim) = some_dim(random, graph) {
-                change_dim(random, dim);
-            }
-        }
-        3 => {
-            let ports = if random.below(2) == 0 { &mut graph.inputs } else { &mut graph.outputs };
-            if let Some(port) = random.pick(ports) {
-                let mut copy = port.clone();
-                copy.name = format!("{}{}", copy.name, random.below(3));
-                ports.extend(std::iter::repeat_n(copy, 1 + random.below(2)));
-            }
-        }
-        4 => {
-            let ports = if random.below(2) == 0 { &mut graph.inputs } else { &mut graph.outputs };
-            if let Some(port) = random.pick(ports) {
-                match random.below(4) {
-                    0 => port.id = random.number() as u32,
-                    1 => port.dtype = random.below(15) as u32,
-                    2 => port.name = "n".repeat(count),
-                    _ => port.shape.push(Dim::default()),
-                }
-            }
-        }
-        5 => {
-            if let Some(tensor) = random.pick(&mut graph.tensors) {
-                match random.below(4) {
-                    0 => tensor.id = random.number() as u32,
-                    1 => tensor.dtype = random.below(15) as u32,
-                    2 => tensor.offset = 64 * random.below(4) as u64,
-                    _ => tensor.offset = random.number() as u64,
-                }
-            }
-        }
-        6 => {
-            if let Some(tensor) = random.pick(&mut graph.tensors) {
-                match random.below(3) {
-                    0 => tensor.shape.push(random.number() as u64),
-                    1 => tensor.shape = vec![1; count],
-                    _ => {
-                        if let Some(extent) = random.pick(&mut tensor.shape) {
-                            *extent = random.number() as u64;
-                        }
-                    }
-                }
-            }
-        }
-        7 => {
-            let (a, b) = (random.below(graph.nodes.len()), random.below(graph.nodes.len()));
-            graph.nodes.swap(a, b);
-        }
-        8 => {
-            let node = graph.nodes[random.below(graph.nodes.len())].clone();
-            graph.nodes.extend(std::iter::repeat_n(node, count));
-        }
-        9 | 10 => {
-            if let Some(node) = random.pick(&mut graph.nodes) {
-                change_node(random, node);
-            }
-        }
-        11 | 12 => {
-            if let Some(node) = random.pick(&mut graph.nodes) {
-                change_attribute(random, node);
-            }
-        }
-        13 => {
-            if let Some(test) = random.pick(&mut graph.tests) {
-                let copy = test.clone();
-                graph.tests.extend(std::iter::repeat_n(copy, random.below(70)));
-            }
-        }
-        14 => {
-            if let Some(test) = random.pick(&mut graph.tests)
-                && let Some(tensor) = random.pick(&mut test.inputs)
-            {
-                match random.below(4) {
-                    0 => tensor.offset = 64 * random.below(8) as u64,
-                    1 => tensor.dtype = random.below(15) as u32,
-                    _ => {
-                        if let Some(extent) = random.pick(&mut tensor.shape) {
-                            *extent = random.number() as u64;
-                        }
-                    }
-                }
-            }
-        }
-        _ => {
-            if let Some(test) = random.pick(&mut graph.tests) {
-                test.absolute_tolerance = [f64::NAN, -1.0, f64::INFINITY, 1e308][random.below(4)];
-            }
-        }
-    }
-}
-
-fn change_node(random: &mut Random, node: &mut Node) {
-    let count = 1 << random.below(8);
-    match random.below(6) {
-        0 => {
-            let names: Vec<&str> = lumina_runtime::op_names().collect();
-            node.op = names[random.below(names.len())].into();
-        }
-        1 => node.source = "s".repeat(count * 64),
-        2 => node.inputs.push(random.below(20) as u32),
-        3 => node.outputs.push(random.number() as u32),
-        4 => {
-            let input = node.inputs.first().copied().unwrap_or(0);
-            node.inputs = vec![input; count];
-        }
-        _ => {
-            if let Some(input) = random.pick(&mut node.inputs) {
-                *input = random.below(20) as u32;
-            }
-        }
-    }
-}
-
-fn change_attribute(random: &mut Random, node: &mut Node) {
-    let names: Vec<String> = node.attrs.keys().cloned().collect();
-    let count = 1 << random.below(8);
-    if names.is_empty() || random.below(8) == 0 {
-        node.attrs.insert("a".repeat(count), int(1));
-        return;
-    }
-    let Some(attribute) = node.attrs.get_mut(&names[random.below(names.len())]) else { return };
-    match (random.below(4), &mut attribute.value) {
-        (0, _) => *attribute = random_attribute(random, count),
-        (_, Some(attr::Value::Integers(list))) => match random.below(3) {
-            0 => list.values.push(random.number()),
-            1 => list.values = vec![random.number(); count],
-            _ => {
-                if let Some(value) = random.pick(&mut list.values) {
-                    *value = random.number();
-                }
-            }
-        },
-        (_, Some(attr::Value::Integer(value))) => *value = random.number(),
-        (_, Some(attr::Value::Shape(shape))) => match random.pick(&mut shape.dims) {
-            Some(dim) => change_dim(random, dim),
-            None => shape.dims.push(Dim::default()),
-        },
-        (_, Some(attr::Value::Flag(value))) => *value = !*value,
-        (_, Some(attr::Value::Text(value))) => *value = "f32".repeat(random.below(3)),
-        _ => *attribute = Attr::default(),
-    }
-}
-
-fn random_attribute(random: &mut Random, count: usize) -> Attr {
-    match random.below(5) {
-        0 => flag(true),
-        1 => int(random.number()),
-        2 => text(&"t".repeat(count)),
-        3 => ints(&vec![random.number(); count]),
-        _ => shape(&vec![Dim::default(); count]),
-    }
-}
-
-/// An extent of an input, of an output or of an attribute.
-fn some_dim<'a>(random: &mut Random, graph: &'a mut Graph) -> Option<&'a mut Dim> {
-    let Graph { inputs, outputs, nodes, .. } = graph;
-    let ports = inputs.iter_mut().chain(outputs).flat_map(|port| &mut port.shape);
-    let attributes = nodes.iter_mut().flat_map(|node| node.attrs.values_mut());
-    let shapes = attributes.filter_map(|attribute| match &mut attribute.value {
-        Some(attr::Value::Shape(shape)) => Some(shape),
-        _ => None,
-    });
-    let mut dims: Vec<&mut Dim> = ports.chain(shapes.flat_map(|shape| &mut shape.dims)).collect();
-    match dims.len() {
-        0 => None,
-        count => Some(dims.swap_remove(random.below(count))),
-    }
-}
-
-fn change_dim(random: &mut Random, dim: &mut Dim) {
-    match random.below(5) {
-        0 => dim.terms.clear(),
-        1 => {
-            let factor = |random: &mut Random| Factor {
-                symbol: random.below(4) as u32,
-                power: random.below(10) as u32,
-            };
-            let factors = (0..random.below(4)).map(|_| factor(random)).collect();
-            dim.terms.push(Term { coefficient: random.number(), factors });
-        }
-        2 => {
-            let term = Term { coefficient: random.number(), factors: Vec::new() };
-            dim.terms.extend(std::iter::repeat_n(term, 1 << random.below(8)));
-        }
-        3 => {
-            if let Some(term) = random.pick(&mut dim.terms) {
-                term.coefficient = random.number();
-            }
-        }
-        _ => {
-            if let Some(term) = random.pick(&mut dim.terms)
-                && let Some(factor) = random.pick(&mut term.factors)
-            {
-                (factor.symbol, factor.power) = (random.below(3) as u32, random.below(10) as u32);
-            }
-        }
-    }
 }
