@@ -12,7 +12,7 @@ import numpy as np
 
 from ._errors import ExportError
 from ._names import path_name
-from ._types import is_key, is_raw_key
+from ._types import dim, is_key, is_raw_key
 
 # Rows of the example that a test vector keeps, and copies of an example of one row.
 _MOST_ROWS = 64
@@ -179,7 +179,8 @@ def _made(example: Any, extent: int) -> Any:
         return example
     if is_key(example.dtype):
         return jax.random.key(0)
-    shape = [extent if jax.export.is_symbolic_dim(d) else d for d in example.shape]
+    extents = map(dim, example.shape)
+    shape = [found.evaluate(dict.fromkeys(found.symbols(), extent)) for found in extents]
     if not jax.numpy.issubdtype(example.dtype, np.floating):
         return jax.numpy.zeros(shape, example.dtype)
     deviates = np.random.default_rng(0).standard_normal(shape)

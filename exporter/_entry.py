@@ -11,7 +11,7 @@ import numpy as np
 
 from ._arguments import Argument, BatchAxes, arguments, as_jax, traced
 from ._calibration import uncalibrated
-from ._callables import function_of, title_of
+from ._callables import examples_of, function_of, title_of
 from ._errors import ExportError, faults_error
 from ._graph import Graph, Role
 from ._lower import Shared, lower
@@ -56,15 +56,16 @@ class Entry:
 
 def entry(
     name: str,
-    fn: Callable[..., Any],
+    fn: Any,
     example_args: Sequence[Any],
     options: Options,
     shared: Shared,
 ) -> Entry:
     """The entry point of that name; raises ExportError as `export` does."""
+    given = [tree for tree in (options.params, options.state) if tree is not None]
+    example_args = example_args or examples_of(fn)[len(given) :]
     fn = function_of(fn)
     title = title_of(fn)
-    given = [tree for tree in (options.params, options.state) if tree is not None]
     names = signature_names(fn, len(given) + len(example_args))[len(given) :]
     found = arguments(names, example_args, options.batch, options.batch_axes)
     weights, states = options.weights, options.states

@@ -7,17 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import jax
+
 from lumina_jax._arguments import integer
 
 from ._arguments import BatchAxes
 from ._calibration import UncalibratedRangesWarning
+from ._callables import is_exportable
 from ._entry import Options, arrays, entry
 from ._errors import ExportError
 from ._lower import Shared
 from ._model import Model
 from ._vectors import test_vectors
 
-Functions = Callable[..., Any] | Mapping[str, tuple[Any, ...]]
+Functions = Callable[..., Any] | jax.export.Exported | Mapping[str, tuple[Any, ...]]
 
 
 def export(
@@ -59,8 +62,9 @@ def export(
 
     Args:
       fn: a pure function of arrays, or of pytrees of arrays, such as the inference function of a
-        network. Or such functions by the names of their entry points, each in a tuple with its
-        example arguments; the first one is what runs where none is named.
+        network; or a program of `jax.export`, whose arguments are then known. Or such functions by
+        the names of their entry points, each in a tuple with its example arguments; the first one
+        is what runs where none is named.
       example_args: arguments for `fn`. Shapes and types are taken from them, and the outputs that
         JAX computes for them go into the file as test vectors. A `jax.ShapeDtypeStruct` stands
         for an array with normal deviates; its extents may be symbols of
@@ -109,7 +113,7 @@ def export(
 
 def _functions(
     fn: Functions, example_args: Sequence[Any]
-) -> Mapping[str, tuple[Callable[..., Any], Sequence[Any]]]:
+) -> Mapping[str, tuple[Any, Sequence[Any]]]:
     """Function and example arguments of each entry point by its name."""
     if not isinstance(fn, Mapping):
         return {"": (fn, example_args)}
@@ -122,7 +126,8 @@ def _functions(
     for name, item in fn.items():
         if not isinstance(name, str) or not name:
             raise ExportError(f"`fn` has the key {name!r}, expected the name of an entry point")
-        if not isinstance(item, tuple) or not item or not callable(item[0]):
+        is_function = isinstance(item, tuple) and item and is_exportable(item[0])
+        if not is_function:
             raise ExportError(
                 f"`fn` has {item!r} for `{name}`, expected a tuple of a function and its example "
                 "arguments"

@@ -14,6 +14,7 @@ from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, array_type
 
 from ._folding import Folding, foldable, settle, uniform
 from ._program import Constant, Equation, Operand, Program, Source, Variable
+from ._stablehlo import jaxpr_of
 from ._widen import widened
 from .rules import can_be_left
 
@@ -62,6 +63,9 @@ class _Walker(Interpreter[Operand]):
     def equation(self, site: Site, operands: list[Operand]) -> Sequence[Operand]:
         if site.name in _IDENTITIES:
             return operands
+        if site.name == "call_exported":
+            types = [array_type(atom) for atom in site.eqn.invars]
+            return self.run(jaxpr_of(site.params["exported"], types), operands, site)
         first = operands[0] if operands else None
         if site.name == "cond" and isinstance(first, Constant):
             branches = site.params["branches"]

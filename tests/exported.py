@@ -29,7 +29,7 @@ class Program:
         assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
         return run.stdout
 
-    def export(self, fn: Callable[..., Any], *args: Any, **options: Any) -> exporter.Model:
+    def export(self, fn: Any, *args: Any, **options: Any) -> exporter.Model:
         """The model of `fn`, whose every output at every test vector the runtime has computed."""
         model = exporter.export(fn, *args, **options)
         assert len(model.tests) == (2 if options.get("batch") else 1)
