@@ -13,8 +13,12 @@
 
 #[path = "../it/build.rs"]
 mod build;
+#[path = "../it/changes.rs"]
+mod changes;
 #[path = "../it/hostile.rs"]
 mod hostile;
+#[path = "../it/looping.rs"]
+mod looping;
 #[path = "../it/mutants.rs"]
 mod mutants;
 #[path = "../it/proto.rs"]
