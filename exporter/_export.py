@@ -16,6 +16,7 @@ from ._calibration import UncalibratedRangesWarning
 from ._callables import is_exportable
 from ._entry import Options, arrays, entry
 from ._errors import ExportError
+from ._fuse import fused
 from ._lower import Shared
 from ._model import Model
 from ._vectors import test_vectors
@@ -34,6 +35,7 @@ def export(
     atol: float | None = None,
     allow_uncalibrated: bool = False,
     while_limit: int = 1_000_000,
+    fuse: bool = True,
 ) -> Model:
     """The computation of `fn` as a model that `save`s to one `.lmn` file.
 
@@ -88,6 +90,9 @@ def export(
         converted at its own, so that an output depends on the other rows of its batch.
       while_limit: trips of a `jax.lax.while_loop` at most, up to 2^31; a run that reaches it is an
         error.
+      fuse: puts nodes together that one op of the runtime computes at once: batch norm into the
+        convolution before it, softmax, layer norm, attention, bias and activation of a product.
+        False leaves the nodes as JAX has them. `lumina inspect` says what became what.
 
     Raises:
       ExportError: an argument is no array, or `fn` has operations with no counterpart in the file;
@@ -108,7 +113,10 @@ def export(
             warning = UncalibratedRangesWarning.of(made.title, made.uncalibrated)
             warnings.warn(warning, stacklevel=2)
     tests = test_vectors(entries, list(initial.values()), atol, rtol)
-    return Model(tuple(made.graph for made in entries), tests, _producer())
+    graphs = [made.graph for made in entries]
+    if fuse:
+        graphs = [fused(graph, shared) for graph in graphs]
+    return Model(tuple(graphs), tests, _producer())
 
 
 def _functions(

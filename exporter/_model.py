@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,8 +171,12 @@ class Model:
             lines += [f"  input   {_port(port)}" for port in graph.inputs]
             lines += [f"  output  {_port(port)}" for port in graph.outputs]
         lines += [f"  state   {name}: {value}" for name, value in self.states.items()]
-        ops = ", ".join(op if n == 1 else f"{op} x{n}" for op, n in self.ops.items())
+        ops = _counted(self.ops.items())
         lines.append(f"  ops     {ops or 'none'}")
+        nodes = (node for graph in self.graphs for node in every_node(graph.nodes))
+        fused = Counter(node.op for node in nodes if node.fused)
+        if fused:
+            lines.append(f"  fused   {_counted(fused.most_common())}")
         return "\n".join(lines)
 
 
@@ -206,6 +210,10 @@ def _port(port: Port) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _counted(ops: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(op if number == 1 else f"{op} x{number}" for op, number in ops)
 
 
 def _size(number: float) -> str:

@@ -58,6 +58,9 @@ def graph_op(name: str) -> tuple[str, dict[str, str]]:
         if parameter.annotation == "Value":
             rest = parameter.kind is inspect.Parameter.VAR_POSITIONAL
             operands.append(f"{parameter.name}, …" if rest else parameter.name)
+        elif parameter.annotation == "Any":
+            # Those of the op that it is named for.
+            attrs |= graph_op(parameter.name.removeprefix("of_"))[1]
         else:
             numbered = parameter.kind is inspect.Parameter.VAR_KEYWORD
             attrs[f"{parameter.name}_000" if numbered else parameter.name] = KINDS[

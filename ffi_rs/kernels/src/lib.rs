@@ -3,6 +3,7 @@
 //! Every front end (the XLA handlers, the NumPy entry, the edge runtime) is generated from
 //! [`for_each_op!`].
 
+mod activation;
 mod disjoint;
 mod dtype;
 mod error;
@@ -18,11 +19,13 @@ mod pack;
 mod packing;
 mod par;
 mod quantizer;
+mod rows;
 mod scratch;
 mod tensor;
 mod tuning;
 mod vector;
 
+pub use activation::Activation;
 pub use dtype::*;
 pub use error::Error;
 pub use exp::exp_of_any;
@@ -30,6 +33,7 @@ pub use gemm::{Columns, Matrix, matmul, multiply_columnwise};
 pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
 pub use par::{ParFor, RayonPool, Serial, spin_until, take};
+pub use rows::{normalize_rows, softmax_rows};
 pub use tensor::{Fact, Strided, View, ViewMut, row_major_strides};
 pub use vector::FlushDenormals;
 

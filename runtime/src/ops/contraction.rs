@@ -15,7 +15,7 @@ const WORK: usize = 1 << 16;
 
 /// `out[batch, i, j] = sum over k of lhs[batch, i, k] * rhs[batch, j, k]`, where each of batch, i,
 /// j and k may be several axes, k in the order of the attributes.
-struct DotGeneral {
+pub(super) struct DotGeneral {
     lhs: Side,
     rhs: Side,
 }

@@ -1,7 +1,9 @@
 //! The graph ops: JAX primitives by name and meaning. One file for each family of them, whose ops
 //! its `OPS` lists; one list of families.
 
+mod activations;
 mod argmax;
+mod attention;
 mod binary;
 mod bitcast;
 mod common;
@@ -13,6 +15,7 @@ mod cumulative;
 mod dynamic;
 mod fft;
 mod float;
+mod fused;
 mod gather;
 mod join;
 mod lines;
@@ -23,6 +26,7 @@ mod reduce_precision;
 mod reduce_window;
 mod reductions;
 mod round;
+mod rows;
 mod scatter;
 mod select;
 mod shape;
@@ -42,7 +46,9 @@ pub(crate) use strided::copy;
 pub use threefry::fold_in;
 
 static FAMILIES: &[&[Entry]] = &[
+    activations::OPS,
     argmax::OPS,
+    attention::OPS,
     binary::OPS,
     bitcast::OPS,
     contraction::OPS,
@@ -51,6 +57,7 @@ static FAMILIES: &[&[Entry]] = &[
     cumulative::OPS,
     dynamic::OPS,
     fft::OPS,
+    fused::OPS,
     gather::OPS,
     join::OPS,
     power::OPS,
@@ -58,6 +65,7 @@ static FAMILIES: &[&[Entry]] = &[
     reduce_precision::OPS,
     reduce_window::OPS,
     round::OPS,
+    rows::OPS,
     scatter::OPS,
     select::OPS,
     shape::OPS,

@@ -21,6 +21,7 @@ mod mutation;
 mod ops;
 mod ops_complex;
 mod ops_float;
+mod ops_fused;
 mod ops_order;
 mod ops_shape;
 mod optical;

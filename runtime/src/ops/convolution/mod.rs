@@ -28,7 +28,7 @@ pub(super) static OPS: &[Entry] = &[Entry::of::<Convolution>()];
 /// with zeros beyond x and between its elements, the axes in any order. Each of the groups of channels,
 /// or of images, has outputs of its own.
 #[derive(Clone)]
-struct Convolution {
+pub(super) struct Convolution {
     geometry: Vec<WindowAxis>,
     x: Axes,
     kernel: Axes,

@@ -1,0 +1,99 @@
+"""Several nodes that are one op: batch norm in a convolution, softmax, attention and the like.
+
+Each fusion has a file. It looks at one node, the heart of what it knows, and returns the nodes that
+are to become others. What computes functions of numbers is recognized by the numbers: the nodes are
+evaluated in float64 (`_evaluate.py`) and compared with the op, so that it does not matter how a
+library writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from .._graph import Graph, Node, Region, Value, needed, region_of
+from ._activation import fuse_activation
+from ._affine import fuse_affine
+from ._attention import fuse_attention
+from ._normalization import FuseNormalization
+from ._product import fuse_product
+from ._scope import Cone, Scope, described
+from ._softmax import FuseSoftmax
+
+Fusion = Callable[[Scope, Node], tuple[Cone, list[Node]] | None]
+
+
+def fused(graph: Graph) -> Graph:
+    """The graph with fewer nodes that computes the same."""
+    # In this order: what a later one looks for, an earlier one made.
+    fusions: list[Fusion] = [
+        fuse_affine,
+        fuse_activation,
+        FuseSoftmax(),
+        FuseNormalization(),
+        fuse_attention,
+        fuse_product,
+    ]
+    constants = {tensor.value.id: tensor.data for tensor in graph.tensors}
+    scope = Scope(graph.nodes, [port.value for port in graph.outputs], constants)
+    scope.reserve(port.value for port in graph.inputs)
+    _run(scope, fusions)
+    tensors = (*graph.tensors, *scope.tensors)
+    return Graph(graph.inputs, tensors, tuple(scope.nodes()), graph.outputs).without_dead()
+
+
+def _run(scope: Scope, fusions: list[Fusion]) -> None:
+    for node in scope.nodes():
+        if node.regions:
+            attrs = {
+                name: _region(attr, scope, fusions) if isinstance(attr, Region) else attr
+                for name, attr in node.attrs.items()
+            }
+            scope.replace(Cone((node,), ()), [replace(node, attrs=attrs)])
+    for fusion in fusions:
+        for node in scope.nodes():
+            if scope.producer(node.outputs[0]) is not node:
+                continue  # it is part of another one by now
+            found = fusion(scope, node)
+            if found is not None:
+                cone, made = found
+                scope.replace(cone, _finished(cone, made))
+
+
+def _finished(cone: Cone, made: list[Node]) -> list[Node]:
+    """The new nodes: the last has the results of those before, the new op says what it is of."""
+    own = {"broadcast_in_dim", "reshape", "transpose"}
+    main = next(i for i in reversed(range(len(made))) if made[i].op not in own)
+    if made[main].op == "add":  # of a product and its summand, the product
+        main = next(i for i in range(len(made)) if made[i].op not in own)
+    nodes = list(made)
+    nodes[main] = replace(nodes[main], fused=described(cone.nodes))
+    nodes[-1] = replace(nodes[-1], outputs=cone.nodes[-1].outputs)
+    return nodes
+
+
+def _region(region: Region, around: Scope, fusions: list[Fusion]) -> Region:
+    """The region with fewer nodes, whose new constants are those of the scope around it."""
+    own = [_own(region, index) for index in range(len(region.captures))]
+    constants: dict[int, np.ndarray] = {}
+    for value, outer in zip(own, region.captures, strict=True):
+        data = around.constant(outer)
+        if data is not None:
+            constants[value.id] = data
+    scope = Scope(region.nodes, region.outputs, constants, around)
+    scope.reserve([*own, *region.inputs])
+    _run(scope, fusions)
+    captures: Mapping[Value, Value] = {
+        **dict(zip(own, region.captures, strict=True)),
+        **scope.captures,
+    }
+    nodes, live = needed(scope.nodes(), region.outputs)
+    kept = {value: outer for value, outer in captures.items() if value.id in live}
+    return region_of(kept, region.inputs, nodes, region.outputs)
+
+
+def _own(region: Region, index: int) -> Value:
+    """What a capture is called in the region."""
+    return replace(region.captures[index], id=index)
