@@ -168,7 +168,7 @@ def test_a_product_of_another_type_is_refused() -> None:
 
 
 def test_broadcasts_of_broadcasts_are_one(program: Program) -> None:
-    model = program.export(jax.nn.softmax, X, batch="batch")
+    model = program.export(jax.nn.softmax, X, batch="batch", fuse=False)
     broadcasts = [node for node in model.graph.nodes if node.op == "broadcast_in_dim"]
     assert [(str(n.inputs[0]), str(n.outputs[0])) for n in broadcasts] == [
         ("f32[batch]", "f32[batch, 6]")
@@ -190,7 +190,7 @@ def test_flax_network(program: Program) -> None:
     model = program.export(net.apply, X, params=variables, batch="batch")
     assert len(model.weights) == len(jax.tree.leaves(variables))
     assert model.outputs == {"output": "f32[batch, 3]"}
-    assert all("Mlp/" in n.source for n in model.graph.nodes if n.op == "dot_general")
+    assert all("Mlp/" in n.source for n in model.graph.nodes if "dot_general" in n.op)
 
 
 @pytest.mark.parametrize(

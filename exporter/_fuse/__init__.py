@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import numpy as np
-
-from .._graph import Graph, Node, Region, Value, needed, region_of
+from .._graph import Graph, Node, Region, Tensor, Value, needed, region_of
 from ._activation import fuse_activation
 from ._affine import fuse_affine
 from ._attention import fuse_attention
 from ._normalization import FuseNormalization
+from ._nothing import fuse_nothing
 from ._product import fuse_product
 from ._scope import Cone, Scope, described
 from ._softmax import FuseSoftmax
@@ -29,6 +28,7 @@ def fused(graph: Graph) -> Graph:
     """The graph with fewer nodes that computes the same."""
     # In this order: what a later one looks for, an earlier one made.
     fusions: list[Fusion] = [
+        fuse_nothing,
         fuse_affine,
         fuse_activation,
         FuseSoftmax(),
@@ -36,7 +36,7 @@ def fused(graph: Graph) -> Graph:
         fuse_attention,
         fuse_product,
     ]
-    constants = {tensor.value.id: tensor.data for tensor in graph.tensors}
+    constants = {tensor.value.id: tensor for tensor in graph.tensors}
     scope = Scope(graph.nodes, [port.value for port in graph.outputs], constants)
     scope.reserve(port.value for port in graph.inputs)
     _run(scope, fusions)
@@ -65,9 +65,10 @@ def _run(scope: Scope, fusions: list[Fusion]) -> None:
 def _finished(cone: Cone, made: list[Node]) -> list[Node]:
     """The new nodes: the last has the results of those before, the new op says what it is of."""
     own = {"broadcast_in_dim", "reshape", "transpose"}
-    main = next(i for i in reversed(range(len(made))) if made[i].op not in own)
+    others = [i for i, node in enumerate(made) if node.op not in own]
+    main = others[-1] if others else len(made) - 1
     if made[main].op == "add":  # of a product and its summand, the product
-        main = next(i for i in range(len(made)) if made[i].op not in own)
+        main = others[0]
     nodes = list(made)
     nodes[main] = replace(nodes[main], fused=described(cone.nodes))
     nodes[-1] = replace(nodes[-1], outputs=cone.nodes[-1].outputs)
@@ -77,11 +78,11 @@ def _finished(cone: Cone, made: list[Node]) -> list[Node]:
 def _region(region: Region, around: Scope, fusions: list[Fusion]) -> Region:
     """The region with fewer nodes, whose new constants are those of the scope around it."""
     own = [_own(region, index) for index in range(len(region.captures))]
-    constants: dict[int, np.ndarray] = {}
+    constants: dict[int, Tensor] = {}
     for value, outer in zip(own, region.captures, strict=True):
-        data = around.constant(outer)
-        if data is not None:
-            constants[value.id] = data
+        tensor = around.tensor_of(outer)
+        if tensor is not None:
+            constants[value.id] = tensor
     scope = Scope(region.nodes, region.outputs, constants, around)
     scope.reserve([*own, *region.inputs])
     _run(scope, fusions)

@@ -32,7 +32,7 @@ class Scope:
         self,
         nodes: Sequence[Node],
         outputs: Iterable[Value],
-        constants: Mapping[int, np.ndarray],
+        constants: Mapping[int, Tensor],
         around: Scope | None = None,
     ) -> None:
         self.tensors: list[Tensor] = []
@@ -76,6 +76,11 @@ class Scope:
 
     def constant(self, value: Value) -> np.ndarray | None:
         """The elements, where the value is a stored constant."""
+        tensor = self.tensor_of(value)
+        return None if tensor is None else tensor.data
+
+    def tensor_of(self, value: Value) -> Tensor | None:
+        """The stored constant that the value is, by its name around all regions."""
         return self._constants.get(value.id)
 
     def narrow(self, value: Value) -> tuple[Value, tuple[int, ...]]:
@@ -89,13 +94,18 @@ class Scope:
         return node.inputs[0], dims
 
     def scalar(self, value: Value) -> float | None:
-        """The number that all elements of a constant are."""
+        """The number that all elements of a constant are; parameters stay parameters."""
         node = self.producer(value)
-        while node is not None and node.op in ("broadcast_in_dim", "reshape"):
+        while node is not None and (
+            node.op in ("broadcast_in_dim", "reshape") or node.attrs.get("new_dtype") == "f32"
+        ):
             value = node.inputs[0]
             node = self.producer(value)
-        data = self.constant(value)
-        if data is None or data.size == 0 or data.dtype.kind not in "fiub":
+        tensor = self.tensor_of(value)
+        if tensor is None or tensor.data.size == 0 or tensor.data.dtype.kind not in "fiub":
+            return None
+        data = tensor.data
+        if tensor.name and data.size > 1:
             return None
         first = data.reshape(-1)[0]
         return float(first) if data.size == 1 or bool((data == first).all()) else None
@@ -157,9 +167,10 @@ class Scope:
         dtype = DType.of(data.dtype)
         assert dtype is not None
         value = self._new(dtype, Shape.of(data.shape))
-        self._constants[value.id] = data
+        tensor = Tensor(value, "", data)
+        self._constants[value.id] = tensor
         if self._around is None:
-            self.tensors.append(Tensor(value, "", data))
+            self.tensors.append(tensor)
         else:
             self.captures[value] = self._around.tensor(data)
         return value
