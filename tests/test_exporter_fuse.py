@@ -93,7 +93,7 @@ def attended(mask: Any, scores: Callable[[Any], Any] = lambda s: s) -> Callable[
 
 
 def with_head_mask(x: Any) -> Any:
-    """As BERT has it: the weights of each head times an integer, and a mask of which all is seen."""
+    """As BERT has it: weights times an integer for each head, and a mask of which all is seen."""
     q, k, v = (x.reshape(-1, 6, 4, 4) * c for c in (1, 2, 3))
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k)
     scores = jnp.where(np.ones((6, 6), bool) & CAUSAL, scores, -1e9)
@@ -211,10 +211,8 @@ def test_a_form_becomes_one_node(name: str, program: Program) -> None:
     model = program.export(fn, *args, batch="batch")
     plain = exporter.export(fn, *args, batch="batch", fuse=False)
     assert model.ops == {**model.ops, **expected}
-    made = [node for node in model.graph.nodes if node.fused]
-    assert {node.op for node in made} - {"reshape", "transpose"} == {*expected} - {
-        "broadcast_in_dim"
-    }
+    made = {node.op for node in model.graph.nodes if node.fused}
+    assert made - {"reshape", "transpose"} == {*expected} - {"broadcast_in_dim"}
     assert sum(model.ops.values()) < sum(plain.ops.values())
     assert not any(node.fused for node in plain.graph.nodes)
     longer = [np.concatenate([x, 0.5 * x[::-1], x]) for x in args]
