@@ -381,6 +381,28 @@ def test_equal_layers_share_what_is_stored_and_a_fused_one_has_its_own() -> None
     ]
 
 
+def test_entry_points_share_what_is_scaled() -> None:
+    def fn(params: Any, x: Any) -> Any:
+        return jax.nn.relu((x @ params["kernel"]) * params["scale"])
+
+    params = {"kernel": W, "scale": GAIN}
+    model = exporter.export({"many": (fn, X), "one": (fn, X[:1])}, params=params)
+    assert model.ops == {"broadcast_in_dim": 2, "fused_dot_general": 2}
+    assert model.weight_bytes == W.nbytes + B.nbytes
+
+
+def test_a_state_is_left_as_it_is(program: Program) -> None:
+    """What becomes the next state is read by more than the nodes that it is fused with."""
+
+    def fn(state: Any, x: Any) -> Any:
+        y = state @ W + x
+        return jax.nn.relu(y), y
+
+    model = exporter.export(fn, X, state=np.zeros((4, 16), np.float32))
+    program.verified(model)
+    assert (model.ops["fused_dot_general"], model.ops["max"]) == (1, 1)
+
+
 def test_who_looks_at_a_file_sees_what_became_what(program: Program) -> None:
     fn = module(Mlp(), X)
     model = program.export(fn, X, batch="batch")

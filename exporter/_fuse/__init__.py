@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .._graph import Graph, Node, Region, Tensor, Value, needed, region_of
+from .._lower import Shared
 from ._activation import fuse_activation
 from ._affine import fuse_affine
 from ._attention import fuse_attention
@@ -24,8 +25,8 @@ from ._softmax import FuseSoftmax
 Fusion = Callable[[Scope, Node], tuple[Cone, list[Node]] | None]
 
 
-def fused(graph: Graph) -> Graph:
-    """The graph with fewer nodes that computes the same."""
+def fused(graph: Graph, shared: Shared) -> Graph:
+    """The graph with fewer nodes that computes the same; equal new constants are one array."""
     # In this order: what a later one looks for, an earlier one made.
     fusions: list[Fusion] = [
         fuse_nothing,
@@ -37,11 +38,16 @@ def fused(graph: Graph) -> Graph:
         fuse_product,
     ]
     constants = {tensor.value.id: tensor for tensor in graph.tensors}
-    scope = Scope(graph.nodes, [port.value for port in graph.outputs], constants)
+    results = [port.value for port in graph.outputs]
+    results += [state.after for state in graph.states]
+    scope = Scope(graph.nodes, results, constants, shared)
     scope.reserve(port.value for port in graph.inputs)
+    scope.reserve(state.before for state in graph.states)
     _run(scope, fusions)
     tensors = (*graph.tensors, *scope.tensors)
-    return Graph(graph.inputs, tensors, tuple(scope.nodes()), graph.outputs).without_dead()
+    graph = replace(graph, tensors=tensors, nodes=tuple(scope.nodes())).without_dead()
+    graph.validate()
+    return graph
 
 
 def _run(scope: Scope, fusions: list[Fusion]) -> None:
@@ -83,7 +89,7 @@ def _region(region: Region, around: Scope, fusions: list[Fusion]) -> Region:
         tensor = around.tensor_of(outer)
         if tensor is not None:
             constants[value.id] = tensor
-    scope = Scope(region.nodes, region.outputs, constants, around)
+    scope = Scope(region.nodes, region.outputs, constants, around.shared, around)
     scope.reserve([*own, *region.inputs])
     _run(scope, fusions)
     captures: Mapping[Value, Value] = {

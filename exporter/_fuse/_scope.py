@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .._dim import Shape
 from .._graph import Attr, DType, Node, Tensor, Value
+from .._lower import Shared
 from .._ops import infer
 
 _MOST = 64
@@ -33,12 +35,14 @@ class Scope:
         nodes: Sequence[Node],
         outputs: Iterable[Value],
         constants: Mapping[int, Tensor],
+        shared: Shared,
         around: Scope | None = None,
     ) -> None:
         self.tensors: list[Tensor] = []
         """Constants that came in addition; those of a region lie in the scope around all."""
         self.captures: dict[Value, Value] = {}
         """The same by what they are called in this region."""
+        self.shared = shared
         self._around = around
         self._constants = dict(constants)
         self._outputs = {value.id for value in outputs}
@@ -166,6 +170,9 @@ class Scope:
         """A new constant."""
         dtype = DType.of(data.dtype)
         assert dtype is not None
+        if self._around is None:
+            digest = hashlib.sha256(np.ascontiguousarray(data).view(np.uint8)).digest()
+            data = self.shared.setdefault(("", dtype, data.shape, digest), data)
         value = self._new(dtype, Shape.of(data.shape))
         tensor = Tensor(value, "", data)
         self._constants[value.id] = tensor
