@@ -90,9 +90,15 @@ impl Row {
     /// Keeps the `k` largest. NaN is larger than all else, and of equal values the first comes
     /// first, as in `jax.lax.top_k`.
     fn keep(&mut self, k: usize) {
-        // Keeps the order of what is equal.
-        self.best.sort_by(|(_, a), (_, b)| b.order(*a).unwrap_or(Ordering::Equal));
-        self.best.truncate(k);
+        let order = |(i, a): &(usize, Number), (j, b): &(usize, Number)| {
+            b.order(*a).unwrap_or(Ordering::Equal).then(i.cmp(j))
+        };
+        if self.best.len() > k {
+            // Of many values, most are told apart from the largest without an order of their own.
+            self.best.select_nth_unstable_by(k, order);
+            self.best.truncate(k);
+        }
+        self.best.sort_unstable_by(order);
     }
 }
 

@@ -295,7 +295,7 @@ fn a_file_may_be_larger_than_memory() {
     assert!(run(&["--batch", "1000", "--quiet"]) == (Some(0), String::new()));
     let (shape, data) = read::<f32>(&folder.path("sum.npy"));
     assert_eq!((shape, data.len()), (vec![rows], rows as usize));
-    // Through a pipe, too, and where nobody waits for more the rest is not read.
+    // Through a pipe, too.
     let line = format!(
         "ulimit -v 300000 && cat {x} | {} run {model} --input - --output - --batch 1000 \
          --threads 1 --quiet | wc -c",
@@ -303,6 +303,26 @@ fn a_file_may_be_larger_than_memory() {
     );
     let output = Command::new("sh").args(["-c", &line]).output().unwrap();
     assert_eq!(stdout(&output).trim(), (128 + 4 * rows).to_string(), "{output:?}");
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_computed() {
+    let folder = Folder::new();
+    let model = folder.model(&negation());
+    // More rows than anybody can compute.
+    let header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, 2), }}", 1u64 << 40);
+    let start = folder.string("start");
+    std::fs::write(&start, npy([1, 0], &header, &[])).unwrap();
+    let program = env!("CARGO_BIN_EXE_lumina");
+    for options in ["--output -", "--output /dev/stdout", "--top 1"] {
+        let line = format!(
+            "cat {start} /dev/zero | {program} run {model} --input - --batch 100 --quiet {options} \
+             | head -c 1000 | wc -c"
+        );
+        let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+        assert_eq!(stdout(&output).trim(), "1000", "{options}: {output:?}");
+    }
 }
 
 #[test]
