@@ -92,8 +92,8 @@ zoo: $(STAMP)-dev-test lumina ## export models of other packages and compare the
 	@$(PYTHON) tools/test_jax.py zoo --table docs/zoo.md $(ARGS)
 
 .PHONY: neon
-neon: requirements ## the kernel tests as AArch64 programs, where QEMU can be had
-	@echo '==> Kernel tests on AArch64'
+neon: requirements ## the Rust tests as AArch64 programs, where QEMU can be had
+	@echo '==> Rust tests on AArch64'
 	@sh tools/neon.sh
 
 # Mutants, and the seed of the first of them.

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the kernel tests as AArch64 programs on a machine of another kind, in QEMU. Where QEMU or
-# Rust's AArch64 libraries cannot be had, a line says so, and that is no failure.
+# Runs the tests of the kernels and of the runtime as AArch64 programs on a machine of another kind,
+# in QEMU. Where QEMU or Rust's AArch64 libraries cannot be had, a line says so, and that is no failure.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -66,3 +66,6 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS='-D warnings'
 tests='cargo test --quiet --locked -p lumina-kernels --target'
 QEMU_CPU=cortex-a53 $tests "$target" --lib --test simd
 QEMU_CPU=max $tests "$target"
+# Programs that a test starts are not emulated, and many random cases take long.
+tests='cargo test --quiet --locked -p lumina-runtime --lib --test it --target'
+PROPTEST_CASES=8 QEMU_CPU=max $tests "$target" -- --skip cli --skip dependencies --skip hostile

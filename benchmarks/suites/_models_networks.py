@@ -191,7 +191,7 @@ def _gpt(shape: Shape) -> tuple[Params, np.ndarray]:
 
     params = {
         "wte": draw.normal(vocabulary, width) * np.float32(width**-0.5),
-        "wpe": 0.1 * draw.normal(max(length, 1024), width),
+        "wpe": 0.1 * draw.normal(length, width),
         "blocks": [
             {
                 "norm1": norm(),

@@ -20,6 +20,11 @@ pub(crate) const MATMUL_PRODUCTS_PER_NANOSECOND: usize = 30;
 /// Chunks of a plain product for each worker: a slow one leaves some to the others, and each packs
 /// its columns anew.
 pub(crate) const MATMUL_TASKS_PER_WORKER: usize = 2;
+/// Rows of a plain product below which a copy of columns that do not lie together is read too seldom to
+/// be wide, and columns of it then: two registers of sums are as fast as memory, and a copy of a
+/// slice stays in the nearest cache.
+pub(crate) const MATMUL_FEW_ROWS: usize = 8;
+pub(crate) const MATMUL_FEW_COLUMNS: usize = 32;
 
 /// Cache lines of scratch memory, in large pieces, that are kept for later calls: 26 MiB. Less maps
 /// and clears pages anew in each call of a large op, more is memory that nobody else gets.

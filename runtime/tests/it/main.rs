@@ -18,6 +18,7 @@ mod inspect;
 mod looping;
 mod mutants;
 mod mutation;
+mod networks;
 mod ops;
 mod ops_complex;
 mod ops_float;

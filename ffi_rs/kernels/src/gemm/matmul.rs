@@ -1,15 +1,17 @@
 //! Products of f32 matrices of any layout, for those who have no op of their own.
 
 use super::multiply::multiply;
-use super::operands::{Accumulate, COPY_STRIDE, LINE, Lhs, Rhs};
+use super::operands::{Accumulate, LINE, Lhs, Rhs, odd_lines};
 use crate::disjoint::DisjointMut;
 use crate::isa::Isa;
 use crate::packing::Arithmetic;
 use crate::par::{ParFor, parallel_if};
 use crate::scratch::Scratch;
 use crate::tuning::{
-    COPY_B_COLUMNS, COPY_B_DEPTH, MATMUL_PRODUCTS_PER_NANOSECOND, MATMUL_TASKS_PER_WORKER,
+    COPY_B_COLUMNS, COPY_B_DEPTH, MATMUL_FEW_COLUMNS, MATMUL_FEW_ROWS,
+    MATMUL_PRODUCTS_PER_NANOSECOND, MATMUL_TASKS_PER_WORKER,
 };
+use crate::vector::{TRANSPOSED, transpose};
 
 /// A matrix: element (i, j) is `data[i·strides[0] + j·strides[1]]`.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,11 @@ pub struct Columns<'a> {
 }
 
 impl Matrix<'_> {
+    fn transposed(self) -> Self {
+        let [down, across] = self.strides;
+        Self { strides: [across, down], ..self }
+    }
+
     /// Panics unless all elements of so many rows and columns are there.
     fn check(&self, name: &str, rows: usize, columns: usize) {
         let [down, across] = self.strides;
@@ -67,12 +74,21 @@ pub fn matmul(
     }
     a.check("the lhs", rows, depth);
     b.check("the rhs", depth, columns);
+    if columns == 1 && rows > 1 && c.stride == 1 {
+        // A column is a row as well, and of rows the registers are filled.
+        let c = Columns { stride: rows, ..c };
+        return matmul(pool, c, [1, depth, rows], b.transposed(), a.transposed(), add);
+    }
     let isa = Isa::detect();
     let pool =
         parallel_if(pool, (rows * depth).saturating_mul(columns) / MATMUL_PRODUCTS_PER_NANOSECOND);
     let tasks = if pool.width() > 1 { MATMUL_TASKS_PER_WORKER * pool.width() } else { 1 };
     let packs = b.strides[1] != 1;
-    let widest = if packs { COPY_B_COLUMNS } else { columns };
+    let widest = match (packs, rows < MATMUL_FEW_ROWS) {
+        (false, _) => columns,
+        (true, true) => MATMUL_FEW_COLUMNS,
+        (true, false) => COPY_B_COLUMNS,
+    };
     // About equal shares, as many for each worker.
     let shares = columns.div_ceil(widest).next_multiple_of(tasks);
     let width = columns.div_ceil(shares).next_multiple_of(LINE).min(widest);
@@ -99,12 +115,16 @@ pub fn matmul(
             let packed = bytemuck::cast_slice(b.data.get(column..).unwrap_or(&[]));
             return multiply(Rhs { packed, stride: b.strides[0] }, 0, depth);
         }
-        let mut panel = Scratch::new(COPY_B_DEPTH.min(depth) * COPY_STRIDE);
+        let stride = odd_lines(columns);
+        let mut panel = Scratch::new(COPY_B_DEPTH.min(depth) * stride);
         for from in (0..depth).step_by(COPY_B_DEPTH) {
             let slice = COPY_B_DEPTH.min(depth - from);
             let corner = &b.data[from * b.strides[0] + column * b.strides[1]..];
-            pack(&mut panel, corner, b.strides, slice, columns);
-            multiply(Rhs { packed: &panel, stride: COPY_STRIDE }, from, slice);
+            match b.strides[0] {
+                1 => pack_columns(isa, &mut panel, stride, corner, b.strides[1], [slice, columns]),
+                _ => pack(&mut panel, stride, corner, b.strides, [slice, columns]),
+            }
+            multiply(Rhs { packed: &panel, stride }, from, slice);
         }
     });
 }
@@ -112,8 +132,14 @@ pub fn matmul(
 /// Rows of whole tiles of every instruction set.
 const ROWS_OF_TILES: usize = 24;
 
-/// Copies `depth` rows of B, of which so many columns, to a row each of the panel.
-fn pack(panel: &mut [u32], b: &[f32], strides: [usize; 2], depth: usize, columns: usize) {
+/// Copies `depth` rows of B, of which so many columns, to a row each of the panel, `stride` apart.
+fn pack(
+    panel: &mut [u32],
+    stride: usize,
+    b: &[f32],
+    strides: [usize; 2],
+    [depth, columns]: [usize; 2],
+) {
     // A square at a time, so that cache lines of both are read and written whole.
     let mut square = [[0; LINE]; LINE];
     for from in (0..depth).step_by(LINE) {
@@ -127,12 +153,31 @@ fn pack(panel: &mut [u32], b: &[f32], strides: [usize; 2], depth: usize, columns
                 }
             }
             for row in 0..rows {
-                let out = &mut panel[(from + row) * COPY_STRIDE + left..][..width];
+                let out = &mut panel[(from + row) * stride + left..][..width];
                 for (word, line) in out.iter_mut().zip(&square) {
                     *word = line[row];
                 }
             }
         }
+    }
+}
+
+/// The same where the rows lie together, and columns are `apart`.
+fn pack_columns(
+    isa: Isa,
+    panel: &mut [u32],
+    stride: usize,
+    b: &[f32],
+    apart: usize,
+    [depth, columns]: [usize; 2],
+) {
+    for left in (0..columns).step_by(TRANSPOSED) {
+        let mut lines: [&[u32]; TRANSPOSED] = [&[]; TRANSPOSED];
+        let lines = &mut lines[..TRANSPOSED.min(columns - left)];
+        for (column, line) in (left..).zip(lines.iter_mut()) {
+            *line = bytemuck::cast_slice(&b[column * apart..][..depth]);
+        }
+        transpose(isa, &mut panel[left..], stride, lines, depth);
     }
 }
 
@@ -149,9 +194,15 @@ mod tests {
             (0..count).map(|i| ((i * 7919) % 1013) as f32 / 500.0 - 1.0).collect()
         };
         let pool = RayonPool::new(3).unwrap();
-        for [rows, depth, columns] in
-            [[1, 300, 1], [5, 7, 3], [70, 300, 200], [200, 33, 10], [3, 0, 9], [0, 4, 4]]
-        {
+        for [rows, depth, columns] in [
+            [1, 300, 1],
+            [1, 270, 150],
+            [5, 7, 3],
+            [70, 300, 200],
+            [200, 33, 10],
+            [3, 0, 9],
+            [0, 4, 4],
+        ] {
             let (a, b) = (numbers(rows * depth + 1), numbers(depth * columns + 1));
             for a_strides in [[depth, 1], [1, rows]] {
                 for b_strides in [[columns, 1], [1, depth], [0, 1], [0, 0]] {
@@ -182,6 +233,29 @@ mod tests {
                             assert_eq!(got.to_bits(), want.to_bits(), "{rows} {depth} {columns}");
                         }
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_with_a_vector_is_the_same_chain_of_sums() {
+        let fused = Isa::detect() != Isa::Baseline || cfg!(target_arch = "aarch64");
+        let step = |sum: f32, a: f32, b: f32| if fused { a.mul_add(b, sum) } else { a * b + sum };
+        let (rows, depth) = (150, 270);
+        let a: Vec<f32> = (0..rows * depth).map(|i| ((i * 7919) % 1013) as f32 - 500.0).collect();
+        let b: Vec<f32> = (0..depth).map(|i| ((i * 31) % 97) as f32 / 50.0 - 1.0).collect();
+        for strides in [[depth, 1], [1, rows]] {
+            for add in [false, true] {
+                let mut c = vec![3.0; rows];
+                let lhs = Matrix { data: &a, strides };
+                let rhs = Matrix { data: &b, strides: [1, 5] };
+                let product = Columns { data: &mut c, stride: 1, first: 0 };
+                matmul(&Serial, product, [rows, depth, 1], lhs, rhs, add);
+                for (i, got) in c.iter().enumerate() {
+                    let product = |sum, d| step(sum, a[i * strides[0] + d * strides[1]], b[d]);
+                    let want = (0..depth).fold(if add { 3.0 } else { 0.0 }, product);
+                    assert_eq!(got.to_bits(), want.to_bits(), "{strides:?} {i}");
                 }
             }
         }

@@ -42,7 +42,7 @@ pub(super) const COPY_STRIDE: usize = odd_lines(COPY_B_MOST_COLUMNS);
 
 /// A stride of at least so many words: an odd number of cache lines, so that rows take turns in all
 /// sets of a cache.
-const fn odd_lines(words: usize) -> usize {
+pub(super) const fn odd_lines(words: usize) -> usize {
     (words.div_ceil(LINE) | 1) * LINE
 }
 
