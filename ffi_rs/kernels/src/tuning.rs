@@ -25,6 +25,9 @@ pub(crate) const MATMUL_TASKS_PER_WORKER: usize = 2;
 /// slice stays in the nearest cache.
 pub(crate) const MATMUL_FEW_ROWS: usize = 8;
 pub(crate) const MATMUL_FEW_COLUMNS: usize = 32;
+/// Words of a column that are asked for before they are needed, where sixteen columns are read at once:
+/// fewer come too late, more fill the nearest cache.
+pub(crate) const PREFETCH_COLUMN: usize = 64;
 
 /// Cache lines of scratch memory, in large pieces, that are kept for later calls: 26 MiB. Less maps
 /// and clears pages anew in each call of a large op, more is memory that nobody else gets.
@@ -54,6 +57,9 @@ pub(crate) const PACK_A_ROWS: usize = 96;
 /// Words along the depth from which on a tile of C is prefetched: a shallower tile is done before
 /// its lines have come.
 pub(crate) const PREFETCH_C_DEPTH: usize = 64;
+/// Rows of B that are asked for before they are needed, where there are few rows of A and those of B lie
+/// in pages of their own: fewer come too late, more are too many to wait for at once.
+pub(crate) const PREFETCH_B_ROWS: usize = 4;
 
 /// Columns of w that one chunk packs at most: wide chunks read long runs of a row, narrow ones give
 /// every thread one.

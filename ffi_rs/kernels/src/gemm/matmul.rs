@@ -11,7 +11,7 @@ use crate::tuning::{
     COPY_B_COLUMNS, COPY_B_DEPTH, MATMUL_FEW_COLUMNS, MATMUL_FEW_ROWS,
     MATMUL_PRODUCTS_PER_NANOSECOND, MATMUL_TASKS_PER_WORKER,
 };
-use crate::vector::{TRANSPOSED, transpose};
+use crate::vector::{TRANSPOSED, add_dots, transpose};
 
 /// A matrix: element (i, j) is `data[i·strides[0] + j·strides[1]]`.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +100,21 @@ pub fn matmul(
         let (row, column) = (task / groups * height, task % groups * width);
         let (end, columns) = (rows.min(row + height), width.min(columns - column));
         let mut product = c.tile(stride, row..end, first + column..first + column + columns);
+        if rows == 1
+            && depth >= TRANSPOSED
+            && [a.strides[1], b.strides[0]] == [1, 1]
+            && let Some(sums) = product.rows_mut().next()
+            && dots(
+                isa,
+                sums,
+                &a.data[..depth],
+                &b.data[column * b.strides[1]..],
+                b.strides[1],
+                add,
+            )
+        {
+            return;
+        }
         let lhs = |depth: usize| Lhs {
             packed: bytemuck::cast_slice(
                 a.data.get(row * a.strides[0] + depth * a.strides[1]..).unwrap_or(&[]),
@@ -127,6 +142,21 @@ pub fn matmul(
             multiply(Rhs { packed: &panel, stride }, from, slice);
         }
     });
+}
+
+/// The products of x and as many rows as there are sums, which are `apart`, where the instruction set has
+/// registers for that; returns whether it has.
+fn dots(isa: Isa, sums: &mut [f32], x: &[f32], rows: &[f32], apart: usize, add: bool) -> bool {
+    let (squares, rest) = sums.as_chunks_mut::<TRANSPOSED>();
+    if !rest.is_empty() {
+        return false;
+    }
+    squares.iter_mut().enumerate().all(|(index, sums)| {
+        if !add {
+            *sums = [0.0; TRANSPOSED];
+        }
+        add_dots(isa, sums, x, &rows[index * TRANSPOSED * apart..], apart)
+    })
 }
 
 /// Rows of whole tiles of every instruction set.

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::ops::Range;
 
-use super::operands::{Accumulate, Panels, Rhs};
+use super::operands::{Accumulate, LINE, Panels, Rhs};
 use crate::disjoint::TileMut;
-use crate::tuning::PREFETCH_C_DEPTH;
+use crate::tuning::{COPY_B_STRIDE, PREFETCH_B_ROWS, PREFETCH_C_DEPTH};
 use crate::vector::{DotIsa, prefetch};
 
 /// A part of a call, as every tile sees it.
@@ -177,7 +177,15 @@ unsafe fn tile<D: DotIsa, const R: usize, const N: usize>(
         let left: [*const u32; R] =
             std::array::from_fn(|r| unsafe { a.packed.as_ptr().add(from + r * a.row_stride) });
         let mut chain = sums;
+        // Few rows are done with a row of B before the next one has come.
+        let is_slow = R < 4 && b.stride >= COPY_B_STRIDE;
         for d in 0..readable {
+            if is_slow {
+                let ahead = (d + PREFETCH_B_ROWS) * b.stride + right_column;
+                for word in (0..N * D::LEN).step_by(LINE) {
+                    prefetch(b.packed.as_ptr().wrapping_add(ahead + word));
+                }
+            }
             // SAFETY: `readable` rows of B and `depth` words of the rows of A exist; the caller
             // has the instruction set.
             unsafe {

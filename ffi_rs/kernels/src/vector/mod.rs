@@ -20,5 +20,5 @@ pub use denormals::FlushDenormals;
 pub(crate) use dot_isa::DotIsa;
 pub(crate) use prefetch::{prefetch, prefetch_all};
 pub(crate) use registers::*;
-pub(crate) use transpose::{TRANSPOSED, transpose};
+pub(crate) use transpose::{TRANSPOSED, add_dots, transpose};
 pub(crate) use xoshiro::xoshiro_8;
