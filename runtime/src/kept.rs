@@ -1,22 +1,25 @@
-//! What a session keeps between runs, for all its plans: row-major copies of constants, and ops that
-//! are prepared for constants.
+//! What a session keeps between runs, for all its plans: constants that it made of those of the file,
+//! and ops that are prepared for constants.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lumina_kernels::{DynOp, Error as KernelError, Serial};
+use lumina_kernels::{DynOp, Error as KernelError, RayonPool};
 
+use crate::Error;
 use crate::bytes::AlignedBytes;
 use crate::ir::{Node, in_region};
 use crate::ops::copy;
-use crate::plan::{Block, ConstantKey, Place, Root, Step, Work};
+use crate::plan::constants::{Identities, Made, Recipe, identified};
+use crate::plan::{Block, Place, Root, Step, Work};
 use crate::tensor::{byte_size, view_mut};
-use crate::{Error, Model};
 
-/// Copies and ops that plans share.
+/// Constants and ops that plans share.
 #[derive(Default)]
 pub(crate) struct Kept {
-    copies: BTreeMap<ConstantKey, Arc<AlignedBytes>>,
+    pub(crate) identities: Identities,
+    /// By identity.
+    made: BTreeMap<usize, Arc<AlignedBytes>>,
     /// By the entry point and the path of node numbers, with numbers of regions between them.
     prepared: BTreeMap<Vec<usize>, Prepared>,
 }
@@ -31,78 +34,121 @@ struct Prepared {
 impl Kept {
     /// Bytes of all that is kept.
     pub(crate) fn bytes(&self) -> u128 {
-        let copies = self.copies.values().map(|copy| copy.len());
+        let made = self.made.values().map(|bytes| bytes.len());
         let ops = self.prepared.values().filter_map(|prepared| prepared.op.as_ref());
-        copies.chain(ops.map(|op| op.held_bytes())).map(|bytes| bytes as u128).sum()
+        made.chain(ops.map(|op| op.held_bytes())).map(|bytes| bytes as u128).sum()
     }
 
     /// Drops what no plan uses.
     pub(crate) fn forget_unused(&mut self) {
-        self.copies.retain(|_, copy| Arc::strong_count(copy) > 1);
+        self.made.retain(|_, bytes| Arc::strong_count(bytes) > 1);
+        self.identities.retain(|identity| self.made.contains_key(&identity));
         self.prepared
             .retain(|_, prepared| prepared.op.as_ref().is_none_or(|op| Arc::strong_count(op) > 1));
     }
 
-    /// Prepares the ops of `block`, the nodes of the entry point, and returns the copies of `constants`.
+    /// Makes the constants of a plan, prepares the ops of `block`, whose nodes these are of an entry
+    /// point, and returns the constants. Those that only others are made of are empty.
     ///
-    /// All that is kept, and the buffers of `block`, take no more than `limit` bytes.
+    /// All that is kept, and the buffers of `block`, take no more bytes than the limit.
     pub(crate) fn prepare(
         &mut self,
-        model: &Model,
-        entry: usize,
+        weights: &[u8],
+        (entry, nodes): (usize, &[Node]),
         block: &mut Block,
-        constants: Vec<Place>,
-        buffers: u128,
-        limit: u64,
+        made: Vec<Made>,
+        (buffers, limit): (u128, u64),
+        pool: &RayonPool,
     ) -> Result<Vec<Arc<AlignedBytes>>, Error> {
-        let new = constants.iter().filter(|place| !self.copies.contains_key(&place.key()));
-        let new: u128 = new.map(|place| byte_size(&place.fact()).unwrap_or(0) as u128).sum();
-        let needed = buffers + self.bytes() + new;
+        let mut is_read = vec![false; made.len()];
+        mark(block, &mut is_read);
+        let mut is_needed = is_read.clone();
+        let mut needed = buffers + self.bytes();
+        for (number, one) in made.iter().enumerate().rev() {
+            if !is_needed[number] || self.made.contains_key(&one.identity) {
+                continue;
+            }
+            needed += byte_size(&one.fact).unwrap_or(0) as u128;
+            for operand in one.recipe.operands() {
+                if let Root::Copy(number) = operand.root {
+                    is_needed[number] = true;
+                }
+            }
+        }
         if needed > limit.into() {
             return Err(Error::Memory { needed, limit });
         }
-        let weights = model.weights();
-        let copies = constants
-            .iter()
-            .map(|place| self.copy(place, weights))
-            .collect::<Result<Vec<_>, Error>>()?;
-        let mut pass = Pass {
-            kept: self,
-            weights,
-            constants: &constants,
-            copies: &copies,
-            path: vec![entry],
-            needed,
-            limit,
-        };
-        pass.block(block, &model.graph(entry)?.nodes)?;
+        let mut constants: Vec<Arc<AlignedBytes>> = Vec::with_capacity(made.len());
+        for (number, one) in made.iter().enumerate() {
+            constants.push(match self.made.get(&one.identity) {
+                Some(known) => Arc::clone(known),
+                None if is_needed[number] => Arc::new(make(one, weights, &constants, pool)?),
+                None => Arc::default(),
+            });
+        }
+        for (number, one) in made.iter().enumerate() {
+            match is_read[number] {
+                true => drop(self.made.insert(one.identity, Arc::clone(&constants[number]))),
+                false => constants[number] = Arc::default(),
+            }
+        }
+        let needed = buffers + self.bytes();
+        let (made, constants) = (&*made, &*constants);
+        let path = vec![entry];
+        let mut pass = Pass { kept: self, weights, made, constants, path, needed, limit };
+        pass.block(block, nodes)?;
         match pass.needed {
             needed if needed > limit.into() => Err(Error::Memory { needed, limit }),
-            _ => Ok(copies),
+            _ => Ok(constants.to_vec()),
         }
     }
+}
 
-    /// The row-major copy of a constant.
-    fn copy(&mut self, place: &Place, weights: &[u8]) -> Result<Arc<AlignedBytes>, Error> {
-        let key = place.key();
-        if let Some(known) = self.copies.get(&key) {
-            return Ok(Arc::clone(known));
+/// Marks the made constants that steps read, or that are results.
+fn mark(block: &Block, is_read: &mut [bool]) {
+    let inputs = block.steps.iter().flat_map(|step| &step.inputs);
+    for &id in inputs.chain(&block.outputs) {
+        if let Root::Copy(number) = block.places[id].root {
+            is_read[number] = true;
         }
-        let fact = place.fact();
-        let mut bytes = AlignedBytes::zeroed(byte_size(&fact).unwrap_or(usize::MAX))?;
-        copy(&place.constant(weights, &[])?, &mut view_mut(&fact, &mut bytes)?, &Serial)?;
-        let bytes = Arc::new(bytes);
-        self.copies.insert(key, Arc::clone(&bytes));
-        Ok(bytes)
     }
+    for step in &block.steps {
+        if let Work::Control(_, plan) = &step.work {
+            plan.regions.iter().for_each(|(_, block)| mark(block, is_read));
+        }
+    }
+}
+
+/// The elements of a constant, of those before it.
+fn make(
+    one: &Made,
+    weights: &[u8],
+    constants: &[Arc<AlignedBytes>],
+    pool: &RayonPool,
+) -> Result<AlignedBytes, Error> {
+    let mut bytes = AlignedBytes::zeroed(byte_size(&one.fact).unwrap_or(usize::MAX))?;
+    let operands = one.recipe.operands();
+    let inputs: Vec<_> = operands
+        .iter()
+        .map(|place| place.constant(weights, constants))
+        .collect::<Result<_, KernelError>>()?;
+    let mut out = view_mut(&one.fact, &mut bytes)?;
+    // On threads whose arithmetic is that of a run.
+    pool.install(|| match &one.recipe {
+        Recipe::Copy(_) => Ok(copy(&inputs[0], &mut out, pool)?),
+        Recipe::Result { op, node, .. } => op
+            .run(&inputs, std::slice::from_mut(&mut out), pool)
+            .map_err(|source| Error::Op { place: node.clone(), source }),
+    })?;
+    Ok(bytes)
 }
 
 /// A walk over the steps of a plan.
 struct Pass<'a> {
     kept: &'a mut Kept,
     weights: &'a [u8],
-    constants: &'a [Place],
-    copies: &'a [Arc<AlignedBytes>],
+    made: &'a [Made],
+    constants: &'a [Arc<AlignedBytes>],
     /// Of the step at hand.
     path: Vec<usize>,
     /// Bytes so far. What is beyond the limit is counted, and not kept.
@@ -160,11 +206,7 @@ impl Pass<'_> {
         if constants.iter().all(Option::is_none) || node.attributes.are_symbolic() {
             return Ok(None);
         }
-        // Numbers of copies are those of this plan.
-        let source = |place: &Place| match place.root {
-            Root::Copy(number) => self.constants[number].clone(),
-            _ => place.clone(),
-        };
+        let source = |place: &Place| identified(place, self.made);
         let sources: Vec<Option<Place>> = constants.iter().map(|place| place.map(source)).collect();
         if let Some(known) = self.kept.prepared.get(&self.path)
             && known.constants == sources
@@ -173,7 +215,9 @@ impl Pass<'_> {
         }
         let views = constants
             .iter()
-            .map(|place| place.map(|place| place.constant(self.weights, self.copies)).transpose())
+            .map(|place| {
+                place.map(|place| place.constant(self.weights, self.constants)).transpose()
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let prepared: Option<Arc<dyn DynOp>> = op.prepare(&views)?.map(Arc::from);
         self.needed += prepared.as_ref().map_or(0, |op| op.held_bytes() as u128);

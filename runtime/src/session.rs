@@ -100,12 +100,14 @@ impl Session {
     }
 
     fn plan(&mut self, entry: usize, inputs: &[Fact]) -> Result<Plan, Error> {
-        let mut plan = Plan::new(&self.model, entry, inputs, self.memory_limit, &mut self.kept);
+        let Self { model, memory_limit, pool, .. } = self;
+        let plan_of = |kept: &mut Kept| Plan::new(model, entry, inputs, *memory_limit, kept, pool);
+        let mut plan = plan_of(&mut self.kept);
         if matches!(plan, Err(Error::Memory { .. })) && self.kept.bytes() > 0 {
             // What other plans keep must not stand against this one.
             self.plans.clear();
             self.kept = Kept::default();
-            plan = Plan::new(&self.model, entry, inputs, self.memory_limit, &mut self.kept);
+            plan = plan_of(&mut self.kept);
         }
         if plan.is_err() {
             self.kept.forget_unused();

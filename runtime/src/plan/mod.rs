@@ -1,13 +1,14 @@
 //! What to run, and where every value lies, for one set of input shapes.
 
 mod buffers;
+pub(crate) mod constants;
 mod planner;
 mod states;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lumina_kernels::{Data, DynOp, Error as KernelError, Fact, Layout, View};
+use lumina_kernels::{Data, DynOp, Error as KernelError, Fact, Layout, RayonPool, View};
 
 use crate::bind::bind;
 use crate::bytes::AlignedBytes;
@@ -17,6 +18,7 @@ use crate::ir::State;
 use crate::kept::Kept;
 use crate::tensor::{byte_size, length_error};
 use crate::{Error, Model};
+use constants::Constants;
 use planner::Planner;
 use states::{Change, States};
 
@@ -25,7 +27,7 @@ pub(crate) struct Plan {
     pub(crate) entry: usize,
     pub(crate) inputs: Vec<Fact>,
     pub(crate) block: Block,
-    /// The copies of constants that its places name.
+    /// The constants that its places name.
     pub(crate) copies: Vec<Arc<AlignedBytes>>,
 }
 
@@ -60,7 +62,7 @@ pub(crate) enum Root {
     Given(usize),
     /// The WEIGHTS section, from this byte on.
     Weights(usize),
-    /// A copy of a constant, which the session keeps.
+    /// A constant that the session has made of others, and keeps.
     Copy(usize),
     /// A buffer, from its start on.
     Buffer(usize),
@@ -104,7 +106,26 @@ impl Plan {
         inputs: &[Fact],
         limit: u64,
         kept: &mut Kept,
+        pool: &RayonPool,
     ) -> Result<Self, Error> {
+        let mut plan =
+            |computes| Self::planned(model, (entry, inputs), limit, kept, pool, computes);
+        match plan(true) {
+            // Results of ops of constants are kept where there is room.
+            Err(Error::Memory { .. }) => plan(false),
+            other => other,
+        }
+    }
+
+    fn planned(
+        model: &Model,
+        (entry, inputs): (usize, &[Fact]),
+        limit: u64,
+        kept: &mut Kept,
+        pool: &RayonPool,
+        computes: bool,
+    ) -> Result<Self, Error> {
+        kept.forget_unused();
         let graph = model.graph(entry)?;
         let symbols = bind(graph, inputs)?;
         let inference = infer(graph, &symbols, inputs)?;
@@ -130,16 +151,18 @@ impl Plan {
             given.insert(tensor.id as usize, Place::whole(root, &tensor.stored.fact));
         }
         let outputs = graph.outputs.iter().map(|port| port.id as usize).collect();
-        let mut planner =
-            Planner { largest_view: 0, constants: Vec::new(), numbers: BTreeMap::new() };
+        let constants = Constants::new(&mut kept.identities, computes);
+        let mut planner = Planner { largest_view: 0, constants };
         let mut block = planner.graph(&graph.nodes, inference, given, outputs, states)?;
         let buffers: u128 = block.buffers.iter().map(|&size| size as u128).sum();
         if buffers <= limit.into() && planner.largest_view as u64 > limit {
             // It would take no memory, but whoever reads it would hardly come to an end.
             return Err(Error::Memory { needed: planner.largest_view as u128, limit });
         }
-        let constants = planner.constants;
-        let copies = kept.prepare(model, entry, &mut block, constants, buffers, limit)?;
+        let made = planner.constants.made;
+        let nodes = (entry, graph.nodes.as_slice());
+        let copies =
+            kept.prepare(model.weights(), nodes, &mut block, made, (buffers, limit), pool)?;
         Ok(Self { entry, inputs: inputs.to_vec(), block, copies })
     }
 }

@@ -1,12 +1,14 @@
 //! From the nodes of a scope to steps, and the places of values before they have buffers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lumina_kernels::{DType, DynOp, Fact};
 
 use super::buffers::finish;
+use super::constants::Constants;
 use super::states::{Change, States};
-use super::{Block, ConstantKey, ControlPlan, Place, Root, Step, Work};
+use super::{Block, ControlPlan, Place, Root, Step, Work};
 use crate::Error;
 use crate::control::Control;
 use crate::infer::{Action, Inference};
@@ -14,13 +16,10 @@ use crate::ir::{Node, Region, in_region};
 use crate::memory::Access;
 use crate::tensor::byte_size;
 
-pub(super) struct Planner {
+pub(super) struct Planner<'a> {
     /// Bytes of the largest view that repeats elements, if it were none.
     pub(super) largest_view: usize,
-    /// The constants of which there will be a row-major copy, as the weights hold them.
-    pub(super) constants: Vec<Place>,
-    /// Their numbers.
-    pub(super) numbers: BTreeMap<ConstantKey, usize>,
+    pub(super) constants: Constants<'a>,
 }
 
 /// A block in the making. What holds elements is a value that no other one looks at; scratch
@@ -79,7 +78,7 @@ impl Draft {
     }
 }
 
-impl Planner {
+impl Planner<'_> {
     /// Plans the nodes of an entry point. `given` says where the values lie that are not results of
     /// its nodes.
     pub(super) fn graph(
@@ -168,7 +167,16 @@ impl Planner {
             true => inputs,
             false => inputs.into_iter().map(|id| self.row_major(draft, index, id)).collect(),
         };
-        draft.push(Step { node: index, work: Work::Op(op.into()), inputs, outputs }, &[]);
+        let op: Arc<dyn DynOp> = op.into();
+        if let &[y] = &*outputs {
+            let places: Vec<&Place> = inputs.iter().map(|&id| &draft.places[id]).collect();
+            let fact = draft.places[y].fact();
+            if let Some(number) = self.constants.result((node, index), &op, &places, &fact) {
+                draft.places[y] = Place::whole(Root::Copy(number), &fact);
+                return Ok(());
+            }
+        }
+        draft.push(Step { node: index, work: Work::Op(op), inputs, outputs }, &[]);
         Ok(())
     }
 
@@ -192,7 +200,7 @@ impl Planner {
         let of_constant =
             place.is_constant() && byte_size(&place.stored).is_some_and(|stored| bytes <= stored);
         let copy = if of_constant {
-            let number = self.number_of(place);
+            let number = self.constants.copy(place);
             draft.add(Place::whole(Root::Copy(number), &fact), bytes)
         } else {
             let copy = draft.add(Place::whole(UNASSIGNED, &fact), bytes);
@@ -201,14 +209,6 @@ impl Planner {
         };
         draft.copies.insert(id, copy);
         copy
-    }
-
-    /// The number of the copy of a constant.
-    fn number_of(&mut self, place: &Place) -> usize {
-        *self.numbers.entry(place.key()).or_insert_with(|| {
-            self.constants.push(place.clone());
-            self.constants.len() - 1
-        })
     }
 
     fn control(
