@@ -18,11 +18,11 @@ def program(network: Network) -> Program:
     if network.state is None:
         compiled = jax.jit(network.function)
         return Program(lambda _: lambda: jax.block_until_ready(compiled(params, *inputs)), _array)
-    compiled = jax.jit(network.function, donate_argnums=1 + len(inputs))
+    compiled = jax.jit(network.function, donate_argnums=1)
     kept = [jax.tree.map(jnp.array, network.state)]
 
     def step() -> Any:
-        out, kept[0] = jax.block_until_ready(compiled(params, *inputs, kept[0]))
+        out, kept[0] = jax.block_until_ready(compiled(params, kept[0], *inputs))
         return out
 
     return Program(lambda _: step, _array)

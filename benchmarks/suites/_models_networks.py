@@ -20,7 +20,7 @@ class Network(NamedTuple):
     """A function of weights, of what is kept between calls, and of inputs."""
 
     function: Callable[..., Any]
-    """Of weights and inputs; where something is kept also of that, and it returns the next one."""
+    """Of weights, what is kept, if anything is, and inputs; it returns the next of that as well."""
     params: Params
     inputs: tuple[np.ndarray, ...]
     state: Any
@@ -93,7 +93,7 @@ def decode(shape: Shape) -> Network:
     ]
 
     def function(
-        params: Params, token: jax.Array, position: jax.Array, state: Any
+        params: Params, state: Any, token: jax.Array, position: jax.Array
     ) -> tuple[jax.Array, Any]:
         x = params["wte"][token] + lax.dynamic_slice_in_dim(params["wpe"], position, 1)
         seen = jnp.arange(length) <= position
