@@ -74,8 +74,16 @@ def entry(
     ]
     structs += traced(found, options.batch)
     treedef = jax.tree_util.tree_structure((*given, *example_args))
+    bound = {
+        place: leaf
+        for place, leaf in enumerate(jax.tree_util.tree_leaves(options.params))
+        if _is_bound(leaf)
+    }
 
-    def flat(*leaves: Any) -> Any:
+    def flat(*arrays: Any) -> Any:
+        leaves = list(arrays)
+        for place, leaf in bound.items():
+            leaves.insert(place, leaf)
         return fn(*jax.tree_util.tree_unflatten(treedef, leaves))
 
     jaxpr, results = trace(flat, structs, title, options.batch is not None)
@@ -109,10 +117,13 @@ def entry(
 def arrays(root: str, tree: Any) -> dict[str, Any]:
     """The arrays in the argument `root` of `export`, by their paths.
 
-    A shape alone, which only a state has, is zeros.
+    A shape alone, which only a state has, is zeros. What modules hold beside their arrays, such as
+    the activation functions and rates of Equinox, are no constants of the file.
     """
     found = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if root == "params" and _is_bound(leaf):
+            continue
         name = path_name("", path) or root
         if root == "state" and isinstance(leaf, jax.ShapeDtypeStruct):
             if any(map(jax.export.is_symbolic_dim, leaf.shape)):
@@ -125,6 +136,12 @@ def arrays(root: str, tree: Any) -> dict[str, Any]:
             )
         found[name] = leaf if isinstance(leaf, jax.Array) else as_jax(name, leaf)
     return found
+
+
+def _is_bound(leaf: Any) -> bool:
+    """Whether a leaf of the parameters is handed to the function as it is."""
+    is_number = isinstance(leaf, bool | int | float) and not isinstance(leaf, np.generic)
+    return callable(leaf) or is_number
 
 
 def _outputs(results: Any, states: Mapping[str, Any], title: str) -> Any:

@@ -45,7 +45,8 @@ def export(
     ```
 
     What `fn` closes over becomes constants of the file, and what depends on constants alone is
-    computed now. Options of the network are bound beforehand, by functools.partial or a lambda:
+    computed now; a weight in another shape or order keeps its name. Options of the network are
+    bound beforehand, by functools.partial or a lambda:
     `export(lambda x: net.apply(variables, x, deterministic=True), x, batch="batch")`.
 
     An argument that is a PRNG key, `jax.random.key(0)` or its raw u32[2] form, becomes the noise
@@ -72,7 +73,8 @@ def export(
         for an array with normal deviates; its extents may be symbols of
         `jax.export.symbolic_shape`.
       params: where given, `fn(params, *example_args)` is exported, with the arrays in `params` as
-        constants that are named by their path: "params['Dense_0']['kernel']".
+        constants that are named by their path: "params['Dense_0']['kernel']". Functions and Python
+        numbers in it are bound as they are.
       state: where given, a pytree of arrays that a session keeps from one run to the next, such as
         the cache of a transformer. What is exported is then `fn(state, *example_args)`, or
         `fn(params, state, *example_args)`, which returns a tuple of the outputs and the next

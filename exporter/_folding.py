@@ -126,6 +126,8 @@ class Folding:
             return Step(site, operands).results
         if known is None:
             known = self._steps[key] = Step(site, operands)
+        if site.name == "transpose" and first is not None:
+            known.results[0].name = first.name
         return known.results
 
 

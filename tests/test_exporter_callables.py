@@ -133,3 +133,31 @@ def test_classes_of_arguments_and_results(program: Program, kind: Any) -> None:
     returned = model(kind(X, 2 * X))
     np.testing.assert_array_equal(returned["logits"], X + 1)
     np.testing.assert_array_equal(returned["hidden"]["last"][0], 2 * X)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Layer:
+    """As modules of Equinox are: functions and rates are leaves beside the arrays."""
+
+    rate: float
+    weight: Any
+    activation: Any
+    is_training: bool
+    bias: Any
+
+    def __call__(self, x: Any) -> Any:
+        y = self.activation(x @ self.weight.T + self.bias[None])
+        return y * self.rate if self.is_training else y
+
+
+def test_modules_that_are_pytrees(program: Program) -> None:
+    layer = Layer(0.5, W.T, jnp.tanh, False, jnp.ones(2))
+    for fn, args, params in (
+        (layer, (X,), None),
+        (lambda layer, x: layer(x), (X,), layer),
+        (lambda net, x: net["a"](x), (X,), {"a": layer, "b": 3, "c": jnp.sin}),
+    ):
+        model = program.export(fn, *args, params=params, batch="batch")
+        assert [name.split(".")[-1] for name in model.weights] == ["weight", "bias"]
+        np.testing.assert_allclose(model(X), layer(X), rtol=1e-6)

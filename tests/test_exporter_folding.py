@@ -145,6 +145,18 @@ def test_a_tied_embedding_is_stored_once(program: Program) -> None:
     assert alone.ops == {"dot_general": 1}
 
 
+def test_a_transposed_parameter_keeps_its_name(program: Program) -> None:
+    params = {"w": jnp.asarray(X[:, :3]), "v": W}
+
+    def fn(params: Any, x: Any) -> Any:
+        square, v = params["w"], params["v"]
+        return x @ v, x[:, :3] @ square, x[:, :3] @ square.T, v.T @ x.T
+
+    model = program.export(fn, X, params=params)
+    assert [tensor.name for tensor in model.graph.tensors] == ["v", "w", "w", "v"]
+    assert "transpose" in model.ops  # of x
+
+
 def test_what_no_rule_computes_is_folded_at_any_size(program: Program) -> None:
     def fn(x: Any) -> Any:
         line = jnp.linspace(2, 3, LONG)
