@@ -111,7 +111,8 @@ class _Program:
             name = _name(inner)
             if name == "custom_call":
                 target = _text(inner, "call_target_name")
-                if target not in _NOTHING | _SAME and _ours(target) is None:
+                known = target in _NOTHING | _SAME or _ours(target) or _composite(inner)
+                if not known:
                     yield f"the custom call `{target}`"
             elif name == "composite":
                 if _composite(inner) is None:
@@ -186,7 +187,9 @@ class _Program:
 
 def _custom(op: Any, operands: list[Any]) -> Sequence[Any]:
     target = _text(op, "call_target_name")
-    ours = _ours(target)
+    ours, function = _ours(target), _composite(op)
+    if function is not None:
+        return function(op, *operands)
     if ours is None:
         return operands if target in _SAME else ()
     config = ir.DictAttr(op.attributes["mhlo.backend_config"])
@@ -228,7 +231,10 @@ def _is_known(op: Any) -> bool:
 
 
 def _composite(op: Any) -> Callable[..., Sequence[Any]] | None:
-    return ALIASES.get(_text(op, "name"))
+    if _name(op) == "composite":
+        return ALIASES.get(_text(op, "name"))
+    name = _text(op, "call_target_name").removeprefix("mhlo.")
+    return ALIASES.get(f"chlo.{'top_k' if name == 'topk' else name}")
 
 
 def _operations(op: Any) -> Iterator[Any]:

@@ -277,7 +277,8 @@ def _size(op: Any, x: Any) -> Any:
 
 
 def _top_k(op: Any, x: Any) -> Any:
-    attributes = ir.DictAttr(op.attributes["composite_attributes"])
+    kinds = ("composite_attributes", "mhlo.attributes")
+    (attributes,) = (ir.DictAttr(op.attributes[kind]) for kind in kinds if kind in op.attributes)
     return lax.top_k(x, int(ir.IntegerAttr(attributes["k"])))
 
 
@@ -350,7 +351,7 @@ ALIASES: dict[str, Callable[..., Sequence[Any]]] = {
         }.items()
     },
 }
-"""Composites that a function of JAX computes."""
+"""Composites, and custom calls of older releases, that a function of JAX computes."""
 
 OPS: dict[str, Callable[..., Any]] = {
     **{

@@ -19,7 +19,7 @@ from ._program import Source
 
 _NUMBERS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
 
-_HASHED_OR_SIZE = re.compile(r"unhashable type: '\w*Tracer'|concrete values.*Tracer\(", re.DOTALL)
+_HASHED_OR_SIZE = re.compile(r"unhashable type: '\w*Tracer'|concrete values.*Tracer[(<]", re.DOTALL)
 _TAKEN = "take extents from the arguments, by x.shape, in place of numbers, or "
 
 # What to write in place of what needs the values of arrays, the more special errors first.
@@ -137,7 +137,7 @@ def _of_libraries(fault: Exception) -> tuple[str, str] | None:
                 "is a Linen module, which holds no parameters",
                 "export its `apply`, with the variables as `params`",
             )
-        case "IndivisibleError":
+        case "IndivisibleError" | "ValueError" if "sharding" in str(fault).lower():
             return (
                 f"splits an array over devices ({_first_line(fault)})",
                 "export the function without `in_shardings` and `out_shardings`",
