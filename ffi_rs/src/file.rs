@@ -56,8 +56,8 @@ impl Session {
         told("Session", || {
             let session = py.detach(|| {
                 let model = Arc::new(joined(&pieces)?);
-                lumina_runtime::Session::new(model, Options { threads, memory_limit })
-                    .map_err(refused)
+                let options = Options { threads, memory_limit, ..Options::default() };
+                lumina_runtime::Session::new(model, options).map_err(refused)
             })?;
             Ok(Self(Mutex::new(session)))
         })

@@ -112,6 +112,12 @@ pub enum Error {
         /// Bytes that it may have.
         limit: u64,
     },
+    /// The loops of a run would make more trips than allowed.
+    #[error("the loops of this run make more than {limit} trips together, the limit")]
+    Trips {
+        /// Trips that they may make.
+        limit: u64,
+    },
     /// There is no room for a file, a tensor or a buffer.
     #[error("there is no memory for {bytes} bytes")]
     Allocation {

@@ -1,6 +1,7 @@
 //! Runs the steps of a plan.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lumina_kernels::{Fact, RayonPool, View, ViewMut};
 
@@ -18,6 +19,34 @@ pub(crate) struct Machine<'a> {
     pub(crate) weights: &'a [u8],
     pub(crate) copies: &'a [Arc<AlignedBytes>],
     pub(crate) pool: &'a RayonPool,
+    pub(crate) trips: &'a Trips,
+}
+
+/// How often the regions of a run may still run, so that a file cannot keep a machine busy forever.
+pub(crate) struct Trips {
+    left: AtomicU64,
+    limit: u64,
+}
+
+impl Trips {
+    pub(crate) fn at_most(limit: u64) -> Self {
+        Self { left: AtomicU64::new(limit), limit }
+    }
+
+    /// Counts from here on.
+    pub(crate) fn begin(&self) {
+        self.left.store(self.limit, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> Result<(), Error> {
+        // One thread runs the steps of all regions.
+        let left = self.left.load(Ordering::Relaxed);
+        let Some(less) = left.checked_sub(1) else {
+            return Err(Error::Trips { limit: self.limit });
+        };
+        self.left.store(less, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 impl<'a> Machine<'a> {
@@ -138,6 +167,7 @@ impl Regions for Running<'_> {
         inputs: &[View<'_>],
         outputs: &mut [ViewMut<'_>],
     ) -> Result<(), Error> {
+        self.machine.trips.count()?;
         let Scope { name, region, block, captures, buffers } = &mut self.regions[index];
         let given: Vec<View<'_>> = captures.iter().chain(inputs).copied().collect();
         self.machine

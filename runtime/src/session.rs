@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lumina_kernels::{Fact, RayonPool, View};
 
 use crate::bytes::AlignedBytes;
-use crate::execute::Machine;
+use crate::execute::{Machine, Trips};
 use crate::ir::State;
 use crate::kept::Kept;
 use crate::plan::Plan;
@@ -24,12 +24,14 @@ pub struct Options {
     /// Most bytes that the buffers may take, and what is kept of the weights beside the file: copies
     /// in another order, and what ops prepare once.
     pub memory_limit: u64,
+    /// Most trips that all loops of a run may make together.
+    pub trip_limit: u64,
 }
 
 impl Default for Options {
-    /// One thread per core, 4 GiB.
+    /// One thread per core, 4 GiB, 2^32 trips.
     fn default() -> Self {
-        Self { threads: 0, memory_limit: 4 << 30 }
+        Self { threads: 0, memory_limit: 4 << 30, trip_limit: 1 << 32 }
     }
 }
 
@@ -41,6 +43,7 @@ pub struct Session {
     model: Arc<Model>,
     pool: RayonPool,
     memory_limit: u64,
+    trips: Trips,
     plans: Vec<Plan>,
     kept: Kept,
     /// Those of the states first.
@@ -61,13 +64,14 @@ enum Condition {
 impl Session {
     /// A session of `model` with its own threads.
     pub fn new(model: Arc<Model>, options: Options) -> Result<Self, Error> {
-        let Options { threads, memory_limit } = options;
+        let Options { threads, memory_limit, trip_limit } = options;
         let pool = RayonPool::new(threads)
             .map_err(|error| Error::Threads { threads, message: error.to_string() })?;
         Ok(Self {
             model,
             pool,
             memory_limit,
+            trips: Trips::at_most(trip_limit),
             plans: Vec::new(),
             kept: Kept::default(),
             buffers: Vec::new(),
@@ -231,7 +235,7 @@ impl Session {
     ) -> Result<Vec<View<'a>>, Error> {
         let facts: Vec<Fact> = inputs.iter().map(View::fact).collect();
         self.prepare_entry(entry, &facts)?;
-        let Self { model, pool, plans, buffers, states, .. } = self;
+        let Self { model, pool, plans, buffers, states, trips, .. } = self;
         let graph = model.graph(entry)?;
         if let Some(index) = inputs.iter().position(|input| !input.is_row_major()) {
             let name = &graph.inputs[index].name;
@@ -241,7 +245,8 @@ impl Session {
             return Err(lost());
         }
         let Some(Plan { block, copies, .. }) = plans.last() else { return Ok(Vec::new()) };
-        let machine = Machine { weights: model.weights(), copies, pool };
+        trips.begin();
+        let machine = Machine { weights: model.weights(), copies, pool, trips };
         // Until all of it is done.
         if graph.states.iter().any(|state| state.next.is_some()) {
             *states = Condition::Lost;

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use lumina_runtime::{Model, Options, verify};
 
 /// Little memory, so that a hostile shape cannot ask for much of either memory or time.
-const OPTIONS: Options = Options { threads: 1, memory_limit: 1 << 16 };
+const OPTIONS: Options = Options { threads: 1, memory_limit: 1 << 16, trip_limit: 1 << 12 };
 
 #[path = "../graph_file.rs"]
 mod graph_file;

@@ -12,7 +12,7 @@ use lumina_runtime::{Fact, Model, Options, Session, Tensor, View};
 mod graph_file;
 
 /// Little memory, so that a hostile shape cannot ask for much of either memory or time.
-const OPTIONS: Options = Options { threads: 1, memory_limit: 1 << 16 };
+const OPTIONS: Options = Options { threads: 1, memory_limit: 1 << 16, trip_limit: 1 << 12 };
 
 fuzz_target!(|input: (Vec<u8>, &[u8])| {
     let (order, graph) = input;

@@ -68,11 +68,18 @@ struct Resources {
     /// Most memory that the buffers may take, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     memory_limit: u32,
+    /// Most trips that all loops of a run may make together
+    #[arg(long, value_name = "N", default_value_t = Options::default().trip_limit)]
+    trip_limit: u64,
 }
 
 impl Resources {
     fn options(&self) -> Options {
-        Options { threads: self.threads.into(), memory_limit: u64::from(self.memory_limit) << 20 }
+        Options {
+            threads: self.threads.into(),
+            memory_limit: u64::from(self.memory_limit) << 20,
+            trip_limit: self.trip_limit,
+        }
     }
 }
 

@@ -212,7 +212,7 @@ fn a_view_of_a_constant_is_prepared_once_too() {
 fn what_is_kept_counts() {
     let model = Arc::new(reversed(4).load().unwrap());
     let run = |memory_limit, batches: &[usize]| {
-        let options = Options { threads: 1, memory_limit };
+        let options = Options { threads: 1, memory_limit, ..Options::default() };
         let mut session = Session::new(Arc::clone(&model), options).unwrap();
         let one = |&batch: &usize| {
             let x = f32s(&[batch, 4], &vec![1.0; 4 * batch]);
@@ -254,7 +254,7 @@ fn copies_of_other_plans_make_room() {
     let part = file.node("rev", &[part], &[("dimensions", ints(&[0]))]);
     file.output(part, "y", DType::F32, std::slice::from_ref(&n));
     file.output(x, "x", DType::F32, &[n]);
-    let options = Options { threads: 1, memory_limit: 4 * 100 };
+    let options = Options { threads: 1, memory_limit: 4 * 100, ..Options::default() };
     let mut session = Session::new(Arc::new(file.load().unwrap()), options).unwrap();
     for n in [60, 50, 100, 40, 99, 1] {
         let x = f32s(&[n], &vec![0.0; n]);

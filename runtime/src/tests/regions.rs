@@ -242,7 +242,7 @@ fn buffers_of_a_region_are_planned() {
     let fact = [Fact::new(DType::F32, [1000])];
     let file = one_node("repeat", &attrs, &fact, &fact);
     let run = |memory_limit| {
-        let options = Options { threads: 1, memory_limit };
+        let options = Options { threads: 1, memory_limit, ..Options::default() };
         let mut session = Session::new(Arc::new(file.load().unwrap()), options).unwrap();
         let x = f32s(&[1000], &[0.0; 1000]);
         session.run(&[x.view()]).map(|outputs| outputs[0].data::<f32>().unwrap()[0])
@@ -392,7 +392,7 @@ fn mutants_do_no_harm() {
         outputs: vec![3],
     };
     let file = file(3, outer).bytes();
-    let options = Options { threads: 1, memory_limit: 1 << 16 };
+    let options = Options { threads: 1, memory_limit: 1 << 16, ..Options::default() };
     let x = f32s(&[2, 2], &[0.5, -1.0, 2.0, 0.25]);
     for bit in 0..file.len() * 8 {
         let mut mutant = file.clone();
@@ -405,4 +405,19 @@ fn mutants_do_no_harm() {
             let _ = session.run(&[x.view()]);
         }
     }
+}
+
+/// A file may ask for more trips than anybody waits for.
+#[test]
+fn trips_of_a_run_are_bounded() {
+    let options = Options { threads: 1, trip_limit: 5, ..Options::default() };
+    let run = |trips| {
+        let model = Arc::new(file(trips, affine()).load().unwrap());
+        let mut session = Session::new(model, options).unwrap();
+        let input = f32s(&[2, 2], &[0.0; 4]);
+        session.run(&[input.view()]).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(run(5), Ok(()));
+    let text = "the loops of this run make more than 5 trips together, the limit";
+    assert_eq!(run(6), Err(text.to_string()));
 }

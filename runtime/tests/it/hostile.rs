@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::build::*;
 use super::mutants::text_bound;
-use super::proto::{self, Dim, Graph, Quantization, Region, attr};
+use super::proto::{self, Dim, Entry, Graph, Quantization, Region, State, attr};
 
 /// A file by what is in it, about `size` bytes long.
 type Hostile = (&'static str, fn(usize) -> Vec<u8>);
@@ -46,6 +46,10 @@ pub(crate) const FILES: &[(Hostile, Option<&str>)] = &[
     (("test vectors over each other", overlapping_tests), Some("its bytes are also those of test")),
     (("deep regions", regions), Some("unknown attributes")),
     (("captures", captures), Some("unknown attributes")),
+    (("many states", states), None),
+    (("huge states", huge_states), Some("is too large")),
+    (("many entry points", entries), Some("entry points: at most 64")),
+    (("entry points of many tensors", entries_of_tensors), Some("bytes of memory")),
 ];
 
 fn file_of(graph: &Graph) -> Vec<u8> {
@@ -308,6 +312,50 @@ fn captures(size: usize) -> Vec<u8> {
     let mut file = chain_of(1, "neg", &[("body", region(body))]);
     file.producer = "p".repeat(4000);
     container(&[(GRAPH, &file.encode_to_vec()), (WEIGHTS, &vec![0; size / 2])])
+}
+
+fn states_of(size: usize, shape: &[u64]) -> Vec<u8> {
+    let mut file = graph();
+    let state = |id: u32| State {
+        name: format!("s{id}"),
+        id,
+        dtype: 1,
+        shape: shape.to_vec(),
+        next: Some(id),
+        ..State::default()
+    };
+    file.states = (1..size as u32 / 20).map(state).collect();
+    file.opset = 6;
+    file.outputs = vec![value(0, "y", DType::F32, &fixed(&[4]))];
+    file_of(&file)
+}
+
+/// They take more memory in a run than there is, which a run refuses.
+fn states(size: usize) -> Vec<u8> {
+    states_of(size, &[1 << 40])
+}
+
+fn huge_states(size: usize) -> Vec<u8> {
+    states_of(size, &[1 << 40, 1 << 40])
+}
+
+fn entries(size: usize) -> Vec<u8> {
+    let entry = |id: usize| Entry { name: format!("e{id}"), ..Entry::default() };
+    let entries = (0..size / 10).map(entry).collect();
+    file_of(&Graph { opset: 6, name: "main".into(), entries, ..Graph::default() })
+}
+
+/// Each has all tensors, and nothing else.
+fn entries_of_tensors(size: usize) -> Vec<u8> {
+    let tensor = |id: u32| proto::Tensor { id, dtype: 1, shape: vec![0], ..Default::default() };
+    let entry = |id: usize| Entry { name: format!("e{id}"), ..Entry::default() };
+    file_of(&Graph {
+        opset: 6,
+        name: "main".into(),
+        tensors: (0..size as u32 / 8).map(tensor).collect(),
+        entries: (0..60).map(entry).collect(),
+        ..Graph::default()
+    })
 }
 
 /// Runs the binary with so many bytes of address space and seconds of time.

@@ -151,7 +151,7 @@ pub(crate) fn files() -> [Vec<u8>; 4] {
 }
 
 /// Little memory, so that a hostile shape cannot ask for much of either memory or time.
-const OPTIONS: Options = Options { threads: 1, memory_limit: 1 << 16 };
+const OPTIONS: Options = Options { threads: 1, memory_limit: 1 << 16, trip_limit: 1 << 12 };
 
 /// Whether the bytes load; all that can be asked of the model is asked then, whatever comes out.
 pub(crate) fn survives(bytes: &[u8]) -> bool {

@@ -88,7 +88,7 @@ fn random_changes_of_the_graph_do_no_harm() {
 }
 
 /// Little memory, so that a hostile shape cannot ask for much of either memory or time.
-const OPTIONS: Options = Options { threads: 1, memory_limit: 1 << 16 };
+const OPTIONS: Options = Options { threads: 1, memory_limit: 1 << 16, trip_limit: 1 << 12 };
 
 #[test]
 fn hostile_shapes_take_no_memory() {

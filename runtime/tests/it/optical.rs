@@ -88,7 +88,7 @@ fn packed_weights_count() {
     file.output(y, "y", DType::F32, &fixed(&[ROWS, COLUMNS]));
     let model = Arc::new(file.load().unwrap());
     let run = |memory_limit| {
-        let options = Options { threads: 1, memory_limit };
+        let options = Options { threads: 1, memory_limit, ..Options::default() };
         let mut session = Session::new(Arc::clone(&model), options).unwrap();
         session.run(&[operands[0].view()]).map(|outputs| raw(&outputs[0]))
     };

@@ -149,7 +149,7 @@ fn buffers_of_several_plans_keep_to_the_limit() {
         let y = file.node("neg", &[x], &[]);
         file.output(y, &format!("y{index}"), DType::F32, &[extent]);
     }
-    let options = Options { threads: 1, memory_limit: 4 * 100 };
+    let options = Options { threads: 1, memory_limit: 4 * 100, ..Options::default() };
     let mut session = Session::new(Arc::new(file.load().unwrap()), options).unwrap();
     let mut run = |n: usize, m: usize| {
         let tensors = [f32s(&[n], &vec![1.0; n]), f32s(&[m], &vec![2.0; m])];
@@ -312,7 +312,7 @@ proptest! {
 
 /// Bytes of the buffers that a file of fixed shapes needs.
 fn needed(file: &File, inputs: &[&Tensor]) -> u64 {
-    let options = Options { threads: 1, memory_limit: 0 };
+    let options = Options { threads: 1, memory_limit: 0, ..Options::default() };
     let mut session = Session::new(Arc::new(file.load().unwrap()), options).unwrap();
     let views: Vec<View<'_>> = inputs.iter().map(|tensor| tensor.view()).collect();
     match session.run(&views) {
