@@ -25,15 +25,21 @@ class Source:
 
     @staticmethod
     def of(site: Site) -> Source | None:
-        """That of an equation, None where JAX does not know it."""
-        return Source(*site.frame, scope=site.scope) if site.frame else None
+        """That of an equation, None where JAX knows neither line nor module."""
+        if site.frame is None:
+            return Source("", 0, "", site.scope) if site.scope else None
+        return Source(*site.frame, scope=site.scope)
 
     def __str__(self) -> str:
         """For the file: free of machine paths, "model.py:12 (MLP/Dense_0)"."""
+        if not self.file:
+            return f"({self.scope})"
         return f"{Path(self.file).name}:{self.line} ({self.scope or self.function})"
 
     def path(self) -> str:
         """For a person at this machine: "src/model.py:12 (MLP.__call__)"."""
+        if not self.file:
+            return "no source line"
         path = Path(self.file)
         here = Path.cwd()
         shown = path.relative_to(here) if path.is_relative_to(here) else path

@@ -7,6 +7,7 @@ of integers and of dimension expressions, on which a few operations are done at 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ from ._types import is_key
 
 _CONTROL = {"call", "case", "composite", "custom_call", "if", "reduce", "reduce_window"}
 _CONTROL |= {"return", "scatter", "sort", "while"}
+# What JAX adds to the names of modules.
+_NO_MODULES = {"body", "closed_call", "cond", "while"}
 # Calls of what is no computation.
 _NOTHING = {"shape_assertion"}
 _SAME = {"Sharding", "annotate_device_placement"}
@@ -135,7 +138,8 @@ class _Program:
             operands = [values[operand] for operand in op.operands]
             if _name(op) == "return":
                 return operands
-            results = self.operation(op, operands, values)
+            with _scope(op):
+                results = self.operation(op, operands, values)
             values.update(zip(op.results, results, strict=True))
         return []
 
@@ -208,6 +212,14 @@ def _attribute(attr: Any) -> Any:
         if isinstance(attr, kind):
             return attr.value
     return tuple(int(number) for number in np.asarray(ir.DenseElementsAttr(attr)).reshape(-1))
+
+
+def _scope(op: Any) -> contextlib.AbstractContextManager[Any]:
+    """The module that an operation was traced in, "Net/Dense_0", where the program knows it."""
+    match = re.match(r'loc\("([^"]*)/[^"/]*"', str(op.location))
+    parts = match[1].split("/") if match else []
+    modules = [part for part in parts if part not in _NO_MODULES and "(" not in part]
+    return jax.named_scope("/".join(modules)) if modules else contextlib.nullcontext()
 
 
 def _moved(op: Any, operands: Sequence[Any], values: dict[Any, Any]) -> Any:

@@ -135,6 +135,7 @@ def test_a_network_for_any_batch(program: Program) -> None:
     assert model.inputs == {"image": "f32[n, 16, 16, 3]"}
     assert model.outputs == {"output['best']": "i32[n, 16]", "output['logits']": "f32[n, 3]"}
     assert "params['Dense_0']['kernel']" in model.weights
+    assert "(Net/Dense_0)" in [node.source for node in model.graph.nodes]
     got, expected = model(x), infer(variables, x)
     np.testing.assert_allclose(got["logits"], expected["logits"], rtol=1e-5, atol=1e-5)
     # Called in a function, it takes the symbols of that one.
