@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from lumina_jax._jaxpr import ClosedJaxpr
+
 from ._arguments import Argument, BatchAxes, arguments, as_jax, traced
 from ._calibration import uncalibrated
 from ._callables import examples_of, function_of, title_of
@@ -47,6 +49,8 @@ class Entry:
     graph: Graph
     flat: Callable[..., Any]
     """The function of all weights, states and inputs, each an argument."""
+    jaxpr: ClosedJaxpr | None
+    """That of `flat`, where no extent is symbolic."""
     weights: Sequence[Any]
     found: Sequence[Argument]
     """The inputs."""
@@ -111,7 +115,16 @@ def entry(
         )
     graph = replace(graph, name=name)
     graph.validate()
-    return Entry(title, graph, flat, list(weights.values()), found, uncalibrated(program))
+    is_fixed = not any(argument.is_symbolic for argument in found)
+    return Entry(
+        title=title,
+        graph=graph,
+        flat=flat,
+        jaxpr=jaxpr if is_fixed else None,
+        weights=list(weights.values()),
+        found=found,
+        uncalibrated=uncalibrated(program),
+    )
 
 
 def arrays(root: str, tree: Any) -> dict[str, Any]:

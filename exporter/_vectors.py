@@ -55,7 +55,7 @@ class Reference:
         return results[:split], results[split:]
 
     def _compile(self, arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
-        jaxpr = jax.make_jaxpr(self.entry.flat)(*arguments)
+        jaxpr = self.entry.jaxpr or jax.make_jaxpr(self.entry.flat)(*arguments)
         constants = _constants(jaxpr)
         check_constants(constants)
         places = {id(constant): place for place, constant in enumerate(constants)}

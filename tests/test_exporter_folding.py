@@ -58,6 +58,19 @@ def test_all_is_computed_by_one_program(program: Program, caplog: pytest.LogCapt
     assert len(model.graph.tensors) == 40
 
 
+def test_a_function_is_traced_once_for_each_size() -> None:
+    sizes: list[Any] = []
+
+    def fn(x: Any) -> Any:
+        sizes.append(x.shape[0])
+        return x + 1
+
+    exporter.export(fn, X)
+    assert sizes == [3]
+    exporter.export(fn, X, batch="n")
+    assert list(map(str, sizes[1:])) == ["n", "3", "1"]
+
+
 def test_numbers_are_those_of_jit(program: Program) -> None:
     params = {"w": W, "scale": jnp.float32(3), "key": jax.random.key(1)}
 

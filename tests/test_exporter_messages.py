@@ -122,6 +122,7 @@ def test_arrays_of_another_trace(program: Program) -> None:
         "needed later instead of keeping it"
     )
     KEPT.clear()
+    exporter.export(kept, X)
     with pytest.raises(ExportError, match=message):
         exporter.export(kept, X)
     program.export(lambda x: (x + x * 2, x * 2), X)
