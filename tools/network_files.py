@@ -6,6 +6,7 @@ x86-64 one. Files that are there are left as they are: they are to load and to v
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,12 +42,14 @@ def main() -> int:
 
 def models() -> Iterator[tuple[str, Any]]:
     """Names, and who exports the network."""
-    yield "cnn", lambda: of(networks.resnet((2, 8, 4)))
-    yield "gpt", lambda: of(networks.prefill((12, 64, 32, 4, 2)))
+    cnn, gpt = networks.resnet((2, 8, 4)), networks.prefill((12, 64, 32, 4, 2))
+    for ending, fuse in (("", False), ("_fused", True)):
+        yield f"cnn{ending}", functools.partial(of, cnn, fuse)
+        yield f"gpt{ending}", functools.partial(of, gpt, fuse)
     yield "optical_cnn", optical_cnn
 
 
-def of(network: networks.Network) -> export.Model:
+def of(network: networks.Network, fuse: bool) -> export.Model:
     """Logits, and which is the largest: a number that no rounding may change."""
 
     def function(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -54,7 +57,12 @@ def of(network: networks.Network) -> export.Model:
         return logits, jnp.argmax(logits, axis=-1)
 
     return export.export(
-        function, *network.inputs, params=network.params, batch="batch", rtol=TOLERANCE
+        function,
+        *network.inputs,
+        params=network.params,
+        batch="batch",
+        rtol=TOLERANCE,
+        fuse=fuse,
     )
 
 

@@ -27,6 +27,7 @@ pub(crate) const MATMUL_FEW_ROWS: usize = 8;
 pub(crate) const MATMUL_FEW_COLUMNS: usize = 32;
 /// Words of a column that are asked for before they are needed, where sixteen columns are read at once:
 /// fewer come too late, more fill the nearest cache.
+#[cfg(target_arch = "x86_64")]
 pub(crate) const PREFETCH_COLUMN: usize = 64;
 
 /// Cache lines of scratch memory, in large pieces, that are kept for later calls: 26 MiB. Less maps

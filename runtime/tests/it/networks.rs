@@ -23,5 +23,5 @@ fn networks_compute_the_same_on_every_cpu() {
         names.push(path.file_stem().unwrap().to_str().unwrap().to_string());
     }
     names.sort();
-    assert_eq!(names, ["cnn", "gpt", "optical_cnn"]);
+    assert_eq!(names, ["cnn", "cnn_fused", "gpt", "gpt_fused", "optical_cnn"]);
 }

@@ -1,8 +1,6 @@
 //! Transposes of packed words, in registers where the CPU has wide ones.
 
-use super::prefetch;
 use crate::isa::Isa;
-use crate::tuning::PREFETCH_COLUMN;
 
 /// Rows that [`transpose`] takes at a time.
 pub(crate) const TRANSPOSED: usize = 16;
@@ -167,6 +165,9 @@ pub(crate) fn add_dots(
 #[target_feature(enable = "avx512f,fma")]
 unsafe fn add_dots_16(sums: &mut [f32; TRANSPOSED], x: &[f32], rows: *const f32, apart: usize) {
     use std::arch::x86_64::*;
+
+    use super::prefetch;
+    use crate::tuning::PREFETCH_COLUMN;
 
     // SAFETY: the array has as many.
     let mut chain = unsafe { _mm512_loadu_ps(sums.as_ptr()) };
