@@ -51,7 +51,7 @@ examples: $(STAMP)-release-examples ## train models on noisy chips, ten minutes 
 	done
 
 .PHONY: bench
-bench: $(STAMP)-release-benchmarks ## speed and memory beside JAX, PyTorch and others; see docs/performance.md
+bench: $(STAMP)-release-benchmarks runtime ## speed and memory beside JAX, PyTorch and others; see docs/performance.md
 	mkdir -p build
 	$(VENV_PYTHON) -m benchmarks --json build/benchmarks.json --plot build/roofline.png
 

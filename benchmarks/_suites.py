@@ -14,6 +14,7 @@ from .suites import (
     models,
     noise,
     softmax,
+    start,
     step,
     tiles,
     train,
@@ -31,6 +32,7 @@ SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "attention": attention.cases,
     "tiles": tiles.cases,
     "models": models.cases,
+    "start": start.cases,
     "memory": memory.cases,
 }
 
