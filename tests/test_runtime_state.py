@@ -49,13 +49,14 @@ def test_states_go_from_one_to_the_other(
     expected = [session.run("decode", line[None]) for line in lines[3:5]]
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.stack(expected), strict=True)
     other = model.session()
-    with np.load(tmp_path / "s.npz") as states:
-        other.set_states(**states)
+    with np.load(tmp_path / "s.npz") as saved:
+        other.set_states(**saved)
     np.testing.assert_array_equal(
         other.run("decode", lines[5:]), session.run("decode", lines[5:]), strict=True
     )
     # And back.
-    np.savez(tmp_path / "s.npz", **session.states)
+    states: dict[str, Any] = dict(session.states)
+    np.savez(tmp_path / "s.npz", **states)
     command = [lumina, "run", path, *decode, "--state", "s.npz", "--quiet"]
     done = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, timeout=60)
     assert done.stderr == b""
