@@ -92,6 +92,12 @@ def attended(mask: Any, scores: Callable[[Any], Any] = lambda s: s) -> Callable[
     return attention
 
 
+def convolved(x: Any) -> Any:
+    """As Equinox has it, whose layers are of one example: an axis of extent 1 comes and goes."""
+    y = lax.conv_general_dilated(x[None], KERNEL, (1, 1), "SAME")[0]
+    return jax.nn.relu(y * GAIN[:5, None, None] + B[:5, None, None])
+
+
 def with_head_mask(x: Any) -> Any:
     """As BERT has it: weights times an integer for each head, and a mask of which all is seen."""
     q, k, v = (x.reshape(-1, 6, 4, 4) * c for c in (1, 2, 3))
@@ -165,6 +171,16 @@ FORMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, int]]] = {
     ),
     "batch norm after a product": (
         lambda x: jax.nn.relu((x @ W - B) * GAIN),
+        (X,),
+        {"broadcast_in_dim": 1, "fused_dot_general": 1},
+    ),
+    "convolution of one example": (
+        jax.vmap(convolved),
+        (IMAGE,),
+        {"fused_conv_general_dilated": 1},
+    ),
+    "product of one example": (
+        jax.vmap(lambda x: jax.nn.relu(W @ x + B)),
         (X,),
         {"broadcast_in_dim": 1, "fused_dot_general": 1},
     ),
@@ -379,6 +395,18 @@ def test_equal_layers_share_what_is_stored_and_a_fused_one_has_its_own() -> None
         "other",
         "scale",
     ]
+
+
+@pytest.mark.parametrize("uniform", [1.5, 0.0])
+def test_a_norm_that_is_alike_for_all_channels(uniform: float, program: Program) -> None:
+    """As networks have it that were never trained."""
+
+    def fn(x: Any) -> Any:
+        y = lax.conv_general_dilated(x, KERNEL, (1, 1), "SAME")
+        return jax.nn.relu(y * np.full((5, 1, 1), uniform, np.float32) - 2)
+
+    model = program.export(fn, IMAGE, batch="batch")
+    assert model.ops == {"broadcast_in_dim": 1, "fused_conv_general_dilated": 1}
 
 
 def test_entry_points_share_what_is_scaled() -> None:

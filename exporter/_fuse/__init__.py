@@ -17,10 +17,10 @@ from ._activation import fuse_activation
 from ._affine import fuse_affine
 from ._attention import fuse_attention
 from ._normalization import FuseNormalization
-from ._nothing import fuse_nothing
 from ._product import fuse_product
 from ._scope import Cone, Scope, described
 from ._softmax import FuseSoftmax
+from ._views import drop_views, fuse_views
 
 Fusion = Callable[[Scope, Node], tuple[Cone, list[Node]] | None]
 
@@ -29,7 +29,7 @@ def fused(graph: Graph, shared: Shared) -> Graph:
     """The graph with fewer nodes that computes the same; equal new constants are one array."""
     # In this order: what a later one looks for, an earlier one made.
     fusions: list[Fusion] = [
-        fuse_nothing,
+        fuse_views,
         fuse_affine,
         fuse_activation,
         FuseSoftmax(),
@@ -58,6 +58,8 @@ def _run(scope: Scope, fusions: list[Fusion]) -> None:
                 for name, attr in node.attrs.items()
             }
             scope.replace(Cone((node,), ()), [replace(node, attrs=attrs)])
+    for node in scope.nodes():
+        drop_views(scope, node)
     for fusion in fusions:
         for node in scope.nodes():
             if scope.producer(node.outputs[0]) is not node:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._graph import Node, Value
 from ._product import output_axis
-from ._scope import Cone, Scope, chain
+from ._scope import Cone, Scope, chain, extents_of
 
 _STEPS = 8
 
@@ -40,7 +40,9 @@ def fuse_affine(scope: Scope, node: Node) -> tuple[Cone, list[Node]] | None:
                 factor, summand = factor * of_outputs, summand * of_outputs
             case _:
                 factor, summand = factor / of_outputs, summand / of_outputs
-        is_scaled = is_scaled or (after.op in ("mul", "div") and of_outputs.size > 1)
+        # To scale a product as a whole, as attention does, is no reason to store its weights anew.
+        is_reason = of_outputs.size > 1 or node.op != "dot_general"
+        is_scaled = is_scaled or (after.op in ("mul", "div") and is_reason)
         value, last = after.outputs[0], after
     cone = None if last is None or not is_scaled else scope.cone(node.outputs, last)
     if cone is None or last is None:
@@ -52,10 +54,8 @@ def fuse_affine(scope: Scope, node: Node) -> tuple[Cone, list[Node]] | None:
     if not (np.isfinite(scaled).all() and np.isfinite(bias).all()):
         return None
     product = scope.node(node.op, [node.inputs[0], scope.tensor(scaled)], node.attrs, node.source)
-    shape = product.outputs[0].shape
-    plain = shape if shape.constant() is None else shape.constant()
-    assert plain is not None
-    attrs = {"shape": plain, "broadcast_dimensions": (of_result,)}
+    shape = extents_of(product.outputs[0].shape)
+    attrs = {"shape": shape, "broadcast_dimensions": (of_result,)}
     repeated = scope.node("broadcast_in_dim", [scope.tensor(bias)], attrs, last.source)
     total = scope.node("add", [*product.outputs, *repeated.outputs], {}, last.source)
     whole = Cone((node, *cone.nodes), (*node.inputs, *cone.others))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .._graph import Node, Value
-from ._scope import Cone, Scope, chain
+from ._scope import Cone, Scope, chain, integers
 
 _STEPS = 8
 _MOVES = ("transpose",)
@@ -48,7 +48,7 @@ def fuse_attention(scope: Scope, node: Node) -> tuple[Cone, list[Node]] | None:
             return Cone(tuple(inner), made[0].inputs), made
         if reader.op not in _MOVES:
             return None
-        axes = [axes[i] for i in _ints(reader, "permutation")]
+        axes = [axes[i] for i in integers(reader, "permutation")]
     return None
 
 
@@ -75,7 +75,7 @@ def _step(scope: Scope, scores: _Scores, node: Node) -> Value | None:
     match node.op:
         case "transpose":
             axes = scores.axes[:]
-            for i, axis in enumerate(_ints(node, "permutation")):
+            for i, axis in enumerate(integers(node, "permutation")):
                 axes[axis] = scores.axes[i]
             scores.axes = axes
             return node.inputs[0]
@@ -145,7 +145,7 @@ class _Side:
 
 def _sides(node: Node) -> tuple[_Side, _Side]:
     lhs, rhs = (
-        _Side(value, _ints(node, f"{name}_batch"), _ints(node, f"{name}_contracting"))
+        _Side(value, integers(node, f"{name}_batch"), integers(node, f"{name}_contracting"))
         for name, value in zip(("lhs", "rhs"), node.inputs, strict=True)
     )
     return lhs, rhs
@@ -211,9 +211,3 @@ def _attention(
         moved(attention.outputs[0], [result.index(axis) for axis in found])
     # The node of attention says what it was made of.
     return nodes
-
-
-def _ints(node: Node, name: str) -> tuple[int, ...]:
-    found = node.attrs[name]
-    assert isinstance(found, tuple)
-    return found

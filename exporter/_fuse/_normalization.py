@@ -10,7 +10,7 @@ import numpy as np
 from .._dim import Shape
 from .._graph import Node, Value
 from ._evaluate import ELEMENTWISE, NotKnownError, evaluate, extents, is_equal, signature
-from ._scope import Cone, Scope
+from ._scope import Cone, Scope, extents_of, integers
 
 _INNER = {*ELEMENTWISE, "broadcast_in_dim", "reshape", "squeeze", "transpose", "integer_pow"}
 _STEPS = 10
@@ -111,9 +111,9 @@ def _origins(scope: Scope, root: Node) -> Iterator[tuple[Value, Value, tuple[int
             if node.op in _INNER:
                 waiting += node.inputs
             continue
-        axes = node.attrs["axes"]
+        axes = integers(node, "axes")
         square = scope.producer(node.inputs[0])
-        if square is None or not isinstance(axes, tuple):
+        if square is None:
             continue
         is_square = square.op in ("square", "integer_pow", "mul", "pow")
         deviation = square.inputs[0] if is_square else node.inputs[0]
@@ -180,12 +180,12 @@ def _written(scope: Scope, last: Node, form: _Form) -> list[Node] | None:
                 return None
             into += nodes
             narrow, dims = nodes[-1].outputs[0], (len(shape) - 2, len(shape) - 1)
-        repeat = {"shape": _plain(shape), "broadcast_dimensions": dims}
+        repeat = {"shape": extents_of(shape), "broadcast_dimensions": dims}
         into.append(scope.node("broadcast_in_dim", [narrow], repeat, last.source))
         others.append(into[-1].outputs[0])
     made = [*into, scope.node("normalization", [form.rows, *others], attrs, last.source)]
     if is_regrouped:
-        back = {"new_sizes": _plain(form.x.shape)}
+        back = {"new_sizes": extents_of(form.x.shape)}
         made.append(scope.node("reshape", made[-1].outputs, back, last.source))
     return made
 
@@ -200,9 +200,4 @@ def _of_groups(
     is_of_channels = wide == [rank - 1] and len(form.rows.shape) == rank + 1
     if not is_of_channels or groups[0] * groups[1] != form.x.shape[-1]:
         return None
-    return [scope.node("reshape", [narrow], {"new_sizes": _plain(groups)}, source)]
-
-
-def _plain(shape: Shape) -> Shape | tuple[int, ...]:
-    known = shape.constant()
-    return shape if known is None else known
+    return [scope.node("reshape", [narrow], {"new_sizes": extents_of(groups)}, source)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._graph import Node, Value
-from ._scope import Cone, Scope, chain
+from ._scope import Cone, Scope, chain, extents_of, integers
 
 _PRODUCTS = ("conv_general_dilated", "dot_general")
 _MOST_ADDED = 4
@@ -14,19 +14,13 @@ def output_axis(node: Node) -> tuple[int, int] | None:
     if node.op not in _PRODUCTS or node.outputs[0].dtype.name != "f32":
         return None
     if node.op == "dot_general":
-        bound = (*_ints(node, "rhs_contracting"), *_ints(node, "rhs_batch"))
+        bound = (*integers(node, "rhs_contracting"), *integers(node, "rhs_batch"))
         free = [axis for axis in range(len(node.inputs[1].shape)) if axis not in bound]
-        is_plain = len(free) == 1 and not _ints(node, "rhs_batch")
+        is_plain = len(free) == 1 and not integers(node, "rhs_batch")
         return (len(node.outputs[0].shape) - 1, free[0]) if is_plain else None
     if node.attrs["batch_group_count"] != 1:
         return None
-    return _ints(node, "out_spec")[1], _ints(node, "rhs_spec")[0]
-
-
-def _ints(node: Node, name: str) -> tuple[int, ...]:
-    found = node.attrs[name]
-    assert isinstance(found, tuple)
-    return found
+    return integers(node, "out_spec")[1], integers(node, "rhs_spec")[0]
 
 
 def fuse_product(scope: Scope, node: Node) -> tuple[Cone, list[Node]] | None:
@@ -43,8 +37,7 @@ def fuse_product(scope: Scope, node: Node) -> tuple[Cone, list[Node]] | None:
         other = next((v for v in after.inputs if v.id != value.id), None)
         if after.op == "add" and other is not None and len(added) < _MOST_ADDED:
             if other.shape != shape:
-                plain = shape.constant()
-                attrs = {"shape": shape if plain is None else plain, "broadcast_dimensions": ()}
+                attrs = {"shape": extents_of(shape), "broadcast_dimensions": ()}
                 made.append(scope.node("broadcast_in_dim", [other], attrs, after.source))
                 other = made[-1].outputs[0]
             added.append(other)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .._dim import Shape
-from .._graph import Attr, DType, Node, Tensor, Value
+from .._graph import Attr, DType, Node, Region, Tensor, Value
 from .._lower import Shared
 from .._ops import infer
 
@@ -93,9 +93,7 @@ class Scope:
         node = self.producer(value)
         if node is None or node.op != "broadcast_in_dim":
             return value, axes
-        dims = node.attrs["broadcast_dimensions"]
-        assert isinstance(dims, tuple)
-        return node.inputs[0], dims
+        return node.inputs[0], integers(node, "broadcast_dimensions")
 
     def scalar(self, value: Value) -> float | None:
         """The number that all elements of a constant are; parameters stay parameters."""
@@ -171,7 +169,7 @@ class Scope:
         dtype = DType.of(data.dtype)
         assert dtype is not None
         if self._around is None:
-            digest = hashlib.sha256(np.ascontiguousarray(data).view(np.uint8)).digest()
+            digest = hashlib.sha256(np.ascontiguousarray(data).data).digest()
             data = self.shared.setdefault(("", dtype, data.shape, digest), data)
         value = self._new(dtype, Shape.of(data.shape))
         tensor = Tensor(value, "", data)
@@ -192,6 +190,23 @@ class Scope:
         for node in nodes:
             self._add(node)
         self._prune(last.reads)
+
+    def redirect(self, old: Value, new: Value) -> None:
+        """Lets all nodes that read `old` read `new`, which has the same type."""
+        for reader in {id(node): node for node in self.readers(old)}.values():
+            place = self._place(reader)
+            at = next(i for i, node in enumerate(place) if node is reader)
+            attrs = {
+                name: replace(attr, captures=_exchanged(attr.captures, old, new))
+                if isinstance(attr, Region)
+                else attr
+                for name, attr in reader.attrs.items()
+            }
+            inputs = _exchanged(reader.inputs, old, new)
+            self._remove(reader)
+            place[at] = replace(reader, inputs=inputs, attrs=attrs)
+            self._add(place[at])
+        self._prune([old])
 
     def _prune(self, values: Iterable[Value]) -> None:
         """Removes the nodes whose results nothing reads any more."""
@@ -232,8 +247,26 @@ class Scope:
         return Value(self._next - 1, dtype, shape)
 
 
+def _exchanged(values: tuple[Value, ...], old: Value, new: Value) -> tuple[Value, ...]:
+    return tuple(new if value.id == old.id else value for value in values)
+
+
 class _TooMuchError(Exception):
     """A cone has too many nodes."""
+
+
+def integers(node: Node, name: str) -> tuple[int, ...]:
+    """An attribute that is a list of integers."""
+    found = node.attrs[name]
+    assert isinstance(found, tuple)
+    assert not isinstance(found, Shape)
+    return found
+
+
+def extents_of(shape: Shape) -> Shape | tuple[int, ...]:
+    """A shape as an attribute: integers where no extent is symbolic."""
+    known = shape.constant()
+    return shape if known is None else known
 
 
 def described(nodes: Iterable[Node]) -> tuple[str, ...]:

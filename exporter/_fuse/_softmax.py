@@ -9,7 +9,7 @@ import numpy as np
 from .._dim import Shape
 from .._graph import Node, Value
 from ._evaluate import NotKnownError, evaluate, extents, is_equal, signature
-from ._scope import Cone, Scope, chain
+from ._scope import Cone, Scope, chain, integers
 
 
 class FuseSoftmax:
@@ -24,8 +24,8 @@ class FuseSoftmax:
         for reader in scope.readers(node.outputs[0]):
             if reader.op != "reduce_sum":
                 continue
-            axes = reader.attrs["axes"]
-            if not isinstance(axes, tuple) or len(axes) != 1:
+            axes = integers(reader, "axes")
+            if len(axes) != 1:
                 continue
             for last in _ends(scope, node, reader):
                 for x, rows, order in _origins(scope, node):
@@ -72,9 +72,7 @@ def _origins(scope: Scope, node: Node) -> Iterator[tuple[Value, Value, tuple[int
         yield rows, rows, order
         moved = scope.producer(rows)
         if moved is not None and moved.op == "transpose":
-            permutation = moved.attrs["permutation"]
-            assert isinstance(permutation, tuple)
-            yield moved.inputs[0], rows, permutation
+            yield moved.inputs[0], rows, integers(moved, "permutation")
     yield operand, operand, order
 
 
