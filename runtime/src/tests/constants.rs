@@ -118,7 +118,8 @@ fn what_there_is_no_room_for_is_computed_in_each_run() {
     });
     let model = Arc::new(file.load().unwrap());
     let run = |rows: u64| {
-        let options = Options { threads: 1, memory_limit: rows * 4 * width as u64 };
+        let options =
+            Options { threads: 1, memory_limit: rows * 4 * width as u64, ..Options::default() };
         let mut session = Session::new(Arc::clone(&model), options).unwrap();
         let before = runs(2);
         check(&mut session, width, &[1, 1], 6.0);
@@ -126,7 +127,7 @@ fn what_there_is_no_room_for_is_computed_in_each_run() {
     };
     // The sum is written over and over; each row beside it lies in the same memory.
     assert_eq!([run(3), run(2)], [2, 4]);
-    let options = Options { threads: 1, memory_limit: 7999 };
+    let options = Options { threads: 1, memory_limit: 7999, ..Options::default() };
     let mut session = Session::new(Arc::clone(&model), options).unwrap();
     let x = f32s(&[1, width], &vec![0.0; width]);
     let error = session.run(&[x.view()]).unwrap_err().to_string();
