@@ -66,6 +66,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS='-D warnings'
 tests='cargo test --quiet --locked -p lumina-kernels --target'
 QEMU_CPU=cortex-a53 $tests "$target" --lib --test simd
 QEMU_CPU=max $tests "$target"
-# Programs that a test starts are not emulated, and many random cases take long.
+# Programs that a test starts are not emulated, and many random files take long.
 tests='cargo test --quiet --locked -p lumina-runtime --lib --test it --target'
-PROPTEST_CASES=8 QEMU_CPU=max $tests "$target" -- --skip cli --skip dependencies --skip hostile
+PROPTEST_CASES=8 QEMU_CPU=max $tests "$target" -- \
+    --skip cli --skip dependencies --skip hostile --skip mutation
