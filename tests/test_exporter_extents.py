@@ -14,7 +14,6 @@ import pytest
 import exporter
 from exported import Program
 
-
 pytestmark = pytest.mark.usefixtures("numpy_promotion")  # Flax needs it
 
 

@@ -111,7 +111,7 @@ def decode(shape: Shape) -> Network:
         return _norm(params["norm"], x) @ params["wte"].T, states
 
     products = width * (12 * blocks * width + vocabulary) + 2 * blocks * length * width
-    position = np.int32(length // 2)
+    position = np.asarray(length // 2, np.int32)
     return Network(function, params, (tokens[:, :1], position), kept, products)
 
 
