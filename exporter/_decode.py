@@ -50,7 +50,7 @@ def decode(sections: Mapping[int, memoryview]) -> Contents:
     for field in ("wdm", "crosstalk"):
         if message.HasField(field):
             raise ValueError(f"the graph has a `{field}`, which only the runtime reads")
-    file = _File(message, sections)
+    file = _File(sections)
     tensors = tuple(file.tensor(tensor) for tensor in message.tensors)
     graphs = tuple(
         _Decoder(entry, message.opset, tensors).graph() for entry in (message, *message.entries)
@@ -63,8 +63,7 @@ def decode(sections: Mapping[int, memoryview]) -> Contents:
 class _File:
     """What entry points share."""
 
-    def __init__(self, message: pb.Graph, sections: Mapping[int, memoryview]) -> None:
-        self.message = message
+    def __init__(self, sections: Mapping[int, memoryview]) -> None:
         self.sections = sections
 
     def tensor(self, tensor: pb.Tensor) -> Tensor:

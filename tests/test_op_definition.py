@@ -218,7 +218,7 @@ def test_files_take_every_kind(value: Any) -> None:
     got = tuple(read.values) if isinstance(value, tuple) else read
     assert got == value
     assert type(got) is (float if isinstance(value, Float) else type(value))
-    again = _decode._Decoder(pb.Graph(), {}).attr(attr)
+    again = _decode._Decoder(pb.Graph(), _encode.OPSET, ()).attr(attr)
     assert (again, type(again)) == (got, type(got))
     with pytest.raises(TypeError, match="an attribute is a dict, expected a bool"):
         _encode._attr({}, _encode.OPSET, {})  # pyright: ignore[reportArgumentType]
