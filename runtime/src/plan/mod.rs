@@ -14,7 +14,6 @@ use crate::bind::bind;
 use crate::bytes::AlignedBytes;
 use crate::control::Control;
 use crate::infer::infer;
-use crate::ir::State;
 use crate::kept::Kept;
 use crate::tensor::{byte_size, length_error};
 use crate::{Error, Model};
@@ -133,10 +132,11 @@ impl Plan {
         for (index, port) in graph.inputs.iter().enumerate() {
             given.insert(port.id as usize, Place::whole(Root::Given(index), &inputs[index]));
         }
-        let number = |state: &State| model.states().iter().position(|s| s.name == state.name);
+        let numbers: BTreeMap<&str, usize> =
+            model.states().iter().map(|state| state.name.as_str()).zip(0..).collect();
         let mut states = States::new(model.states().iter().map(|state| &state.fact));
         for state in &graph.states {
-            let Some(number) = number(state) else { continue };
+            let Some(&number) = numbers.get(state.name.as_str()) else { continue };
             given.insert(state.id as usize, Place::whole(Root::Buffer(number), &state.fact));
             if let Some(next) = state.next {
                 states.changes.push(Change {
