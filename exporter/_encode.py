@@ -24,6 +24,7 @@ from ._graph import (
     State,
     Tensor,
     TestVector,
+    constants_of,
     every_node,
 )
 from ._upgrade import written
@@ -79,20 +80,14 @@ def _shared(graphs: Sequence[Graph]) -> tuple[Sequence[Tensor], Sequence[Graph]]
     """The constants of all graphs, each once, and the graphs, in which they have the same ids."""
     if len(graphs) == 1:
         return graphs[0].tensors, graphs
-    tensors: dict[tuple[str, int], Tensor] = {}
-    places, place = [], {}
-    for graph in graphs:
-        ids = {}
-        for tensor in graph.tensors:
-            key = (tensor.name, id(tensor.data))
-            tensors.setdefault(key, tensor)
-            ids[tensor.value.id] = place.setdefault(key, len(place))
-        places.append(ids)
+    tensors = constants_of(graphs)
+    places = {key: place for place, key in enumerate(tensors)}
     numbered = [
-        replace(tensor, value=replace(tensor.value, id=i))
-        for i, tensor in enumerate(tensors.values())
+        replace(tensor, value=replace(tensor.value, id=places[key]))
+        for key, tensor in tensors.items()
     ]
-    return numbered, [g.numbered(ids, len(tensors)) for g, ids in zip(graphs, places, strict=True)]
+    ids = ({tensor.value.id: places[tensor.key] for tensor in graph.tensors} for graph in graphs)
+    return numbered, [g.numbered(own, len(tensors)) for g, own in zip(graphs, ids, strict=True)]
 
 
 def _entry(graph: Graph, opset: int) -> dict[str, Any]:

@@ -100,6 +100,11 @@ class Tensor:
     name: str
     data: np.ndarray
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from other constants of a file: its name, and which array it has."""
+        return self.name, id(self.data)
+
 
 @dataclass(frozen=True)
 class Region:
@@ -343,6 +348,20 @@ def _with_values(node: Node, new: dict[int, Value], fresh: Iterator[int]) -> Nod
     inputs = tuple(new[value.id] for value in node.inputs)
     outputs = tuple(_defined(value, new, fresh) for value in node.outputs)
     return replace(node, inputs=inputs, outputs=outputs, attrs=attrs)
+
+
+def constants_of(graphs: Iterable[Graph]) -> dict[tuple[str, int], Tensor]:
+    """The constants of all entry points, each once, by `Tensor.key`."""
+    tensors: dict[tuple[str, int], Tensor] = {}
+    for graph in graphs:
+        for tensor in graph.tensors:
+            tensors.setdefault(tensor.key, tensor)
+    return tensors
+
+
+def states_of(graphs: Iterable[Graph]) -> dict[str, State]:
+    """The states of all entry points by name, each once."""
+    return {state.name: state for graph in graphs for state in graph.states}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from . import _container
 from ._decode import decode
 from ._encode import encode
 from ._errors import LoadError, SaveError
-from ._graph import Graph, Port, Role, Tensor, TestVector, every_node
+from ._graph import Graph, Port, Role, TestVector, constants_of, every_node, states_of
 from ._session import Session
 from ._verify import verify
 
@@ -58,8 +58,7 @@ class Model:
     @property
     def states(self) -> dict[str, str]:
         """Type of each value that a session keeps between runs, by its name."""
-        states = (state for graph in self.graphs for state in graph.states)
-        return {state.name: str(state.before) for state in states}
+        return {name: str(state.before) for name, state in states_of(self.graphs).items()}
 
     @property
     def ops(self) -> dict[str, int]:
@@ -70,17 +69,13 @@ class Model:
     @property
     def weights(self) -> dict[str, np.ndarray]:
         """Parameters by their path; constants that folding made have none and are left out."""
-        return {tensor.name: tensor.data for tensor in self._tensors() if tensor.name}
+        tensors = constants_of(self.graphs).values()
+        return {tensor.name: tensor.data for tensor in tensors if tensor.name}
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all constants."""
-        return sum(tensor.data.nbytes for tensor in self._tensors())
-
-    def _tensors(self) -> list[Tensor]:
-        """The constants of all entry points, each once."""
-        tensors = (tensor for graph in self.graphs for tensor in graph.tensors)
-        return list({(tensor.name, id(tensor.data)): tensor for tensor in tensors}.values())
+        return sum(tensor.data.nbytes for tensor in constants_of(self.graphs).values())
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """What the exported function returns for such arguments, computed by the runtime.
@@ -159,7 +154,7 @@ class Model:
         return _container.pack(encode(self.graphs, self.tests, self.producer))
 
     def __repr__(self) -> str:
-        tensors, size = len(self._tensors()), _size(self.weight_bytes)
+        tensors, size = len(constants_of(self.graphs)), _size(self.weight_bytes)
         lines = [
             f"Model({_count(sum(self.ops.values()), 'node')}, "
             f"{_count(tensors, 'constant')} of {size}, "

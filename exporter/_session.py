@@ -9,7 +9,7 @@ import numpy as np
 
 from lumina_jax._native import _lumina
 
-from ._graph import Graph, Port, State
+from ._graph import Graph, Port, states_of
 from ._run import array_of, given, returned
 
 
@@ -29,8 +29,7 @@ class Session:
     def __init__(self, graphs: Sequence[Graph], chunks: list[bytes | memoryview]) -> None:
         self._graphs = {graph.name: graph for graph in graphs}
         self._entries = {graph.name: number for number, graph in enumerate(graphs)}
-        states = (state for graph in graphs for state in graph.states)
-        self._states: dict[str, State] = {state.name: state for state in states}
+        self._states = states_of(graphs)
         self._runtime = _lumina.Session(chunks)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
