@@ -1,10 +1,9 @@
 //! Files that ask for more than they are worth: loading one takes time and memory in proportion to its
 //! length, or is refused.
 
-use std::path::Path;
 use std::process::{Command, Output};
 
-use lumina_runtime::{DType, Fact, Model, Tensor};
+use lumina_runtime::{DType, Fact, Tensor};
 use prost::Message;
 
 use super::build::*;
@@ -78,7 +77,7 @@ fn chain_of(count: usize, op: &str, attrs: Attrs<'_>) -> Graph {
     graph
 }
 
-fn chain(size: usize) -> Vec<u8> {
+pub(crate) fn chain(size: usize) -> Vec<u8> {
     file_of(&chain_of(size / 20, "neg", &[]))
 }
 
@@ -477,26 +476,4 @@ fn arithmetic_of_extents_is_checked() {
     let x = Tensor::new(&[1 << 21, 1], &vec![0i8; 1 << 21]).unwrap();
     file.test(&[&x], &[]);
     assert_eq!(file.refusal(), "test vector 0: input `x`: axis 1 must be -2*a^6 + 1 + -1*s, got 1");
-}
-
-#[cfg(unix)]
-#[test]
-fn a_pipe_is_read_as_a_file_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("m.lmn");
-    let file = chain(100_000);
-    std::fs::write(&path, &file).unwrap();
-    let through = |path: &Path, cut: &str| {
-        let command = format!("{cut} \"$0\" | \"$1\" inspect /dev/stdin");
-        let arguments = [path.to_str().unwrap(), env!("CARGO_BIN_EXE_lumina")];
-        Command::new("sh").args(["-c", &command]).args(arguments).output().unwrap()
-    };
-    let whole = through(&path, "cat");
-    assert_eq!(String::from_utf8(whole.stdout).unwrap(), Model::load(&path).unwrap().describe());
-    let short = String::from_utf8(through(&path, "head -c 5000").stderr).unwrap();
-    let length = file.len();
-    assert!(
-        short.ends_with(&format!("truncated file: the file needs {length} bytes, got 5000\n")),
-        "{short}"
-    );
 }
