@@ -1,6 +1,5 @@
 //! Runs a model: threads, buffers, and plans for the shapes seen so far.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lumina_kernels::{Fact, RayonPool, View};
@@ -147,7 +146,7 @@ impl Session {
     /// Gives the states their initial values, unless they have values.
     fn begin(&mut self) -> Result<(), Error> {
         let states = self.model.states();
-        if self.states != Condition::Unset {
+        if self.states != Condition::Unset || states.is_empty() {
             return Ok(());
         }
         if self.buffers.len() < states.len() {
@@ -158,10 +157,7 @@ impl Session {
         if needed > self.memory_limit.into() {
             return Err(Error::Memory { needed, limit: self.memory_limit });
         }
-        let tensors = match states.is_empty() {
-            true => BTreeMap::new(),
-            false => self.model.graph(0)?.tensors_by_id(),
-        };
+        let tensors = self.model.graph(0)?.tensors_by_id();
         for (state, buffer) in states.iter().zip(&mut self.buffers) {
             if buffer.len() != size(state) {
                 *buffer = AlignedBytes::zeroed(size(state))?;

@@ -98,10 +98,10 @@ fn check_entry(graph: &Graph) -> Result<(), Error> {
 
 /// Checks the types of states and their initial values.
 fn check_states(graph: &Graph) -> Result<(), Error> {
-    let tensors = match graph.states.is_empty() {
-        true => BTreeMap::new(),
-        false => graph.tensors_by_id(),
-    };
+    if graph.states.is_empty() {
+        return Ok(());
+    }
+    let tensors = graph.tensors_by_id();
     for state in &graph.states {
         let fault = |message| Error::graph(state.place(), message);
         check_size(&state.fact).map_err(fault)?;
