@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from lumina_jax._jaxpr import ClosedJaxpr
 from ._arguments import Argument, BatchAxes, arguments, as_jax, traced
 from ._calibration import uncalibrated
 from ._callables import examples_of, function_of, title_of
-from ._errors import ExportError, faults_error
+from ._errors import ExportError, faults_error, quoted
 from ._graph import Graph, Role
 from ._lower import Shared, lower
 from ._names import closure_names, path_name, signature_names
@@ -110,7 +110,7 @@ def entry(
     seeds = [port.name for port in graph.inputs if port.role is Role.NOISE_SEED]
     if len(seeds) > 1:
         raise ExportError(
-            f"`{title}` takes {len(seeds)} PRNG keys, {_quoted(seeds)}, expected at most one; "
+            f"`{title}` takes {len(seeds)} PRNG keys, {quoted(seeds)}, expected at most one; "
             "derive them from one key with jax.random.split"
         )
     graph = replace(graph, name=name)
@@ -169,8 +169,8 @@ def _outputs(results: Any, states: Mapping[str, Any], title: str) -> Any:
     after = {path_name("", path) or "state": leaf for path, leaf in leaves}
     if list(after) != list(states):
         raise ExportError(
-            f"`{title}` takes the state {_quoted(states)} and returns {_quoted(after)} as the next "
-            "one, expected the same structure"
+            f"`{title}` takes the state {quoted(states) or 'nothing'} and returns "
+            f"{quoted(after) or 'nothing'} as the next one, expected the same structure"
         )
     for name, new in after.items():
         old = states[name]
@@ -180,7 +180,3 @@ def _outputs(results: Any, states: Mapping[str, Any], title: str) -> Any:
                 f"{new.dtype}{list(new.shape)}; keep its type and its shape"
             )
     return results[0]
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names) or "nothing"

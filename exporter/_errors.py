@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 COMPLEX = (
@@ -85,6 +85,11 @@ def _in(scopes: Sequence[str]) -> str:
     ]
     more = f" and {len(names) - _MOST_SCOPES} more" if len(names) > _MOST_SCOPES else ""
     return f" in {', '.join(names[:_MOST_SCOPES])}{more}"
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names as messages list them: "`x`, `y`"."""
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _times(count: int) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from ._errors import quoted
 from ._graph import Port, Role
 from ._names import path_name
 from ._types import is_key
@@ -28,7 +29,7 @@ def given(
     for arg in args:
         for path, leaf in jax.tree_util.tree_flatten_with_path(arg)[0]:
             if len(leaves) == len(names):
-                raise TypeError(f"model: takes the arrays {_quoted(names)}, got more")
+                raise TypeError(f"model: takes the arrays {quoted(names)}, got more")
             name, suffix = names[len(leaves)], jax.tree_util.keystr(tuple(path))
             if not name.endswith(suffix):
                 raise ValueError(f"model: expected `{name}`, got an array at {suffix} of a pytree")
@@ -37,12 +38,12 @@ def given(
         for path, leaf in jax.tree_util.tree_flatten_with_path(value)[0]:
             name = path_name(root, path)
             if name in leaves or name not in names:
-                what = "given twice" if name in leaves else f"unknown, expected {_quoted(names)}"
+                what = "given twice" if name in leaves else f"unknown, expected {quoted(names)}"
                 raise TypeError(f"model: `{name}` is {what}")
             leaves[name] = leaf
     missing = [name for name in names if name not in leaves]
     if missing:
-        raise TypeError(f"model: {_quoted(missing)} is missing")
+        raise TypeError(f"model: {quoted(missing)} is missing")
     return [array_of(port, leaves[port.name]) for port in ports]
 
 
@@ -107,7 +108,3 @@ class _Tree:
             return self.leaf
         built = {step: child.built() for step, child in self.children.items()}
         return tuple(built.values()) if list(built) == list(range(len(built))) else built
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lumina_jax._native import _lumina
 
+from ._errors import quoted
 from ._graph import Graph, Port, states_of
 from ._run import array_of, given, returned
 
@@ -44,14 +45,12 @@ class Session:
             does not take; or there is no such entry point.
         """
         if entry not in self._graphs:
-            raise ValueError(f"session: there is no entry point `{entry}`, {self._known()}")
+            known = quoted(self._graphs)
+            raise ValueError(f"session: there is no entry point `{entry}`, expected {known}")
         graph = self._graphs[entry]
         inputs = given(graph.inputs, args, options)
         names = [port.name for port in graph.outputs]
         return returned(names, self._runtime.run(inputs, entry=self._entries[entry]))
-
-    def _known(self) -> str:
-        return "expected " + ", ".join(f"`{name}`" for name in self._graphs)
 
     @property
     def states(self) -> dict[str, np.ndarray]:
@@ -67,7 +66,7 @@ class Session:
         arrays = {}
         for name, value in states.items():
             if name not in self._states:
-                known = ", ".join(f"`{known}`" for known in self._states) or "none"
+                known = quoted(self._states) or "none"
                 raise ValueError(f"session: there is no state `{name}`; the model has {known}")
             state = self._states[name]
             arrays[name] = array_of(Port(state.before, name), value)
