@@ -6,6 +6,7 @@ from . import complex_matmul as complex_matmul
 from . import complex_optical_matmul as complex_optical_matmul
 from . import complex_optical_matmul_fwd as complex_optical_matmul_fwd
 from . import complex_optical_matmul_grad as complex_optical_matmul_grad
+from . import dequantize as dequantize
 from . import optical_attention as optical_attention
 from . import optical_attention_grad as optical_attention_grad
 from . import optical_conv as optical_conv

@@ -4,6 +4,7 @@
 //! [`for_each_op!`].
 
 mod activation;
+mod codes;
 mod disjoint;
 mod dtype;
 mod error;
@@ -53,6 +54,7 @@ macro_rules! for_each_op {
             $crate::ops::ComplexOpticalMatmul,
             $crate::ops::ComplexOpticalMatmulFwd,
             $crate::ops::ComplexOpticalMatmulGrad,
+            $crate::ops::Dequantize,
             $crate::ops::OpticalMatmul,
             $crate::ops::OpticalMatmulFwd,
             $crate::ops::OpticalMatmulGrad,

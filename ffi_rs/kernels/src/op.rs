@@ -1,5 +1,6 @@
 //! What an op is, and how its attributes reach it.
 
+use crate::ops::Dequantize;
 use crate::{Error, Fact, Layout, ParFor, View, ViewMut};
 
 /// One attribute of an op.
@@ -130,6 +131,20 @@ pub trait Op: Sized + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// The same op with the operands of `codes` in place of operand `operand`, which is what they give;
+    /// None where it does not read codes. It gives the same bits. `constants` are the operands that
+    /// never change, `operand` not among them, and `coded` those of `codes`.
+    fn with_codes(
+        &self,
+        operand: usize,
+        codes: &Dequantize,
+        constants: &[Option<View<'_>>],
+        coded: &[View<'_>],
+    ) -> Result<Option<Box<dyn DynOp>>, Error> {
+        let _ = (operand, codes, constants, coded);
+        Ok(None)
+    }
+
     /// Bytes that the op holds beside its attributes, once it is prepared.
     fn held_bytes(&self) -> usize {
         0
@@ -203,6 +218,15 @@ pub trait DynOp: Send + Sync {
     /// See [`Op::prepare`].
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error>;
 
+    /// See [`Op::with_codes`].
+    fn with_codes(
+        &self,
+        operand: usize,
+        codes: &Dequantize,
+        constants: &[Option<View<'_>>],
+        coded: &[View<'_>],
+    ) -> Result<Option<Box<dyn DynOp>>, Error>;
+
     /// See [`Op::held_bytes`].
     fn held_bytes(&self) -> usize;
 
@@ -248,6 +272,16 @@ impl<O: Op> DynOp for O {
 
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
         Op::prepare(self, constants)
+    }
+
+    fn with_codes(
+        &self,
+        operand: usize,
+        codes: &Dequantize,
+        constants: &[Option<View<'_>>],
+        coded: &[View<'_>],
+    ) -> Result<Option<Box<dyn DynOp>>, Error> {
+        Op::with_codes(self, operand, codes, constants, coded)
     }
 
     fn held_bytes(&self) -> usize {

@@ -117,3 +117,5 @@ pub(crate) const COMPLEX_ROWS: usize = 192;
 pub(crate) const COMPLEX_DEPTH: usize = 256;
 /// Rows of x whose parts one chunk writes.
 pub(crate) const COMPLEX_SPLIT_ROWS: usize = 16;
+/// Rows or columns of weights that are made of their codes in a chunk: a few microseconds of work.
+pub(crate) const DEQUANTIZED: usize = 16;

@@ -1,0 +1,183 @@
+//! Weights from their codes.
+//!
+//! ```text
+//! for k in depth, n in columns:
+//!     level   = code[k, n], or table[n, code[k, n]]
+//!     w[k, n] = (level - zero_point[k div group, n]) · scale[k div group, n]
+//! ```
+//!
+//! The difference and the product are rounded to f32 one after the other. Ops that multiply by the
+//! result may read the codes instead, see [`Op::with_codes`].
+
+use std::ops::Range;
+
+use super::chain::extents;
+use crate::codes::{Codes, rows_of_words};
+use crate::disjoint::DisjointMut;
+use crate::scratch::Scratch;
+use crate::tuning::DEQUANTIZED;
+use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
+
+/// Weights from codes of `bits` bits, which are packed as [`codes`](crate::codes) says.
+///
+/// Inputs: codes u32\[W,N\] of a matrix with N columns, scale f32\[1|G,1|N\] and zero_point
+/// f32\[1|G,1|N\], where each of the G rows is that of `group` rows of the matrix, and table
+/// f32\[0|1|N,2^bits\] (none: the levels are the codes).
+/// Output: f32 of `shape`, whose elements are the rows of the matrix, or its columns with `transpose`.
+#[derive(Clone, Debug)]
+pub struct Dequantize {
+    bits: usize,
+    shape: Vec<usize>,
+    transpose: bool,
+    group: usize,
+}
+
+/// What the weights are made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Coded<'a> {
+    pub(crate) codes: Codes<'a>,
+    pub(crate) scale: ByGroup<'a>,
+    pub(crate) zero_point: ByGroup<'a>,
+    /// The levels by column and code; None where they are the codes.
+    pub(crate) table: Option<ByGroup<'a>>,
+    pub(crate) group: usize,
+}
+
+/// A matrix whose only row, or only column, may stand for all.
+#[derive(Clone, Copy)]
+pub(crate) struct ByGroup<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+}
+
+impl<'a> ByGroup<'a> {
+    fn of(view: &View<'a>) -> Result<Self, Error> {
+        Ok(Self { data: view.data()?, rows: view.shape()[0], columns: view.shape()[1] })
+    }
+
+    /// The elements of a row; one, if it stands for all columns.
+    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+        let row = if self.rows == 1 { 0 } else { row };
+        &self.data[row * self.columns..][..self.columns]
+    }
+}
+
+impl Coded<'_> {
+    /// Writes some columns of a row of the weights.
+    pub(crate) fn write_row(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
+        let mut codes = Scratch::<u8>::new(columns.len());
+        self.codes.unpack_row(row, columns.start, &mut codes);
+        let group = row / self.group;
+        let (scales, zero_points) = (self.scale.row(group), self.zero_point.row(group));
+        for ((out, &code), column) in out.iter_mut().zip(&*codes).zip(columns) {
+            let level = match self.table {
+                None => f32::from(code),
+                Some(table) => table.row(column)[usize::from(code)],
+            };
+            let zero_point = zero_points[column.min(zero_points.len() - 1)];
+            *out = (level - zero_point) * scales[column.min(scales.len() - 1)];
+        }
+    }
+}
+
+impl Dequantize {
+    /// Depth and columns of the matrix, of these operands.
+    fn sizes(&self, inputs: &[Fact]) -> Result<[usize; 2], Error> {
+        let refuse = |message: String| Err(Error::invalid(Self::NAME, message));
+        let [codes, scale, zero_point, table] = inputs else {
+            return refuse(format!("expected 4 operands, got {}", inputs.len()));
+        };
+        let [_, columns] = *codes.shape else {
+            return refuse(format!("`codes` must be u32[words, columns], got {codes}"));
+        };
+        let count = self.shape.iter().try_fold(1usize, |all, &extent| all.checked_mul(extent));
+        let Some(depth) = count.and_then(|count| match columns {
+            0 => (count == 0).then_some(0),
+            _ => count.is_multiple_of(columns).then(|| count / columns),
+        }) else {
+            let shape = Fact::new(DType::F32, &*self.shape);
+            return refuse(format!("{shape} does not consist of {columns} columns of `codes`"));
+        };
+        let (words, groups) = (rows_of_words(self.bits, depth), depth.div_ceil(self.group));
+        extents(Self::NAME, "codes", codes, DType::U32, &[&[words], &[columns]])?;
+        for (name, fact) in [("scale", scale), ("zero_point", zero_point)] {
+            extents(Self::NAME, name, fact, DType::F32, &[&[1, groups], &[1, columns]])?;
+        }
+        let levels = 1 << self.bits;
+        extents(Self::NAME, "table", table, DType::F32, &[&[0, 1, columns], &[levels]])?;
+        Ok([depth, columns])
+    }
+
+    /// What the result is made of.
+    pub(crate) fn coded<'a>(&self, inputs: &[View<'a>]) -> Result<Coded<'a>, Error> {
+        let facts: Vec<Fact> = inputs.iter().map(View::fact).collect();
+        let [depth, columns] = self.sizes(&facts)?;
+        let codes = Codes { words: inputs[0].data()?, bits: self.bits, depth, columns };
+        let table = (inputs[3].shape()[0] > 0).then(|| ByGroup::of(&inputs[3])).transpose()?;
+        let [scale, zero_point] = [ByGroup::of(&inputs[1])?, ByGroup::of(&inputs[2])?];
+        Ok(Coded { codes, scale, zero_point, table, group: self.group })
+    }
+}
+
+impl Op for Dequantize {
+    const NAME: &'static str = "dequantize";
+
+    fn from_attrs(attrs: &dyn Attrs) -> Result<Self, Error> {
+        let refuse = |message: String| Err(Error::invalid(Self::NAME, message));
+        let bits = match attrs.int(Self::NAME, "bits")? {
+            bits @ 1..=8 => bits as usize,
+            bits => return refuse(format!("`bits` must be in 1..=8, got {bits}")),
+        };
+        let mut shape = Vec::new();
+        for &extent in attrs.ints(Self::NAME, "shape")? {
+            match usize::try_from(extent) {
+                Ok(extent) => shape.push(extent),
+                Err(_) => return refuse(format!("`shape` must not be negative, got {extent}")),
+            }
+        }
+        let group = match attrs.int(Self::NAME, "group")? {
+            group @ 1.. => group as usize,
+            group => return refuse(format!("`group` must be positive, got {group}")),
+        };
+        let transpose = attrs.bool(Self::NAME, "transpose")?;
+        Ok(Self { bits, shape, transpose, group })
+    }
+
+    fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
+        self.sizes(inputs)?;
+        Ok(vec![Fact::new(DType::F32, &*self.shape)])
+    }
+
+    fn run(
+        &self,
+        inputs: &[View<'_>],
+        outputs: &mut [ViewMut<'_>],
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        let coded = self.coded(inputs)?;
+        let Codes { depth, columns, .. } = coded.codes;
+        let out = DisjointMut::new(outputs[0].data_mut::<f32>()?);
+        if self.transpose {
+            pool.run(columns.div_ceil(DEQUANTIZED), &|chunk, _| {
+                let range = chunk * DEQUANTIZED..columns.min((chunk + 1) * DEQUANTIZED);
+                let mut room = Scratch::new(range.len());
+                let mut lines = out.write(range.start * depth..range.end * depth);
+                for row in 0..depth {
+                    coded.write_row(row, range.clone(), &mut room);
+                    for (line, value) in lines.chunks_exact_mut(depth).zip(&*room) {
+                        line[row] = *value;
+                    }
+                }
+            });
+        } else {
+            pool.run(depth.div_ceil(DEQUANTIZED), &|chunk, _| {
+                for row in chunk * DEQUANTIZED..depth.min((chunk + 1) * DEQUANTIZED) {
+                    let mut line = out.write(row * columns..(row + 1) * columns);
+                    coded.write_row(row, 0..columns, &mut line);
+                }
+            });
+        }
+        Ok(())
+    }
+}
