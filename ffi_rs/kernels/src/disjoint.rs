@@ -189,6 +189,12 @@ impl<'a, T> TileMut<'a, T> {
         TileMut { start, rows: rows.len(), owner: PhantomData, _loan: None, ..*self }
     }
 
+    /// Some of the columns, for as long as this tile is not used.
+    pub(crate) fn columns(&mut self, columns: Range<usize>) -> TileMut<'_, T> {
+        let start = self.pointer(0, columns.start, 0, columns.len());
+        TileMut { start, columns: columns.len(), owner: PhantomData, _loan: None, ..*self }
+    }
+
     /// The rows, one after the other.
     pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut [T]> {
         let (start, stride, columns) = (self.start, self.stride, self.columns);

@@ -27,6 +27,7 @@ mod tuning;
 mod vector;
 
 pub use activation::Activation;
+pub use codes::{Coded, coded_matmul};
 pub use dtype::*;
 pub use error::Error;
 pub use exp::exp_of_any;

@@ -119,3 +119,14 @@ pub(crate) const COMPLEX_DEPTH: usize = 256;
 pub(crate) const COMPLEX_SPLIT_ROWS: usize = 16;
 /// Rows or columns of weights that are made of their codes in a chunk: a few microseconds of work.
 pub(crate) const DEQUANTIZED: usize = 16;
+
+/// Rows of a product with codes from which on they are decoded in panels for the second-level cache,
+/// rows and columns of which these are: each is read by many rows then.
+pub(crate) const CODED_FEW_ROWS: usize = 8;
+pub(crate) const CODED_DEPTH: usize = 256;
+pub(crate) const CODED_COLUMNS: usize = 144;
+/// The same for fewer rows: a panel for the nearest cache.
+pub(crate) const CODED_FEW_DEPTH: usize = 16;
+pub(crate) const CODED_FEW_COLUMNS: usize = 256;
+/// Codes that one thread decodes in a nanosecond, to guess what a loop takes.
+pub(crate) const CODED_PER_NANOSECOND: usize = 8;

@@ -40,7 +40,7 @@ impl Matrix<'_> {
     }
 
     /// Panics unless all elements of so many rows and columns are there.
-    fn check(&self, name: &str, rows: usize, columns: usize) {
+    pub(crate) fn check(&self, name: &str, rows: usize, columns: usize) {
         let [down, across] = self.strides;
         let last = (rows.saturating_sub(1))
             .checked_mul(down)

@@ -9,10 +9,8 @@
 //! The difference and the product are rounded to f32 one after the other. Ops that multiply by the
 //! result may read the codes instead, see [`Op::with_codes`].
 
-use std::ops::Range;
-
 use super::chain::extents;
-use crate::codes::{Codes, rows_of_words};
+use crate::codes::{ByGroup, Coded, Codes, Levels, rows_of_words};
 use crate::disjoint::DisjointMut;
 use crate::scratch::Scratch;
 use crate::tuning::DEQUANTIZED;
@@ -30,55 +28,6 @@ pub struct Dequantize {
     shape: Vec<usize>,
     transpose: bool,
     group: usize,
-}
-
-/// What the weights are made of.
-#[derive(Clone, Copy)]
-pub(crate) struct Coded<'a> {
-    pub(crate) codes: Codes<'a>,
-    pub(crate) scale: ByGroup<'a>,
-    pub(crate) zero_point: ByGroup<'a>,
-    /// The levels by column and code; None where they are the codes.
-    pub(crate) table: Option<ByGroup<'a>>,
-    pub(crate) group: usize,
-}
-
-/// A matrix whose only row, or only column, may stand for all.
-#[derive(Clone, Copy)]
-pub(crate) struct ByGroup<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-}
-
-impl<'a> ByGroup<'a> {
-    fn of(view: &View<'a>) -> Result<Self, Error> {
-        Ok(Self { data: view.data()?, rows: view.shape()[0], columns: view.shape()[1] })
-    }
-
-    /// The elements of a row; one, if it stands for all columns.
-    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
-        let row = if self.rows == 1 { 0 } else { row };
-        &self.data[row * self.columns..][..self.columns]
-    }
-}
-
-impl Coded<'_> {
-    /// Writes some columns of a row of the weights.
-    pub(crate) fn write_row(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
-        let mut codes = Scratch::<u8>::new(columns.len());
-        self.codes.unpack_row(row, columns.start, &mut codes);
-        let group = row / self.group;
-        let (scales, zero_points) = (self.scale.row(group), self.zero_point.row(group));
-        for ((out, &code), column) in out.iter_mut().zip(&*codes).zip(columns) {
-            let level = match self.table {
-                None => f32::from(code),
-                Some(table) => table.row(column)[usize::from(code)],
-            };
-            let zero_point = zero_points[column.min(zero_points.len() - 1)];
-            *out = (level - zero_point) * scales[column.min(scales.len() - 1)];
-        }
-    }
 }
 
 impl Dequantize {
@@ -109,14 +58,25 @@ impl Dequantize {
         Ok([depth, columns])
     }
 
-    /// What the result is made of.
-    pub(crate) fn coded<'a>(&self, inputs: &[View<'a>]) -> Result<Coded<'a>, Error> {
+    /// The matrix that the operands of the op stand for, which are checked.
+    pub fn coded<'a>(&self, inputs: &[View<'a>]) -> Result<Coded<'a>, Error> {
         let facts: Vec<Fact> = inputs.iter().map(View::fact).collect();
         let [depth, columns] = self.sizes(&facts)?;
         let codes = Codes { words: inputs[0].data()?, bits: self.bits, depth, columns };
         let table = (inputs[3].shape()[0] > 0).then(|| ByGroup::of(&inputs[3])).transpose()?;
         let [scale, zero_point] = [ByGroup::of(&inputs[1])?, ByGroup::of(&inputs[2])?];
-        Ok(Coded { codes, scale, zero_point, table, group: self.group })
+        let levels = Levels { scale, zero_point, table, group: self.group };
+        Ok(Coded { codes, levels })
+    }
+
+    /// The shape of the result.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Whether the elements of the result are the columns of the matrix rather than its rows.
+    pub fn is_transposed(&self) -> bool {
+        self.transpose
     }
 }
 
@@ -156,7 +116,7 @@ impl Op for Dequantize {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         let coded = self.coded(inputs)?;
-        let Codes { depth, columns, .. } = coded.codes;
+        let [depth, columns] = coded.extents();
         let out = DisjointMut::new(outputs[0].data_mut::<f32>()?);
         if self.transpose {
             pool.run(columns.div_ceil(DEQUANTIZED), &|chunk, _| {

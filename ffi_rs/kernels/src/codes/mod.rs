@@ -13,6 +13,13 @@
 //! bytes that are neighbors along the depth: what instructions for products of bytes take. Values
 //! beyond the last row are 0. The planes follow each other as rows of words.
 
+mod coded;
+mod matmul;
+
+pub use coded::Coded;
+pub(crate) use coded::{ByGroup, Levels};
+pub use matmul::coded_matmul;
+
 /// Bits of the words that hold codes.
 const WORD: usize = u32::BITS as usize;
 
@@ -57,7 +64,7 @@ pub(crate) fn rows_of_words(bits: usize, depth: usize) -> usize {
 }
 
 /// A matrix of codes, packed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Codes<'a> {
     pub(crate) words: &'a [u32],
     pub(crate) bits: usize,
@@ -79,3 +86,6 @@ impl Codes<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
