@@ -131,6 +131,11 @@ pub trait Op: Sized + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// What makes weights of codes, if this is it.
+    fn as_dequantize(&self) -> Option<&Dequantize> {
+        None
+    }
+
     /// The same op with the operands of `codes` in place of operand `operand`, which is what they give;
     /// None where it does not read codes. It gives the same bits. `constants` are the operands that
     /// never change, `operand` not among them, and `coded` those of `codes`.
@@ -218,6 +223,9 @@ pub trait DynOp: Send + Sync {
     /// See [`Op::prepare`].
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error>;
 
+    /// See [`Op::as_dequantize`].
+    fn as_dequantize(&self) -> Option<&Dequantize>;
+
     /// See [`Op::with_codes`].
     fn with_codes(
         &self,
@@ -272,6 +280,10 @@ impl<O: Op> DynOp for O {
 
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
         Op::prepare(self, constants)
+    }
+
+    fn as_dequantize(&self) -> Option<&Dequantize> {
+        Op::as_dequantize(self)
     }
 
     fn with_codes(

@@ -1,10 +1,12 @@
 //! Sums of products.
 
+use lumina_kernels::ops::Dequantize;
 use lumina_kernels::{
-    Attrs, Columns, Complex32, DType, Element, Entry, Error, Fact, Matrix, Op, ParFor, Serial,
-    Strided, View, ViewMut, matmul,
+    Attrs, Columns, Complex32, DType, DynOp, Element, Entry, Error, Fact, Matrix, Op, ParFor,
+    Serial, Strided, View, ViewMut, coded_matmul, matmul,
 };
 
+use super::activations::copy_from;
 use super::common::{check_axes, chunked, naturals, operands, unsupported};
 use super::strided::Walk;
 
@@ -15,12 +17,16 @@ const WORK: usize = 1 << 16;
 
 /// `out[batch, i, j] = sum over k of lhs[batch, i, k] * rhs[batch, j, k]`, where each of batch, i,
 /// j and k may be several axes, k in the order of the attributes.
+#[derive(Clone)]
 pub(super) struct DotGeneral {
     lhs: Side,
     rhs: Side,
+    /// What makes rhs of the operands that stand for it; None where it is there itself.
+    codes: Option<Dequantize>,
 }
 
 /// The axes of one operand.
+#[derive(Clone)]
 struct Side {
     contracting: Vec<usize>,
     batch: Vec<usize>,
@@ -57,6 +63,7 @@ impl Op for DotGeneral {
         Ok(Self {
             lhs: Side::from_attrs(attrs, "lhs_contracting", "lhs_batch")?,
             rhs: Side::from_attrs(attrs, "rhs_contracting", "rhs_batch")?,
+            codes: None,
         })
     }
 
@@ -103,6 +110,9 @@ impl Op for DotGeneral {
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
         let out = &mut outputs[0];
+        if let Some(codes) = &self.codes {
+            return multiply_codes(codes, inputs, out, pool);
+        }
         match inputs[0].dtype() {
             DType::F32 => self.multiply_f32(inputs, out, pool),
             DType::I32 => self.multiply::<i32>(inputs, out, pool, 0, |sum, a, b| {
@@ -114,6 +124,56 @@ impl Op for DotGeneral {
             }
         }
     }
+
+    /// Codes of rhs are read where the sums are those along their depth, and where lhs has what it is
+    /// multiplied by on its last axes.
+    fn with_codes(
+        &self,
+        operand: usize,
+        codes: &Dequantize,
+        constants: &[Option<View<'_>>],
+        coded: &[View<'_>],
+    ) -> Result<Option<Box<dyn DynOp>>, Error> {
+        let [depth, columns] = codes.coded(coded)?.extents();
+        let (rank, summed) = (codes.shape().len(), self.rhs.contracting.len());
+        let range = if codes.is_transposed() { rank - summed..rank } else { 0..summed };
+        let is_product = operand == 1
+            && constants.len() == 2
+            && self.rhs.batch.is_empty()
+            && self.rhs.contracting.iter().copied().eq(range.clone())
+            && codes.shape()[range].iter().product::<usize>() == depth
+            && columns > 0
+            && self.lhs.contracting.is_sorted();
+        Ok(is_product.then(|| {
+            let product = Self { codes: Some(codes.clone()), ..self.clone() };
+            Box::new(product) as Box<dyn DynOp>
+        }))
+    }
+}
+
+/// The product of (lhs, the operands of `codes`), whose sums go over the last axes of lhs.
+fn multiply_codes(
+    codes: &Dequantize,
+    inputs: &[View<'_>],
+    out: &mut ViewMut<'_>,
+    pool: &dyn ParFor,
+) -> Result<(), Error> {
+    let (lhs, coded) = (&inputs[0], codes.coded(&inputs[1..])?);
+    let [depth, columns] = coded.extents();
+    let mut copied = Vec::new();
+    let data = if lhs.is_row_major() {
+        lhs.data::<f32>()?
+    } else {
+        let lhs = lhs.strided_data::<f32>()?;
+        copied.resize(lhs.shape.iter().product(), 0.0);
+        copy_from(&lhs, 0, &mut copied);
+        &copied
+    };
+    let rows = out.shape().iter().product::<usize>() / columns;
+    let a = Matrix { data, strides: [depth, 1] };
+    let out = Columns { data: out.data_mut::<f32>()?, stride: columns, first: 0 };
+    coded_matmul(pool, out, rows, a, &coded, 0..depth, false);
+    Ok(())
 }
 
 /// The loops of one product, over what of the result, of lhs and of rhs belongs together.

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use lumina_kernels::ops::Dequantize;
 use lumina_kernels::{
     Activation, Attrs, DType, DynOp, Entry, Error, Fact, Op, ParFor, Strided, View, ViewMut, Work,
 };
@@ -31,14 +32,22 @@ impl Product for Convolution {
 /// bias is a view that repeats it.
 struct Fused<P> {
     product: Box<dyn DynOp>,
+    /// Operands of the product.
+    factors: usize,
     activation: Option<Activation>,
     of: PhantomData<P>,
 }
 
 impl<P: Product> Fused<P> {
-    fn split<T>(inputs: &[T]) -> Result<(&[T], &[T]), Error> {
-        inputs.split_at_checked(2).ok_or_else(|| {
-            let message = format!("expected at least 2 operands, got {}", inputs.len());
+    /// The same with another op for the product, which has so many operands.
+    fn with_product(&self, product: Box<dyn DynOp>, factors: usize) -> Box<dyn DynOp> {
+        Box::new(Self { product, factors, activation: self.activation, of: PhantomData })
+    }
+
+    fn split<'i, T>(&self, inputs: &'i [T]) -> Result<(&'i [T], &'i [T]), Error> {
+        inputs.split_at_checked(self.factors).ok_or_else(|| {
+            let factors = self.factors;
+            let message = format!("expected at least {factors} operands, got {}", inputs.len());
             Error::invalid(P::FUSED, message)
         })
     }
@@ -63,11 +72,16 @@ impl<P: Product> Op for Fused<P> {
                 return refuse(Self::NAME, message);
             }
         };
-        Ok(Self { product: Box::new(P::from_attrs(attrs)?), activation, of: PhantomData })
+        Ok(Self {
+            product: Box::new(P::from_attrs(attrs)?),
+            factors: 2,
+            activation,
+            of: PhantomData,
+        })
     }
 
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
-        let (factors, added) = Self::split(inputs)?;
+        let (factors, added) = self.split(inputs)?;
         let outputs = self.product.output_shapes(factors)?;
         if factors[0].dtype != DType::F32 {
             return Err(unsupported(Self::NAME, "operand", factors[0].dtype));
@@ -87,7 +101,7 @@ impl<P: Product> Op for Fused<P> {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        let (factors, added) = Self::split(inputs)?;
+        let (factors, added) = self.split(inputs)?;
         self.product.run(factors, outputs, pool)?;
         let added: Vec<Strided<'_, f32>> =
             added.iter().map(|view| view.strided_data()).collect::<Result<_, _>>()?;
@@ -107,12 +121,24 @@ impl<P: Product> Op for Fused<P> {
     }
 
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
-        let (factors, _) = Self::split(constants)?;
+        let (factors, _) = self.split(constants)?;
         let prepared = self.product.prepare(factors)?;
-        Ok(prepared.map(|product| {
-            let fused = Self { product, activation: self.activation, of: PhantomData };
-            Box::new(fused) as Box<dyn DynOp>
-        }))
+        Ok(prepared.map(|product| self.with_product(product, self.factors)))
+    }
+
+    fn with_codes(
+        &self,
+        operand: usize,
+        codes: &Dequantize,
+        constants: &[Option<View<'_>>],
+        coded: &[View<'_>],
+    ) -> Result<Option<Box<dyn DynOp>>, Error> {
+        let (factors, _) = self.split(constants)?;
+        if operand >= factors.len() {
+            return Ok(None);
+        }
+        let product = self.product.with_codes(operand, codes, factors, coded)?;
+        Ok(product.map(|product| self.with_product(product, self.factors - 1 + coded.len())))
     }
 
     fn held_bytes(&self) -> usize {
@@ -120,7 +146,7 @@ impl<P: Product> Op for Fused<P> {
     }
 
     fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
-        let (factors, added) = Self::split(inputs)?;
+        let (factors, added) = self.split(inputs)?;
         let Work { flops, bytes } = self.product.work(factors)?;
         let each =
             Op::output_shapes(self, inputs)?.iter().map(|fact| fact.len() as u64).sum::<u64>();

@@ -1,6 +1,7 @@
 //! Windows of a tensor that indices place, read.
 
-use lumina_kernels::{Attrs, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::ops::Dequantize;
+use lumina_kernels::{Attrs, DynOp, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
 
 use super::common::{chunked, element_arms, naturals, operands, refuse, with_element};
 use super::windows::Windows;
@@ -12,9 +13,12 @@ const WORK: usize = 1 << 14;
 
 /// `out[b, o] = operand[start(b) + o]`, of (operand, indices, fill): see [`Windows`]. What a window
 /// would read outside of the operand is `fill`, a scalar, or with `mode` "clip" nothing.
+#[derive(Clone)]
 struct Gather {
     windows: Windows,
     sizes: Vec<usize>,
+    /// What makes the operand of the four that stand for it; None where it is there itself.
+    codes: Option<Dequantize>,
 }
 
 impl Op for Gather {
@@ -25,6 +29,7 @@ impl Op for Gather {
         Ok(Self {
             windows: Windows::from_attrs(Self::NAME, attrs)?,
             sizes: naturals(Self::NAME, "slice_sizes", sizes)?,
+            codes: None,
         })
     }
 
@@ -44,11 +49,71 @@ impl Op for Gather {
         outputs: &mut [ViewMut<'_>],
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        with_element!(inputs[0].dtype(), T => self.read::<T>(inputs, &mut outputs[0], pool))
+        match &self.codes {
+            Some(codes) => self.read_lines(codes, inputs, &mut outputs[0], pool),
+            None => {
+                with_element!(inputs[0].dtype(), T => self.read::<T>(inputs, &mut outputs[0], pool))
+            }
+        }
+    }
+
+    fn with_codes(
+        &self,
+        operand: usize,
+        codes: &Dequantize,
+        _: &[Option<View<'_>>],
+        coded: &[View<'_>],
+    ) -> Result<Option<Box<dyn DynOp>>, Error> {
+        let [depth, columns] = codes.coded(coded)?.extents();
+        let line = if codes.is_transposed() { depth } else { columns };
+        let is_of_lines = self.windows.are_lines(&self.sizes, codes.shape(), line);
+        Ok((operand == 0 && is_of_lines).then(|| {
+            Box::new(Self { codes: Some(codes.clone()), ..self.clone() }) as Box<dyn DynOp>
+        }))
     }
 }
 
 impl Gather {
+    /// Of codes, whose windows are lines.
+    fn read_lines(
+        &self,
+        codes: &Dequantize,
+        inputs: &[View<'_>],
+        out: &mut ViewMut<'_>,
+        pool: &dyn ParFor,
+    ) -> Result<(), Error> {
+        let [codes_of, scale, zero_point, table, indices, fill] = inputs else {
+            return refuse(Self::NAME, format!("expected 6 operands, got {}", inputs.len()));
+        };
+        let coded = codes.coded(&[*codes_of, *scale, *zero_point, *table])?;
+        let result = out.shape().to_vec();
+        let loops = self.windows.loops(codes.shape(), indices, &self.sizes, &result)?;
+        let fill = fill.data::<f32>()?[0];
+        let size = loops.window.count();
+        let one = |line: usize, out: &mut [f32]| match loops.start(line) {
+            Some(start) if codes.is_transposed() => {
+                coded.write_column(start / size, 0..size, out);
+            }
+            Some(start) => coded.write_row(start / size, 0..size, out),
+            None => out.fill(fill),
+        };
+        let out = out.data_mut::<f32>()?;
+        if loops.is_last {
+            chunked(pool, out, size, |start, out| one(start / size, out));
+            return Ok(());
+        }
+        let mut room = vec![0.0; size];
+        loops.lines.for_each(|line, [at]| {
+            one(line, &mut room);
+            loops.window.runs(0, size, |done, [to, _], [step, _], count| {
+                for (index, value) in room[done..done + count].iter().enumerate() {
+                    out[(at + to).wrapping_add_signed(step * index as isize)] = *value;
+                }
+            });
+        });
+        Ok(())
+    }
+
     fn read<T: Element>(
         &self,
         inputs: &[View<'_>],

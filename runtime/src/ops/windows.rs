@@ -23,6 +23,7 @@ enum Outside {
 }
 
 /// Which axes of operand, indices and result belong together.
+#[derive(Clone)]
 pub(super) struct Windows {
     op: &'static str,
     /// Axes of the result that are those of a window.
@@ -112,6 +113,20 @@ impl Windows {
             return refuse(self.op, message);
         }
         Ok(())
+    }
+
+    /// Whether windows of `sizes` are lines of so many elements of an operand of this shape, one for each
+    /// place of its first axis, and lie together in the result.
+    pub(super) fn are_lines(&self, sizes: &[usize], shape: &[usize], line: usize) -> bool {
+        let [first, rest @ ..] = shape else { return false };
+        self.map == [0]
+            && self.collapsed == [0]
+            && self.batching.is_empty()
+            && sizes.first() == Some(&1)
+            && sizes[1..] == *rest
+            && line > 0
+            && rest.iter().product::<usize>() == line
+            && *first > 0
     }
 
     /// The shape of the result.

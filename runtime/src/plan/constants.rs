@@ -106,11 +106,6 @@ impl<'a> Constants<'a> {
         operands: &[&Place],
         fact: &Fact,
     ) -> Option<usize> {
-        let is_constant = operands.iter().all(|place| place.is_constant());
-        // What depends on the inputs is another constant for each plan.
-        if !self.computes || !is_constant || node.attributes.are_symbolic() {
-            return None;
-        }
         let bytes_of = |place: &&Place| {
             let (own, stored) = (byte_size(&place.fact()), byte_size(&place.stored));
             own.zip(stored).map_or(0, |(own, stored)| own.min(stored))
@@ -118,6 +113,22 @@ impl<'a> Constants<'a> {
         let largest = operands.iter().map(bytes_of).max().unwrap_or(0);
         let bytes = byte_size(fact)?;
         if bytes == 0 || bytes > LITTLE.max(largest.saturating_mul(2)) {
+            return None;
+        }
+        self.weights((node, index), op, operands, fact)
+    }
+
+    /// The number of what a node gives for these operands, if they are constants, whatever its size.
+    pub(super) fn weights(
+        &mut self,
+        (node, index): (&Node, usize),
+        op: &Arc<dyn DynOp>,
+        operands: &[&Place],
+        fact: &Fact,
+    ) -> Option<usize> {
+        let is_constant = operands.iter().all(|place| place.is_constant());
+        // What depends on the inputs is another constant for each plan.
+        if !self.computes || !is_constant || node.attributes.are_symbolic() {
             return None;
         }
         let keys = operands.iter().map(|place| self.key(place)).collect();

@@ -152,7 +152,7 @@ impl Plan {
         }
         let outputs = graph.outputs.iter().map(|port| port.id as usize).collect();
         let constants = Constants::new(&mut kept.identities, computes);
-        let mut planner = Planner { largest_view: 0, constants };
+        let mut planner = Planner { weights: model.weights(), largest_view: 0, constants };
         let mut block = planner.graph(&graph.nodes, inference, given, outputs, states)?;
         let buffers: u128 = block.buffers.iter().map(|&size| size as u128).sum();
         if buffers <= limit.into() && planner.largest_view as u64 > limit {

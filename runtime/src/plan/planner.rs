@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lumina_kernels::{DType, DynOp, Fact};
+use lumina_kernels::{DType, DynOp, Fact, View};
 
 use super::buffers::finish;
 use super::constants::Constants;
@@ -17,6 +17,8 @@ use crate::memory::Access;
 use crate::tensor::byte_size;
 
 pub(super) struct Planner<'a> {
+    /// The constants of the file.
+    pub(super) weights: &'a [u8],
     /// Bytes of the largest view that repeats elements, if it were none.
     pub(super) largest_view: usize,
     pub(super) constants: Constants<'a>,
@@ -36,6 +38,18 @@ pub(super) struct Draft {
     pub(super) accesses: Vec<Access>,
     /// The row-major copy of a value, once there is one.
     copies: BTreeMap<usize, usize>,
+    /// Weights that lie in the file as codes, and of which no reader has asked for numbers so far.
+    coded: BTreeMap<usize, Coded>,
+}
+
+/// What makes weights of codes that lie in the file.
+#[derive(Clone)]
+struct Coded {
+    op: Arc<dyn DynOp>,
+    operands: Vec<Place>,
+    /// The node, and its number in its scope.
+    node: Node,
+    index: usize,
 }
 
 /// The buffer of a value before buffers are assigned.
@@ -52,6 +66,7 @@ impl Draft {
             steps: Vec::new(),
             accesses: Vec::new(),
             copies: BTreeMap::new(),
+            coded: BTreeMap::new(),
         }
     }
 
@@ -62,6 +77,12 @@ impl Draft {
         self.holders.push(id);
         self.bytes.push(bytes);
         id
+    }
+
+    /// A further value, which is a constant.
+    fn constant(&mut self, place: Place) -> usize {
+        let bytes = byte_size(&place.fact()).unwrap_or(usize::MAX);
+        self.add(place, bytes)
     }
 
     fn push(&mut self, step: Step, scratch: &[usize]) {
@@ -94,6 +115,7 @@ impl Planner<'_> {
         let last = nodes.len().saturating_sub(1);
         states.changes.retain(|change| change.before != change.after);
         for change in &mut states.changes {
+            self.settle(&mut draft, change.after);
             change.after = self.row_major(&mut draft, last, change.after);
         }
         states.find_successors(&draft);
@@ -106,9 +128,12 @@ impl Planner<'_> {
                 states.changes[index].after = self.copied(&mut draft, last, after);
             }
         }
-        let outputs = outputs.into_iter().map(|id| match states.owner(&draft, id) {
-            Some(_) => self.copied(&mut draft, last, id),
-            None => self.row_major(&mut draft, last, id),
+        let outputs = outputs.into_iter().map(|id| {
+            self.settle(&mut draft, id);
+            match states.owner(&draft, id) {
+                Some(_) => self.copied(&mut draft, last, id),
+                None => self.row_major(&mut draft, last, id),
+            }
         });
         let outputs = outputs.collect();
         Ok(finish(draft, outputs, &states))
@@ -120,10 +145,12 @@ impl Planner<'_> {
         nodes: &[Node],
         inference: Inference,
         given: BTreeMap<usize, Place>,
+        coded: BTreeMap<usize, Coded>,
         outputs: Vec<usize>,
     ) -> Result<Block, Error> {
-        let mut draft = Draft::new(&inference.facts, given);
+        let mut draft = Draft { coded, ..Draft::new(&inference.facts, given) };
         self.nodes(&mut draft, nodes, inference.actions)?;
+        outputs.iter().for_each(|&id| self.settle(&mut draft, id));
         Ok(finish(draft, outputs, &States::default()))
     }
 
@@ -151,6 +178,8 @@ impl Planner<'_> {
     ) -> Result<(), Error> {
         let inputs: Vec<usize> = node.inputs.iter().map(|&id| id as usize).collect();
         let outputs: Vec<usize> = node.outputs.iter().map(|&id| id as usize).collect();
+        let (op, inputs) = self.with_codes(draft, op, inputs)?;
+        inputs.iter().for_each(|&id| self.settle(draft, id));
         if let (&[x], &[y]) = (&*inputs, &*outputs)
             && let Some(layout) = op.alias(&draft.places[x].layout)
         {
@@ -171,6 +200,13 @@ impl Planner<'_> {
         if let &[y] = &*outputs {
             let places: Vec<&Place> = inputs.iter().map(|&id| &draft.places[id]).collect();
             let fact = draft.places[y].fact();
+            let is_coded = op.as_dequantize().is_some()
+                && places.iter().all(|place| matches!(place.root, Root::Weights(_)));
+            if is_coded && !fact.is_empty() {
+                let operands = places.into_iter().cloned().collect();
+                draft.coded.insert(y, Coded { op, operands, node: node.clone(), index });
+                return Ok(());
+            }
             if let Some(number) = self.constants.result((node, index), &op, &places, &fact) {
                 draft.places[y] = Place::whole(Root::Copy(number), &fact);
                 return Ok(());
@@ -178,6 +214,51 @@ impl Planner<'_> {
         }
         draft.push(Step { node: index, work: Work::Op(op), inputs, outputs }, &[]);
         Ok(())
+    }
+
+    /// The op that reads codes where an operand of this one is made of them, and its operands.
+    fn with_codes(
+        &self,
+        draft: &mut Draft,
+        op: Box<dyn DynOp>,
+        mut inputs: Vec<usize>,
+    ) -> Result<(Box<dyn DynOp>, Vec<usize>), Error> {
+        for operand in 0..inputs.len() {
+            let Some(coded) = draft.coded.get(&inputs[operand]) else { continue };
+            let Some(codes) = coded.op.as_dequantize() else { continue };
+            let operands = coded.operands.clone();
+            let views: Option<Vec<View<'_>>> = operands.iter().map(|at| self.in_file(at)).collect();
+            let constants: Vec<Option<View<'_>>> =
+                inputs.iter().map(|&id| self.in_file(&draft.places[id])).collect();
+            let Some(views) = views else { continue };
+            let Some(reader) = op.with_codes(operand, codes, &constants, &views)? else { continue };
+            let ids: Vec<usize> = operands.into_iter().map(|place| draft.constant(place)).collect();
+            inputs.splice(operand..=operand, ids);
+            return Ok((reader, inputs));
+        }
+        Ok((op, inputs))
+    }
+
+    /// The value at `place`, if it lies in the file.
+    fn in_file<'p>(&'p self, place: &'p Place) -> Option<View<'p>> {
+        match place.root {
+            Root::Weights(_) => place.constant(self.weights, &[]).ok(),
+            _ => None,
+        }
+    }
+
+    /// Has the numbers of a value made, if it lies in the file as codes: once for all runs if they are
+    /// constants, as whoever reads numbers would else wait for them in each run.
+    fn settle(&mut self, draft: &mut Draft, id: usize) {
+        let Some(Coded { op, operands, node, index }) = draft.coded.remove(&id) else { return };
+        let places: Vec<&Place> = operands.iter().collect();
+        let fact = draft.places[id].fact();
+        if let Some(number) = self.constants.weights((&node, index), &op, &places, &fact) {
+            draft.places[id] = Place::whole(Root::Copy(number), &fact);
+            return;
+        }
+        let inputs = operands.into_iter().map(|place| draft.constant(place)).collect();
+        draft.push(Step { node: index, work: Work::Op(op), inputs, outputs: vec![id] }, &[]);
     }
 
     /// The value, or a copy of it that is row-major.
@@ -219,11 +300,14 @@ impl Planner<'_> {
         op: Box<dyn Control>,
         inferences: Vec<Inference>,
     ) -> Result<(), Error> {
-        let inputs: Vec<usize> =
-            node.inputs.iter().map(|&id| self.row_major(draft, index, id as usize)).collect();
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for &id in &node.inputs {
+            self.settle(draft, id as usize);
+            inputs.push(self.row_major(draft, index, id as usize));
+        }
         let mut capture = |&id: &u32| match id as usize {
-            // A constant is one inside too, in whatever order.
-            id if draft.places[id].is_constant() => id,
+            // A constant is one inside too, in whatever order, and so are codes.
+            id if draft.places[id].is_constant() || draft.coded.contains_key(&id) => id,
             id => self.row_major(draft, index, id),
         };
         let captures: Vec<Vec<usize>> = node
@@ -237,6 +321,12 @@ impl Planner<'_> {
             let block = self
                 .region(draft, region, &captures, inference)
                 .map_err(|error| in_region(node, index, name, error))?;
+            // A region that reads codes knows where they are; what it is given instead is not read.
+            let captures = captures.into_iter().map(|id| match draft.coded.get(&id) {
+                Some(codes) => draft.constant(codes.operands[0].clone()),
+                None => id,
+            });
+            let captures = captures.collect();
             let mut own = Vec::new();
             for &bytes in &block.buffers {
                 own.push(draft.add(Place::whole(UNASSIGNED, &Fact::new(DType::I8, [])), bytes));
@@ -265,15 +355,20 @@ impl Planner<'_> {
         captures: &[usize],
         inference: Inference,
     ) -> Result<Block, Error> {
-        let mut given = BTreeMap::new();
+        let (mut given, mut coded) = (BTreeMap::new(), BTreeMap::new());
         for (id, fact) in inference.facts[..region.given()].iter().enumerate() {
-            let place = match captures.get(id).map(|&outer| &draft.places[outer]) {
+            let outer = captures.get(id);
+            if let Some(codes) = outer.and_then(|outer| draft.coded.get(outer)) {
+                coded.insert(id, codes.clone());
+                continue;
+            }
+            let place = match outer.map(|&outer| &draft.places[outer]) {
                 Some(place) if place.is_constant() => place.clone(),
                 _ => Place::whole(Root::Given(id), fact),
             };
             given.insert(id, place);
         }
         let outputs = region.outputs.iter().map(|&id| id as usize).collect();
-        self.scope(&region.nodes, inference, given, outputs)
+        self.scope(&region.nodes, inference, given, coded, outputs)
     }
 }

@@ -9,6 +9,7 @@ mod cli_mmap;
 mod cli_outputs;
 mod cli_state;
 mod cli_steps;
+mod codes;
 mod container;
 mod corpus;
 mod dependencies;

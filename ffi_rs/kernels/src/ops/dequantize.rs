@@ -104,6 +104,10 @@ impl Op for Dequantize {
         Ok(Self { bits, shape, transpose, group })
     }
 
+    fn as_dequantize(&self) -> Option<&Self> {
+        Some(self)
+    }
+
     fn output_shapes(&self, inputs: &[Fact]) -> Result<Vec<Fact>, Error> {
         self.sizes(inputs)?;
         Ok(vec![Fact::new(DType::F32, &*self.shape)])
