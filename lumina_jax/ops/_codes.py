@@ -1,7 +1,7 @@
 """How codes of 1 to 8 bits are packed into words; `ffi_rs/kernels/src/codes` has the same.
 
-Codes of a matrix, depth × columns, are cut into planes of 8, 4, 2 and 1 bits, the widest first. Row by
-row, a word of a plane holds neighbors along the depth of one column: value j begins at bit
+Codes of a matrix, depth × columns, are cut into planes of 8, 4, 2 and 1 bits, the widest first. Row
+by row, a word of a plane holds neighbors along the depth of one column: value j begins at bit
 width · (j div 4) of byte j mod 4. The planes follow each other as rows of words.
 """
 

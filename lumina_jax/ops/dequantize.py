@@ -3,8 +3,8 @@
     w[k, n] = (level - zero_point[k div group, n]) · scale[k div group, n]
     level   = code[k, n], or table[n, code[k, n]]
 
-of a matrix [k, n], whose rows, or columns with `transpose`, are the elements of the result in order.
-Difference and product are rounded one after the other.
+of a matrix [k, n], whose rows, or columns with `transpose`, are the elements of the result in
+order. Difference and product are rounded one after the other.
 """
 
 from __future__ import annotations
