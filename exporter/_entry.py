@@ -18,10 +18,12 @@ from ._errors import ExportError, faults_error, quoted
 from ._graph import Graph, Role
 from ._lower import Shared, lower
 from ._names import closure_names, path_name, signature_names
-from ._program import Constant
-from ._tracing import trace
+from ._program import Constant, Equation, Operand, Program, Variable
+from ._storage import Storage, of_levels
+from ._tracing import constants_of_jaxpr, trace
 from ._types import is_key
-from ._walk import walk
+from ._uses import contracted, converters
+from ._walk import Held, walk
 from .rules import rule_of
 
 
@@ -38,6 +40,7 @@ class Options:
     batch: str | None
     batch_axes: BatchAxes
     while_limit: int
+    storage: Storage
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Entry:
     jaxpr: ClosedJaxpr | None
     """That of `flat`, where no extent is symbolic."""
     weights: Sequence[Any]
+    """As the file has them, too."""
+    rounded: Mapping[int, Any]
+    """What arrays of the function are in the file, by the id of the array, where that is other."""
     found: Sequence[Argument]
     """The inputs."""
     uncalibrated: Sequence[str]
@@ -93,8 +99,8 @@ def entry(
     jaxpr, results = trace(flat, structs, title, options.batch is not None)
     if options.state is not None:
         results = _outputs(results, states, title)
-    known = {i: Constant.of(array, path) for i, (path, array) in enumerate(weights.items())}
-    program = walk(jaxpr, known, closure_names(fn))
+    closed = closure_names(fn)
+    program, rounded = _program(jaxpr, weights, closed, options.storage)
     paths = jax.tree_util.tree_flatten_with_path(results)[0]
     result_names = [path_name("output", path) for path, _ in paths]
     for path, (_, result) in zip(result_names, paths, strict=True):
@@ -121,10 +127,72 @@ def entry(
         graph=graph,
         flat=flat,
         jaxpr=jaxpr if is_fixed else None,
-        weights=list(weights.values()),
+        weights=[rounded.get(path, array) for path, array in weights.items()],
+        rounded={
+            id_: rounded[path]
+            for id_, path in closed.items()
+            if path in rounded and path not in weights
+        },
         found=found,
         uncalibrated=uncalibrated(program),
     )
+
+
+def _program(
+    jaxpr: ClosedJaxpr, weights: Mapping[str, Any], names: Mapping[int, str], storage: Storage
+) -> tuple[Program, dict[str, Any]]:
+    """The program, with weights as `storage` has them, and these by name where they are others.
+
+    What only enters converters is stored as they make it of the weight that `storage` has: then
+    what the function makes of that is folded as ever.
+    """
+    inside = {names[id(a)]: a for a in constants_of_jaxpr(jaxpr) if id(a) in names}
+    inside = {name: array for name, array in inside.items() if name not in weights}
+    storage.see(weights)
+    storage.see(inside)
+    arrays = {name: a for name, a in {**inside, **weights}.items() if storage.changes(name)}
+    held: dict[str, Operand] = {name: Variable(a.shape, a.dtype) for name, a in arrays.items()}
+
+    def walked() -> tuple[Program, Held]:
+        arguments = {
+            i: held[path] if path in held else Constant.of(array, path)
+            for i, (path, array) in enumerate(weights.items())
+        }
+        found = Held(arguments, {id(a): held[name] for name, a in inside.items() if name in held})
+        return walk(jaxpr, found, names), found
+
+    program, found = walked()
+    reads, rounded = set(program.free()), dict[str, Any]()
+    for name, array in arrays.items():
+        variable = held[name]
+        assert isinstance(variable, Variable)
+        if variable not in reads:
+            continue
+        entering, axes = converters(program, variable), contracted(program, variable)
+        if entering is None:
+            if storage.leaves(name, has_product=axes is not None):
+                held[name] = Constant.of(array, name)
+            continue
+        bits = storage.bits(name)
+        if not storage.is_narrow(name):
+            if entering.is_direct and bits is not None and bits < entering.bits:
+                continue  # fewer than the codes of the converter
+            rounded[name] = storage.stored(name, array, axes).array
+        held[name] = Constant.of(rounded.get(name, array), name)
+    if not all(isinstance(operand, Variable) for operand in held.values()):
+        program, found = walked()
+    reads, made = set(program.free()), list[Equation]()
+    for name, variable in held.items():
+        if isinstance(variable, Variable) and variable in reads:
+            array = arrays[name]
+            stored = storage.stored(name, array, contracted(program, variable))
+            rounded[name] = stored.array
+            made += stored.equations(variable)
+    for variable, (levels, name) in found.calls.items():
+        if variable in reads:
+            axes = contracted(program, variable)
+            made += of_levels(levels, name, axes, variable.dtype).equations(variable)
+    return replace(program, equations=(*made, *program.equations)), rounded
 
 
 def arrays(root: str, tree: Any) -> dict[str, Any]:

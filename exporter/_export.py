@@ -14,11 +14,13 @@ from lumina_jax._arguments import integer
 from ._arguments import BatchAxes
 from ._calibration import UncalibratedRangesWarning
 from ._callables import is_exportable
+from ._converted import with_codes
 from ._entry import Options, arrays, entry
 from ._errors import ExportError
 from ._fuse import fused
 from ._lower import Shared
 from ._model import Model
+from ._storage import Storage, Weights
 from ._vectors import test_vectors
 
 Functions = Callable[..., Any] | jax.export.Exported | Mapping[str, tuple[Any, ...]]
@@ -36,6 +38,7 @@ def export(
     allow_uncalibrated: bool = False,
     while_limit: int = 1_000_000,
     fuse: bool = True,
+    weights: Weights | None = None,
 ) -> Model:
     """The computation of `fn` as a model that `save`s to one `.lmn` file.
 
@@ -95,17 +98,29 @@ def export(
       fuse: puts nodes together that one op of the runtime computes at once: batch norm into the
         convolution before it, softmax, layer norm, attention, bias and activation of a product.
         False leaves the nodes as JAX has them. `lumina inspect` says what became what.
+      weights: how weights are stored, which are floats of two axes or more: "float32", "bfloat16"
+        or "float16" for all of them; or by their paths: such a name; bits from 1 to 8, for the
+        best levels of each output, or `(bits, group)`, for those of each `group` of its inputs; a
+        `WeightQuantizer`, or one with bits, `(quantizer, bits)`; `QuantizerParams`, or what it made
+        of the weight, `(codes, params)`. A key is a path as `weights` of the model has it, or a
+        part of one, "Dense_0" or "decoder/*/kernel", with `*` and `?` for any letters; of several
+        the last one counts. Or what `allocate_bits` returns. The model is then that of the weights
+        as they are stored, and so are its test vectors. By default those that only enter the
+        converters of optical ops are stored as the codes that these make of them, which changes
+        no bit of an output, and others as they are; "float32" stores all as they are.
 
     Raises:
       ExportError: an argument is no array, or `fn` has operations with no counterpart in the file;
-        the message lists all of them with their source lines.
+        the message lists all of them with their source lines. Or `weights` has a key that means
+        no weight, or a form that a weight cannot have.
 
     Warns:
       UncalibratedRangesWarning: ranges of layers are not calibrated; the message lists the layers.
     """
     integer("export", "while_limit", while_limit, at_least=0, at_most=2**31)
-    weights, initial = arrays("params", params), arrays("state", state)
-    options = Options(weights, initial, params, state, batch, batch_axes, while_limit)
+    storage = Storage(weights)
+    given, initial = arrays("params", params), arrays("state", state)
+    options = Options(given, initial, params, state, batch, batch_axes, while_limit, storage)
     shared: Shared = {}
     entries = []
     for name, (function, arguments) in _functions(fn, example_args).items():
@@ -114,10 +129,13 @@ def export(
         if not allow_uncalibrated and made.uncalibrated:
             warning = UncalibratedRangesWarning.of(made.title, made.uncalibrated)
             warnings.warn(warning, stacklevel=2)
+    storage.check()
     tests = test_vectors(entries, list(initial.values()), atol, rtol)
     graphs = [made.graph for made in entries]
     if fuse:
         graphs = [fused(graph, shared) for graph in graphs]
+    if not storage.keeps_all:
+        graphs = with_codes(graphs, shared, storage.kept)
     return Model(tuple(graphs), tests, _producer())
 
 

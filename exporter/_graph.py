@@ -160,6 +160,21 @@ def every_node(nodes: Iterable[Node]) -> Iterator[Node]:
             yield from every_node(region.nodes)
 
 
+def with_constants(
+    nodes: Iterable[Node], constants: Mapping[int, Tensor]
+) -> Iterator[tuple[Node, Mapping[int, Tensor]]]:
+    """The nodes and those in their regions, with the constants of the scope of each by their ids.
+
+    `constants` are those of the outermost scope.
+    """
+    for node in nodes:
+        yield node, constants
+        for region in node.regions:
+            captures = enumerate(region.captures)
+            inner = {own: constants[v.id] for own, v in captures if v.id in constants}
+            yield from with_constants(region.nodes, inner)
+
+
 def needed(nodes: Sequence[Node], outputs: Iterable[Value]) -> tuple[list[Node], set[int]]:
     """The nodes of a scope that its outputs need, and the ids of all values that they need."""
     live = {value.id for value in outputs}

@@ -20,6 +20,7 @@ from ._decode import decode
 from ._encode import encode
 from ._errors import LoadError, SaveError
 from ._graph import Graph, Port, Role, TestVector, constants_of, every_node, states_of
+from ._report import WeightsReport, report, size, values
 from ._session import Session
 from ._verify import verify
 
@@ -68,9 +69,15 @@ class Model:
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
-        """Parameters by their path; constants that folding made have none and are left out."""
-        tensors = constants_of(self.graphs).values()
-        return {tensor.name: tensor.data for tensor in tensors if tensor.name}
+        """Parameters by their path; constants that folding made have none and are left out.
+
+        Of codes it is what they stand for: the levels of the weight.
+        """
+        return values(self.graphs)
+
+    def weights_report(self) -> WeightsReport:
+        """Bits and bytes of each constant, as a table where it is printed."""
+        return report(self.graphs)
 
     @property
     def weight_bytes(self) -> int:
@@ -154,10 +161,10 @@ class Model:
         return _container.pack(encode(self.graphs, self.tests, self.producer))
 
     def __repr__(self) -> str:
-        tensors, size = len(constants_of(self.graphs)), _size(self.weight_bytes)
+        tensors, taken = len(constants_of(self.graphs)), size(self.weight_bytes)
         lines = [
             f"Model({_count(sum(self.ops.values()), 'node')}, "
-            f"{_count(tensors, 'constant')} of {size}, "
+            f"{_count(tensors, 'constant')} of {taken}, "
             f"{_count(len(self.tests), 'test vector')})"
         ]
         for graph in self.graphs:
@@ -209,11 +216,3 @@ def _count(number: int, noun: str) -> str:
 
 def _counted(ops: Iterable[tuple[str, int]]) -> str:
     return ", ".join(op if number == 1 else f"{op} x{number}" for op, number in ops)
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from lumina_jax._jaxpr import ClosedJaxpr, InconclusiveDimensionOperation, is_library
+from lumina_jax._jaxpr import ClosedJaxpr, InconclusiveDimensionOperation, is_library, sites
 
 from ._errors import ExportError
 from ._names import path_name
@@ -84,6 +84,12 @@ def trace(
         if said is None:
             raise
         raise _error(title, fault, said) from fault
+
+
+def constants_of_jaxpr(jaxpr: ClosedJaxpr) -> list[Any]:
+    """The arrays in `jaxpr` and in those inside it, each once."""
+    bodies = [jaxpr, *(body for site in sites(jaxpr) for body in site.bodies)]
+    return list({id(array): array for body in bodies for array in body.consts}.values())
 
 
 def check_constants(constants: Sequence[Any]) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, evaluate, sites
+from lumina_jax._jaxpr import Interpreter, Site, evaluate
 
 from ._arguments import test_inputs
 from ._entry import Entry
 from ._graph import DType, TestVector
 from ._tolerance import scale, tolerance
-from ._tracing import check_constants, refused
+from ._tracing import check_constants, constants_of_jaxpr, refused
 from ._types import is_key
 
 # Primitives that say on which devices an array lies.
@@ -56,9 +56,10 @@ class Reference:
 
     def _compile(self, arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
         jaxpr = self.entry.jaxpr or jax.make_jaxpr(self.entry.flat)(*arguments)
-        constants = _constants(jaxpr)
+        constants = constants_of_jaxpr(jaxpr)
         check_constants(constants)
         places = {id(constant): place for place, constant in enumerate(constants)}
+        constants = [self.entry.rounded.get(id(constant), constant) for constant in constants]
 
         @jax.jit
         def run(constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
@@ -101,12 +102,6 @@ def test_vectors(
             )
         )
     return tuple(tests)
-
-
-def _constants(jaxpr: ClosedJaxpr) -> list[Any]:
-    """The arrays in `jaxpr` and in those inside it, each once."""
-    bodies = [jaxpr, *(body for site in sites(jaxpr) for body in site.bodies)]
-    return list({id(array): array for body in bodies for array in body.consts}.values())
 
 
 class _Replaced(Interpreter[Any]):

@@ -8,11 +8,16 @@ branch not taken. Only what survives has to have a rule, and to be computed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, array_type
+import numpy as np
+
+from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, array_type, evaluate
+from lumina_jax.quantizer._params import DEQUANTIZE
 
 from ._folding import Folding, foldable, settle, uniform
+from ._levels import Levels, of_call
 from ._program import Constant, Equation, Operand, Program, Source, Variable
 from ._stablehlo import jaxpr_of
 from ._widen import widened
@@ -31,19 +36,34 @@ _IDENTITIES = {
 }
 
 
-def walk(jaxpr: ClosedJaxpr, known: Mapping[int, Constant], names: Mapping[int, str]) -> Program:
-    """The flat program of `jaxpr`, whose argument number i has the constant value `known[i]`.
+@dataclass(frozen=True)
+class Held:
+    """Weights that the program reads without folding what follows from them."""
+
+    arguments: Mapping[int, Operand] = field(default_factory=dict)
+    """By the number of an argument, those and other known ones."""
+    arrays: Mapping[int, Operand] = field(default_factory=dict)
+    """By the id of an array in the jaxpr."""
+    calls: dict[Variable, tuple[Levels, str]] = field(default_factory=dict)
+    """What `lumina_dequantize` makes of constants, with the name of the codes: found on the way."""
+
+
+def walk(jaxpr: ClosedJaxpr, held: Held, names: Mapping[int, str]) -> Program:
+    """The flat program of `jaxpr`.
 
     `names` has the paths of arrays that are constants of the jaxpr, by the id of the array.
     Equations are evaluated on the CPU, with the JAX configuration that is in force.
     """
+    given = held.arguments
     arguments = [
-        known.get(i) or Variable(*array_type(var)) for i, var in enumerate(jaxpr.jaxpr.invars)
+        given[i] if i in given else Variable(*array_type(var))
+        for i, var in enumerate(jaxpr.jaxpr.invars)
     ]
-    walker = _Walker(Folding(names))
+    walker = _Walker(Folding(names), held)
     outputs = walker.run(jaxpr, arguments)
+    inputs = (arg for i, arg in enumerate(arguments) if i not in given)
     program = Program(
-        inputs=tuple(arg for arg in arguments if isinstance(arg, Variable)),
+        inputs=tuple(arg for arg in inputs if isinstance(arg, Variable)),
         equations=tuple(walker.equations),
         outputs=tuple(outputs),
     )
@@ -53,12 +73,16 @@ def walk(jaxpr: ClosedJaxpr, known: Mapping[int, Constant], names: Mapping[int, 
 
 
 class _Walker(Interpreter[Operand]):
-    def __init__(self, folding: Folding) -> None:
-        self.folding = folding
+    def __init__(self, folding: Folding, held: Held) -> None:
+        self.folding, self.held = folding, held
         self.equations: list[Equation] = []
 
-    def constant(self, array: Any) -> Constant:
-        return self.folding.given(array)
+    def constant(self, array: Any) -> Operand:
+        held = self.held.arrays.get(id(array))
+        return self.folding.given(array) if held is None else held
+
+    def enters(self, site: Site) -> bool:
+        return site.params.get("name") != DEQUANTIZE
 
     def equation(self, site: Site, operands: list[Operand]) -> Sequence[Operand]:
         if site.name in _IDENTITIES:
@@ -72,6 +96,9 @@ class _Walker(Interpreter[Operand]):
             index = min(max(int(first.data), 0), len(branches) - 1)
             return self.run(branches[index], operands[1:], site)
         constants = [operand for operand in operands if isinstance(operand, Constant)]
+        if not self.enters(site):
+            coded = self._coded(site, constants) if len(constants) == len(operands) else None
+            return [coded] if coded else self.run(site.params["jaxpr"], operands, site)
         is_folded = len(constants) == len(operands) and foldable(site)
         if site.name == "select_n" and isinstance(first, Constant):
             # What decides between constants alone may wait.
@@ -87,6 +114,21 @@ class _Walker(Interpreter[Operand]):
             Equation(site.name, dict(site.params), tuple(inputs), outputs, source, bodies)
         )
         return outputs
+
+    def _coded(self, site: Site, operands: Sequence[Constant]) -> Variable | None:
+        """The weight that a call makes of codes, None where a file has no such codes."""
+        arrays = [operand.array() for operand in operands]
+        levels = of_call(arrays)
+        if levels is None:
+            return None
+        (expected,) = evaluate(site.eqn, arrays)
+        weight = levels.codes_for(None).weight()
+        # The call may be that of something else, as of what `vmap` has made of it.
+        if weight.shape != expected.shape or not np.array_equal(weight, expected, equal_nan=True):
+            return None
+        variable = Variable(*array_type(site.eqn.outvars[0]))
+        self.held.calls[variable] = levels, operands[0].name
+        return variable
 
     def _bodies(
         self, site: Site, operands: list[Operand]
@@ -116,6 +158,6 @@ class _Walker(Interpreter[Operand]):
         """The program of `jaxpr`, whose first arguments are `known`."""
         variables = jaxpr.jaxpr.invars[len(known) :]
         given = tuple(Variable(*array_type(var)) for var in variables)
-        walker = _Walker(self.folding)
+        walker = _Walker(self.folding, self.held)
         outputs = walker.run(jaxpr, [*known, *given], site)
         return Program(given, tuple(walker.equations), tuple(outputs)).without_dead()

@@ -54,7 +54,7 @@ def trained():
 def test_optical_network(program: Program, trained) -> None:
     net, variables = trained
     model = exporter.export(lambda x: net.apply(variables, x, True), X, batch="batch")
-    assert model.ops == {"optical_matmul": 2, "max": 1}
+    assert model.ops == {"dequantize": 2, "optical_matmul": 2, "max": 1}
     path = program.verified(model)
     for size in (0, 1, 7):
         x = np.clip(RNG.standard_normal((size, 12)), -2, 2).astype(np.float32)

@@ -16,6 +16,7 @@ from .._lower import Shared
 from ._activation import fuse_activation
 from ._affine import fuse_affine
 from ._attention import fuse_attention
+from ._coded import fuse_coded
 from ._normalization import FuseNormalization
 from ._product import fuse_product
 from ._scope import Cone, Scope, described
@@ -29,6 +30,7 @@ def fused(graph: Graph, shared: Shared) -> Graph:
     """The graph with fewer nodes that computes the same; equal new constants are one array."""
     # In this order: what a later one looks for, an earlier one made.
     fusions: list[Fusion] = [
+        fuse_coded,
         fuse_views,
         fuse_affine,
         fuse_activation,
@@ -37,27 +39,36 @@ def fused(graph: Graph, shared: Shared) -> Graph:
         fuse_attention,
         fuse_product,
     ]
+    return rewritten(graph, shared, lambda scope: _run(scope, fusions))
+
+
+def rewritten(graph: Graph, shared: Shared, change: Callable[[Scope], None]) -> Graph:
+    """The graph after `change` of its scope and of that of each region, the inner ones first."""
     constants = {tensor.value.id: tensor for tensor in graph.tensors}
     results = [port.value for port in graph.outputs]
     results += [state.after for state in graph.states]
     scope = Scope(graph.nodes, results, constants, shared)
     scope.reserve(port.value for port in graph.inputs)
     scope.reserve(state.before for state in graph.states)
-    _run(scope, fusions)
+    _change(scope, change)
     tensors = (*graph.tensors, *scope.tensors)
     graph = replace(graph, tensors=tensors, nodes=tuple(scope.nodes())).without_dead()
     graph.validate()
     return graph
 
 
-def _run(scope: Scope, fusions: list[Fusion]) -> None:
+def _change(scope: Scope, change: Callable[[Scope], None]) -> None:
     for node in scope.nodes():
         if node.regions:
             attrs = {
-                name: _region(attr, scope, fusions) if isinstance(attr, Region) else attr
+                name: _region(attr, scope, change) if isinstance(attr, Region) else attr
                 for name, attr in node.attrs.items()
             }
             scope.replace(Cone((node,), ()), [replace(node, attrs=attrs)])
+    change(scope)
+
+
+def _run(scope: Scope, fusions: list[Fusion]) -> None:
     for node in scope.nodes():
         drop_views(scope, node)
     for fusion in fusions:
@@ -83,7 +94,7 @@ def _finished(cone: Cone, made: list[Node]) -> list[Node]:
     return nodes
 
 
-def _region(region: Region, around: Scope, fusions: list[Fusion]) -> Region:
+def _region(region: Region, around: Scope, change: Callable[[Scope], None]) -> Region:
     """The region with fewer nodes, whose new constants are those of the scope around it."""
     own = [_own(region, index) for index in range(len(region.captures))]
     constants: dict[int, Tensor] = {}
@@ -93,7 +104,7 @@ def _region(region: Region, around: Scope, fusions: list[Fusion]) -> Region:
             constants[value.id] = tensor
     scope = Scope(region.nodes, region.outputs, constants, around.shared, around)
     scope.reserve([*own, *region.inputs])
-    _run(scope, fusions)
+    _change(scope, change)
     captures: Mapping[Value, Value] = {
         **dict(zip(own, region.captures, strict=True)),
         **scope.captures,

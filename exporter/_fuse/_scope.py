@@ -50,6 +50,7 @@ class Scope:
         self._places = {node.outputs[0].id: [node] for node in nodes}
         self._producers: dict[int, Node] = {}
         self._readers: dict[int, list[Node]] = {}
+        self._added: dict[tuple[str, int] | Value, Value] = {}
         self._next = 0
         for value in (value for node in nodes for value in (*node.reads, *node.outputs)):
             self._next = max(self._next, value.id + 1)
@@ -164,21 +165,26 @@ class Scope:
         outputs = tuple(self._new(dtype, shape) for dtype, shape in facts)
         return Node(op, tuple(inputs), outputs, dict(attrs), source)
 
-    def tensor(self, data: np.ndarray) -> Value:
-        """A new constant."""
+    def tensor(self, data: np.ndarray, name: str = "") -> Value:
+        """A constant in addition, each once."""
         dtype = DType.of(data.dtype)
         assert dtype is not None
         if self._around is None:
             digest = hashlib.sha256(np.ascontiguousarray(data).data).digest()
-            data = self.shared.setdefault(("", dtype, data.shape, digest), data)
-        value = self._new(dtype, Shape.of(data.shape))
-        tensor = Tensor(value, "", data)
-        self._constants[value.id] = tensor
-        if self._around is None:
-            self.tensors.append(tensor)
+            data = self.shared.setdefault((name, dtype, data.shape, digest), data)
+            key: tuple[str, int] | Value = (name, id(data))
         else:
-            self.captures[value] = self._around.tensor(data)
-        return value
+            key = self._around.tensor(data, name)
+            data = self._around._constants[key.id].data
+        if key not in self._added:
+            value = self._added[key] = self._new(dtype, Shape.of(data.shape))
+            tensor = Tensor(value, name, data)
+            self._constants[value.id] = tensor
+            if isinstance(key, Value):
+                self.captures[value] = key
+            else:
+                self.tensors.append(tensor)
+        return self._added[key]
 
     def replace(self, cone: Cone, nodes: Sequence[Node]) -> None:
         """Puts `nodes` where the last of the cone is, whose results the last of them has."""

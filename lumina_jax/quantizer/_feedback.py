@@ -113,6 +113,9 @@ def _factor(gram: NDArray[np.float64], damping: float) -> NDArray[np.float64]:
 
 def _row(params: QuantizerParams, k: int) -> QuantizerParams:
     """Params for row k of the weights, [1, N]."""
+    if params.axis == 1 and params.group is not None:
+        scale, zero_point = (v[:, k // params.group] for v in (params.scale, params.zero_point))
+        return dataclasses.replace(params, scale=scale, zero_point=zero_point, group=None)
     if params.axis != 0:
         return params
     row = slice(k, k + 1)

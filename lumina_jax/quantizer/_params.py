@@ -27,12 +27,12 @@ class QuantizerParams:
 
     and with a look-up table, ascending, `code = argmin_i |w - lut[i]|`, `w = lut[code]`.
 
-    A pytree: arrays are leaves, `bits`, `axis` and `codes` are static.
+    A pytree: arrays are leaves, `bits`, `axis`, `codes` and `group` are static.
     """
 
     scale: jax.Array
-    """Distance of two levels, f32[] or f32[channels] (unit of w); 0 where all weights are 0, and 1
-    with a look-up table."""
+    """Distance of two levels, f32[], f32[channels] or f32[channels, groups] (unit of w); 0 where
+    all weights are 0, and 1 with a look-up table."""
     zero_point: jax.Array
     """Offset of the codes, shaped as `scale`; a multiple of ½. 0 with a look-up table."""
     lut: jax.Array | None = None
@@ -46,13 +46,18 @@ class QuantizerParams:
     """Axis of the channels, from 0; None where all weights share one quantizer."""
     codes: tuple[int, int] = dataclasses.field(metadata={"static": True})
     """Least and largest code, both included."""
+    group: int | None = dataclasses.field(default=None, metadata={"static": True})
+    """Weights of a channel, along the other axes in order, that share a scale and a zero point;
+    the last ones may be fewer. None: all of the channel."""
 
     def __repr__(self) -> str:
         levels = "a look-up table" if self.lut is not None else f"codes {self.codes}"
         # A placeholder in a tree has no shape.
         count = next(iter(getattr(self.scale, "shape", ())), "some")
         channels = "" if self.axis is None else f", {count} on axis {self.axis}"
-        return f"QuantizerParams({self.bits} bits, {levels}{channels}{known('mse', self.mse)})"
+        groups = "" if self.group is None else f", groups of {self.group}"
+        mse = known("mse", self.mse)
+        return f"QuantizerParams({self.bits} bits, {levels}{channels}{groups}{mse})"
 
     @property
     def full_scale(self) -> jax.Array:
@@ -91,6 +96,14 @@ def check_channels(op: str, name: str, shape: tuple[int, ...], params: Quantizer
         raise ValueError(
             f"{op}: `{name}` has shape {shape}, expected {channels} channels on axis {params.axis}"
         )
+    if params.group is not None:
+        of_channel = math.prod(shape) // max(channels, 1)
+        got, want = params.scale.shape[1:], (-(-of_channel // params.group),)
+        if got != want:
+            raise ValueError(
+                f"{op}: `{name}` has {of_channel} weights of a channel, {want[0]} groups of "
+                f"{params.group}, but `params` has scales of shape {params.scale.shape}"
+            )
 
 
 @numpy_defaults
@@ -99,7 +112,7 @@ def quantize(weights: ArrayLike, params: QuantizerParams) -> jax.Array:
     w = real("quantize", "weights", weights).astype(jnp.float32)
     check_channels("quantize", "weights", w.shape, params)
     if params.lut is None:
-        scale, offset = _along(params.scale, w, params), _along(params.zero_point, w, params)
+        scale, offset = along(params.scale, w, params), along(params.zero_point, w, params)
         # Where the scale is 0 all levels are 0, and any code will do.
         step = jnp.where(scale > 0, scale, np.float32(1))
         code = jnp.clip(jnp.round(w / step + offset), *(np.float32(c) for c in params.codes))
@@ -123,27 +136,57 @@ def dequantize(codes: ArrayLike, params: QuantizerParams) -> jax.Array:
         raise TypeError(f"dequantize: `codes` is {code.dtype}, expected integers")
     check_channels("dequantize", "codes", code.shape, params)
     if code.size and not isinstance(code, Tracer):
-        low, high = int(jnp.min(code)), int(jnp.max(code))
+        # In NumPy: while another function is traced, jnp has no numbers.
+        values = np.asarray(code)
+        low, high = int(values.min()), int(values.max())
         if low < params.codes[0] or high > params.codes[1]:
             raise ValueError(
                 f"dequantize: `codes` must be from {params.codes[0]} to {params.codes[1]}, "
                 f"got {low} to {high}"
             )
     if params.lut is None:
-        scale, offset = _along(params.scale, code, params), _along(params.zero_point, code, params)
-        return (code.astype(jnp.float32) - offset) * scale
-    index = code.astype(jnp.int32)
-    if params.axis is None:
-        return params.lut[index]
-    channel = jax.lax.broadcasted_iota(jnp.int32, index.shape, params.axis)
-    return params.lut[channel, index]
+        scale, offset = along(params.scale, code, params), along(params.zero_point, code, params)
+        return lumina_dequantize(code, scale, offset)
+    channels = (1,) * code.ndim if params.axis is None else _channels(code, params)
+    return lumina_dequantize(code, params.lut.reshape(*channels, params.lut.shape[-1]))
 
 
-def _along(values: jax.Array, w: jax.Array, params: QuantizerParams) -> jax.Array:
-    """Values per channel, of the rank of `w`."""
+DEQUANTIZE = "lumina_dequantize"
+
+
+@jax.jit
+def lumina_dequantize(codes: jax.Array, *levels: jax.Array) -> jax.Array:
+    """`(codes - zero_point) · scale` of `levels = scale, zero_point`, `table[codes]` of a table.
+
+    All have the rank of the codes, a table one axis more; what is alike along an axis has extent 1.
+    Exports know a weight of codes by the name of this function in the jaxpr, `DEQUANTIZE`.
+    """
+    if len(levels) == 2:
+        scale, zero_point = levels
+        return (codes.astype(jnp.float32) - zero_point) * scale
+    (table,) = levels
+    index = codes.astype(jnp.int32)
+    channels = [axis for axis, extent in enumerate(table.shape[:-1]) if extent != 1]
+    if not channels:
+        return table.reshape(-1)[index]
+    channel = jax.lax.broadcasted_iota(jnp.int32, index.shape, channels[0])
+    return table.reshape(-1, table.shape[-1])[channel, index]
+
+
+def _channels(w: jax.Array, params: QuantizerParams) -> tuple[int, ...]:
+    """1 for each axis but that of the channels."""
+    return tuple(extent if axis == params.axis else 1 for axis, extent in enumerate(w.shape))
+
+
+def along(values: jax.Array, w: jax.Array, params: QuantizerParams) -> jax.Array:
+    """Values per channel, or per channel and group, of the rank of `w`."""
     if params.axis is None:
         return values.reshape((1,) * w.ndim)
-    return values.reshape([-1 if i == params.axis else 1 for i in range(w.ndim)])
+    if params.group is None:
+        return values.reshape(_channels(w, params))
+    others = [extent for axis, extent in enumerate(w.shape) if axis != params.axis]
+    of_weight = jnp.repeat(values, params.group, axis=1)[:, : math.prod(others)]
+    return jnp.moveaxis(of_weight.reshape(w.shape[params.axis], *others), 0, params.axis)
 
 
 def _nearest(lut: jax.Array, w: jax.Array) -> jax.Array:

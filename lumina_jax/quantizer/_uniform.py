@@ -47,6 +47,8 @@ _KEPT = 8
 """Grid points of each phase that are polished."""
 _STEPS = 24
 """Steps of the polish at most."""
+_PARTS = 24
+"""Scales of short rows."""
 
 
 class Uniform(NamedTuple):
@@ -129,6 +131,58 @@ def best_uniform(values: NDArray[np.floating], bits: int, *, affine: bool) -> Un
     _, scale, first = found[choice]
     lattice = lattices[choice]
     return Uniform(scale * reach, lowest - first - lattice.phase, lowest, highest)
+
+
+def near_best_uniform(
+    rows: NDArray[np.floating], bits: int, *, affine: bool
+) -> tuple[_Floats, _Floats]:
+    """(scale, offset) of each of many short rows, of little error and found for all at once.
+
+    Scales are fractions of the one that covers a row, with the levels around its middle and around
+    zero; each best one takes a step of the polish. No row is worse than with the signed converter.
+
+    Args:
+        rows: [rows, values], all finite, at least one value.
+        bits, affine: as of `best_uniform`, and the codes are the same.
+    """
+    x = np.asarray(rows, np.float64)
+    lowest, highest = codes_of(bits, affine=affine)
+    reach = np.abs(x).max(axis=1)
+    x = x / np.where(reach > 0, reach, 1.0)[:, None]
+    signed = covering(1.0, bits)
+    scale, offset = np.full(len(x), signed.scale), np.full(len(x), signed.offset)
+    error = _error(x, scale, offset, (lowest, highest))
+
+    def take(scales: _Floats, offsets: _Floats) -> None:
+        found = _error(x, scales, offsets, (lowest, highest))
+        better = found < error
+        for kept, new in ((error, found), (scale, scales), (offset, offsets)):
+            kept[better] = new[better]
+
+    least, most = x.min(axis=1), x.max(axis=1)
+    middle = 0.5 * (least + most) if affine else np.zeros(len(x))
+    span = np.maximum(most - least if affine else 2.0 * np.abs(x).max(axis=1), 1e-30)
+    for part in np.linspace(1.0, max(0.2, 1.0 - 1.0 / bits), _PARTS):
+        scales = part * span / (highest - lowest)
+        center = 0.5 * (highest + lowest)
+        if affine:
+            take(scales, np.rint(2.0 * (center - middle / scales)) / 2.0)
+            take(part * 2.0 / (highest - lowest) * np.ones(len(x)), np.full(len(x), center))
+        else:
+            take(scales, np.full(len(x), signed.offset))
+    levels = _codes(x, scale, offset, (lowest, highest)) - offset[:, None]
+    products, squares = (x * levels).sum(axis=1), (levels * levels).sum(axis=1)
+    take(_ratio(products, squares, scale), offset.copy())
+    return scale * reach, offset
+
+
+def _codes(x: _Floats, scale: _Floats, offset: _Floats, ends: tuple[int, int]) -> _Floats:
+    return np.clip(np.rint(x / scale[:, None] + offset[:, None]), *ends)
+
+
+def _error(x: _Floats, scale: _Floats, offset: _Floats, ends: tuple[int, int]) -> _Floats:
+    levels = _codes(x, scale, offset, ends) - offset[:, None]
+    return np.square(x - levels * scale[:, None]).sum(axis=1)
 
 
 def _search(data: _Data, lattice: _Lattice) -> tuple[float, float, int]:

@@ -23,7 +23,7 @@ from ._kmeans import kmeans_1d
 from ._params import QuantizerParams
 from ._range import DynamicRangeEstimator
 from ._rule import MAX_BITS, REFERENCE_SNR_DB, bits_for_snr, check_state, paid_bits, snr_at
-from ._uniform import Uniform, best_uniform, codes_of, covering
+from ._uniform import Uniform, best_uniform, codes_of, covering, near_best_uniform
 
 Method: TypeAlias = Literal["absmax", "percentile", "optimal", "lut"]
 
@@ -61,6 +61,10 @@ class WeightQuantizer:
     """
     axis: int | None = None
     """Axis whose entries each get levels of their own, as 1 for the outputs of a kernel [K, N]."""
+    group: int | None = None
+    """Weights of a channel, along the other axes in order, that get levels of their own, as 64 of
+    the inputs of a kernel [K, N] with `axis=1`. Needs an `axis`, and a method other than "lut".
+    The scales of "optimal" are then the best of some, for all groups at once."""
     affine: bool = True
     """Whether "optimal" may use all 2^b levels and offset them by multiples of half a step.
     Otherwise it keeps to the 2^b - 1 levels of the signed converter, and the zero point to 0."""
@@ -79,6 +83,15 @@ class WeightQuantizer:
     def __post_init__(self) -> None:
         op = "WeightQuantizer"
         choice(op, "method", self.method, Method)
+        if self.group is not None:
+            object.__setattr__(self, "group", integer(op, "group", self.group, at_least=1))
+            if self.axis is None:
+                raise ValueError(f"{op}: `group` is {self.group}, expected None without an `axis`")
+            if self.method == "lut":
+                raise ValueError(
+                    f"{op}: `group` is {self.group}, expected None for the method 'lut', whose "
+                    "table is that of a channel"
+                )
         if not isinstance(self.affine, bool | np.bool_):
             raise TypeError(f"{op}: `affine` must be a bool, got {self.affine!r}")
         for name in ("percentile", "loss_db", "energy_per_step_fj", "rate_hz"):
@@ -218,11 +231,27 @@ class WeightQuantizer:
             lut = np.stack([_best_lut(row, bits) for row in rows])
             ones = np.ones(len(rows), np.float32)
             return _shaped(ones, np.zeros_like(ones), lut, bits, axis, (0, 2**bits - 1))
-        uniform = [self._uniform(row, bits) for row in rows]
-        scale = np.asarray([_f32_scale(u) for u in uniform])
-        offset = np.asarray([u.offset for u in uniform], np.float32)
         codes = codes_of(bits, affine=self._all_levels)
-        return _shaped(scale, offset, None, bits, axis, codes)
+        if self.group is None:
+            scale, offset = self._of_rows(rows, bits)
+            return _shaped(scale, offset, None, bits, axis, codes)
+        starts = range(0, rows.shape[1], self.group)
+        found = [self._of_rows(rows[:, start : start + self.group], bits) for start in starts]
+        scale, offset = (np.stack([part[i] for part in found], axis=1) for i in (0, 1))
+        params = _shaped(scale, offset, None, bits, axis, codes)
+        return dataclasses.replace(params, group=self.group)
+
+    def _of_rows(
+        self, rows: NDArray[np.float32], bits: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scales and offsets of rows [n, values], f32[n]."""
+        if self.group is not None and self.method == "optimal":
+            scales, offsets = near_best_uniform(rows, bits, affine=self.affine)
+        else:
+            uniform = [self._uniform(row, bits) for row in rows]
+            scales = np.asarray([u.scale for u in uniform])
+            offsets = np.asarray([u.offset for u in uniform])
+        return _f32_scale(scales), offsets.astype(np.float32)
 
     @property
     def _all_levels(self) -> bool:
@@ -260,7 +289,7 @@ def _best_lut(row: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     signed = covering(float(np.abs(row).max()), bits)
     levels = (
         np.arange(signed.lowest, signed.highest + 1) - np.float32(signed.offset)
-    ) * _f32_scale(signed)
+    ) * _f32_scale(signed.scale)
     absmax = np.pad(levels, (0, len(found) - len(levels)), mode="edge").astype(np.float32)
 
     def error(lut: NDArray[np.float32]) -> float:
@@ -270,15 +299,15 @@ def _best_lut(row: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     return min(found, absmax, key=error)
 
 
-def _f32_scale(uniform: Uniform) -> np.float32:
-    """The scale as it is stored: 0 where all values are 0, else what f32 can divide by."""
+def _f32_scale(scale: Any) -> Any:
+    """Scales as they are stored: 0 where all values are 0, else what f32 can divide by."""
     tiny = float(np.finfo(np.float32).tiny)
-    return np.float32(max(uniform.scale, tiny) if uniform.scale > 0 else 0.0)
+    return np.float32(np.where(np.asarray(scale) > 0, np.maximum(scale, tiny), 0.0))
 
 
 def _restored(row: NDArray[np.float32], uniform: Uniform) -> NDArray[np.float32]:
     """What the codes of a row stand for, in the arithmetic of `quantize` and `dequantize`."""
-    scale, offset = _f32_scale(uniform), np.float32(uniform.offset)
+    scale, offset = _f32_scale(uniform.scale), np.float32(uniform.offset)
     code = np.rint(row / (scale or np.float32(1)) + offset)
     return (np.clip(code, uniform.lowest, uniform.highest) - offset) * scale
 

@@ -1,0 +1,473 @@
+"""Weights in files: codes of converters, narrow floats, levels of a quantizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import exporter
+from exported import Program
+from lumina_jax import OpticalSpec, WeightQuantizer, optical_conv, optical_matmul
+from lumina_jax.ops import OPS
+from lumina_jax.quantizer import BitAllocation, dequantize
+
+RNG = np.random.default_rng(5)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def same_bits(fn: Any, w: Any, *inputs: Any, **options: Any) -> exporter.Model:
+    """The model with codes, which computes the same bits as the one that has none."""
+    model = exporter.export(fn, *inputs, params=w, **options)
+    whole = exporter.export(fn, *inputs, params=w, weights="float32", **options)
+    assert "dequantize" in model.ops
+    assert "dequantize" not in whole.ops
+    got, want = model(*inputs), whole(*inputs)
+    assert got.tobytes() == want.tobytes()
+    return model
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_codes_of_converters_change_no_bit(bits: int, program: Program) -> None:
+    for depth, columns in ((1, 1), (13, 1), (33, 5), (64, 7)):
+        w = {"w": normal(depth, columns)}
+        for dac_bits in (None, 8, 12):
+            spec = OpticalSpec(dac_bits=dac_bits, weight_bits=bits, adc_bits=None)
+            model = same_bits(
+                lambda p, x, spec=spec: optical_matmul(x, p["w"], spec=spec), w, normal(3, depth)
+            )
+    path = program.verified(model)
+    assert f'"bits":{bits}' in program.call("inspect", path, "--json").replace(" ", "")
+
+
+@pytest.mark.parametrize("weight_bits", [1, 3, 4, 8])
+@pytest.mark.parametrize("transpose_weight", [False, True])
+@pytest.mark.parametrize("given", [0, 1, 6])
+def test_layouts_tiles_and_ranges_that_are_given(
+    weight_bits: int, transpose_weight: bool, given: int
+) -> None:
+    """The op itself: with arrays of 5 inputs, whose bounds are those of no word."""
+    op = OPS["optical_matmul"]
+    attrs = op.attrs(
+        dac_bits=8, weight_bits=weight_bits, adc_bits=6, noisy=False, array_rows=5,
+        transpose_weight=transpose_weight,
+    )  # fmt: skip
+    full_scale = jnp.asarray(np.linspace(0.5, 2, given), jnp.float32)
+
+    def fn(w: Any, x: jax.Array) -> jax.Array:
+        zero, one = jnp.zeros(1), jnp.ones(1)
+        operands = op.operands(
+            x=x, w=w, bias=zero, x_full_scale=one, w_full_scale=full_scale, y_full_scale=9 * one,
+            noise=jnp.zeros((1, 4)), seed=jnp.zeros((1, 2), jnp.uint32),
+            rows=jnp.zeros(1, jnp.uint32), columns=jnp.zeros(1, jnp.uint32),
+        )  # fmt: skip
+        return op(attrs, operands)[0]
+
+    w = normal(6, 19) if transpose_weight else normal(19, 6)
+    model = same_bits(fn, w, normal(4, 19))
+    (node,) = (node for node in model.graph.nodes if node.op == "dequantize")
+    assert node.attrs["transpose"] is transpose_weight
+    assert model.weight_bytes < w.nbytes
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5, 8])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_kernels_of_convolutions(bits: int, groups: int) -> None:
+    spec = OpticalSpec(dac_bits=8, weight_bits=bits, adc_bits=None)
+
+    def fn(kernel: jax.Array, x: jax.Array) -> jax.Array:
+        return optical_conv(x, kernel, feature_group_count=groups, spec=spec)
+
+    same_bits(fn, normal(3, 2, 4 // groups, 6), normal(2, 5, 6, 4))
+
+
+def loss_of_a_row(w: jax.Array, x: jax.Array) -> jax.Array:
+    return optical_matmul(x, w, spec=OpticalSpec(weight_bits=4, adc_bits=None))
+
+
+@pytest.mark.parametrize(
+    "w",
+    [
+        np.where(np.eye(4, 2) > 0, np.float32(np.nan), np.float32(1)),
+        np.where(np.eye(4, 2) > 0, np.float32(np.inf), np.float32(1)),
+        np.full((4, 2), 3e-38, np.float32),
+    ],
+    ids=["nan", "inf", "a step below the normal numbers"],
+)
+def test_weights_that_codes_do_not_give_again_stay(w: np.ndarray) -> None:
+    x = normal(3, 4)
+    model = exporter.export(loss_of_a_row, x, params=w)
+    assert "dequantize" not in model.ops
+    np.testing.assert_array_equal(model.weights["params"], w)
+
+
+def test_a_range_of_zero(program: Program) -> None:
+    """All levels are 0, and weights beyond the range have codes that w' = 0 has not."""
+
+    def fn(w: jax.Array, x: jax.Array) -> jax.Array:
+        spec = OpticalSpec(weight_bits=4, adc_bits=None)
+        return optical_matmul(x, w, spec=spec, w_full_scale=jnp.zeros(2))
+
+    assert "dequantize" not in program.export(fn, normal(3, 4), params=normal(4, 2)).ops
+    model = same_bits(loss_of_a_row, np.zeros((4, 2), np.float32), normal(3, 4))
+    np.testing.assert_array_equal(model(normal(3, 4)), np.zeros((3, 2)))
+
+
+def test_weights_with_other_readers_stay() -> None:
+    def twice(w: jax.Array, x: jax.Array, *, bits: int) -> jax.Array:
+        y = loss_of_a_row(w, x)
+        return loss_of_a_row(w, y) if bits == 4 else optical_matmul(
+            y, w, spec=OpticalSpec(weight_bits=bits, adc_bits=None)
+        )  # fmt: skip
+
+    w, x = normal(4, 4), normal(3, 4)
+    shared = exporter.export(lambda w, x: twice(w, x, bits=4), x, params=w)
+    assert shared.ops == {"optical_matmul": 2, "dequantize": 1}
+    assert "dequantize" not in exporter.export(lambda w, x: twice(w, x, bits=5), x, params=w).ops
+    for other in (lambda w, x: (loss_of_a_row(w, x), w), lambda w, x: loss_of_a_row(w, x) @ w):
+        assert "dequantize" not in exporter.export(other, x, params=w).ops
+    entries = {"a": (loss_of_a_row, x), "b": (lambda w, x: x @ w, x)}
+    assert "dequantize" not in exporter.export(entries, params=w).ops
+
+
+def test_weights_in_a_loop(program: Program) -> None:
+    def fn(w: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, 3, lambda _, x: loss_of_a_row(w, x), x)
+
+    model = same_bits(fn, normal(4, 4), normal(2, 4))
+    program.verified(model)
+
+
+def test_float32_by_name_keeps_a_weight() -> None:
+    w = {"a": normal(4, 4), "b": normal(4, 4)}
+
+    def fn(w: Any, x: jax.Array) -> jax.Array:
+        return loss_of_a_row(w["b"], loss_of_a_row(w["a"], x))
+
+    model = exporter.export(fn, normal(2, 4), params=w, weights={"a": "float32"})
+    assert model.ops["dequantize"] == 1
+    np.testing.assert_array_equal(model.weights["a"], w["a"])
+    assert not np.array_equal(model.weights["b"], w["b"])
+
+
+# Weights whose bits the caller says.
+
+
+class Gpt(nn.Module):
+    """A block whose embedding is that of its outputs, too."""
+
+    @nn.compact
+    def __call__(self, tokens):
+        embedding = nn.Embed(97, 64)
+        x = embedding(tokens)
+        x = x + nn.MultiHeadDotProductAttention(num_heads=4)(nn.LayerNorm()(x))
+        x = x + nn.Dense(64)(nn.gelu(nn.Dense(256)(nn.LayerNorm()(x))))
+        return embedding.attend(nn.LayerNorm()(x))
+
+
+TOKENS = RNG.integers(0, 97, (1, 6)).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def gpt():
+    net = Gpt()
+    return net, net.init(jax.random.key(0), TOKENS)
+
+
+class Mlp(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(10)(nn.relu(nn.Dense(512)(x)))
+
+
+def test_a_file_of_4_bits_is_small(program: Program) -> None:
+    net, x = Mlp(), normal(1, 784)
+    variables = net.init(jax.random.key(0), x)
+    quantizer = WeightQuantizer(method="absmax", axis=1)
+    model = program.export(net.apply, x, params=variables, weights={"*": (quantizer, 4)})
+    whole = exporter.export(net.apply, x, params=variables)
+    assert len(model.to_bytes()) <= 0.16 * len(whole.to_bytes())
+    report = model.weights_report()
+    kernel = next(w for w in report.weights if w.name == "params['Dense_1']['kernel']")
+    assert (kernel.shape, kernel.bits, kernel.scale) == ((784, 512), 4, "column")
+    assert "of the 1.6 MiB that they take as float32" in str(report)
+
+
+def test_a_transformer_of_4_bits_in_groups(program: Program, gpt) -> None:
+    net, variables = gpt
+    model = exporter.export(net.apply, TOKENS, params=variables, weights={"*": (4, 32)})
+    program.verified(model)
+    whole = exporter.export(net.apply, TOKENS, params=variables)
+    assert model.weight_bytes <= 0.19 * whole.weight_bytes
+    # The embedding is there once, and read by rows and by columns.
+    coded = [node for node in model.graph.nodes if node.op == "dequantize"]
+    assert len({node.inputs[0] for node in coded}) == len(coded) - 1 == 7
+    # What it computes is what JAX does with the weights of the file.
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: of_file(model, jax.tree_util.keystr(path), leaf), variables["params"]
+    )
+    want = net.apply({"params": params}, TOKENS)
+    np.testing.assert_allclose(model(TOKENS), want, rtol=1e-4, atol=1e-4)
+    assert np.abs(model(TOKENS) - net.apply(variables, TOKENS)).max() > 1e-3
+
+
+def of_file(model: exporter.Model, path: str, leaf: jax.Array) -> np.ndarray:
+    """The weight that the model has, in the shape and order of the parameter."""
+    found = model.weights[f"params{path}"]
+    is_exchanged = found.ndim == 2 and found.shape == leaf.shape[::-1] != leaf.shape
+    return (found.T if is_exchanged else found).reshape(leaf.shape)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrow_floats(program: Program, gpt, dtype: str) -> None:
+    net, variables = gpt
+    model = exporter.export(net.apply, TOKENS, params=variables, weights=dtype)
+    program.verified(model)
+    for path in ("['Dense_0']['kernel']", "['Dense_1']['kernel']", "['Embed_0']['embedding']"):
+        first, second = path[2:-2].split("']['")
+        leaf = variables["params"][first][second]
+        stored = of_file(model, path, leaf)
+        assert str(stored.dtype) == dtype
+        np.testing.assert_array_equal(stored.astype(np.float32), leaf.astype(dtype), strict=False)
+    bias = model.weights["params['MultiHeadDotProductAttention_0']['query']['bias']"]
+    assert bias.dtype == np.float32
+
+
+PRODUCTS = {
+    "leading": (lambda w, x: x @ w, (12, 5), (3, 12)),
+    "trailing": (lambda w, x: x @ w.T, (5, 12), (3, 12)),
+    "several leading": (lambda w, x: jnp.einsum("bhd,hdo->bo", x, w), (3, 4, 5), (2, 3, 4)),
+    "several trailing": (lambda w, x: jnp.einsum("bhd,ohd->bo", x, w), (5, 3, 4), (2, 3, 4)),
+    "between": (lambda w, x: jnp.einsum("bd,hdk->bhk", x, w), (3, 12, 5), (2, 12)),
+    "of experts": (lambda w, x: jnp.einsum("ebd,edf->ebf", x, w), (3, 12, 5), (3, 2, 12)),
+    "around": (lambda w, x: jnp.einsum("bac,ahc->bh", x, w), (3, 5, 4), (2, 3, 4)),
+    "reshaped": (lambda w, x: x @ w.reshape(12, 10), (12, 2, 5), (3, 12)),
+    "rows": (lambda w, x: w[jnp.asarray([2, 0])] * x[:2, :1], (5, 12), (3, 12)),
+    "layers": (
+        lambda w, x: jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0],
+        (3, 6, 6),
+        (2, 6),
+    ),
+    "convolution": (
+        lambda w, x: jax.lax.conv_general_dilated(
+            x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        ),
+        (3, 3, 2, 5),
+        (1, 4, 4, 2),
+    ),
+    "convolution of OIHW": (
+        lambda w, x: jax.lax.conv_general_dilated(x, w, (1, 1), "VALID"),
+        (5, 2, 3, 3),
+        (1, 2, 4, 4),
+    ),
+    "half the columns": (lambda w, x: x @ w[:, 3:], (12, 5), (3, 12)),
+}
+
+
+@pytest.mark.parametrize("form", [3, (4, 5), 8], ids=str)
+@pytest.mark.parametrize("kind", PRODUCTS)
+def test_levels_of_outputs(program: Program, kind: str, form: Any) -> None:
+    fn, shape, of_x = PRODUCTS[kind]
+    w, x = normal(*shape), normal(*of_x)
+    model = program.export(fn, x, params=w, weights={"params": form})
+    assert model.ops["dequantize"] == 1
+    report = model.weights_report()
+    bits = form if isinstance(form, int) else form[0]
+    assert [weight.bits for weight in report.weights if weight.scale] == [bits]
+    # As good as the levels that were asked for: one step of each output is far smaller.
+    quantizer = WeightQuantizer(axis=0)
+    step = quantizer.calibrate(w.reshape(1, -1), bits=bits).scale
+    want = fn(w, x)
+    error = float(jnp.abs(model(x) - want).max())
+    assert 0 < error < 0.75 * float(step[0]) * 3 * w.size**0.5
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+@pytest.mark.parametrize("method", ["absmax", "optimal", "lut"])
+def test_any_parameters_of_a_quantizer(program: Program, axis: int | None, method: Any) -> None:
+    """Whatever their axis, and whatever the product sums over."""
+    w, x = normal(3, 4, 5), normal(2, 3, 4)
+    quantizer = WeightQuantizer(method=method, axis=axis)
+    params = quantizer.calibrate(w, bits=3)
+    codes = quantizer.quantize(w, params)
+    rounded = quantizer.dequantize(codes, params)
+    for fn in (PRODUCTS["several leading"][0], lambda w, x: w * 2 + x.sum()):
+        want = fn(rounded, x)
+        for form in ((codes, params), params, (quantizer, 3)):
+            model = program.export(fn, x, params=w, weights={"params": form})
+            assert model.ops["dequantize"] == 1
+            if "transpose" not in model.ops:
+                np.testing.assert_array_equal(model.weights["params"], rounded)
+            np.testing.assert_allclose(model(x), want, rtol=1e-5, atol=1e-5)
+
+
+def test_groups_of_a_quantizer(program: Program) -> None:
+    w, x = normal(13, 5), normal(2, 13)
+    quantizer = WeightQuantizer(axis=1, group=4)
+    params = quantizer.calibrate(w, bits=4)
+    codes = quantizer.quantize(w, params)
+    model = program.export(lambda w, x: x @ w, x, params=w, weights={"params": (codes, params)})
+    (node,) = (node for node in model.graph.nodes if node.op == "dequantize")
+    assert node.attrs["group"] == 4
+    np.testing.assert_array_equal(model.weights["params"], quantizer.dequantize(codes, params))
+
+
+@pytest.mark.parametrize("quantizer", [
+    WeightQuantizer(axis=1), WeightQuantizer(), WeightQuantizer(axis=1, group=4),
+    WeightQuantizer(method="lut", axis=1),
+], ids=["channel", "tensor", "group", "table"])  # fmt: skip
+def test_dequantize_in_the_function_is_the_node(program: Program, quantizer: Any) -> None:
+    w, x = normal(13, 5), normal(2, 13)
+    params = quantizer.calibrate(w, bits=4)
+    codes = quantizer.quantize(w, params)
+
+    def fn(leaves: Any, x: jax.Array) -> jax.Array:
+        return x @ dequantize(leaves["codes"], leaves["params"])
+
+    leaves = {"codes": codes, "params": params}
+    model = program.export(fn, x, params=leaves)
+    assert model.ops["dequantize"] == 1
+    np.testing.assert_array_equal(model.weights["codes"], quantizer.dequantize(codes, params))
+    inside = program.export(lambda x: x @ dequantize(codes, params), x)
+    assert inside.ops["dequantize"] == 1
+    assert inside.weight_bytes == model.weight_bytes
+
+
+def test_dequantize_of_an_argument_is_computed(program: Program) -> None:
+    quantizer = WeightQuantizer(axis=1)
+    w = normal(3, 5)
+    params = quantizer.calibrate(w, bits=4)
+    codes = quantizer.quantize(w, params)
+    model = program.export(lambda codes: dequantize(codes, params), codes)
+    assert "dequantize" not in model.ops
+    stacked = jnp.stack([codes, codes])
+    mapped = program.export(lambda x: x * jax.vmap(lambda c: dequantize(c, params))(stacked), x3())
+    want = x3() * np.asarray(dequantize(codes, params))
+    np.testing.assert_allclose(mapped(x3()), want, rtol=1e-6)
+
+
+def x3() -> np.ndarray:
+    return np.arange(30, dtype=np.float32).reshape(2, 3, 5)
+
+
+def test_weights_that_the_function_closes_over(program: Program) -> None:
+    net, x = nn.Dense(5), normal(2, 12)
+    variables = net.init(jax.random.key(0), x)
+    model = program.export(lambda x: net.apply(variables, x), x, weights={"kernel": 4})
+    assert model.ops["dequantize"] == 1
+    assert list(model.weights) == ["variables['params']['kernel']", "variables['params']['bias']"]
+
+
+def test_entry_points_share_codes(program: Program) -> None:
+    w, x = normal(6, 6), normal(2, 6)
+    entries = {"a": (lambda w, x: x @ w, x), "b": (lambda w, x: x @ w.T, x)}
+    model = exporter.export(entries, params=w, weights={"params": 4})
+    program.verified(model)
+    assert sum(tensor.data.size for tensor in model.graphs[1].tensors) < w.size
+    rounded = model.weights["params"]
+    session = model.session()
+    np.testing.assert_allclose(session.run("a", x), x @ rounded, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(session.run("b", x), x @ rounded.T, rtol=1e-5, atol=1e-6)
+
+
+def test_bits_of_an_optical_op() -> None:
+    """Fewer than those of its converter are stored; else the codes of the converter are."""
+    w, x = normal(33, 5), normal(2, 33)
+
+    def fn(w: jax.Array, x: jax.Array) -> jax.Array:
+        return optical_matmul(x, w, spec=OpticalSpec(weight_bits=6, adc_bits=None))
+
+    for bits, stored in ((3, 3), (8, 6)):
+        model = exporter.export(fn, x, params=w, weights={"params": bits})
+        (weight,) = (weight for weight in model.weights_report().weights if weight.scale)
+        assert weight.bits == stored
+        quantizer = WeightQuantizer(axis=1)
+        rounded = quantizer.dequantize(
+            *(lambda p: (quantizer.quantize(w, p), p))(quantizer.calibrate(w, bits=bits))
+        )
+        assert model(x).tobytes() == exporter.export(fn, x, params=rounded)(x).tobytes()
+    narrow = exporter.export(fn, x, params=w, weights="bfloat16")
+    assert narrow(x).tobytes() == exporter.export(fn, x, params=w)(x).tobytes()
+
+
+def test_what_follows_from_a_weight_of_an_optical_op_is_folded() -> None:
+    w, x = normal(8, 5), normal(2, 8)
+    mixed = jnp.eye(8) + 0.1
+
+    def fn(w: jax.Array, x: jax.Array) -> jax.Array:
+        return optical_matmul(x, mixed @ w, spec=OpticalSpec(weight_bits=6, adc_bits=None))
+
+    model = exporter.export(fn, x, params=w, weights={"params": 3})
+    assert model.ops == {"dequantize": 1, "optical_matmul": 1}
+
+
+def test_an_allocation_is_taken_as_it_is(gpt) -> None:
+    net, variables = gpt
+    bits = {"Dense_0": 3, "MultiHeadDotProductAttention_0/out": 5}
+    allocation = BitAllocation(bits=bits, loss=0.0, cost=0.0, budget=0.0)
+    model = exporter.export(net.apply, TOKENS, params=variables, weights=allocation)
+    stored = {w.name: w.bits for w in model.weights_report().weights if w.scale}
+    assert stored == {
+        "params['Dense_0']['kernel']": 3,
+        "params['MultiHeadDotProductAttention_0']['out']['kernel']": 5,
+    }
+
+
+def test_the_last_key_counts(gpt) -> None:
+    net, variables = gpt
+    weights = {"params/*/*/kernel": 2, "query": (3, 16), "Dense_?": "bfloat16", "Dense_1": 8}
+    model = exporter.export(net.apply, TOKENS, params=variables, weights=weights)
+    stored = {w.name: (w.bits, w.scale) for w in model.weights_report().weights}
+    assert stored["params['MultiHeadDotProductAttention_0']['query']['kernel']"] == (
+        3, "group of 16",
+    )  # fmt: skip
+    assert stored["params['MultiHeadDotProductAttention_0']['out']['kernel']"] == (2, "column")
+    assert stored["params['Dense_0']['kernel']"] == (16, "")
+    assert stored["params['Dense_1']['kernel']"] == (8, "column")
+    assert stored["params['Embed_0']['embedding']"] == (32, "")
+
+
+PARAMS_4, PARAMS_16 = (WeightQuantizer().calibrate(np.ones(3), bits=bits) for bits in (4, 16))
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ("int8", r"`weights` is 'int8', expected \"float32\", \"bfloat16\" or \"float16\""),
+        (3, "`weights` is of type int, expected the name of a type"),
+        ({3: 4}, "`weights` has the key 3, expected the path of a weight"),
+        ({"/": 4}, "`weights` has the key '/', expected the path of a weight"),
+        ({"*": 9}, r"`weights` has 9 for `\*`, expected \"float32\".* bits from 1 to 8"),
+        ({"*": True}, r"`weights` has True for `\*`, expected"),
+        ({"*": (4, 0)}, r"`weights` has \(4, 0\) for `\*`, expected"),
+        ({"Dens_0": 4}, r"`Dens_0`, which means no weight; near are `params\['Dense_0'\]"),
+        ({"Dense_0/bias": 4}, "means `params.*bias'.` alone, expected floats of two axes or more"),
+        ({"bia?": 4}, "alone, which no product reads; if it is meant, give the last step"),
+        ({"Dense_0": PARAMS_16}, "has 16 bits for `Dense_0`, expected at most 8"),
+        (
+            {"Dense_0": (WeightQuantizer(axis=7), 4)},
+            r"cannot store `params.*kernel'\]`: WeightQuantizer.calibrate: `axis` is 7",
+        ),
+        (
+            {"Dense_0": (np.zeros((3, 3), np.int8), PARAMS_4)},
+            r"its codes have shape \(3, 3\), expected \(256, 64\)",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_weights_are_refused(gpt, weights: Any, said: str) -> None:
+    net, variables = gpt
+    with pytest.raises(exporter.ExportError, match=said):
+        exporter.export(net.apply, TOKENS, params=variables, weights=weights)
+
+
+def test_weights_that_no_quantizer_takes_are_refused() -> None:
+    w = np.full((4, 4), np.nan, np.float32)
+    with pytest.raises(exporter.ExportError, match=r"cannot store `params`: .* finite"):
+        exporter.export(lambda w, x: x @ w, normal(2, 4), params=w, weights={"params": 4})
