@@ -130,3 +130,8 @@ pub(crate) const CODED_FEW_DEPTH: usize = 16;
 pub(crate) const CODED_FEW_COLUMNS: usize = 256;
 /// Codes that one thread decodes in a nanosecond, to guess what a loop takes.
 pub(crate) const CODED_PER_NANOSECOND: usize = 8;
+/// Sums of a product of integers and codes that the nearest cache holds beside what is multiplied.
+pub(crate) const CODED_SUMS: usize = 4096;
+/// Inputs of an array from which on words of codes are read in place, where several arrays may share
+/// one: fewer read most of a word for nothing.
+pub(crate) const CODED_ARRAY_ROWS: usize = 32;

@@ -43,6 +43,11 @@ impl<'a> ByGroup<'a> {
         let row = if self.rows == 1 { 0 } else { row };
         &self.data[row * self.columns..][..self.columns]
     }
+
+    /// The elements of the only row.
+    pub(crate) fn only_row(&self) -> Option<&'a [f32]> {
+        (self.rows == 1).then(|| self.row(0))
+    }
 }
 
 impl Levels<'_> {

@@ -14,11 +14,16 @@
 //! beyond the last row are 0. The planes follow each other as rows of words.
 
 mod coded;
+mod integers;
 mod matmul;
 
 pub use coded::Coded;
 pub(crate) use coded::{ByGroup, Levels};
+pub(crate) use integers::{Finish, Frame, multiply_codes, taken_off};
 pub use matmul::coded_matmul;
+pub(crate) use matmul::multiply_coded;
+
+use crate::scratch::Scratch;
 
 /// Bits of the words that hold codes.
 const WORD: usize = u32::BITS as usize;
@@ -73,6 +78,16 @@ pub(crate) struct Codes<'a> {
 }
 
 impl Codes<'_> {
+    /// Whether one of the codes has all bits.
+    pub(crate) fn has_largest(&self) -> bool {
+        let largest = u8::MAX >> (8 - self.bits);
+        let mut codes = Scratch::<u8>::new(self.columns);
+        (0..self.depth).any(|row| {
+            self.unpack_row(row, 0, &mut codes);
+            codes.iter().fold(0, |most, code| most.max(*code)) == largest
+        })
+    }
+
     /// Writes the codes of a row, of the columns from `first` on.
     pub(crate) fn unpack_row(&self, row: usize, first: usize, codes: &mut [u8]) {
         codes.fill(0);

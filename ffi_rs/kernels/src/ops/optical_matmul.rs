@@ -32,6 +32,7 @@
 
 use std::marker::PhantomData;
 
+use super::Dequantize;
 use super::chain::{Number, floats_mut};
 use super::forward::{self, Outputs, Request};
 use super::sizes::Sizes;
@@ -87,6 +88,22 @@ impl<N: Number> Op for Matmul<N> {
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
         let prepared = self.request.prepared(constants)?;
         Ok(prepared
+            .map(|request| Box::new(Self { request, numbers: PhantomData }) as Box<dyn DynOp>))
+    }
+
+    fn with_codes(
+        &self,
+        operand: usize,
+        codes: &Dequantize,
+        constants: &[Option<View<'_>>],
+        coded: &[View<'_>],
+    ) -> Result<Option<Box<dyn DynOp>>, Error> {
+        if operand != 1 {
+            return Ok(None);
+        }
+        let full_scale = constants.get(4).copied().flatten();
+        let request = self.request.with_codes(codes, full_scale, coded)?;
+        Ok(request
             .map(|request| Box::new(Self { request, numbers: PhantomData }) as Box<dyn DynOp>))
     }
 

@@ -28,6 +28,11 @@ impl Bits {
         self.0 == 0
     }
 
+    /// Whether the codes are of so many bits.
+    pub(crate) fn is(self, bits: usize) -> bool {
+        self.0 as usize == bits
+    }
+
     /// Whether the code is the sign.
     pub(crate) fn is_one(self) -> bool {
         self.0 == 1

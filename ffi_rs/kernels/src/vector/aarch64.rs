@@ -2,6 +2,7 @@
 
 use std::arch::aarch64::*;
 
+use super::code_isa::{CodeIsa, code_isa};
 use super::dot_isa::{DotIsa, dot_isa};
 
 dot_isa! {
@@ -55,6 +56,28 @@ dot_isa! {
         },
         store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
         store_scaled: |sums, scale, add_to, to| store_scaled_4(vcvtq_f32_s32(sums), scale, add_to, to),
+    }
+}
+
+code_isa! {
+    BaselineI16: pairs true {
+        field: |words, shift: u32, mask: u32| {
+            let words = vshlq_u32(vreinterpretq_u32_s16(words), vdupq_n_s32(-(shift as i32)));
+            vreinterpretq_s16_u32(vandq_u32(words, vdupq_n_u32(mask)))
+        },
+        bytes: |words| words,
+        save: |sums, to: *mut i32| vst1q_s32(to, sums),
+    }
+}
+
+code_isa! {
+    NeonI8: pairs false {
+        field: |words, shift: u32, mask: u32| {
+            let words = vshlq_u32(vreinterpretq_u32_s8(words), vdupq_n_s32(-(shift as i32)));
+            vreinterpretq_s8_u32(vandq_u32(words, vdupq_n_u32(mask)))
+        },
+        bytes: |words| veorq_s8(words, vdupq_n_s8(-128)),
+        save: |sums, to: *mut i32| vst1q_s32(to, sums),
     }
 }
 

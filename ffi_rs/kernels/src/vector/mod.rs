@@ -1,6 +1,7 @@
 //! Registers of numbers, for each instruction set: their products, transposes of squares
 //! of them, and random words. Here are the intrinsics of this crate.
 
+mod code_isa;
 mod denormals;
 mod dot_isa;
 mod prefetch;
@@ -16,6 +17,7 @@ mod registers;
 mod transpose;
 mod xoshiro;
 
+pub(crate) use code_isa::CodeIsa;
 pub use denormals::FlushDenormals;
 pub(crate) use dot_isa::DotIsa;
 pub(crate) use prefetch::{prefetch, prefetch_all};

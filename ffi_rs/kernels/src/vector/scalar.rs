@@ -1,5 +1,6 @@
 //! One word at a time, on every other CPU.
 
+use super::code_isa::{CodeIsa, code_isa};
 use super::dot_isa::{DotIsa, dot_isa};
 
 dot_isa! {
@@ -33,5 +34,13 @@ dot_isa! {
         store_scaled: |sums: i32, scale: *const f32, add_to: bool, to: *mut f32| {
             *to = sums as f32 * *scale + if add_to { *to } else { 0.0 };
         },
+    }
+}
+
+code_isa! {
+    BaselineI16: pairs true {
+        field: |words: u32, shift: u32, mask: u32| words >> shift & mask,
+        bytes: |words: u32| words,
+        save: |sums: i32, to: *mut i32| *to = sums,
     }
 }

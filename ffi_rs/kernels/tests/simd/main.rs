@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod causal_softmax;
+mod codes;
 mod complex;
 mod forward;
 mod gradient;

@@ -1,6 +1,7 @@
 //! Runs an op of the list on owned tensors.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod coded;
 pub mod oracle;
 
 use std::collections::HashMap;
@@ -58,7 +59,7 @@ impl Tensor {
         }
     }
 
-    fn view(&self) -> View<'_> {
+    pub fn view(&self) -> View<'_> {
         match self {
             Self::F32(shape, data) => View::new(shape, Data::F32(data)),
             Self::U32(shape, data) => View::new(shape, Data::U32(data)),
@@ -145,12 +146,12 @@ pub fn run_prepared(
     Some(run_op(&*prepared, &inputs, &Serial).unwrap())
 }
 
-fn make(name: &str, attrs: &[(&'static str, Attr<'static>)]) -> Result<Box<dyn DynOp>, Error> {
+pub fn make(name: &str, attrs: &[(&'static str, Attr<'static>)]) -> Result<Box<dyn DynOp>, Error> {
     let entry = OPS.iter().find(|entry| entry.name == name).expect("a known op");
     (entry.make)(&Map(attrs.iter().copied().collect()))
 }
 
-fn run_op(op: &dyn DynOp, inputs: &[Tensor], pool: &dyn ParFor) -> Result<Vec<Tensor>, Error> {
+pub fn run_op(op: &dyn DynOp, inputs: &[Tensor], pool: &dyn ParFor) -> Result<Vec<Tensor>, Error> {
     let facts: Vec<Fact> = inputs.iter().map(Tensor::fact).collect();
     let mut results: Vec<Tensor> =
         op.output_shapes(&facts)?.into_iter().map(Tensor::unwritten).collect();

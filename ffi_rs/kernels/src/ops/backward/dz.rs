@@ -12,7 +12,7 @@ use crate::ops::chain::{
     convert_row, x_norm_sq_of_row,
 };
 use crate::ops::sizes::Sizes;
-use crate::pack::{pack_floats, pack_rows, round_to_bf16};
+use crate::pack::{Side, pack_floats, pack_rows, round_to_bf16};
 use crate::packing::{Arithmetic, Packing};
 use crate::quantizer::Converter;
 use crate::scratch::Scratch;
@@ -214,7 +214,7 @@ impl Group<'_, '_> {
                 out.copy_from_slice(x);
             } else if is_integer {
                 let codes = bytemuck::cast_slice_mut(out);
-                *input = code_row(isa, codes, x, operands, row, Packing::F32);
+                *input = code_row(isa, codes, x, operands, row, (Packing::F32, Side::Left));
                 scale(isa, out, input.step);
             } else {
                 *input = convert_row(isa, out, x, operands, row);

@@ -19,27 +19,29 @@ pub(crate) struct InputRow {
     pub(crate) x_norm_sq: f64,
     /// Whether a value may be beyond the full scale, or not finite.
     pub(crate) clipped: bool,
+    /// The sum of its codes, where it is coded by itself; else 0.
+    pub(crate) sum: i32,
 }
 
 impl Default for InputRow {
     /// A row that is multiplied as it is.
     fn default() -> Self {
-        Self { step: 1.0, x_norm_sq: 0.0, clipped: true }
+        Self { step: 1.0, x_norm_sq: 0.0, clipped: true, sum: 0 }
     }
 }
 
-/// Writes the codes of `x`, row `row`, as words of the lhs.
+/// Writes the codes of `x`, row `row`, as words of an operand.
 pub(crate) fn code_row(
     isa: Isa,
     packed: &mut [u32],
     x: &[f32],
     operands: &Operands<'_>,
     row: usize,
-    packing: Packing,
+    format: (Packing, Side),
 ) -> InputRow {
     let dac = operands.dac(row);
     let mut converted = Converted::default();
-    pack_codes(isa, packed, x, &dac, (packing, Side::Left), &mut converted);
+    pack_codes(isa, packed, x, &dac, format, &mut converted);
     let step = step_of(isa, dac.at(0).step(), x, converted.clipped);
     let x_norm_sq = if operands.noise.needs_x_norm(row) {
         let squares = squares_of_codes(isa, x, &dac);
@@ -48,7 +50,7 @@ pub(crate) fn code_row(
     } else {
         0.0
     };
-    InputRow { step, x_norm_sq, clipped: converted.clipped }
+    InputRow { step, x_norm_sq, clipped: converted.clipped, sum: converted.sum }
 }
 
 /// Writes the codes of `rows` of `x`, which follow each other along the depth, as a row of words of
@@ -69,7 +71,7 @@ pub(crate) fn code_rows<'x>(
     pack::pack_code_rows(isa, packed, values, &dacs, packing, &mut clipped);
     std::array::from_fn(|g| {
         let step = step_of(isa, dacs[g].at(0).step(), values[g], clipped);
-        InputRow { step, x_norm_sq: 0.0, clipped }
+        InputRow { step, x_norm_sq: 0.0, clipped, sum: 0 }
     })
 }
 
@@ -96,7 +98,7 @@ pub(crate) fn convert_row(
             converted.iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
         });
     }
-    InputRow { step: 1.0, x_norm_sq, clipped }
+    InputRow { step: 1.0, x_norm_sq, clipped, sum: 0 }
 }
 
 /// ‖x_q‖² of `x`, row `row`, to the bit as the forward op has it.
@@ -110,7 +112,7 @@ pub(crate) fn x_norm_sq_of_row(
     let mut converted = Scratch::<f32>::new(x.len());
     if is_integer {
         let packed = bytemuck::cast_slice_mut(&mut converted);
-        code_row(isa, packed, x, operands, row, Packing::F32).x_norm_sq
+        code_row(isa, packed, x, operands, row, (Packing::F32, Side::Left)).x_norm_sq
     } else {
         convert_row(isa, &mut converted, x, operands, row).x_norm_sq
     }

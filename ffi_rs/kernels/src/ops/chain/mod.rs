@@ -12,6 +12,7 @@
 //! - `peaks`: largest magnitudes, the full scales of converters that are given none.
 //! - `inputs`: rows of x through their DAC. `format`: what a product takes of a number.
 //! - `weights`, `weight_codes`, `packed_weights`: w through its DAC, as the rhs of a product.
+//!   `coded_weights`: w that is given by codes.
 //! - `tiles`: inputs by array, where one does not have them all.
 //! - `epilogue`: what comes after the product. `residual`: what the backward op needs to know of it.
 //!
@@ -20,6 +21,7 @@
 mod attributes;
 mod checks;
 mod circular;
+mod coded_weights;
 mod epilogue;
 mod format;
 mod inputs;
@@ -35,6 +37,7 @@ mod weights;
 
 pub(super) use attributes::Chain;
 pub(super) use checks::{Broadcast, by_column, extents, floats, floats_mut, matrix, matrix_of};
+pub(super) use coded_weights::{CodedWeights, is_through_dac, is_wide};
 pub(super) use epilogue::{Common, Row, accumulate, finish};
 pub(super) use format::{OperandFormat, ProductPlan, pack_line, zero_point_correction};
 pub(super) use inputs::{InputRow, code_row, code_rows, convert_row, x_norm_sq_of_row};

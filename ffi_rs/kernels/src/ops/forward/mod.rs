@@ -17,19 +17,20 @@ use part::{Inputs, Part};
 pub(super) use request::Request;
 
 use super::chain::{
-    Chain, InputRow, Operands, PackedWeights, ProductPlan, Saved, Weights, code_row, convert_row,
-    floats, peak_of,
+    Chain, CodedWeights, InputRow, Operands, PackedWeights, ProductPlan, Saved, Weights, code_row,
+    convert_row, floats, peak_of,
 };
 use super::sizes::Sizes;
 use crate::disjoint::{AtomicMax, DisjointMut, StageBuffer};
 use crate::isa::Isa;
 use crate::noise;
+use crate::pack::Side;
 use crate::packing::Arithmetic;
 use crate::par::{Schedule, Serial, parallel_if};
 use crate::quantizer::Quantizers;
 use crate::scratch::Scratch;
 use crate::tuning::{FORWARD_CONVERTED_ROWS, FORWARD_MANY_WEIGHTS, FORWARD_ROWS, PACKED_COLUMNS};
-use crate::{Error, ParFor, View};
+use crate::{Error, Fact, ParFor, View};
 
 /// What the op writes.
 pub(super) struct Outputs<'a> {
@@ -88,6 +89,8 @@ struct Forward<'a> {
     weights: Weights<'a>,
     /// None where the weights are multiplied as they lie in memory.
     packed: Option<Arc<PackedWeights>>,
+    /// Weights that are given by codes, which are multiplied as they lie in memory.
+    coded: Option<CodedWeights<'a>>,
     /// Chunks of the weights that are not packed yet.
     unpacked: usize,
     operands: Operands<'a>,
@@ -98,16 +101,20 @@ struct Forward<'a> {
 impl<'a> Forward<'a> {
     fn new(request: &'a Request, inputs: &[View<'a>], workers: usize) -> Result<Self, Error> {
         let isa = Isa::detect();
-        let Request { chain, transpose_weight, packed } = request;
-        let sizes = Sizes::of(chain, &inputs[0].fact(), &inputs[1].fact(), *transpose_weight)?;
-        let sizes = sizes.in_floats(chain);
+        let Request { chain, packed, codes, .. } = request;
+        let (x, of_w, others) = request.split(inputs).expect("the operands are checked");
+        let facts: Vec<Fact> = of_w.iter().map(View::fact).collect();
+        let w = request.fact_of_w(&facts)?;
+        let sizes = Sizes::of(chain, &x.fact(), &w, request.transpose_weight)?.in_floats(chain);
         let Sizes { rows, depth, columns } = sizes;
-        let operands = Operands::new(chain, &inputs[3..], rows)?;
-        let weights = request.weights(&inputs[1], &inputs[4], depth, columns)?;
-        let bias = floats(&inputs[2])?;
+        let operands = Operands::new(chain, &others[1..], rows)?;
+        let weights = request.weights(&of_w[0], &others[2], depth, columns)?;
+        let bias = floats(&others[0])?;
+        let coded = codes.as_ref().map(|codes| codes.coded(of_w)).transpose()?;
+        let coded = coded.map(|coded| CodedWeights::new(isa, &weights, coded));
         let (packed, unpacked) = match packed {
             Some(packed) => (Some(Arc::clone(packed)), 0),
-            None if weights.is_in_place() => (None, 0),
+            None if coded.is_some() || weights.is_in_place() => (None, 0),
             None => {
                 let packed = PackedWeights::new(isa, &weights, workers);
                 let chunks = packed.chunks();
@@ -119,8 +126,9 @@ impl<'a> Forward<'a> {
             chain,
             sizes,
             plan: weights.plan,
-            x: floats(&inputs[0])?,
+            x: floats(x)?,
             packed,
+            coded,
             unpacked,
             weights,
             // One number may stand for all.
@@ -264,7 +272,23 @@ impl<'a> Forward<'a> {
     fn packed_len(&self) -> usize {
         match self.plan.arithmetic {
             Arithmetic::F32 if self.chain.dac.is_off() => 0,
+            Arithmetic::Int8 if self.coded.is_some() => {
+                self.words(self.weights.tiles.count() - 1).end
+            }
             _ => self.weights.tiles.packed_len(self.plan.packing(self.isa)),
+        }
+    }
+
+    /// Where the words of a tile are in a converted row of x.
+    fn words(&self, tile: usize) -> Range<usize> {
+        let tiles = self.weights.tiles;
+        match &self.coded {
+            Some(coded) if coded.is_integer() => {
+                let before: usize =
+                    (0..tile).map(|tile| coded.frame(tiles.inputs(tile)).len()).sum();
+                before..before + coded.frame(tiles.inputs(tile)).len()
+            }
+            _ => tiles.words(tile, self.plan.packing(self.isa)),
         }
     }
 
@@ -280,17 +304,23 @@ impl<'a> Forward<'a> {
         // Where the range was found, so were they.
         let peaks = outputs.x_peak.as_ref().filter(|_| !self.operands.finds_x_range());
         let (tiles, packing) = (self.weights.tiles, self.plan.packing(isa));
+        let words: Vec<Range<usize>> = (0..tiles.count()).map(|tile| self.words(tile)).collect();
         for (index, (row, inputs)) in rows.zip(inputs.chunks_exact_mut(tiles.count())).enumerate() {
             let x = &self.x[row * depth..][..depth];
             let packed = &mut packed[index * packed_len..][..packed_len];
             for (tile, input) in inputs.iter_mut().enumerate() {
                 let x = &x[tiles.inputs(tile)];
-                let words = if packed.is_empty() { 0..0 } else { tiles.words(tile, packing) };
+                let words = if packed.is_empty() { 0..0 } else { words[tile].clone() };
                 let packed = &mut packed[words];
-                *input = if self.plan.arithmetic == Arithmetic::Int8 {
-                    code_row(isa, packed, x, &self.operands, row, packing)
-                } else {
-                    convert_row(isa, bytemuck::cast_slice_mut(packed), x, &self.operands, row)
+                *input = match &self.coded {
+                    Some(coded) if coded.is_integer() => {
+                        let frame = coded.frame(tiles.inputs(tile));
+                        coded.code_row(packed, x, &self.operands, row, frame)
+                    }
+                    None if self.plan.arithmetic == Arithmetic::Int8 => {
+                        code_row(isa, packed, x, &self.operands, row, (packing, Side::Left))
+                    }
+                    _ => convert_row(isa, bytemuck::cast_slice_mut(packed), x, &self.operands, row),
                 };
             }
             if let Some(peaks) = peaks {

@@ -66,9 +66,11 @@ impl Forward<'_> {
         products: Products<'_>,
         outputs: &Shared<'_>,
     ) {
-        self.multiply(part, tile, inputs.packed, products);
+        self.multiply(part, tile, inputs, products);
         let (columns, tiles) = (self.sizes.columns, self.weights.tiles.count());
-        let steps = self.packed.as_ref().and_then(|packed| packed.steps(tile, &part.columns));
+        let packed = self.packed.as_ref().and_then(|packed| packed.steps(tile, &part.columns));
+        let coded = self.coded.as_ref().and_then(|coded| coded.steps(&part.columns));
+        let steps = packed.as_deref().or(coded);
         let piece = |rows: Range<usize>, range: Range<usize>, epsilon: &mut [f32]| {
             let mut states: [Row<'_>; SEEDED] = Default::default();
             let mut out = products.at(&rows, &range);
@@ -109,7 +111,7 @@ impl Forward<'_> {
             }
             let local = range.start - part.columns.start..range.end - part.columns.start;
             let common = Common {
-                steps: steps.as_ref().map(|steps| &steps[local]),
+                steps: steps.map(|steps| &steps[local]),
                 bias: if tile == 0 { &self.bias[range.clone()] } else { &NO_BIAS[..range.len()] },
                 adc: (!self.chain.adc.is_off())
                     .then(|| self.adcs.columns(range.start, range.len())),
@@ -135,16 +137,24 @@ impl Forward<'_> {
     }
 
     /// x_q · w_q of a part and a tile, in units of the steps.
-    fn multiply(&self, part: &Part, tile: usize, x_packed: &[u32], products: Products<'_>) {
+    fn multiply(&self, part: &Part, tile: usize, of_rows: &Inputs<'_>, products: Products<'_>) {
         let (tiles, depth) = (self.weights.tiles, self.sizes.depth);
-        let (words, inputs) = (tiles.words(tile, self.plan.packing(self.isa)), tiles.inputs(tile));
+        let (words, inputs) = (self.words(tile), tiles.inputs(tile));
         let (packed, row_stride) = if self.packed_len() == 0 {
             let first = part.rows.start * depth + inputs.start;
             (bytemuck::cast_slice(self.x).get(first..).unwrap_or(&[]), depth)
         } else {
-            (x_packed.get(words.start..).unwrap_or(&[]), self.packed_len())
+            (of_rows.packed.get(words.start..).unwrap_or(&[]), self.packed_len())
         };
         let lhs = Lhs { packed, row_stride, depth_stride: 1 };
+        if let Some(coded) = &self.coded {
+            let (mut out, columns) = (products.at(&part.rows, &part.columns), part.columns.clone());
+            if coded.is_integer() {
+                let rows = of_rows.rows[tile..].iter().step_by(tiles.count());
+                return coded.multiply_codes(&mut out, (packed, row_stride), rows, inputs, columns);
+            }
+            return coded.multiply_numbers(&mut out, lhs, inputs, columns);
+        }
         let product = |range: Range<usize>, rhs: Rhs<'_>, accumulate: Accumulate<'_>| {
             let mut out = products.at(&part.rows, &range);
             let arithmetic = self.plan.arithmetic;

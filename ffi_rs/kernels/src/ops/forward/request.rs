@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::isa::Isa;
+use crate::ops::Dequantize;
 use crate::ops::chain::{
     Chain, PackedWeights, ProductPlan, Residual, Weights, by_column, check_ranges_and_noise,
-    extents, floats, matrix_of,
+    extents, floats, is_through_dac, is_wide, matrix_of,
 };
 use crate::ops::sizes::Sizes;
-use crate::{Attrs, Error, Fact, View, Work};
+use crate::{Attrs, Error, Fact, Op, View, Work};
 
 /// The attributes of the forward pass, and what is prepared.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Request {
     pub(super) transpose_weight: bool,
     /// Weights that never change.
     pub(super) packed: Option<Arc<PackedWeights>>,
+    /// Where the operands of this op are there in place of w, which is what they give.
+    pub(super) codes: Option<Dequantize>,
 }
 
 impl Request {
@@ -33,13 +36,15 @@ impl Request {
 
     /// Of a chain, with weights that are (N, K) rather than (K, N) if `transpose_weight`.
     pub(crate) fn of(chain: Chain, transpose_weight: bool) -> Self {
-        Self { chain, transpose_weight, packed: None }
+        Self { chain, transpose_weight, packed: None, codes: None }
     }
 
     /// The same with packed weights, where the weights and their ranges are constant; None where
     /// they are not, or are multiplied as they lie in memory.
     pub(crate) fn prepared(&self, constants: &[Option<View<'_>>]) -> Result<Option<Self>, Error> {
-        let (Some(Some(w)), Some(Some(full_scale))) = (constants.get(1), constants.get(4)) else {
+        let (Some(Some(w)), Some(Some(full_scale)), None) =
+            (constants.get(1), constants.get(4), &self.codes)
+        else {
             return Ok(None);
         };
         let isa = Isa::detect();
@@ -56,12 +61,50 @@ impl Request {
         Ok(Some(Self { packed: Some(Arc::new(packed)), ..self.clone() }))
     }
 
+    /// The same with the operands of `codes` in place of w, where a product takes them as they are:
+    /// w has no DAC, or one that leaves them as they are with a constant full scale.
+    pub(crate) fn with_codes(
+        &self,
+        codes: &Dequantize,
+        full_scale: Option<View<'_>>,
+        coded: &[View<'_>],
+    ) -> Result<Option<Self>, Error> {
+        let matrix = codes.coded(coded)?;
+        let [depth, columns] = matrix.extents();
+        let shape = if self.transpose_weight { [columns, depth] } else { [depth, columns] };
+        let lies_alike = codes.is_transposed() == self.transpose_weight && *codes.shape() == shape;
+        let through_dac = || match full_scale {
+            Some(full_scale) => Ok(is_through_dac(&self.chain, &matrix, full_scale.data()?)),
+            None => Ok::<bool, Error>(false),
+        };
+        let takes = !self.chain.complex
+            && lies_alike
+            && is_wide(&self.chain, depth)
+            && (self.chain.weight.is_off() || through_dac()?);
+        Ok(takes.then(|| Self { packed: None, codes: Some(codes.clone()), ..self.clone() }))
+    }
+
+    /// x, what gives w, and the operands after it.
+    pub(super) fn split<'i, T>(&self, inputs: &'i [T]) -> Option<(&'i T, &'i [T], &'i [T])> {
+        let (x, others) = inputs.split_first()?;
+        let (of_w, others) = others.split_at_checked(if self.codes.is_some() { 4 } else { 1 })?;
+        Some((x, of_w, others))
+    }
+
+    /// What is known of w, which these operands give.
+    pub(super) fn fact_of_w(&self, of_w: &[Fact]) -> Result<Fact, Error> {
+        match &self.codes {
+            Some(codes) => codes.output_shapes(of_w).map(|mut facts| facts.remove(0)),
+            None => Ok(of_w[0].clone()),
+        }
+    }
+
     /// Bytes of the packed weights, where there are some.
     pub(crate) fn held_bytes(&self) -> usize {
         self.packed.as_ref().map_or(0, |packed| packed.bytes())
     }
 
-    /// The weights that `w` holds, and what `full_scale` says of their ranges.
+    /// The weights that `w` holds, unless codes do, and what `full_scale` says of their ranges.
     pub(super) fn weights<'a>(
         &self,
         w: &View<'a>,
@@ -70,7 +113,7 @@ impl Request {
         columns: usize,
     ) -> Result<Weights<'a>, Error> {
         Ok(Weights {
-            data: floats(w)?,
+            data: if self.codes.is_some() { &[] } else { floats(w)? },
             depth,
             columns,
             transposed: self.transpose_weight,
@@ -85,10 +128,12 @@ impl Request {
     /// The sizes that the operands give, all of which are checked: from x to columns.
     pub(crate) fn sizes(&self, inputs: &[Fact]) -> Result<Sizes, Error> {
         let Self { chain, transpose_weight, .. } = self;
-        let [x, w, bias, others @ ..] = inputs else {
-            return Err(chain.refuse(format!("expected 10 operands, got {}", inputs.len())));
+        let Some((x, of_w, [bias, others @ ..])) = self.split(inputs) else {
+            let expected = if self.codes.is_some() { 13 } else { 10 };
+            let message = format!("expected {expected} operands, got {}", inputs.len());
+            return Err(chain.refuse(message));
         };
-        let sizes = Sizes::of(chain, x, w, *transpose_weight)?;
+        let sizes = Sizes::of(chain, x, &self.fact_of_w(of_w)?, *transpose_weight)?;
         let Sizes { rows, columns, .. } = sizes;
         extents(chain.op, "bias", bias, chain.dtype(), &[&[1, columns]])?;
         check_ranges_and_noise(chain, others, rows, columns)?;

@@ -1,0 +1,341 @@
+//! Sums of products of integers and codes, as they are packed.
+//!
+//! ```text
+//! for r in rows, n in columns:
+//!     out[r, n] = (Σ_k x[r, k]·(code[k, n] - taken_off)) · factor + start[r]
+//! ```
+//!
+//! of integers in ±127, exactly as long as 32 bits hold the result. What is done otherwise:
+//!
+//! - Planes are multiplied one after the other, the highest first, and sums are shifted in between: no
+//!   code is put together.
+//! - Some rows of words are read side by side, each from its start to its end, so that memory gives
+//!   what it can, and sums are loaded and stored once for all of them. They stay in the nearest cache.
+//! - A shift and a mask make four bytes of a word, which are neighbors along the depth.
+
+use std::ops::Range;
+
+use super::{Codes, Plane, planes};
+use crate::disjoint::TileMut;
+use crate::isa::{Isa, for_each_isa};
+use crate::scratch::Scratch;
+use crate::tuning::CODED_SUMS;
+use crate::vector::{self, CodeIsa};
+
+/// Rows of the matrix that are multiplied together: those of one row of words of one bit, of two of two
+/// bits, and so on.
+const BLOCK: usize = 32;
+/// Rows of words that these are at most.
+const LINES: usize = 8;
+/// Rows of x that are multiplied together, unless there is one.
+const MOST_ROWS: usize = 4;
+/// Columns of the widest register.
+const WIDEST: usize = 16;
+
+/// Rows of integers, as a product with codes takes them.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
+    /// The rows of codes, from where a block begins.
+    rows: [usize; 2],
+    /// Zeros before the first integer.
+    before: usize,
+    /// Whether integers are joined in pairs, the first with the third of four.
+    pairs: bool,
+}
+
+impl Frame {
+    /// For some rows of codes of so many bits.
+    pub(crate) fn new(isa: Isa, bits: usize, rows: Range<usize>) -> Self {
+        let before = rows.start % BLOCK;
+        Self { rows: [rows.start - before, rows.end], before, pairs: takes_pairs(isa, bits) }
+    }
+
+    /// Words of a row, all of which are written.
+    pub(crate) fn len(&self) -> usize {
+        let [start, end] = self.rows;
+        (end - start).next_multiple_of(BLOCK) / if self.pairs { 2 } else { 4 }
+    }
+
+    /// Writes integers, one for each row of codes.
+    pub(crate) fn write(&self, out: &mut [u32], integers: &[i8]) {
+        if !self.pairs {
+            let bytes: &mut [i8] = bytemuck::cast_slice_mut(out);
+            let end = self.before + integers.len();
+            bytes[..self.before].fill(0);
+            bytes[self.before..end].copy_from_slice(integers);
+            bytes[end..].fill(0);
+            return;
+        }
+        let at = |index: usize| {
+            let index = index.checked_sub(self.before);
+            index.and_then(|index| integers.get(index)).map_or(0, |&x| u32::from(x as i16 as u16))
+        };
+        for (four, out) in out.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            *out = [0, 1].map(|first| at(4 * four + first) | at(4 * four + first + 2) << 16);
+        }
+    }
+}
+
+/// What [`multiply_codes`] makes of a sum, of each row.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a> {
+    /// 1 or 2.
+    pub(crate) factor: u32,
+    /// By row, what is added to a sum of products with codes less what [`taken_off`] says.
+    pub(crate) start: &'a [i32],
+}
+
+/// What is taken off each code before it is multiplied.
+pub(crate) fn taken_off(isa: Isa, bits: usize) -> i32 {
+    if isa == Isa::NeonDotprod && bits == 8 { 128 } else { 0 }
+}
+
+/// Whether integers are multiplied in pairs.
+fn takes_pairs(isa: Isa, bits: usize) -> bool {
+    match isa {
+        Isa::Baseline => true,
+        Isa::Avx2 | Isa::Avx512 => bits == 8,
+        _ => false,
+    }
+}
+
+/// `out[r, n] = (Σ_k x[r, k]·code[k, n]) · factor + start[r]` of some columns; x holds a row of the
+/// frame for each row of `out`, so many words apart.
+pub(crate) fn multiply_codes(
+    isa: Isa,
+    out: &mut TileMut<'_, f32>,
+    (x, apart): (&[u32], usize),
+    frame: Frame,
+    codes: &Codes<'_>,
+    columns: Range<usize>,
+    finish: Finish<'_>,
+) {
+    let rows = out.row_count();
+    // As many columns as leave their sums in the nearest cache.
+    let together = if rows == 1 { 1 } else { MOST_ROWS };
+    let of_block = CODED_SUMS / together;
+    let mut sums = Scratch::<u32>::new(CODED_SUMS);
+    for first in columns.clone().step_by(of_block) {
+        let range = first..columns.end.min(first + of_block);
+        let stride = range.len().next_multiple_of(WIDEST);
+        for row in (0..rows).step_by(MOST_ROWS) {
+            let of_rows = row..rows.min(row + MOST_ROWS);
+            let sums = &mut sums[..together * stride];
+            sums.fill(0);
+            let lines: [&[u32]; MOST_ROWS] = std::array::from_fn(|r| {
+                // What is beyond the last row is computed, and not looked at.
+                &x[(row + r).min(rows - 1) * apart..][..frame.len()]
+            });
+            let product = Product { codes, frame, columns: range.clone(), lines, sums, stride };
+            match together {
+                1 => add::<1>(isa, product),
+                _ => add::<MOST_ROWS>(isa, product),
+            }
+            let mut out = out.rows(of_rows.clone());
+            let mut out = out.columns(range.start - columns.start..range.end - columns.start);
+            let starts = &finish.start[of_rows];
+            for ((out, sums), start) in out.rows_mut().zip(sums.chunks(stride)).zip(starts) {
+                write(isa, out, sums, finish.factor, *start);
+            }
+        }
+    }
+}
+
+/// Some rows and columns of a product.
+struct Product<'a> {
+    codes: &'a Codes<'a>,
+    frame: Frame,
+    columns: Range<usize>,
+    lines: [&'a [u32]; MOST_ROWS],
+    /// Rows of sums, `stride` apart, which have room for whole registers.
+    sums: &'a mut [u32],
+    stride: usize,
+}
+
+/// Adds the products of `ROWS` rows to their sums.
+fn add<const ROWS: usize>(isa: Isa, product: Product<'_>) {
+    assert!(ROWS * product.stride <= product.sums.len(), "too few sums");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: an `Isa` exists only where `detect` saw its features.
+    unsafe {
+        match (isa, product.frame.pairs) {
+            (Isa::Avx512Vnni | Isa::Avx512Bf16, _) => avx512_vnni::<ROWS>(product),
+            (Isa::Avx512, true) => avx512_pairs::<ROWS>(product),
+            (Isa::Avx512, false) => avx512::<ROWS>(product),
+            (Isa::Avx2Vnni, _) => avx2_vnni::<ROWS>(product),
+            (Isa::Avx2, true) => avx2_pairs::<ROWS>(product),
+            (Isa::Avx2, false) => avx2::<ROWS>(product),
+            _ => baseline::<ROWS>(product),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: an `Isa` exists only where `detect` saw its features.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDotprod => neon_dotprod::<ROWS>(product),
+            _ => baseline::<ROWS>(product),
+        }
+    }
+}
+
+/// Defines one compiled variant by its instruction set and registers.
+macro_rules! variants {
+    ($($(#[$meta:meta])* $name:ident = $registers:ident;)*) => {$(
+        $(#[$meta])*
+        unsafe fn $name<const ROWS: usize>(product: Product<'_>) {
+            // SAFETY: the caller vouches for the instruction set.
+            unsafe { product.add::<vector::$registers, ROWS>() }
+        }
+    )*};
+}
+
+variants! {
+    baseline = BaselineI16;
+}
+
+#[cfg(target_arch = "x86_64")]
+variants! {
+    #[target_feature(enable = "avx2,fma")]
+    avx2 = Avx2SmallI8;
+    #[target_feature(enable = "avx2,fma")]
+    avx2_pairs = Avx2I16;
+    #[target_feature(enable = "avx2,fma,avxvnni")]
+    avx2_vnni = Avx2I8;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    avx512 = Avx512SmallI8;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    avx512_pairs = Avx512I16;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    avx512_vnni = Avx512I8;
+}
+
+#[cfg(target_arch = "aarch64")]
+variants! {
+    #[target_feature(enable = "dotprod")]
+    neon_dotprod = NeonI8;
+}
+
+impl Product<'_> {
+    /// Adds all planes.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has the instruction set of `D`; there are sums for so many rows.
+    #[inline(always)]
+    unsafe fn add<D: CodeIsa, const ROWS: usize>(mut self) {
+        let all: Vec<Plane> = planes(self.codes.bits, self.codes.depth).collect();
+        for (index, plane) in all.iter().enumerate().rev() {
+            let above = all.get(index + 1).map_or(0, |above| above.shift - plane.shift);
+            if above > 0 {
+                self.sums.iter_mut().for_each(|sum| *sum <<= above);
+            }
+            // SAFETY: as this function's.
+            unsafe {
+                match plane.width {
+                    8 => self.add_plane::<D, ROWS, 8>(plane),
+                    4 => self.add_plane::<D, ROWS, 4>(plane),
+                    2 => self.add_plane::<D, ROWS, 2>(plane),
+                    _ => self.add_plane::<D, ROWS, 1>(plane),
+                }
+            }
+        }
+    }
+
+    /// Adds a plane of that width.
+    ///
+    /// # Safety
+    ///
+    /// As [`add`](Self::add).
+    #[inline(always)]
+    unsafe fn add_plane<D: CodeIsa, const ROWS: usize, const WIDTH: usize>(
+        &mut self,
+        plane: &Plane,
+    ) {
+        const { assert!(ROWS <= MOST_ROWS && D::LEN <= WIDEST && WIDTH <= LINES) };
+        let [start, end] = self.frame.rows;
+        let words =
+            plane.first + start / (BLOCK / WIDTH)..plane.first + end.div_ceil(BLOCK / WIDTH);
+        let count = self.columns.len();
+        let sums = self.sums.as_mut_ptr();
+        let of_block = if D::PAIRS { BLOCK / 2 } else { BLOCK / 4 };
+        for (block, first) in words.clone().step_by(WIDTH).enumerate() {
+            let x: [*const u32; ROWS] =
+                std::array::from_fn(|r| self.lines[r][block * of_block..][..of_block].as_ptr());
+            // Where lines are missing, any will do: x is zero there.
+            let lines: [&[u32]; WIDTH] = std::array::from_fn(|line| {
+                let start = (first + line).min(words.end - 1) * self.codes.columns;
+                &self.codes.words[start + self.columns.start..][..count]
+            });
+            let mut rest = [[0; WIDEST]; WIDTH];
+            for column in (0..count).step_by(D::LEN) {
+                let mut at = lines.map(|line| line.as_ptr().wrapping_add(column));
+                if column + D::LEN > count {
+                    for ((rest, line), at) in rest.iter_mut().zip(lines).zip(&mut at) {
+                        rest[..count - column].copy_from_slice(&line[column..]);
+                        *at = rest.as_ptr();
+                    }
+                }
+                // SAFETY: as many words are there, in each line and of each row of x, and sums by the
+                // assertion of the caller, whose rows have room for whole registers; it has the
+                // instruction set.
+                unsafe { add_lines::<D, ROWS, WIDTH>(sums.add(column), self.stride, at, x) };
+            }
+        }
+    }
+}
+
+/// Adds the products of a register of each line to a register of sums of each row.
+///
+/// # Safety
+///
+/// The words exist, of x as many as a block has; the CPU has the instruction set of `D`.
+#[inline(always)]
+unsafe fn add_lines<D: CodeIsa, const ROWS: usize, const WIDTH: usize>(
+    sums: *mut u32,
+    stride: usize,
+    lines: [*const u32; WIDTH],
+    x: [*const u32; ROWS],
+) {
+    let mask = u32::MAX / 255 * ((1u32 << WIDTH) - 1);
+    let mut at = 0;
+    // SAFETY: as this function's.
+    unsafe {
+        let mut of_rows: [D::Sums; ROWS] = std::array::from_fn(|r| D::sums(sums.add(r * stride)));
+        let mut add = |words: D::Words| {
+            for (sums, x) in of_rows.iter_mut().zip(x) {
+                *sums = D::add(*sums, words, D::splat(*x.add(at)));
+            }
+            at += 1;
+        };
+        for line in lines {
+            let words = D::words(line);
+            for field in 0..8 / WIDTH as u32 {
+                let shift = field * WIDTH as u32;
+                if D::PAIRS {
+                    add(D::field(words, shift, mask & 0x00FF_00FF));
+                    add(D::field(words, shift + 8, mask & 0x00FF_00FF));
+                } else if WIDTH == 8 {
+                    add(D::bytes(words));
+                } else {
+                    add(D::field(words, shift, mask));
+                }
+            }
+        }
+        for (r, of_row) in of_rows.into_iter().enumerate() {
+            D::save(of_row, sums.add(r * stride));
+        }
+    }
+}
+
+#[inline(always)]
+fn write_body(out: &mut [f32], sums: &[u32], factor: u32, start: i32) {
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = sum.wrapping_mul(factor).wrapping_add(start as u32) as i32 as f32;
+    }
+}
+
+for_each_isa! {
+    /// Writes `sum · factor + start`.
+    fn write(out: &mut [f32], sums: &[u32], factor: u32, start: i32) = write_body
+}
