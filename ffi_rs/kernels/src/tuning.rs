@@ -117,8 +117,10 @@ pub(crate) const COMPLEX_ROWS: usize = 192;
 pub(crate) const COMPLEX_DEPTH: usize = 256;
 /// Rows of x whose parts one chunk writes.
 pub(crate) const COMPLEX_SPLIT_ROWS: usize = 16;
-/// Rows or columns of weights that are made of their codes in a chunk: a few microseconds of work.
-pub(crate) const DEQUANTIZED: usize = 16;
+/// Rows of weights that are made of their codes in a chunk, those of whole words, which are read once then;
+/// and columns, where these are written as lines: enough to read long runs of words.
+pub(crate) const DEQUANTIZED_ROWS: usize = 32;
+pub(crate) const DEQUANTIZED_COLUMNS: usize = 128;
 
 /// Rows of a product with codes from which on they are decoded in panels for the second-level cache,
 /// rows and columns of which these are: each is read by many rows then.

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use super::Codes;
-use crate::scratch::Scratch;
+use super::lines::{look_up, scale, write_levels};
+use crate::isa::Isa;
+use crate::quantizer::PIECE;
 use crate::{Error, View};
 
 /// A matrix of numbers that are given by packed codes, depth × columns:
@@ -50,19 +52,6 @@ impl<'a> ByGroup<'a> {
     }
 }
 
-impl Levels<'_> {
-    /// The number of a code.
-    fn number(&self, row: usize, column: usize, code: u8) -> f32 {
-        let level = match self.table {
-            None => f32::from(code),
-            Some(table) => table.row(column)[usize::from(code)],
-        };
-        let group = row / self.group;
-        let of = |values: &[f32]| values[column.min(values.len() - 1)];
-        (level - of(self.zero_point.row(group))) * of(self.scale.row(group))
-    }
-}
-
 impl Coded<'_> {
     /// Depth and columns.
     pub fn extents(&self) -> [usize; 2] {
@@ -74,18 +63,94 @@ impl Coded<'_> {
     /// Panics where there are no such row and columns, or not as many as `out` has.
     pub fn write_row(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
         assert!(columns.len() == out.len(), "a row of another length");
-        let mut codes = Scratch::<u8>::new(columns.len());
-        self.codes.unpack_row(row, columns.start, &mut codes);
-        for ((out, &code), column) in out.iter_mut().zip(&*codes).zip(columns) {
-            *out = self.levels.number(row, column, code);
-        }
+        let stride = out.len();
+        self.write(Isa::detect(), row..row + 1, columns, out, stride);
     }
 
     /// Writes some rows of a column, as [`write_row`](Self::write_row).
     pub fn write_column(&self, column: usize, rows: Range<usize>, out: &mut [f32]) {
         assert!(rows.len() == out.len(), "a column of another length");
+        let levels = &self.levels;
         for (out, row) in out.iter_mut().zip(rows) {
-            self.write_row(row, column..column + 1, std::array::from_mut(out));
+            let code = self.codes.fields(row, &(column..column + 1)).code(0);
+            let level = levels.table.map_or(code as f32, |table| table.row(column)[code]);
+            let group = row / levels.group;
+            let [zero_point, scale] = [levels.zero_point, levels.scale].map(|all| {
+                let values = all.row(group);
+                values[column.min(values.len() - 1)]
+            });
+            *out = (level - zero_point) * scale;
         }
+    }
+
+    /// Writes some rows and columns to rows that are so many numbers apart.
+    pub(crate) fn write(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let Self { codes, levels } = self;
+        assert!(
+            rows.end <= codes.depth && columns.end <= codes.columns,
+            "no such rows and columns"
+        );
+        let table = levels.table.map(|table| match table.only_row() {
+            Some(entries) => Table::Shared(padded(entries)),
+            None => Table::ByColumn(table),
+        });
+        for first in columns.clone().step_by(PIECE) {
+            let range = first..columns.end.min(first + PIECE);
+            let mut of_columns = [[0.0; PIECE]; 2];
+            let mut of_group = usize::MAX;
+            for (index, row) in rows.clone().enumerate() {
+                let group = row / levels.group;
+                if group != of_group {
+                    of_group = group;
+                    for (to, from) in of_columns.iter_mut().zip([levels.zero_point, levels.scale]) {
+                        spread(&mut to[..range.len()], from.row(group), &range);
+                    }
+                }
+                let out = &mut out[index * stride + first - columns.start..][..range.len()];
+                let [zero_points, scales] = of_columns.each_ref().map(|all| &all[..range.len()]);
+                let fields = codes.fields(row, &range);
+                match &table {
+                    None => write_levels(isa, out, &fields),
+                    Some(Table::Shared(entries)) => look_up(isa, out, &fields, entries),
+                    Some(Table::ByColumn(table)) => {
+                        for (index, out) in out.iter_mut().enumerate() {
+                            *out = table.row(range.start + index)[fields.code(index)];
+                        }
+                    }
+                }
+                scale(isa, out, zero_points, scales);
+            }
+        }
+    }
+}
+
+/// What codes stand for.
+enum Table<'a> {
+    Shared(Box<[f32; CODES]>),
+    ByColumn(ByGroup<'a>),
+}
+
+/// Codes of as many bits as there are at most.
+const CODES: usize = 256;
+
+/// The levels, and zeros.
+fn padded(levels: &[f32]) -> Box<[f32; CODES]> {
+    let mut padded = Box::new([0.0; CODES]);
+    padded[..levels.len()].copy_from_slice(levels);
+    padded
+}
+
+/// Writes what some columns have of these values, one of which may stand for all.
+pub(super) fn spread(out: &mut [f32], values: &[f32], columns: &Range<usize>) {
+    match values {
+        [value] => out.fill(*value),
+        _ => out.copy_from_slice(&values[columns.clone()]),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Coded;
+use super::{Coded, streams};
 use crate::disjoint::{DisjointMut, TileMut};
 use crate::gemm::{Accumulate, Columns, Lhs, Matrix, Rhs, multiply};
 use crate::isa::Isa;
@@ -73,12 +73,34 @@ pub(crate) fn multiply_coded(
     columns: Range<usize>,
     add: bool,
 ) {
-    let rows = c.row_count();
-    let (deep, wide) = if rows < CODED_FEW_ROWS {
-        (CODED_FEW_DEPTH, CODED_FEW_COLUMNS)
-    } else {
-        (CODED_DEPTH, CODED_COLUMNS)
-    };
+    if c.row_count() >= CODED_FEW_ROWS {
+        return by_panels(isa, c, a, b, [CODED_DEPTH, CODED_COLUMNS], depth, columns, add);
+    }
+    let few = [CODED_FEW_DEPTH, CODED_FEW_COLUMNS];
+    if !streams::takes(isa, b, &depth) {
+        return by_panels(isa, c, a, b, few, depth, columns, add);
+    }
+    let (blocks, rest) = (depth.len() / streams::BLOCK * streams::BLOCK, depth.end);
+    let depth = depth.start..depth.start + blocks;
+    streams::multiply(isa, c, a, b, depth.clone(), columns.clone(), add);
+    if depth.end < rest {
+        let packed = &a.packed[blocks * a.depth_stride..];
+        by_panels(isa, c, Lhs { packed, ..a }, b, few, depth.end..rest, columns, true);
+    }
+}
+
+/// The same, of numbers that are written for so many rows and columns of B at a time.
+#[expect(clippy::too_many_arguments, reason = "those of a product, and the size of a panel")]
+fn by_panels(
+    isa: Isa,
+    c: &mut TileMut<'_, f32>,
+    a: Lhs<'_>,
+    b: &Coded<'_>,
+    [deep, wide]: [usize; 2],
+    depth: Range<usize>,
+    columns: Range<usize>,
+    add: bool,
+) {
     let mut panel = Scratch::<f32>::new(deep.min(depth.len()) * wide.min(columns.len()));
     for first in columns.clone().step_by(wide) {
         let range = first..columns.end.min(first + wide);
@@ -87,9 +109,7 @@ pub(crate) fn multiply_coded(
         for start in (depth.start..depth.end.max(depth.start + 1)).step_by(deep) {
             let slice = start..depth.end.min(start + deep);
             let panel = &mut panel[..slice.len() * range.len()];
-            for (row, line) in slice.clone().zip(panel.chunks_exact_mut(range.len())) {
-                b.write_row(row, range.clone(), line);
-            }
+            b.write(isa, slice.clone(), range.clone(), panel, range.len());
             let from = (start - depth.start) * a.depth_stride;
             let lhs = Lhs { packed: a.packed.get(from..).unwrap_or(&[]), ..a };
             let rhs = Rhs { packed: bytemuck::cast_slice(panel), stride: range.len() };

@@ -13,9 +13,13 @@
 //! bytes that are neighbors along the depth: what instructions for products of bytes take. Values
 //! beyond the last row are 0. The planes follow each other as rows of words.
 
+use std::ops::Range;
+
 mod coded;
 mod integers;
+mod lines;
 mod matmul;
+mod streams;
 
 pub use coded::Coded;
 pub(crate) use coded::{ByGroup, Levels};
@@ -23,7 +27,8 @@ pub(crate) use integers::{Finish, Frame, multiply_codes, taken_off};
 pub use matmul::coded_matmul;
 pub(crate) use matmul::multiply_coded;
 
-use crate::scratch::Scratch;
+use crate::isa::Isa;
+use lines::raise;
 
 /// Bits of the words that hold codes.
 const WORD: usize = u32::BITS as usize;
@@ -68,6 +73,40 @@ pub(crate) fn rows_of_words(bits: usize, depth: usize) -> usize {
     planes(bits, depth).map(|plane| depth.div_ceil(plane.values_per_word())).sum()
 }
 
+/// The most planes of a code: those of seven bits.
+pub(crate) const MOST_PLANES: usize = 3;
+
+/// The words that hold the codes of a row, plane by plane.
+pub(crate) struct Fields<'a> {
+    pub(crate) planes: usize,
+    pub(crate) of_plane: [Field<'a>; MOST_PLANES],
+}
+
+/// `words >> start & mask`, shifted to its place in the code.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Field<'a> {
+    pub(crate) words: &'a [u32],
+    pub(crate) start: u32,
+    pub(crate) mask: u32,
+    pub(crate) shift: u32,
+}
+
+impl Field<'_> {
+    /// What it has of the code of a column.
+    #[inline(always)]
+    pub(crate) fn part(&self, column: usize) -> u32 {
+        (self.words[column] >> self.start & self.mask) << self.shift
+    }
+}
+
+impl Fields<'_> {
+    /// The code of a column.
+    pub(crate) fn code(&self, column: usize) -> usize {
+        let planes = &self.of_plane[..self.planes];
+        planes.iter().fold(0, |code, field| code | field.part(column)) as usize
+    }
+}
+
 /// A matrix of codes, packed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Codes<'a> {
@@ -77,28 +116,28 @@ pub(crate) struct Codes<'a> {
     pub(crate) columns: usize,
 }
 
-impl Codes<'_> {
-    /// Whether one of the codes has all bits.
-    pub(crate) fn has_largest(&self) -> bool {
-        let largest = u8::MAX >> (8 - self.bits);
-        let mut codes = Scratch::<u8>::new(self.columns);
-        (0..self.depth).any(|row| {
-            self.unpack_row(row, 0, &mut codes);
-            codes.iter().fold(0, |most, code| most.max(*code)) == largest
-        })
+impl<'a> Codes<'a> {
+    /// Where the codes of some columns of a row are.
+    pub(crate) fn fields(&self, row: usize, columns: &Range<usize>) -> Fields<'a> {
+        let mut fields = Fields { planes: 0, of_plane: [Field::default(); MOST_PLANES] };
+        for (plane, field) in planes(self.bits, self.depth).zip(&mut fields.of_plane) {
+            let (word, start) = plane.place(row);
+            let words = &self.words[word * self.columns..][columns.clone()];
+            let mask = (1 << plane.width) - 1;
+            *field = Field { words, start: start as u32, mask, shift: plane.shift as u32 };
+            fields.planes += 1;
+        }
+        fields
     }
 
-    /// Writes the codes of a row, of the columns from `first` on.
-    pub(crate) fn unpack_row(&self, row: usize, first: usize, codes: &mut [u8]) {
-        codes.fill(0);
-        for plane in planes(self.bits, self.depth) {
-            let (word, start) = plane.place(row);
-            let mask = ((1u32 << plane.width) - 1) as u8;
-            let words = &self.words[word * self.columns + first..][..codes.len()];
-            for (code, word) in codes.iter_mut().zip(words) {
-                *code |= ((word >> start) as u8 & mask) << plane.shift;
-            }
+    /// Whether one of the codes has all bits.
+    pub(crate) fn has_largest(&self) -> bool {
+        let largest = (1 << self.bits) - 1;
+        let mut most = 0;
+        for row in 0..self.depth {
+            raise(Isa::detect(), &mut most, &self.fields(row, &(0..self.columns)));
         }
+        most == largest
     }
 }
 

@@ -34,7 +34,8 @@ struct Kind {
 
 fn kinds() -> impl Strategy<Value = Kind> {
     let flags = (any::<[bool; 2]>(), any::<[bool; 2]>(), any::<bool>(), prop::bool::weighted(0.1));
-    (1..70usize, 0..3usize, flags).prop_map(
+    let group = prop_oneof![1..70usize, Just(32usize), Just(64usize), Just(1usize << 40)];
+    (group, 0..3usize, flags).prop_map(
         |(group, tables, (by_column, by_row, whole_zero_points, hostile))| Kind {
             group,
             by_column,
@@ -179,7 +180,7 @@ fn product(pool: &RayonPool, sample: &Sample, [rows, from]: [usize; 2], add: boo
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn rows_and_columns_are_those_of_the_definition(
@@ -207,7 +208,7 @@ proptest! {
 
     #[test]
     fn products_have_the_bits_of_those_of_the_numbers(
-        bits in 1..9usize,
+        bits in prop_oneof![1..9usize, prop::sample::select(vec![1usize, 2, 4, 8])],
         extents in [0..300usize, 0..600usize],
         rows in prop_oneof![0..9usize, 8..30usize],
         from in prop_oneof![Just(0usize), 0..70usize],

@@ -12,8 +12,11 @@
 use super::chain::extents;
 use crate::codes::{ByGroup, Coded, Codes, Levels, rows_of_words};
 use crate::disjoint::DisjointMut;
+use crate::isa::Isa;
+use crate::par::parallel_if;
 use crate::scratch::Scratch;
-use crate::tuning::DEQUANTIZED;
+use crate::tuning::{CODED_PER_NANOSECOND, DEQUANTIZED_COLUMNS, DEQUANTIZED_ROWS};
+use crate::vector::{TRANSPOSED, transpose};
 use crate::{Attrs, DType, Error, Fact, Op, ParFor, View, ViewMut};
 
 /// Weights from codes of `bits` bits, which are packed as [`codes`](crate::codes) says.
@@ -121,27 +124,34 @@ impl Op for Dequantize {
     ) -> Result<(), Error> {
         let coded = self.coded(inputs)?;
         let [depth, columns] = coded.extents();
+        let isa = Isa::detect();
+        let pool = parallel_if(pool, depth * columns / CODED_PER_NANOSECOND);
         let out = DisjointMut::new(outputs[0].data_mut::<f32>()?);
-        if self.transpose {
-            pool.run(columns.div_ceil(DEQUANTIZED), &|chunk, _| {
-                let range = chunk * DEQUANTIZED..columns.min((chunk + 1) * DEQUANTIZED);
-                let mut room = Scratch::new(range.len());
-                let mut lines = out.write(range.start * depth..range.end * depth);
-                for row in 0..depth {
-                    coded.write_row(row, range.clone(), &mut room);
-                    for (line, value) in lines.chunks_exact_mut(depth).zip(&*room) {
-                        line[row] = *value;
-                    }
-                }
+        if !self.transpose {
+            pool.run(depth.div_ceil(DEQUANTIZED_ROWS), &|chunk, _| {
+                let rows = chunk * DEQUANTIZED_ROWS..depth.min((chunk + 1) * DEQUANTIZED_ROWS);
+                let mut out = out.write(rows.start * columns..rows.end * columns);
+                coded.write(isa, rows, 0..columns, &mut out, columns);
             });
-        } else {
-            pool.run(depth.div_ceil(DEQUANTIZED), &|chunk, _| {
-                for row in chunk * DEQUANTIZED..depth.min((chunk + 1) * DEQUANTIZED) {
-                    let mut line = out.write(row * columns..(row + 1) * columns);
-                    coded.write_row(row, 0..columns, &mut line);
-                }
-            });
+            return Ok(());
         }
+        pool.run(columns.div_ceil(DEQUANTIZED_COLUMNS), &|chunk, _| {
+            let range = chunk * DEQUANTIZED_COLUMNS..columns.min((chunk + 1) * DEQUANTIZED_COLUMNS);
+            let mut out = out.write(range.start * depth..range.end * depth);
+            let out: &mut [u32] = bytemuck::cast_slice_mut(&mut out);
+            let mut panel = Scratch::<f32>::new(TRANSPOSED * range.len());
+            for first in (0..depth).step_by(TRANSPOSED) {
+                let rows = first..depth.min(first + TRANSPOSED);
+                let panel = &mut panel[..rows.len() * range.len()];
+                coded.write(isa, rows.clone(), range.clone(), panel, range.len());
+                let mut lines: [&[u32]; TRANSPOSED] = [&[]; TRANSPOSED];
+                let panel: &[u32] = bytemuck::cast_slice(panel);
+                for (line, row) in lines.iter_mut().zip(panel.chunks_exact(range.len())) {
+                    *line = row;
+                }
+                transpose(isa, &mut out[first..], depth, &lines[..rows.len()], range.len());
+            }
+        });
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ fn case(
     let of_dac = if bits[1] == 0 { 5 } else { bits[1] as usize };
     let full_scale = inputs[FULL_SCALE].f32();
     let coded = Coded::of_dac(of_dac, [size[1], size[2]], transposed, full_scale);
-    inputs[1] = coded.numbers();
+    inputs[1] = coded.numbers(&Serial);
     (attrs, inputs, coded)
 }
 
@@ -61,6 +61,31 @@ proptest! {
         let noise = if noisy { NOISE } else { QUIET };
         let (attrs, inputs, coded) = case(bits, size, transposed, noise, array_rows);
         compare(&attrs, &inputs, &coded, "");
+    }
+}
+
+#[test]
+fn numbers_are_the_same_along_rows_and_columns_on_any_number_of_threads() {
+    for bits in 1..9 {
+        for extents @ [depth, columns] in [[1, 1], [70, 300], [301, 41], [515, 130]] {
+            let full_scale: Vec<f32> = (0..columns).map(|n| 0.5 + n as f32 / 7.0).collect();
+            let mut coded = Coded::of_dac(bits, extents, false, &full_scale);
+            if bits % 3 == 0 {
+                let levels = (0..1 << bits).map(|code| (code as f32).sqrt()).collect();
+                coded.operands[3] = Tensor::F32(vec![1, 1 << bits], levels);
+            }
+            let numbers = coded.numbers(&Serial);
+            coded.transposed = true;
+            coded.shape = vec![columns, depth];
+            for threads in [1, 2] {
+                let pool = RayonPool::new(threads).unwrap();
+                let across = coded.numbers(&pool);
+                for (index, got) in across.f32().iter().enumerate() {
+                    let want = numbers.f32()[index % depth * columns + index / depth];
+                    assert_eq!(got.to_bits(), want.to_bits(), "{bits} {extents:?} {index}");
+                }
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Weights as packed codes, and ops that take these.
 
 use lumina_kernels::ops::Dequantize;
-use lumina_kernels::{Attr, DynOp, Op, Serial, View};
+use lumina_kernels::{Attr, DynOp, Op, ParFor, View};
 
 use super::{Map, Tensor, make, run};
 
@@ -78,8 +78,8 @@ impl Coded {
     }
 
     /// The numbers.
-    pub fn numbers(&self) -> Tensor {
-        run("dequantize", &self.dequantize().0, &self.operands, &Serial).unwrap().remove(0)
+    pub fn numbers(&self, pool: &dyn ParFor) -> Tensor {
+        run("dequantize", &self.dequantize().0, &self.operands, pool).unwrap().remove(0)
     }
 
     /// The op with these codes in place of operand 1, and its operands, where it takes them;
