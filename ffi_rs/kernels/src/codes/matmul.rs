@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Coded, streams};
+use super::Coded;
+#[cfg(target_arch = "x86_64")]
+use super::streams;
 use crate::disjoint::{DisjointMut, TileMut};
 use crate::gemm::{Accumulate, Columns, Lhs, Matrix, Rhs, multiply};
 use crate::isa::Isa;
@@ -77,16 +79,18 @@ pub(crate) fn multiply_coded(
         return by_panels(isa, c, a, b, [CODED_DEPTH, CODED_COLUMNS], depth, columns, add);
     }
     let few = [CODED_FEW_DEPTH, CODED_FEW_COLUMNS];
-    if !streams::takes(isa, b, &depth) {
-        return by_panels(isa, c, a, b, few, depth, columns, add);
+    #[cfg(target_arch = "x86_64")]
+    if streams::takes(isa, b, &depth) {
+        let blocks = depth.len() / streams::BLOCK * streams::BLOCK;
+        let (whole, rest) = (depth.start..depth.start + blocks, depth.start + blocks..depth.end);
+        streams::multiply(isa, c, a, b, whole, columns.clone(), add);
+        if !rest.is_empty() {
+            let packed = &a.packed[blocks * a.depth_stride..];
+            by_panels(isa, c, Lhs { packed, ..a }, b, few, rest, columns, true);
+        }
+        return;
     }
-    let (blocks, rest) = (depth.len() / streams::BLOCK * streams::BLOCK, depth.end);
-    let depth = depth.start..depth.start + blocks;
-    streams::multiply(isa, c, a, b, depth.clone(), columns.clone(), add);
-    if depth.end < rest {
-        let packed = &a.packed[blocks * a.depth_stride..];
-        by_panels(isa, c, Lhs { packed, ..a }, b, few, depth.end..rest, columns, true);
-    }
+    by_panels(isa, c, a, b, few, depth, columns, add);
 }
 
 /// The same, of numbers that are written for so many rows and columns of B at a time.

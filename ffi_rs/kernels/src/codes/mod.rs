@@ -19,6 +19,7 @@ mod coded;
 mod integers;
 mod lines;
 mod matmul;
+#[cfg(target_arch = "x86_64")]
 mod streams;
 
 pub use coded::Coded;

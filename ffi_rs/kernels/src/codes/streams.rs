@@ -20,9 +20,7 @@ use crate::gemm::Lhs;
 use crate::isa::Isa;
 use crate::scratch::Scratch;
 use crate::tuning::CODED_SUMS;
-use crate::vector::ENTRIES;
-#[cfg(target_arch = "x86_64")]
-use crate::vector::{self, LevelIsa};
+use crate::vector::{self, ENTRIES, LevelIsa};
 
 /// Rows of the matrix that are read side by side: those of one row of words of one bit, of two of two
 /// bits, and so on.
@@ -41,8 +39,7 @@ pub(super) fn takes(isa: Isa, b: &Coded<'_>, depth: &Range<usize>) -> bool {
         None => true,
         Some(table) => b.codes.bits <= 4 && table.only_row().is_some(),
     };
-    cfg!(target_arch = "x86_64")
-        && isa >= Isa::Avx2
+    isa >= Isa::Avx2
         && b.codes.bits.is_power_of_two()
         && has_entries
         && depth.start.is_multiple_of(BLOCK)
@@ -146,7 +143,6 @@ fn blocks(
 }
 
 /// A block of rows of the matrix.
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only x86-64 takes this way"))]
 struct Block<'a> {
     words: &'a [u32],
     /// Words from row to row of them, and where the first is.
@@ -166,7 +162,6 @@ struct Block<'a> {
 impl Block<'_> {
     /// Adds its products to rows of sums; levels are entries of a register if it `looks`, and have a
     /// zero point for each column if it `subtracts`.
-    #[cfg(target_arch = "x86_64")]
     fn add(&self, isa: Isa, sums: &mut [f32], plane: &Plane, looks: bool, subtracts: bool) {
         let is_one = sums.len() == self.scales.len();
         // SAFETY: an `Isa` exists only where `detect` saw its features.
@@ -179,17 +174,11 @@ impl Block<'_> {
             }
         }
     }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn add(&self, _: Isa, _: &mut [f32], _: &Plane, _: bool, _: bool) {
-        unreachable!("`takes` says so");
-    }
 }
 
 /// # Safety
 ///
 /// The CPU has these features.
-#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 unsafe fn avx512<const ROWS: usize, const N: usize>(
     block: &Block<'_>,
@@ -215,7 +204,6 @@ unsafe fn avx512<const ROWS: usize, const N: usize>(
 /// # Safety
 ///
 /// The CPU has these features.
-#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<const ROWS: usize, const N: usize>(
     block: &Block<'_>,
@@ -243,7 +231,6 @@ unsafe fn avx2<const ROWS: usize, const N: usize>(
 /// # Safety
 ///
 /// The CPU has the instruction set of `D`.
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn add_words<
     D: LevelIsa,

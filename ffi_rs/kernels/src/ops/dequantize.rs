@@ -77,6 +77,11 @@ impl Dequantize {
         &self.shape
     }
 
+    /// The same with a result of another shape, whose elements are as many.
+    pub(crate) fn reshaped(&self, shape: [usize; 2]) -> Self {
+        Self { shape: shape.to_vec(), ..self.clone() }
+    }
+
     /// Whether the elements of the result are the columns of the matrix rather than its rows.
     pub fn is_transposed(&self) -> bool {
         self.transpose

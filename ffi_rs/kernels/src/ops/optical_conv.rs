@@ -23,6 +23,7 @@
 //! with zeros in between, where that changes no sum. The bits are those of the product with all patches:
 //! a zero around or between elements of x goes through the DAC as any other.
 
+use super::Dequantize;
 use super::conv::{Forward, Outputs};
 use crate::{Attrs, DType, DynOp, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
@@ -63,6 +64,21 @@ impl Op for OpticalConv {
     fn prepare(&self, constants: &[Option<View<'_>>]) -> Result<Option<Box<dyn DynOp>>, Error> {
         let prepared = self.0.prepared(constants)?;
         Ok(prepared.map(|forward| Box::new(Self(forward)) as Box<dyn DynOp>))
+    }
+
+    fn with_codes(
+        &self,
+        operand: usize,
+        codes: &Dequantize,
+        constants: &[Option<View<'_>>],
+        coded: &[View<'_>],
+    ) -> Result<Option<Box<dyn DynOp>>, Error> {
+        if operand != 1 {
+            return Ok(None);
+        }
+        let full_scale = constants.get(4).copied().flatten();
+        let forward = self.0.with_codes(codes, full_scale, coded)?;
+        Ok(forward.map(|forward| Box::new(Self(forward)) as Box<dyn DynOp>))
     }
 
     fn held_bytes(&self) -> usize {

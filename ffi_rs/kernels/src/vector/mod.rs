@@ -4,6 +4,7 @@
 mod code_isa;
 mod denormals;
 mod dot_isa;
+#[cfg(target_arch = "x86_64")]
 mod level_isa;
 mod prefetch;
 #[cfg(target_arch = "aarch64")]
@@ -21,9 +22,8 @@ mod xoshiro;
 pub(crate) use code_isa::CodeIsa;
 pub use denormals::FlushDenormals;
 pub(crate) use dot_isa::DotIsa;
-pub(crate) use level_isa::ENTRIES;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use level_isa::LevelIsa;
+pub(crate) use level_isa::{ENTRIES, LevelIsa};
 pub(crate) use prefetch::{prefetch, prefetch_all};
 pub(crate) use registers::*;
 pub(crate) use transpose::{TRANSPOSED, add_dots, transpose};

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use crate::support::coded::{Coded, packed};
 use crate::support::{
-    Attributes, DEPLOYED, NOISE, QUIET, Tensor, attrs, bits_of, operands, run, run_op, with,
+    Attributes, DEPLOYED, NOISE, QUIET, Tensor, attrs, bits_of, numbers, operands, run, run_op,
+    with,
 };
 
 /// Full scale of w, and what never changes.
@@ -29,13 +30,13 @@ fn case(
 }
 
 /// Runs the op on codes and on numbers, on one thread and on two.
-fn compare(attrs: &Attributes, inputs: &[Tensor], coded: &Coded, label: &str) {
+fn compare(name: &str, attrs: &Attributes, inputs: &[Tensor], coded: &Coded, label: &str) {
     let (op, operands) =
-        coded.replace(DEPLOYED, attrs, inputs, &[FULL_SCALE]).expect("an op that takes codes");
+        coded.replace(name, attrs, inputs, &[FULL_SCALE]).expect("an op that takes codes");
     assert!(op.prepare(&vec![None; operands.len()]).unwrap().is_none());
     let pool = RayonPool::new(2).unwrap();
     // Threads of a pool flush denormals, and this one does not.
-    let want = bits_of(&pool.install(|| run(DEPLOYED, attrs, inputs, &Serial).unwrap()));
+    let want = bits_of(&pool.install(|| run(name, attrs, inputs, &Serial).unwrap()));
     let got = pool.install(|| run_op(&*op, &operands, &Serial).unwrap());
     assert_eq!(bits_of(&got), want, "{label}");
     let got = pool.install(|| run_op(&*op, &operands, &pool).unwrap());
@@ -60,7 +61,7 @@ proptest! {
         let (bits, size) = ([dac_bits, weight_bits, adc_bits], [rows, depth, columns]);
         let noise = if noisy { NOISE } else { QUIET };
         let (attrs, inputs, coded) = case(bits, size, transposed, noise, array_rows);
-        compare(&attrs, &inputs, &coded, "");
+        compare(DEPLOYED, &attrs, &inputs, &coded, "");
     }
 }
 
@@ -97,7 +98,7 @@ fn wide_products_of_all_bits() {
             for (dac_bits, array_rows) in [(8, 0), (3, 97)] {
                 let (attrs, inputs, coded) =
                     case([dac_bits, bits, 8], size, bits % 2 == 0, QUIET, array_rows);
-                compare(&attrs, &inputs, &coded, &format!("{bits} {rows} {array_rows}"));
+                compare(DEPLOYED, &attrs, &inputs, &coded, &format!("{bits} {rows} {array_rows}"));
             }
         }
     }
@@ -113,6 +114,34 @@ fn inputs_that_are_not_finite_show_in_their_rows() {
         let got = run_op(&*op, &operands, &Serial).unwrap().remove(0);
         for (index, value) in got.f32().iter().enumerate() {
             assert_eq!(value.is_nan(), [1, 3].contains(&(index / 9)), "{dac_bits} {index}");
+        }
+    }
+}
+
+#[test]
+fn a_convolution_has_the_bits_that_it_has_on_numbers() {
+    for [dac_bits, bits] in [[8, 4], [0, 5], [12, 8], [1, 1], [8, 7], [4, 0]] {
+        for (images, channels, columns) in [(3, 5, 40), (1, 1, 3), (0, 2, 2)] {
+            for array_rows in [0, 40] {
+                let depth = 9 * channels;
+                let (attrs, mut inputs, mut coded) =
+                    case([dac_bits, bits, 8], [images, depth, columns], false, NOISE, array_rows);
+                coded.shape = vec![3, 3, channels, columns];
+                inputs[1] = coded.numbers(&Serial);
+                let x = [images, 13, 9, channels];
+                inputs[0] = Tensor::F32(x.to_vec(), numbers(x.iter().product(), 1));
+                let mut attrs = attrs;
+                attrs.retain(|(name, _)| *name != "transpose_weight");
+                attrs.extend([
+                    ("window_strides", Attr::Ints(&[1, 2])),
+                    ("padding", Attr::Ints(&[1, 0, 2, 1])),
+                    ("input_dilation", Attr::Ints(&[1, 1])),
+                    ("kernel_dilation", Attr::Ints(&[2, 1])),
+                    ("feature_group_count", Attr::Int(1)),
+                ]);
+                let label = format!("{dac_bits} {bits} {images} {array_rows}");
+                compare("optical_conv", &attrs, &inputs, &coded, &label);
+            }
         }
     }
 }

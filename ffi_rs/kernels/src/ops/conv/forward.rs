@@ -19,12 +19,13 @@ use super::operands::{Operands, of_group};
 use super::patches::Patches;
 use crate::disjoint::{AtomicMax, DisjointMut};
 use crate::isa::Isa;
+use crate::ops::Dequantize;
 use crate::ops::chain::{Chain, Residual, Saved, check_ranges_and_noise, extents};
 use crate::ops::forward::{self, Request};
 use crate::par::{Serial, parallel_if};
 use crate::scratch::Scratch;
 use crate::tuning::{CONV_PATCHES, CONV_ROWS};
-use crate::{Attrs, DType, Data, Error, Fact, ParFor, View, Work};
+use crate::{Attrs, DType, Data, Error, Fact, Op, ParFor, View, Work};
 
 /// What the op writes.
 pub(crate) struct Outputs<'a> {
@@ -47,6 +48,8 @@ pub(crate) struct Forward {
     product: Request,
     /// The same with packed weights, where those never change.
     packed: Option<Packed>,
+    /// Where the operands of this op are there in place of the kernel, which is what they give.
+    codes: Option<Dequantize>,
 }
 
 /// Products with packed weights, each of so many groups.
@@ -63,19 +66,48 @@ impl Forward {
             chain: Chain { finds_ranges: true, ..Chain::from_attrs(op, attrs)? },
             product: Request::from_attrs(op, false, &OfProduct(attrs))?,
             packed: None,
+            codes: None,
         })
     }
 
     /// The extents that the operands give, all of which are checked: from x to columns.
     pub(crate) fn shape(&self, inputs: &[Fact]) -> Result<Shape, Error> {
         let chain = &self.chain;
-        let [x, kernel, bias, others @ ..] = inputs else {
-            return Err(chain.refuse(format!("expected 10 operands, got {}", inputs.len())));
+        let Some((x, of_w, [bias, others @ ..])) = self.product.split(inputs) else {
+            let expected = if self.codes.is_some() { 13 } else { 10 };
+            let message = format!("expected {expected} operands, got {}", inputs.len());
+            return Err(chain.refuse(message));
         };
-        let shape = self.geometry.shape(x, kernel)?;
+        let shape = self.geometry.shape(x, &self.kernel(of_w)?)?;
         extents(chain.op, "bias", bias, DType::F32, &[&[1, shape.columns]])?;
         check_ranges_and_noise(chain, others, shape.images, shape.columns)?;
         Ok(shape)
+    }
+
+    /// What is known of the kernel, which these operands give.
+    fn kernel(&self, of_w: &[Fact]) -> Result<Fact, Error> {
+        match &self.codes {
+            Some(codes) => codes.output_shapes(of_w).map(|mut facts| facts.remove(0)),
+            None => Ok(of_w[0].clone()),
+        }
+    }
+
+    /// The same with the operands of `codes` in place of the kernel, where the product of the only group
+    /// takes them as they are.
+    pub(crate) fn with_codes(
+        &self,
+        codes: &Dequantize,
+        full_scale: Option<View<'_>>,
+        coded: &[View<'_>],
+    ) -> Result<Option<Self>, Error> {
+        let shape = self.geometry.shape_of_weights(&Fact::new(DType::F32, codes.shape()))?;
+        if shape.groups != 1 {
+            return Ok(None);
+        }
+        let matrix = codes.reshaped([shape.depth, shape.columns]);
+        let product = self.product.with_codes(&matrix, full_scale, coded)?;
+        let codes = Some(codes.clone());
+        Ok(product.map(|product| Self { product, codes, packed: None, ..self.clone() }))
     }
 
     /// What the op saves: of each array on its own, where these have a limited number of inputs.
@@ -91,7 +123,8 @@ impl Forward {
     /// The same with packed weights, where the weights and their ranges are constant; None where
     /// they are not, or are multiplied as they lie in memory.
     pub(crate) fn prepared(&self, constants: &[Option<View<'_>>]) -> Result<Option<Self>, Error> {
-        let (Some(Some(kernel)), Some(Some(full_scale))) = (constants.get(1), constants.get(4))
+        let (Some(Some(kernel)), Some(Some(full_scale)), None) =
+            (constants.get(1), constants.get(4), &self.codes)
         else {
             return Ok(None);
         };
@@ -140,16 +173,19 @@ impl Forward {
         outputs: Outputs<'_>,
         pool: &dyn ParFor,
     ) -> Result<(), Error> {
-        let shape = self.geometry.shape(&inputs[0].fact(), &inputs[1].fact())?;
+        let (x, of_w, others) = self.product.split(inputs).expect("the operands are checked");
+        let facts: Vec<Fact> = of_w.iter().map(View::fact).collect();
+        let shape = self.geometry.shape(&x.fact(), &self.kernel(&facts)?)?;
         let pool = parallel_if(pool, shape.groups * shape.sizes().nanoseconds(1, 4));
-        let (isa, x) = (Isa::detect(), inputs[0].data()?);
-        let operands = Operands::new(&inputs[3..], self.chain.with_ids)?;
+        let (isa, x) = (Isa::detect(), x.data()?);
+        let operands = Operands::new(&others[1..], self.chain.with_ids)?;
         let mut count = merged(&shape, &self.chain);
         if count > 1 && !(is_by_output(&self.chain, &operands) && are_small(isa, x, pool)) {
             count = 1;
         }
         let packed = self.packed.as_ref().filter(|packed| packed.count == count);
-        let matrices = matrices(inputs[1].data()?, &shape, count);
+        let kernel: &[f32] = if self.codes.is_some() { &[] } else { of_w[0].data()? };
+        let matrices = matrices(kernel, &shape, count);
         let shape = shape.merged(count);
         let mut call = Call {
             isa,
@@ -157,7 +193,8 @@ impl Forward {
             patches: Patches { geometry: self.geometry, shape },
             x,
             matrices: &matrices,
-            bias: inputs[2].data()?,
+            of_w,
+            bias: others[0].data()?,
             operands,
             packed: &[],
         };
@@ -175,7 +212,7 @@ impl Forward {
         let own;
         call.packed = match packed {
             Some(packed) => &packed.products,
-            None if chunks > 1 => {
+            None if chunks > 1 && self.codes.is_none() => {
                 own = self.pack(&shape, &matrices, call.operands.w_full_scale)?;
                 own.as_deref().unwrap_or(&[])
             }
@@ -203,6 +240,8 @@ struct Call<'a> {
     x: &'a [f32],
     /// Of each group, depth × columns.
     matrices: &'a [f32],
+    /// The operands that give the kernel.
+    of_w: &'a [View<'a>],
     bias: &'a [f32],
     operands: Operands<'a>,
     /// The products of the groups with packed weights, or nothing.
@@ -327,14 +366,16 @@ impl Call<'_> {
         let (depth, columns) = (shape.depth, shape.columns_of_group());
         let bias = of_group(self.bias, shape, group);
         let shapes = ([rows.len(), depth], [depth, columns], [bias.len()]);
-        let w = &self.matrices[group * depth * columns..][..depth * columns];
         let part = self.operands.of(shape, rows, group);
-        let operands = [
-            View::new(&shapes.0, Data::F32(patches))?,
-            View::new(&shapes.1, Data::F32(w))?,
-            View::new(&shapes.2, Data::F32(bias))?,
-        ];
-        let inputs: Vec<View<'_>> = operands.into_iter().chain(part.views()?).collect();
+        let mut inputs = vec![View::new(&shapes.0, Data::F32(patches))?];
+        if self.request.codes.is_some() {
+            inputs.extend(self.of_w);
+        } else {
+            let w = &self.matrices[group * depth * columns..][..depth * columns];
+            inputs.push(View::new(&shapes.1, Data::F32(w))?);
+        }
+        inputs.push(View::new(&shapes.2, Data::F32(bias))?);
+        inputs.extend(part.views()?);
         let request = self.packed.get(group).unwrap_or(&self.request.product);
         forward::run(request, &inputs, outputs, pool)
     }

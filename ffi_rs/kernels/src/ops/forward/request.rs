@@ -85,7 +85,7 @@ impl Request {
     }
 
     /// x, what gives w, and the operands after it.
-    pub(super) fn split<'i, T>(&self, inputs: &'i [T]) -> Option<(&'i T, &'i [T], &'i [T])> {
+    pub(crate) fn split<'i, T>(&self, inputs: &'i [T]) -> Option<(&'i T, &'i [T], &'i [T])> {
         let (x, others) = inputs.split_first()?;
         let (of_w, others) = others.split_at_checked(if self.codes.is_some() { 4 } else { 1 })?;
         Some((x, of_w, others))
