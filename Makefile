@@ -87,6 +87,10 @@ test-jax: $(STAMP)-dev-test lumina ## the Python tests on another jax: JAX=0.8.0
 smoke: $(STAMP)-dev-test lumina ## a few Python tests on the oldest jax and on the newest
 	@LUMINA_BIN=$(LUMINA) $(PYTHON) tools/test_jax.py smoke
 
+.PHONY: report-test
+report-test: $(STAMP)-dev-browser lumina ## the pages of `lumina report` in headless Chromium, with its driver
+	LUMINA_BIN=$(LUMINA) $(VENV_PYTHON) -m pytest tests/test_report_page.py
+
 .PHONY: zoo
 zoo: $(STAMP)-dev-test lumina ## export models of other packages and compare them with JAX: ARGS=BERT
 	@$(PYTHON) tools/test_jax.py zoo --table docs/zoo.md $(ARGS)
@@ -160,6 +164,7 @@ lumina: requirements
 # What each extra installs besides itself.
 lint_HAS := test benchmarks examples
 test_HAS := benchmarks examples
+browser_HAS := test benchmarks examples
 
 # The stem is the profile and the extra. maturin comes from .venv instead of an isolated
 # environment: a rebuild needs no network.

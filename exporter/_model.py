@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lumina_jax._arguments import file_path
+from lumina_jax._arguments import file_path, integer
 from lumina_jax._files import write
 from lumina_jax._native import _lumina
 
@@ -148,14 +148,47 @@ class Model:
         chunks = list(self._chunks())
         if self.tests:
             verify(chunks, target.name)
-        try:
-            write(target, chunks)
-        except SaveError:
-            raise
-        except OSError as fault:
-            reason = f"cannot save `{target}`: {fault.strerror}"
-            raise SaveError(fault.errno, reason) from fault
-        return target
+        return _written(target, chunks)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        entry: str | None = None,
+        symbols: Mapping[str, int] | None = None,
+    ) -> Path:
+        """Writes a page about the model for a browser, one HTML file, and returns its path.
+
+        ```python
+        model.report("net.html", symbols={"batch": 32})
+        ```
+
+        It shows the graph, histograms of the weights, ranges of converters, and the memory of a
+        run; docs/report.md has all of it. `lumina report` writes the same of a file. The file is
+        put in its place as `save` does it.
+
+        Args:
+          path: where the page goes.
+          entry: name of the entry point that alone is shown; None is all of them.
+          symbols: values of symbolic extents by name, for which shapes and memory are shown; else
+            those of the first test vector, or 1.
+
+        Raises:
+          ValueError: there is no such entry point or symbol, or the values fit no shape.
+          SaveError: the directory is missing, or the system refuses to write.
+          TypeError: an argument is of another type.
+        """
+        target = file_path("Model.report", "path", path)
+        extents = [
+            (
+                name,
+                integer("Model.report", f"symbols[{name!r}]", value, at_least=0, at_most=2**64 - 1),
+            )
+            for name, value in (symbols or {}).items()
+        ]
+        pieces = list(self._chunks())
+        page = _lumina.report(pieces, title=target.stem, entry=entry, symbols=extents)
+        return _written(target, [page.encode()])
 
     def _chunks(self) -> Iterator[bytes | memoryview]:
         return _container.pack(encode(self.graphs, self.tests, self.producer))
@@ -203,6 +236,18 @@ def load(path: str | os.PathLike[str]) -> Model:
         return Model(*decode(_container.unpack(data)))
     except ValueError as fault:
         raise LoadError(f"cannot load `{path}`: {fault}") from fault
+
+
+def _written(target: Path, chunks: Iterable[bytes | memoryview]) -> Path:
+    """The path, once a file of these bytes is there."""
+    try:
+        write(target, chunks)
+    except SaveError:
+        raise
+    except OSError as fault:
+        reason = f"cannot save `{target}`: {fault.strerror}"
+        raise SaveError(fault.errno, reason) from fault
+    return target
 
 
 def _port(port: Port) -> str:

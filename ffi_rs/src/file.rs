@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lumina_runtime::{Comparison, Error, Model, Options, View};
+use lumina_runtime::{Comparison, Error, Model, Options, ReportOptions, View};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -33,6 +33,29 @@ pub(crate) fn verify(py: Python<'_>, pieces: Vec<PyBuffer<u8>>) -> PyResult<Vec<
 #[pyo3(signature = (data, /))]
 pub(crate) fn check_model(py: Python<'_>, data: &[u8]) -> PyResult<()> {
     told("check_model", || py.detach(|| Model::check(data)).map_err(refused))
+}
+
+/// The page about a file, whose bytes come in pieces, that `lumina report` writes.
+///
+/// The GIL is released meanwhile. Raises ValueError where the runtime refuses the file, the entry point
+/// or the symbols, and RuntimeError for an internal fault.
+#[pyfunction]
+#[pyo3(signature = (pieces, /, *, title, entry, symbols))]
+pub(crate) fn report(
+    py: Python<'_>,
+    pieces: Vec<PyBuffer<u8>>,
+    title: String,
+    entry: Option<String>,
+    symbols: Vec<(String, u64)>,
+) -> PyResult<String> {
+    told("report", || {
+        py.detach(|| {
+            let model = joined(&pieces)?;
+            let entry = entry.map(|name| model.entry(Some(&name))).transpose().map_err(refused)?;
+            let options = ReportOptions { title, entry, symbols, ..ReportOptions::default() };
+            lumina_runtime::report(&model, &options).map_err(refused)
+        })
+    })
 }
 
 /// A model that runs in this process, with threads and buffers of its own.

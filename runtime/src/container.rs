@@ -107,6 +107,12 @@ impl<'a> Contents<'a> {
         section.map_or(&[], |section| &self.bytes[section.range.clone()])
     }
 
+    /// All bytes of the file.
+    #[cfg(feature = "report")]
+    pub(crate) fn all(self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Bytes of the file.
     pub(crate) fn len(self) -> usize {
         self.bytes.len()

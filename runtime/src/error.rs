@@ -156,3 +156,9 @@ impl Error {
         }
     }
 }
+
+/// Names for a message: "`a`, `b`", or "none".
+pub(crate) fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

@@ -46,15 +46,6 @@ fn write_json(out: &mut String, model: &Model) -> fmt::Result {
     let module = model.module();
     let [first, further @ ..] = &*module.entries else { return Ok(()) };
     let (major, minor) = model.version();
-    let section = |section: &Section| {
-        json!({
-            "kind": kind(section),
-            "offset": section.range.start,
-            "length": section.range.len(),
-            "align": section.align,
-            "crc32c": section.crc32c,
-        })
-    };
     let tensor = |tensor: &Tensor| {
         json!({
             "id": tensor.id,
@@ -75,7 +66,7 @@ fn write_json(out: &mut String, model: &Model) -> fmt::Result {
     ] {
         writeln!(out, "  \"{name}\": {value},")?;
     }
-    write_list(out, "sections", model.sections(), "  ", section)?;
+    write_list(out, "sections", model.sections(), "  ", section_json)?;
     writeln!(out, ",")?;
     write_list(out, "tensors", &first.tensors, "  ", tensor)?;
     writeln!(out, ",")?;
@@ -92,34 +83,47 @@ fn write_json(out: &mut String, model: &Model) -> fmt::Result {
 
 /// The fields of an entry point.
 fn write_graph_json(out: &mut String, graph: &Graph, indent: &str) -> fmt::Result {
-    let port = |port: &Port| {
-        json!({
-            "id": port.id,
-            "name": port.name,
-            "dtype": port.dtype.name(),
-            "shape": dims(&port.shape, graph),
-            "role": if port.role == Role::NoiseSeed { "noise_seed" } else { "plain" },
-        })
-    };
-    let state = |state: &State| {
-        json!({
-            "id": state.id,
-            "name": state.name,
-            "dtype": state.fact.dtype.name(),
-            "shape": state.fact.shape,
-            "next": state.next,
-            "initial": state.initial,
-        })
-    };
+    let port = |port: &Port| port_json(port, graph);
     writeln!(out, "{indent}\"name\": {},", json!(graph.name))?;
     writeln!(out, "{indent}\"symbols\": {},", json!(graph.symbols[..graph.bound()]))?;
     write_list(out, "inputs", &graph.inputs, indent, port)?;
     writeln!(out, ",")?;
-    write_list(out, "states", &graph.states, indent, state)?;
+    write_list(out, "states", &graph.states, indent, state_json)?;
     writeln!(out, ",")?;
     write_list(out, "outputs", &graph.outputs, indent, port)?;
     writeln!(out, ",")?;
     write_list(out, "nodes", &graph.nodes, indent, |node| node_json(node, graph))
+}
+
+pub(crate) fn section_json(section: &Section) -> Value {
+    json!({
+        "kind": kind(section),
+        "offset": section.range.start,
+        "length": section.range.len(),
+        "align": section.align,
+        "crc32c": section.crc32c,
+    })
+}
+
+pub(crate) fn port_json(port: &Port, graph: &Graph) -> Value {
+    json!({
+        "id": port.id,
+        "name": port.name,
+        "dtype": port.dtype.name(),
+        "shape": dims(&port.shape, graph),
+        "role": if port.role == Role::NoiseSeed { "noise_seed" } else { "plain" },
+    })
+}
+
+pub(crate) fn state_json(state: &State) -> Value {
+    json!({
+        "id": state.id,
+        "name": state.name,
+        "dtype": state.fact.dtype.name(),
+        "shape": state.fact.shape,
+        "next": state.next,
+        "initial": state.initial,
+    })
 }
 
 /// A field that is a list, with a line for each item.
@@ -156,7 +160,7 @@ fn node_json(node: &Node, graph: &Graph) -> Value {
     })
 }
 
-fn attribute_json(attribute: &Attribute, graph: &Graph) -> Value {
+pub(crate) fn attribute_json(attribute: &Attribute, graph: &Graph) -> Value {
     match attribute {
         Attribute::Bool(value) => json!(value),
         Attribute::Int(value) => json!(value),

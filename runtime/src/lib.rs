@@ -30,12 +30,18 @@ mod attrs;
 mod batch;
 mod bind;
 mod bytes;
+#[cfg(feature = "report")]
+mod chain;
 mod checksum;
 mod container;
 mod control;
 mod decode;
+#[cfg(feature = "report")]
+mod diff;
 mod error;
 mod execute;
+#[cfg(feature = "report")]
+mod extents;
 mod infer;
 mod inspect;
 mod ir;
@@ -44,6 +50,8 @@ mod memory;
 mod model;
 mod ops;
 mod plan;
+#[cfg(feature = "report")]
+mod report;
 mod session;
 mod stored;
 mod tensor;
@@ -53,9 +61,13 @@ mod upgrade;
 mod validate;
 mod vectors;
 mod verify;
+#[cfg(feature = "report")]
+mod weights;
 
 pub use batch::Batch;
 pub use container::{Checksums, Section, SectionKind};
+#[cfg(feature = "report")]
+pub use diff::{Diff, diff};
 pub use error::Error;
 pub use inspect::printable;
 pub use ir::{Port, Role};
@@ -63,6 +75,8 @@ pub use lumina_kernels::{Bool, Complex32, DType, Data, Element, Fact, View};
 pub use model::{Model, op_names};
 #[doc(hidden)]
 pub use ops::{Convert, Number, fold_in};
+#[cfg(feature = "report")]
+pub use report::{ReportOptions, report};
 pub use session::{Options, Session};
 pub use tensor::Tensor;
 pub use verify::{Comparison, verify};

@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::container::{Checksums, Container, Contents, Section, SectionKind, borrowed};
 use crate::control::CONTROL;
 use crate::decode::decode;
+use crate::error::quoted;
 use crate::ir::{Graph, Module, Port, State};
 use crate::upgrade::upgrade;
 use crate::validate::validate;
@@ -64,6 +65,15 @@ impl Model {
         let module = module(container.contents())?;
         let states = distinct(&module.entries);
         Ok(Self { container, module, states })
+    }
+
+    /// The number of the entry point of that name; the first one where there is no name.
+    pub fn entry(&self, name: Option<&str>) -> Result<usize, Error> {
+        let Some(name) = name else { return Ok(0) };
+        self.entries().position(|entry| entry == name).ok_or_else(|| {
+            let known = quoted(self.entries().filter(|name| !name.is_empty()));
+            Error::Input(format!("there is no entry point `{name}`; the file has {known}"))
+        })
     }
 
     pub(crate) fn module(&self) -> &Module {
@@ -136,6 +146,12 @@ impl Model {
     /// Bytes of the file.
     pub fn file_len(&self) -> usize {
         self.container.contents().len()
+    }
+
+    /// Whether both files are the same to the last byte.
+    #[cfg(feature = "report")]
+    pub(crate) fn same_bytes(&self, other: &Self) -> bool {
+        self.container.contents().all() == other.container.contents().all()
     }
 
     pub(crate) fn weights(&self) -> &[u8] {

@@ -1,11 +1,12 @@
 //! `lumina`: runs, shows and verifies `.lmn` files.
 //!
-//! Exit codes: 0 for success, 1 where `verify` found a difference, 2 for everything else, with one
+//! Exit codes: 0 for success, 1 where `verify` or `diff` found a difference, 2 for everything else, with one
 //! line on standard error that says why. A reader that closes its pipe early changes none of them.
 
 mod assign;
 mod console;
 mod destination;
+mod diff;
 mod element;
 mod files;
 mod inputs;
@@ -18,8 +19,10 @@ mod npz;
 mod outputs;
 mod pieces;
 mod progress;
+mod report;
 mod rows;
 mod run;
+mod symbol;
 mod temporary;
 mod top;
 mod verify;
@@ -53,6 +56,12 @@ enum Command {
     /// Run the test vectors in a file and compare; exit code 1 where an output differs
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::Arguments),
+    /// Show what differs between two files; exit code 1 where something does
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::Arguments),
+    /// Write a page about a file, for a browser
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::Arguments),
 }
 
 #[derive(Args)]
@@ -104,6 +113,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => arguments.execute(),
         Command::Inspect(arguments) => arguments.execute(),
         Command::Verify(arguments) => arguments.execute(),
+        Command::Diff(arguments) => arguments.execute(),
+        Command::Report(arguments) => arguments.execute(),
     };
     result.unwrap_or_else(|failure| {
         console::note(&format!("error: {}", printable(&failure.to_string())));

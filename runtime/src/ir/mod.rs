@@ -245,3 +245,25 @@ impl Region {
 pub(crate) fn in_region(node: &Node, index: usize, name: &str, error: Error) -> Error {
     error.within(&format!("{}, region `{name}`", node.place(index)))
 }
+
+/// The file and the module in the source of a node: ("model.py:12", "Mlp/Dense_0") of
+/// "model.py:12 (Mlp/Dense_0)".
+#[cfg(feature = "report")]
+pub(crate) fn place_of(source: &str) -> (&str, &str) {
+    let parts = source.strip_suffix(')').and_then(|source| source.rsplit_once(" ("));
+    parts.unwrap_or((source, ""))
+}
+
+#[cfg(all(test, feature = "report"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_has_a_file_and_a_module() {
+        assert_eq!(place_of("m.py:1 (A/B)"), ("m.py:1", "A/B"));
+        assert_eq!(place_of("m.py:1"), ("m.py:1", ""));
+        assert_eq!(place_of("my (old) m.py:1 (f.<locals>.g)"), ("my (old) m.py:1", "f.<locals>.g"));
+        assert_eq!(place_of(""), ("", ""));
+        assert_eq!(place_of(")"), (")", ""));
+    }
+}

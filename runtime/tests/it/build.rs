@@ -6,8 +6,8 @@ use lumina_runtime::{DType, Error, Fact, Model, Options, Session, Tensor, View};
 use prost::Message;
 
 use super::proto::{
-    self, Attr, Dim, Factor, Graph, Integers, Node, Shape, State, Term, TestTensor, TestVector,
-    Value, attr,
+    self, Attr, Dim, Factor, Graph, Integers, Node, Region, Shape, State, Term, TestTensor,
+    TestVector, Value, attr,
 };
 
 pub(crate) const GRAPH: u32 = 1;
@@ -187,6 +187,13 @@ pub(crate) fn node(op: &str, inputs: &[u32], outputs: &[u32], attrs: Attrs<'_>) 
         source: String::new(),
         fused: Vec::new(),
     }
+}
+
+/// A region, as an attribute.
+pub(crate) fn region(captures: &[u32], inputs: u32, nodes: Vec<Node>, outputs: &[u32]) -> Attr {
+    let (captures, outputs) = (captures.to_vec(), outputs.to_vec());
+    let region = Region { captures, inputs, nodes, outputs };
+    Attr { value: Some(attr::Value::Region(region)) }
 }
 
 /// The attributes of `dot_general`: the contracted axes of both operands, and their batch axes.

@@ -3,13 +3,7 @@
 use lumina_runtime::{DType, Tensor};
 
 use crate::build::*;
-use crate::proto::{Attr, Entry, Region, TestVector, attr};
-
-fn region(captures: &[u32], inputs: u32, nodes: Vec<crate::proto::Node>, outputs: &[u32]) -> Attr {
-    let (captures, outputs) = (captures.to_vec(), outputs.to_vec());
-    let region = Region { captures, inputs, nodes, outputs };
-    Attr { value: Some(attr::Value::Region(region)) }
-}
+use crate::proto::{Entry, TestVector};
 
 /// "write" puts x into a cache at the line that it counts, and returns what loops make of the cache;
 /// "count" returns how many lines it has.

@@ -13,6 +13,7 @@ mod codes;
 mod container;
 mod corpus;
 mod dependencies;
+mod diff;
 mod graph;
 mod hostile;
 mod inspect;
@@ -31,5 +32,6 @@ mod program;
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all)]
 #[rustfmt::skip]
 mod proto;
+mod report;
 mod session;
 mod verify;
