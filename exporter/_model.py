@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from lumina_jax._arguments import file_path, integer
+from lumina_jax._arguments import file_path, integer, number
 from lumina_jax._files import write
 from lumina_jax._native import _lumina
 
 from . import _container
+from ._bench import Benchmark, bench
 from ._decode import decode
 from ._encode import encode
 from ._errors import LoadError, SaveError
@@ -111,6 +112,52 @@ class Model:
                 "`model.session()` returns"
             )
         return self._session(os.getpid())(*args, **options)
+
+    def bench(
+        self,
+        *,
+        entry: str | None = None,
+        batch: int | None = None,
+        symbols: Mapping[str, int] | None = None,
+        seconds: float = 2.0,
+        nodes: bool = False,
+        threads: int = 0,
+    ) -> Benchmark:
+        """How fast the model runs in this process, and what this machine could do.
+
+        ```python
+        found = model.bench(batch=64, nodes=True)
+        print(found)
+        print(found.steady.p50_ms, found.limit.share)
+        ```
+
+        Inputs are those of the first test vector of the entry point where its shapes are asked for;
+        else its elements, repeated; without a vector, normal deviates for floats and zeros for the
+        rest. States go from run to run, and begin anew after 64 runs. docs/bench.md says what the
+        figures are; `lumina bench` tells the same of a file.
+
+        Args:
+          entry: name of the entry point; None is the first one.
+          batch: rows of the batch, the symbol that is axis 0 of the first input that has one there.
+          symbols: values of symbols by name; those of the first test vector where none is given.
+          seconds: for how long runs are measured; there are ten at least.
+          nodes: whether nodes are timed, for half as long again.
+          threads: 0 is one per core.
+
+        Raises:
+          TypeError, ValueError: an argument is none, there is no such entry point or symbol, or a
+            symbol has no value, or one that fits no shape.
+        """
+        extents = {name: _extent(name, n) for name, n in (symbols or {}).items()}
+        return bench(
+            list(self._chunks()),
+            entry=entry,
+            batch=None if batch is None else _extent("batch", batch),
+            symbols=list(extents.items()),
+            seconds=number("Model.bench", "seconds", seconds),
+            nodes=bool(nodes),
+            threads=integer("Model.bench", "threads", threads, at_least=0, at_most=1024),
+        )
 
     def session(self) -> Session:
         """A new session: the model with states of its own, which holds a copy of the weights."""
@@ -248,6 +295,10 @@ def _written(target: Path, chunks: Iterable[bytes | memoryview]) -> Path:
         reason = f"cannot save `{target}`: {fault.strerror}"
         raise SaveError(fault.errno, reason) from fault
     return target
+
+
+def _extent(name: str, value: int) -> int:
+    return integer("Model.bench", name, value, at_least=0, at_most=2**63 - 1)
 
 
 def _port(port: Port) -> str:

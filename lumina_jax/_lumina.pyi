@@ -3,6 +3,18 @@ from typing import Any
 
 import numpy as np
 
+def bench(
+    pieces: Sequence[bytes | memoryview],
+    /,
+    *,
+    entry: str | None,
+    batch: int | None,
+    symbols: Sequence[tuple[str, int]],
+    seconds: float,
+    nodes: bool,
+    threads: int,
+    memory_limit: int = ...,
+) -> tuple[str, str]: ...
 def call(
     op: str, attrs: dict[str, Any], inputs: Sequence[np.ndarray[Any, Any]], /
 ) -> list[np.ndarray[Any, Any]]: ...

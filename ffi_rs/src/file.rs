@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lumina_runtime::bench::Request;
 use lumina_runtime::{Comparison, Error, Model, Options, ReportOptions, View};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -54,6 +55,44 @@ pub(crate) fn report(
             let entry = entry.map(|name| model.entry(Some(&name))).transpose().map_err(refused)?;
             let options = ReportOptions { title, entry, symbols, ..ReportOptions::default() };
             lumina_runtime::report(&model, &options).map_err(refused)
+        })
+    })
+}
+
+/// Measures a file, whose bytes come in pieces: what `lumina bench` tells of it, as JSON and as text.
+///
+/// The GIL is released meanwhile, and signals are seen. Raises ValueError where the runtime refuses the
+/// file or the request, RuntimeError for an internal fault, and what a handler of a signal raises.
+#[pyfunction]
+#[pyo3(signature = (pieces, /, *, entry, batch, symbols, seconds, nodes, threads, memory_limit=u64::MAX))]
+#[expect(clippy::too_many_arguments, reason = "they are keywords")]
+pub(crate) fn bench(
+    py: Python<'_>,
+    pieces: Vec<PyBuffer<u8>>,
+    entry: Option<String>,
+    batch: Option<usize>,
+    symbols: Vec<(String, usize)>,
+    seconds: f64,
+    nodes: bool,
+    threads: usize,
+    memory_limit: u64,
+) -> PyResult<(String, String)> {
+    let options = Options { threads, memory_limit, ..Options::default() };
+    let request = Request { entry, batch, symbols, seconds, nodes, options };
+    told("bench", || {
+        py.detach(|| {
+            let model = Arc::new(joined(&pieces)?);
+            let mut raised = None;
+            let found = lumina_runtime::bench::bench(&model, &request, &mut |_| {
+                raised = Python::attach(|py| py.check_signals()).err();
+                raised.is_none()
+            });
+            match raised {
+                Some(error) => Err(error),
+                None => found
+                    .map(|found| (found.to_json().to_string(), found.describe()))
+                    .map_err(refused),
+            }
         })
     })
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lumina_kernels::{
-    Attr, DType, Data, DataMut, Error, Fact, OPS, RayonPool, View, ViewMut, machine,
+    Attr, DType, Data, DataMut, Error, Fact, OPS, RayonPool, Serial, View, ViewMut, machine,
 };
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
@@ -21,7 +21,7 @@ use crate::xla::{TARGETS, abi, panic_text};
 #[pymodule]
 mod _lumina {
     #[pymodule_export]
-    use crate::file::{Session, check_model, file_op_names, report, verify};
+    use crate::file::{Session, bench, check_model, file_op_names, report, verify};
 
     #[pymodule_export]
     use super::{call, dtypes, machine_peak, op_names, read_bandwidth, registrations, version};
@@ -58,7 +58,7 @@ fn dtypes() -> Vec<(&'static str, &'static str, u32)> {
 #[pyfunction]
 fn machine_peak(py: Python<'_>, numbers: &str, seconds: f64) -> PyResult<f64> {
     let duration = duration(seconds)?;
-    py.detach(|| machine::peak(numbers, duration)).ok_or_else(|| {
+    py.detach(|| machine::peak(&Serial, numbers, duration)).ok_or_else(|| {
         PyValueError::new_err(format!(
             "this CPU has no instructions for sums of {numbers} products"
         ))
@@ -70,7 +70,7 @@ fn machine_peak(py: Python<'_>, numbers: &str, seconds: f64) -> PyResult<f64> {
 #[pyfunction]
 fn read_bandwidth(py: Python<'_>, bytes: usize, seconds: f64) -> PyResult<f64> {
     let duration = duration(seconds)?;
-    py.detach(|| machine::read_bandwidth(bytes, duration)).map_err(|error| {
+    py.detach(|| machine::read_bandwidth(&Serial, bytes, duration)).map_err(|error| {
         PyMemoryError::new_err(format!("a buffer of `bytes` {bytes} cannot be had: {error}"))
     })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use lumina_kernels::{Fact, RayonPool, View, ViewMut};
 
@@ -11,6 +12,7 @@ use crate::control::Regions;
 use crate::ir::{Node, Region, in_region};
 use crate::ops::copy;
 use crate::plan::{Block, Place, Root, Step, Work};
+use crate::profile::Profile;
 use crate::tensor::{byte_size, view_mut};
 
 /// What every block of a run has in common.
@@ -50,16 +52,25 @@ impl Trips {
 }
 
 impl<'a> Machine<'a> {
-    /// Runs the steps of `block`, whose nodes these are, on the values that it is given.
+    /// Runs the steps of `block`, whose nodes these are, on the values that it is given, and adds to
+    /// `profile`, that of the block, how long each takes.
     pub(crate) fn execute(
         &self,
         block: &Block,
         nodes: &[Node],
         given: &[View<'_>],
         buffers: &mut [AlignedBytes],
+        profile: Option<&Profile>,
     ) -> Result<(), Error> {
-        for step in &block.steps {
-            self.step(block, step, nodes, given, buffers)?;
+        for (index, step) in block.steps.iter().enumerate() {
+            match profile.map(|profile| &profile.steps[index]) {
+                None => self.step(block, step, nodes, given, buffers, &[])?,
+                Some(record) => {
+                    let begin = Instant::now();
+                    self.step(block, step, nodes, given, buffers, &record.regions)?;
+                    record.add(begin.elapsed());
+                }
+            }
         }
         Ok(())
     }
@@ -89,6 +100,7 @@ impl<'a> Machine<'a> {
         nodes: &[Node],
         given: &[View<'_>],
         buffers: &mut [AlignedBytes],
+        profiles: &[Profile],
     ) -> Result<(), Error> {
         let facts: Vec<Fact> = step.outputs.iter().map(|&id| block.places[id].fact()).collect();
         let mut written: Vec<usize> = Vec::with_capacity(step.outputs.len());
@@ -121,14 +133,15 @@ impl<'a> Machine<'a> {
                         plan.scratch.iter().map(|(fact, _)| fact.clone()).collect();
                     let mut scratch = views_mut(&scratch_facts, scratch)?;
                     let mut regions = Vec::with_capacity(plan.regions.len());
-                    for ((captures, block), (name, region)) in
-                        plan.regions.iter().zip(node.regions())
+                    for (number, ((captures, block), (name, region))) in
+                        plan.regions.iter().zip(node.regions()).enumerate()
                     {
+                        let profile = profiles.get(number);
                         let (buffers, rest) =
                             std::mem::take(&mut written).split_at_mut(block.buffers.len());
                         written = rest;
                         let captures = captures.iter().map(locate).collect::<Result<_, _>>()?;
-                        regions.push(Scope { name, region, block, captures, buffers });
+                        regions.push(Scope { name, region, block, captures, buffers, profile });
                     }
                     let mut regions = Running { machine: *self, node, index: step.node, regions };
                     op.run(&inputs, &mut outputs, &mut scratch, &mut regions)
@@ -154,6 +167,7 @@ struct Scope<'a> {
     block: &'a Block,
     captures: Vec<View<'a>>,
     buffers: &'a mut [AlignedBytes],
+    profile: Option<&'a Profile>,
 }
 
 impl Regions for Running<'_> {
@@ -168,10 +182,10 @@ impl Regions for Running<'_> {
         outputs: &mut [ViewMut<'_>],
     ) -> Result<(), Error> {
         self.machine.trips.count()?;
-        let Scope { name, region, block, captures, buffers } = &mut self.regions[index];
+        let Scope { name, region, block, captures, buffers, profile } = &mut self.regions[index];
         let given: Vec<View<'_>> = captures.iter().chain(inputs).copied().collect();
         self.machine
-            .execute(block, &region.nodes, &given, buffers)
+            .execute(block, &region.nodes, &given, buffers, *profile)
             .map_err(|error| in_region(self.node, self.index, name, error))?;
         for (&id, output) in block.outputs.iter().zip(outputs) {
             let result = self.machine.locate(&block.places[id], &given, buffers)?;

@@ -28,6 +28,7 @@ extern crate self as lumina_runtime;
 
 mod attrs;
 mod batch;
+pub mod bench;
 mod bind;
 mod bytes;
 #[cfg(feature = "report")]
@@ -50,6 +51,7 @@ mod memory;
 mod model;
 mod ops;
 mod plan;
+mod profile;
 #[cfg(feature = "report")]
 mod report;
 mod session;
@@ -72,7 +74,7 @@ pub use error::Error;
 pub use inspect::printable;
 pub use ir::{Port, Role};
 pub use lumina_kernels::{Bool, Complex32, DType, Data, Element, Fact, View};
-pub use model::{Model, op_names};
+pub use model::{LoadTimes, Model, op_names};
 #[doc(hidden)]
 pub use ops::{Convert, Number, fold_in};
 #[cfg(feature = "report")]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use lumina_kernels::Fact;
 
@@ -27,22 +28,32 @@ pub struct Model {
     container: Container,
     module: Module,
     states: Vec<State>,
+    times: LoadTimes,
+}
+
+/// How long it took to load a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadTimes {
+    /// To read the bytes, and to compare their checksums.
+    pub read: Duration,
+    /// To decode the graph and to check all of it.
+    pub check: Duration,
 }
 
 impl Model {
     /// Reads and checks a file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::new(Container::read(path.as_ref())?)
+        Self::new(|| Container::read(path.as_ref()))
     }
 
     /// Checks a file of `length` bytes, of which `fill` writes those from an offset on.
     pub fn filled_by(length: usize, fill: impl FnMut(usize, &mut [u8])) -> Result<Self, Error> {
-        Self::new(Container::filled_by(length, fill)?)
+        Self::new(|| Container::filled_by(length, fill))
     }
 
     /// Checks the bytes of a file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Self::new(Container::parse(bytes)?)
+        Self::new(|| Container::parse(bytes))
     }
 
     /// Checks the bytes of a file that stay where they are, such as memory that the file is mapped
@@ -53,7 +64,7 @@ impl Model {
         bytes: impl AsRef<[u8]> + Send + Sync + 'static,
         checksums: Checksums,
     ) -> Result<Self, Error> {
-        Self::new(Container::in_place(Box::new(bytes), checksums)?)
+        Self::new(|| Container::in_place(Box::new(bytes), checksums))
     }
 
     /// Checks the bytes of a file as [`Model::from_bytes`] does, without a copy of them.
@@ -61,10 +72,19 @@ impl Model {
         borrowed(bytes, module).map(drop)
     }
 
-    fn new(container: Container) -> Result<Self, Error> {
+    fn new(read: impl FnOnce() -> Result<Container, Error>) -> Result<Self, Error> {
+        let begin = Instant::now();
+        let container = read()?;
+        let read = begin.elapsed();
         let module = module(container.contents())?;
         let states = distinct(&module.entries);
-        Ok(Self { container, module, states })
+        let times = LoadTimes { read, check: begin.elapsed().saturating_sub(read) };
+        Ok(Self { container, module, states, times })
+    }
+
+    /// How long it took to load the model.
+    pub fn load_times(&self) -> LoadTimes {
+        self.times
     }
 
     /// The number of the entry point of that name; the first one where there is no name.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use lumina_kernels::{Fact, RayonPool, View};
 
 use crate::bytes::AlignedBytes;
+use crate::error::quoted;
 use crate::execute::{Machine, Trips};
 use crate::ir::State;
 use crate::kept::Kept;
 use crate::plan::Plan;
+use crate::profile::Profile;
 use crate::tensor::{byte_size, view};
 use crate::{Error, Model};
 
@@ -48,6 +50,16 @@ pub struct Session {
     /// Those of the states first.
     buffers: Vec<AlignedBytes>,
     states: Condition,
+}
+
+/// Bytes that a session takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) states: usize,
+    /// Those of all other buffers.
+    pub(crate) buffers: usize,
+    /// Constants in another order, and what ops have prepared.
+    pub(crate) kept: usize,
 }
 
 /// What is in the buffers of the states.
@@ -207,12 +219,28 @@ impl Session {
         Ok(())
     }
 
+    /// The plan of the last run, or what was prepared after it.
+    pub(crate) fn plan_in_use(&self) -> Result<&Plan, Error> {
+        let none = || Error::Input("the session has no plan yet: prepare or run it first".into());
+        self.plans.last().ok_or_else(none)
+    }
+
+    pub(crate) fn pool(&self) -> &RayonPool {
+        &self.pool
+    }
+
+    /// Bytes that the session takes beside the file.
+    pub(crate) fn memory(&self) -> Memory {
+        let states = self.model.states().len();
+        let bytes = |buffers: &[AlignedBytes]| buffers.iter().map(|buffer| buffer.len()).sum();
+        let (states, buffers) = self.buffers.split_at(states.min(self.buffers.len()));
+        Memory { states: bytes(states), buffers: bytes(buffers), kept: self.kept.bytes() as usize }
+    }
+
     fn state_number(&self, name: &str) -> Result<usize, Error> {
         let states = self.model.states();
         states.iter().position(|state| state.name == name).ok_or_else(|| {
-            let names: Vec<String> =
-                states.iter().map(|state| format!("`{}`", state.name)).collect();
-            let known = if names.is_empty() { "none".into() } else { names.join(", ") };
+            let known = quoted(states.iter().map(|state| state.name.as_str()));
             Error::Input(format!("there is no state `{name}`; the model has {known}"))
         })
     }
@@ -228,6 +256,17 @@ impl Session {
         &'a mut self,
         entry: usize,
         inputs: &[View<'a>],
+    ) -> Result<Vec<View<'a>>, Error> {
+        self.run_profiled(entry, inputs, None)
+    }
+
+    /// As [`Session::run_entry`], which adds to `profile`, that of the plan for these inputs, how long
+    /// each step takes.
+    pub(crate) fn run_profiled<'a>(
+        &'a mut self,
+        entry: usize,
+        inputs: &[View<'a>],
+        profile: Option<&Profile>,
     ) -> Result<Vec<View<'a>>, Error> {
         let facts: Vec<Fact> = inputs.iter().map(View::fact).collect();
         self.prepare_entry(entry, &facts)?;
@@ -247,7 +286,7 @@ impl Session {
         if graph.states.iter().any(|state| state.next.is_some()) {
             *states = Condition::Lost;
         }
-        pool.install(|| machine.execute(block, &graph.nodes, inputs, buffers))?;
+        pool.install(|| machine.execute(block, &graph.nodes, inputs, buffers, profile))?;
         *states = Condition::Valid;
         let locate = |&id: &usize| machine.locate(&block.places[id], inputs, buffers);
         block.outputs.iter().map(locate).collect()

@@ -51,7 +51,8 @@ pub fn verify(model: &Arc<Model>, options: Options) -> Result<Vec<Comparison>, E
     Ok(comparisons)
 }
 
-fn stored<'a>(model: &'a Model, tensors: &'a [Stored]) -> Result<Vec<View<'a>>, Error> {
+/// Tensors of a test vector.
+pub(crate) fn stored<'a>(model: &'a Model, tensors: &'a [Stored]) -> Result<Vec<View<'a>>, Error> {
     let meta = model.section(SectionKind::Meta);
     let view = |Stored { fact, offset }: &'a Stored| {
         let start = *offset as usize;

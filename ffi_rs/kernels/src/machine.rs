@@ -2,11 +2,13 @@
 
 use std::collections::TryReserveError;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::gemm::add_products;
 use crate::isa::{Isa, for_each_isa};
 use crate::packing::{Arithmetic, Packing};
+use crate::par::ParFor;
 
 /// The best of many measurements that take `duration` together, each of them `work` per round.
 fn best_rate(duration: Duration, mut measure: impl FnMut() -> (f64, Duration)) -> f64 {
@@ -19,10 +21,14 @@ fn best_rate(duration: Duration, mut measure: impl FnMut() -> (f64, Duration)) -
     best
 }
 
-/// Multiplications and additions per second of one thread that does nothing else, in numbers that
-/// are named as `grad_precision` names them: float32, bfloat16 or int8. None where this CPU has no
-/// instructions for them.
-pub fn peak(numbers: &str, duration: Duration) -> Option<f64> {
+/// Times that a thread measures by itself before all of `pool` meet again, so that waking them does not
+/// count: about a millisecond of products.
+const PEAK_REPEATS: usize = 8;
+
+/// Multiplications and additions per second of the threads of `pool`, which do nothing else, in
+/// numbers that are named as `grad_precision` names them: float32, bfloat16 or int8. None where this
+/// CPU has no instructions for them.
+pub fn peak(pool: &dyn ParFor, numbers: &str, duration: Duration) -> Option<f64> {
     let arithmetic = match numbers {
         "float32" => Arithmetic::F32,
         "bfloat16" => Arithmetic::Bf16,
@@ -34,28 +40,41 @@ pub fn peak(numbers: &str, duration: Duration) -> Option<f64> {
     if arithmetic == Arithmetic::Bf16 && packing != Packing::Bf16 {
         return None;
     }
+    let sums = AtomicUsize::new(0);
     Some(best_rate(duration, || {
+        sums.store(0, Ordering::Relaxed);
         let start = Instant::now();
-        let sums = add_products(isa, arithmetic);
+        pool.run(pool.width(), &|_, _| {
+            let own: usize = (0..PEAK_REPEATS).map(|_| add_products(isa, arithmetic)).sum();
+            sums.fetch_add(own, Ordering::Relaxed);
+        });
+        let sums = sums.load(Ordering::Relaxed);
         ((2 * sums * packing.values_per_word()) as f64, start.elapsed())
     }))
 }
 
-/// Bytes per second that one thread reads from a buffer of `bytes` bytes, over and over; or why it
-/// cannot have such a buffer.
-pub fn read_bandwidth(bytes: usize, duration: Duration) -> Result<f64, TryReserveError> {
+/// Bytes per second that the threads of `pool` together read from a buffer of `bytes` bytes, a part of
+/// it each, over and over; or why they cannot have such a buffer.
+pub fn read_bandwidth(
+    pool: &dyn ParFor,
+    bytes: usize,
+    duration: Duration,
+) -> Result<f64, TryReserveError> {
     let count = (bytes / size_of::<u64>()).max(1);
     let mut words = Vec::new();
     words.try_reserve_exact(count)?;
     words.resize(count, 1u64);
-    let repeats = (1 << 20) / words.len() + 1;
+    let parts: Vec<&[u64]> = words.chunks(count.div_ceil(pool.width())).collect();
+    let repeats = (1 << 20) / parts[0].len() + 1;
     Ok(best_rate(duration, || {
         let start = Instant::now();
-        for _ in 0..repeats {
-            let mut sum = 0;
-            add_up(Isa::detect(), black_box(&words), &mut sum);
-            black_box(sum);
-        }
+        pool.run(parts.len(), &|part, _| {
+            for _ in 0..repeats {
+                let mut sum = 0;
+                add_up(Isa::detect(), black_box(parts[part]), &mut sum);
+                black_box(sum);
+            }
+        });
         ((repeats * words.len() * size_of::<u64>()) as f64, start.elapsed())
     }))
 }
@@ -75,21 +94,25 @@ for_each_isa! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::par::{RayonPool, Serial};
 
     #[test]
     fn rates_are_those_of_a_computer() {
         let short = Duration::from_millis(1);
-        for numbers in ["float32", "int8"] {
-            assert!(peak(numbers, short).is_some_and(|rate| rate > 1e6 && rate < 1e16));
-        }
-        assert!(peak("float16", short).is_none());
-        for bytes in [0, 1 << 12, 1 << 20] {
-            let rate = read_bandwidth(bytes, short).unwrap();
-            assert!(rate > 1e6 && rate < 1e16, "{rate}");
-        }
-        // More than an address can reach, and more than there is.
-        for bytes in [usize::MAX, isize::MAX as usize - 7] {
-            assert!(read_bandwidth(bytes, short).is_err());
+        for pool in [&Serial as &dyn ParFor, &RayonPool::new(3).unwrap()] {
+            for numbers in ["float32", "int8"] {
+                let rate = peak(pool, numbers, short).unwrap();
+                assert!(rate > 1e6 && rate < 1e16, "{rate}");
+            }
+            assert!(peak(pool, "float16", short).is_none());
+            for bytes in [0, 1, 1 << 12, 1 << 20] {
+                let rate = read_bandwidth(pool, bytes, short).unwrap();
+                assert!(rate > 1e6 && rate < 1e16, "{rate}");
+            }
+            // More than an address can reach, and more than there is.
+            for bytes in [usize::MAX, isize::MAX as usize - 7] {
+                assert!(read_bandwidth(pool, bytes, short).is_err());
+            }
         }
     }
 }

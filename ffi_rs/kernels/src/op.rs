@@ -182,6 +182,14 @@ impl Work {
         Self { flops: products.saturating_mul(2), bytes }
     }
 
+    /// That of moving `parts` from or to some places of a larger tensor, which `indices` tell: one
+    /// operation for each element, which is read and written.
+    pub fn of_parts(indices: &[Fact], parts: &[Fact]) -> Self {
+        let flops = parts.iter().fold(0, |sum: u64, fact| sum.saturating_add(fact.len() as u64));
+        let moved = Self::bytes_of(parts).saturating_mul(2);
+        Self { flops, bytes: moved.saturating_add(Self::bytes_of(indices)) }
+    }
+
     /// Bytes that these tensors take.
     pub fn bytes_of(facts: &[Fact]) -> u64 {
         let bytes = |fact: &Fact| (fact.len() as u64).saturating_mul(fact.dtype.size() as u64);

@@ -1,9 +1,11 @@
-//! `lumina`: runs, shows and verifies `.lmn` files.
+//! `lumina`: runs, shows, verifies and measures `.lmn` files.
 //!
-//! Exit codes: 0 for success, 1 where `verify` or `diff` found a difference, 2 for everything else, with one
-//! line on standard error that says why. A reader that closes its pipe early changes none of them.
+//! Exit codes: 0 for success, 1 where `verify` or `diff` found a difference, 130 where `bench` was
+//! interrupted, 2 for everything else, with one line on standard error that says why. A reader that
+//! closes its pipe early changes none of them.
 
 mod assign;
+mod bench;
 mod console;
 mod destination;
 mod diff;
@@ -37,7 +39,7 @@ use lumina_runtime::{Error, Options, printable};
 #[command(
     name = "lumina",
     version,
-    about = "Runs, shows and verifies .lmn files",
+    about = "Runs, shows, verifies and measures .lmn files",
     after_help = "Example:\n  lumina run net.lmn --input x.npy --output y.npy"
 )]
 struct Cli {
@@ -62,6 +64,9 @@ enum Command {
     /// Write a page about a file, for a browser
     #[command(after_help = report::EXAMPLES)]
     Report(report::Arguments),
+    /// Measure how fast a model runs on this machine, and what the machine could do
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::Arguments),
 }
 
 #[derive(Args)]
@@ -115,6 +120,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => arguments.execute(),
         Command::Diff(arguments) => arguments.execute(),
         Command::Report(arguments) => arguments.execute(),
+        Command::Bench(arguments) => arguments.execute(),
     };
     result.unwrap_or_else(|failure| {
         console::note(&format!("error: {}", printable(&failure.to_string())));

@@ -33,6 +33,12 @@ impl Progress<Stderr> {
             Whole::Steps(total) => Self::new(sink, total, "steps", LONG),
         }
     }
+
+    /// Of what is counted in percent, on standard error where that is a terminal.
+    pub(crate) fn of_percent(is_wanted: bool) -> Self {
+        let sink = (is_wanted && io::stderr().is_terminal()).then(io::stderr);
+        Self::new(sink, 100, "%", LONG)
+    }
 }
 
 impl<W: Write> Progress<W> {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use lumina_runtime::{Batch, Error, Fact, Model, Port, Session, View};
 use serde_json::json;
 
-use crate::assign::list;
 use crate::console::{note, print};
 use crate::inputs::{self, Opened, Source};
 use crate::joined::Joined;
@@ -193,20 +192,14 @@ impl Arguments {
 
     /// The entry point that is run.
     fn entry<'a>(&self, model: &'a Model) -> Result<Entry<'a>, String> {
-        let number = match &self.entry {
-            None => 0,
-            Some(name) => model.entries().position(|entry| entry == name).ok_or_else(|| {
-                let names: Vec<&str> = model.entries().filter(|name| !name.is_empty()).collect();
-                format!("there is no entry point `{name}`; the file has {}", list(&names))
-            })?,
-        };
+        let text = |error: Error| error.to_string();
+        let number = model.entry(self.entry.as_deref()).map_err(text)?;
         let options = [("state", &self.state), ("save-state", &self.save_state)];
         if model.state_facts().len() == 0
             && let Some((option, _)) = options.into_iter().find(|(_, path)| path.is_some())
         {
             return Err(format!("the model keeps no state from run to run: leave --{option} out"));
         }
-        let text = |error: Error| error.to_string();
         Ok(Entry {
             number,
             inputs: model.inputs_of(number).map_err(text)?,

@@ -3,7 +3,7 @@
 use lumina_kernels::ops::Dequantize;
 use lumina_kernels::{
     Attrs, Columns, Complex32, DType, DynOp, Element, Entry, Error, Fact, Matrix, Op, ParFor,
-    Serial, Strided, View, ViewMut, coded_matmul, matmul,
+    Serial, Strided, View, ViewMut, Work, coded_matmul, matmul,
 };
 
 use super::activations::copy_from;
@@ -101,6 +101,16 @@ impl Op for DotGeneral {
 
     fn accepts_strides(&self) -> bool {
         true
+    }
+
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        let outputs = Op::output_shapes(self, inputs)?;
+        let lhs = &inputs[0];
+        let depth = self.lhs.contracting.iter().map(|&axis| lhs.shape[axis]);
+        let depth = depth.fold(1, usize::saturating_mul);
+        // A product of complex numbers that is added to a sum is four of real ones.
+        let reals = if lhs.dtype == DType::C64 { 4 } else { 1 };
+        Ok(Work::of_matmuls(reals, [outputs[0].len(), depth, 1], inputs, &outputs))
     }
 
     fn run(

@@ -1,7 +1,7 @@
 //! A part of a tensor whose place is a number of the run.
 
 use lumina_kernels::{
-    Attrs, DType, Element, Entry, Error, Fact, Layout, Op, ParFor, View, ViewMut,
+    Attrs, DType, Element, Entry, Error, Fact, Layout, Op, ParFor, View, ViewMut, Work,
 };
 
 use super::common::{element_arms, naturals, refuse, unsupported, with_element};
@@ -33,6 +33,12 @@ impl Op for DynamicSlice {
 
     fn accepts_strides(&self) -> bool {
         true
+    }
+
+    /// Of the operand, only what goes into the result is read.
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        let outputs = Op::output_shapes(self, inputs)?;
+        Ok(Work::of_parts(&inputs[1..], &outputs))
     }
 
     fn run(
@@ -74,6 +80,12 @@ impl Op for DynamicUpdateSlice {
         }
         check_part(Self::NAME, x, &update.shape, starts)?;
         Ok(vec![x.clone()])
+    }
+
+    /// As if the operand dies, so that it stays where it is.
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        Op::output_shapes(self, inputs)?;
+        Ok(Work::of_parts(&inputs[2..], &inputs[1..2]))
     }
 
     fn run(

@@ -1,7 +1,7 @@
 //! Windows of a tensor that indices place, read.
 
 use lumina_kernels::ops::Dequantize;
-use lumina_kernels::{Attrs, DynOp, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut};
+use lumina_kernels::{Attrs, DynOp, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut, Work};
 
 use super::common::{chunked, element_arms, naturals, operands, refuse, with_element};
 use super::windows::Windows;
@@ -41,6 +41,11 @@ impl Op for Gather {
             return refuse(Self::NAME, message);
         }
         Ok(vec![Fact::new(operand.dtype, self.windows.result(indices, &self.sizes))])
+    }
+
+    /// Of the operand, only what goes into the result is read.
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        Ok(Work::of_parts(&inputs[1..2], &Op::output_shapes(self, inputs)?))
     }
 
     fn run(

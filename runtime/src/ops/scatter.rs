@@ -1,7 +1,7 @@
 //! Windows of a tensor that indices place, written.
 
 use lumina_kernels::{
-    Attrs, Complex32, DType, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut,
+    Attrs, Complex32, DType, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut, Work,
 };
 
 use super::binary::{max, min};
@@ -129,6 +129,12 @@ impl Op for Scatter {
             return refuse(Self::NAME, format!("`updates` must be {expected}, got {updates}"));
         }
         Ok(vec![operand.clone()])
+    }
+
+    /// As if the operand dies, so that it stays where it is.
+    fn work(&self, inputs: &[Fact]) -> Result<Work, Error> {
+        Op::output_shapes(self, inputs)?;
+        Ok(Work::of_parts(&inputs[1..2], &inputs[2..]))
     }
 
     fn run(

@@ -4,6 +4,7 @@ mod build;
 mod changes;
 mod cli;
 mod cli_batch;
+mod cli_bench;
 mod cli_inputs;
 mod cli_mmap;
 mod cli_outputs;
