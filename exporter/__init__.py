@@ -11,10 +11,11 @@ export.load("net.lmn").weights
 """
 
 from ._calibration import UncalibratedRangesWarning
-from ._errors import ExportError, LoadError, SaveError, VerifyError
+from ._errors import ExportError, LoadError, SaveError, ScheduleWarning, VerifyError
 from ._export import export
 from ._graph import TestVector
 from ._model import Model, load
+from ._schedule import Schedule
 
 # `lumina_jax.export` knows its package by this line.
 __distribution__ = "lumina-jax"
@@ -24,6 +25,8 @@ __all__ = [
     "LoadError",
     "Model",
     "SaveError",
+    "Schedule",
+    "ScheduleWarning",
     "TestVector",
     "UncalibratedRangesWarning",
     "VerifyError",

@@ -17,6 +17,8 @@ from google.protobuf.message import DecodeError
 
 from . import _lmn_pb2 as pb
 from ._container import GRAPH, META, WEIGHTS
+from ._device import Device, weights_of
+from ._device_messages import device_of, products_of
 from ._dim import Derived, Dim, Shape, Symbol
 from ._encode import KINDS, ROLES
 from ._graph import Attr, DType, Graph, Node, Port, Region, State, Tensor, TestVector, Value
@@ -39,17 +41,16 @@ class Contents(NamedTuple):
     graphs: tuple[Graph, ...]
     tests: tuple[TestVector, ...]
     producer: str
+    device: Device | None
 
 
 def decode(sections: Mapping[int, memoryview]) -> Contents:
-    """Graphs, test vectors and producer; arrays are read-only views of the sections."""
+    """Graphs, test vectors, producer and device; arrays are read-only views of the sections."""
     try:
         message = pb.Graph.FromString(bytes(sections[GRAPH]))
     except DecodeError as fault:
         raise ValueError(f"section GRAPH cannot be decoded: {fault}") from fault
-    for field in ("wdm", "crosstalk"):
-        if message.HasField(field):
-            raise ValueError(f"the graph has a `{field}`, which only the runtime reads")
+    device = device_of(message)
     file = _File(sections)
     tensors = tuple(file.tensor(tensor) for tensor in message.tensors)
     graphs = tuple(
@@ -57,7 +58,8 @@ def decode(sections: Mapping[int, memoryview]) -> Contents:
     )
     if len(graphs) > 1:  # a graph has the constants that it reads
         graphs = tuple(graph.without_dead() for graph in graphs)
-    return Contents(graphs, tuple(file.test(test) for test in message.tests), message.producer)
+    tests = tuple(file.test(test) for test in message.tests)
+    return Contents(graphs, tests, message.producer, device)
 
 
 class _File:
@@ -169,7 +171,15 @@ class _Decoder:
             _check_inferred(shape, place)
         outputs = tuple(Value(id_, *fact) for id_, fact in zip(node.outputs, facts, strict=True))
         values.update((value.id, value) for value in outputs)
-        return Node(op, inputs, outputs, attrs, node.source, tuple(node.fused))
+        products = products_of(node.execution, self.dim)
+        said = tuple((product.inputs, product.outputs) for product in products)
+        computed = weights_of(op, attrs, [value.shape for value in inputs])
+        if products and said != computed:
+            raise ValueError(
+                f"{place}: the file says products of {_listed(said)} weights, but the node has "
+                f"{_listed(computed)}"
+            )
+        return Node(op, inputs, outputs, attrs, node.source, tuple(node.fused), products)
 
     def region(
         self, region: pb.Region, given: Sequence[Fact], around: Mapping[int, Value]
@@ -205,6 +215,10 @@ class _Decoder:
             (((self.symbols[f.symbol], f.power) for f in term.factors), term.coefficient)
             for term in dim.terms
         )
+
+
+def _listed(products: Iterable[tuple[Dim, Dim]]) -> str:
+    return " and ".join(f"{inputs} x {outputs}" for inputs, outputs in products)
 
 
 def _check_inferred(shape: Shape, place: str) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 
 from . import _lmn_pb2 as pb
 from ._container import GRAPH, META, WEIGHTS, Section
+from ._device import Device
+from ._device_messages import device_fields, execution_of
 from ._dim import Derived, Dim, Shape, Symbol
 from ._errors import SaveError
 from ._graph import (
@@ -44,7 +46,10 @@ ROLES = {Role.PLAIN: pb.PLAIN, Role.NOISE_SEED: pb.NOISE_SEED}
 
 
 def encode(
-    graphs: Sequence[Graph], tests: Sequence[TestVector], producer: str
+    graphs: Sequence[Graph],
+    tests: Sequence[TestVector],
+    producer: str,
+    device: Device | None = None,
 ) -> dict[int, Section]:
     """The sections of the file by kind, with an entry point for each graph.
 
@@ -63,6 +68,7 @@ def encode(
         tests=[_test(test, sections[META]) for test in tests],
         entries=[pb.Entry(**fields) for fields in further],
         **first,
+        **device_fields(device),
     )
     _check_texts(message, tensors, graphs)
     data = message.SerializeToString(deterministic=True)
@@ -127,9 +133,12 @@ def _check_texts(message: pb.Graph, tensors: Sequence[Tensor], graphs: Sequence[
         ("a weight", (tensor.name for tensor in tensors)),
     ):
         texts += [(f"the name of {what}", name, TEXT_LIMIT) for name in names]
-    nodes = (node for graph in graphs for node in every_node(graph.nodes))
+    nodes = [node for graph in graphs for node in every_node(graph.nodes)]
     sources = (text for node in nodes for text in (node.source, *node.fused))
     texts += [("the source of a node", source, TEXT_LIMIT) for source in sources]
+    layers = (product.layer for node in nodes for product in node.execution)
+    texts += [("the name of a layer", layer, TEXT_LIMIT) for layer in layers]
+    texts.append(("the name of a device", message.device.name, TEXT_LIMIT))
     for what, text, limit in texts:
         size = len(text.encode())
         if size > limit:
@@ -190,6 +199,7 @@ def _node(node: Node, opset: int, symbols: Mapping[Symbol, int]) -> pb.Node:
         attrs={name: _attr(attrs[name], opset, symbols) for name in sorted(attrs)},
         source=node.source,
         fused=node.fused,
+        execution=execution_of(node.execution, lambda dim: _dim(dim, symbols)),
     )
 
 

@@ -28,6 +28,10 @@ class SaveError(OSError):
     """The model cannot be written to the path."""
 
 
+class ScheduleWarning(UserWarning):
+    """What a file says of its device differs from what the model computes, or from its plan."""
+
+
 class Unsupported(Exception):  # noqa: N818 - control flow between a rule and the walker
     """Raised by a rule for an equation that it cannot express.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -23,6 +23,11 @@ from ._model import Model
 from ._storage import Storage, Weights
 from ._vectors import test_vectors
 
+if TYPE_CHECKING:
+    from lumina_jax import EnergyAssumptions, HardwareProfile
+    from lumina_jax.hardware.compensation import Mode
+    from lumina_jax.planner import Plan
+
 Functions = Callable[..., Any] | jax.export.Exported | Mapping[str, tuple[Any, ...]]
 
 
@@ -39,6 +44,10 @@ def export(
     while_limit: int = 1_000_000,
     fuse: bool = True,
     weights: Weights | None = None,
+    profile: HardwareProfile | str | None = None,
+    plan: Plan | None = None,
+    compensation: Mode | None = None,
+    assumptions: EnergyAssumptions | None = None,
 ) -> Model:
     """The computation of `fn` as a model that `save`s to one `.lmn` file.
 
@@ -108,15 +117,25 @@ def export(
         as they are stored, and so are its test vectors. By default those that only enter the
         converters of optical ops are stored as the codes that these make of them, which changes
         no bit of an output, and others as they are; "float32" stores all as they are.
+      profile: where given, the photonic processor that the file is for, or the name of a preset:
+        the file then says how it runs each optical node, for `lumina schedule`. No number changes.
+      plan: the wavelengths of the inputs of each layer, by `WDMPlanner`; None leaves them in order.
+        Layers are known by their module, by the path of their weights, or by their number.
+      compensation: the mode by which the weights were compensated for the crosstalk of `profile`,
+        as `compensate` was told; None where they were not.
+      assumptions: what the profile does not say, as in `energy_report`.
 
     Raises:
       ExportError: an argument is no array, or `fn` has operations with no counterpart in the file;
         the message lists all of them with their source lines. Or `weights` has a key that means
-        no weight, or a form that a weight cannot have.
+        no weight, or a form that a weight cannot have. Or `plan` has a layer that the model has
+        not, or does not fit the profile.
 
     Warns:
       UncalibratedRangesWarning: ranges of layers are not calibrated; the message lists the layers.
+      ScheduleWarning: `plan` has no layer for a product, or other crosstalk than the layers.
     """
+    others = {"plan": plan, "compensation": compensation, "assumptions": assumptions}
     integer("export", "while_limit", while_limit, at_least=0, at_most=2**31)
     storage = Storage(weights)
     given, initial = arrays("params", params), arrays("state", state)
@@ -136,7 +155,16 @@ def export(
         graphs = [fused(graph, shared) for graph in graphs]
     if not storage.keeps_all:
         graphs = with_codes(graphs, shared, storage.kept)
-    return Model(tuple(graphs), tests, _producer())
+    device = None
+    if profile is not None:
+        from ._on_device import on_device  # which most exports do without
+
+        graphs, device = on_device(graphs, profile, plan, compensation, assumptions)
+    elif named := [name for name, value in others.items() if value is not None]:
+        raise ExportError(
+            f"export: `{named[0]}` is given without a `profile`, the device it is for"
+        )
+    return Model(tuple(graphs), tests, _producer(), device)
 
 
 def _functions(

@@ -11,6 +11,7 @@ import numpy as np
 
 from lumina_jax._native import _lumina
 
+from ._device import Product
 from ._dim import Derived, Dim, Shape
 
 
@@ -140,6 +141,8 @@ class Node:
     source: str = ""
     fused: tuple[str, ...] = ()
     """What it was put together from, for people: "exp, div at model.py:12 (Net)"."""
+    execution: tuple[Product, ...] = ()
+    """How the device of the model runs its products; () without one."""
 
     @property
     def regions(self) -> list[Region]:
@@ -212,6 +215,8 @@ class Graph:
         shapes = [port.value.shape for port in self.outputs]
         attrs = (attr for node in every_node(self.nodes) for attr in node.attrs.values())
         shapes += [attr for attr in attrs if isinstance(attr, Shape)]
+        products = (product for node in every_node(self.nodes) for product in node.execution)
+        shapes += [Shape((product.inputs, product.outputs)) for product in products]
         return list(dict.fromkeys(d for shape in shapes for dim in shape for d in dim.derived()))
 
     def without_dead(self) -> Graph:

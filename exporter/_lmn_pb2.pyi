@@ -18,7 +18,7 @@ PLAIN: Role
 NOISE_SEED: Role
 
 class Graph(_message.Message):
-    __slots__ = ("producer", "opset", "symbols", "derived", "inputs", "tensors", "nodes", "outputs", "tests", "wdm", "crosstalk", "name", "states", "entries")
+    __slots__ = ("producer", "opset", "symbols", "derived", "inputs", "tensors", "nodes", "outputs", "tests", "wdm", "crosstalk", "name", "states", "entries", "device")
     PRODUCER_FIELD_NUMBER: _ClassVar[int]
     OPSET_FIELD_NUMBER: _ClassVar[int]
     SYMBOLS_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class Graph(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
     producer: str
     opset: int
     symbols: _containers.RepeatedScalarFieldContainer[str]
@@ -47,7 +48,8 @@ class Graph(_message.Message):
     name: str
     states: _containers.RepeatedCompositeFieldContainer[State]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
-    def __init__(self, producer: _Optional[str] = ..., opset: _Optional[int] = ..., symbols: _Optional[_Iterable[str]] = ..., derived: _Optional[_Iterable[_Union[DerivedSymbol, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tests: _Optional[_Iterable[_Union[TestVector, _Mapping]]] = ..., wdm: _Optional[_Union[Wdm, _Mapping]] = ..., crosstalk: _Optional[_Union[Crosstalk, _Mapping]] = ..., name: _Optional[str] = ..., states: _Optional[_Iterable[_Union[State, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
+    device: Device
+    def __init__(self, producer: _Optional[str] = ..., opset: _Optional[int] = ..., symbols: _Optional[_Iterable[str]] = ..., derived: _Optional[_Iterable[_Union[DerivedSymbol, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Value, _Mapping]]] = ..., tests: _Optional[_Iterable[_Union[TestVector, _Mapping]]] = ..., wdm: _Optional[_Union[Wdm, _Mapping]] = ..., crosstalk: _Optional[_Union[Crosstalk, _Mapping]] = ..., name: _Optional[str] = ..., states: _Optional[_Iterable[_Union[State, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., device: _Optional[_Union[Device, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("symbols", "inputs", "nodes", "outputs", "derived", "name", "states")
@@ -168,7 +170,7 @@ class Quantization(_message.Message):
     def __init__(self, bits: _Optional[int] = ..., axis: _Optional[int] = ..., scales: _Optional[_Iterable[float]] = ..., zero_points: _Optional[_Iterable[float]] = ..., lut_offset: _Optional[int] = ..., lut_length: _Optional[int] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("op", "inputs", "outputs", "attrs", "source", "fused")
+    __slots__ = ("op", "inputs", "outputs", "attrs", "source", "fused", "execution")
     class AttrsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -182,13 +184,15 @@ class Node(_message.Message):
     ATTRS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     FUSED_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
     op: str
     inputs: _containers.RepeatedScalarFieldContainer[int]
     outputs: _containers.RepeatedScalarFieldContainer[int]
     attrs: _containers.MessageMap[str, Attr]
     source: str
     fused: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, op: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[int]] = ..., attrs: _Optional[_Mapping[str, Attr]] = ..., source: _Optional[str] = ..., fused: _Optional[_Iterable[str]] = ...) -> None: ...
+    execution: Execution
+    def __init__(self, op: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[int]] = ..., attrs: _Optional[_Mapping[str, Attr]] = ..., source: _Optional[str] = ..., fused: _Optional[_Iterable[str]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ...) -> None: ...
 
 class Attr(_message.Message):
     __slots__ = ("flag", "integer", "number", "text", "integers", "shape", "region")
@@ -257,6 +261,70 @@ class TestTensor(_message.Message):
     shape: _containers.RepeatedScalarFieldContainer[int]
     offset: int
     def __init__(self, dtype: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class Device(_message.Message):
+    __slots__ = ("name", "bank_rows", "bank_columns", "banks", "symbol_rate_hz", "settling_s", "dac_bits", "weight_bits", "adc_bits", "dac_fom_j", "adc_fom_j", "modulator_j", "laser_w", "ring_w", "amplifier_w")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BANK_ROWS_FIELD_NUMBER: _ClassVar[int]
+    BANK_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    BANKS_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_RATE_HZ_FIELD_NUMBER: _ClassVar[int]
+    SETTLING_S_FIELD_NUMBER: _ClassVar[int]
+    DAC_BITS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_BITS_FIELD_NUMBER: _ClassVar[int]
+    ADC_BITS_FIELD_NUMBER: _ClassVar[int]
+    DAC_FOM_J_FIELD_NUMBER: _ClassVar[int]
+    ADC_FOM_J_FIELD_NUMBER: _ClassVar[int]
+    MODULATOR_J_FIELD_NUMBER: _ClassVar[int]
+    LASER_W_FIELD_NUMBER: _ClassVar[int]
+    RING_W_FIELD_NUMBER: _ClassVar[int]
+    AMPLIFIER_W_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    bank_rows: int
+    bank_columns: int
+    banks: int
+    symbol_rate_hz: float
+    settling_s: float
+    dac_bits: int
+    weight_bits: int
+    adc_bits: int
+    dac_fom_j: float
+    adc_fom_j: float
+    modulator_j: float
+    laser_w: float
+    ring_w: float
+    amplifier_w: float
+    def __init__(self, name: _Optional[str] = ..., bank_rows: _Optional[int] = ..., bank_columns: _Optional[int] = ..., banks: _Optional[int] = ..., symbol_rate_hz: _Optional[float] = ..., settling_s: _Optional[float] = ..., dac_bits: _Optional[int] = ..., weight_bits: _Optional[int] = ..., adc_bits: _Optional[int] = ..., dac_fom_j: _Optional[float] = ..., adc_fom_j: _Optional[float] = ..., modulator_j: _Optional[float] = ..., laser_w: _Optional[float] = ..., ring_w: _Optional[float] = ..., amplifier_w: _Optional[float] = ...) -> None: ...
+
+class Execution(_message.Message):
+    __slots__ = ("products",)
+    PRODUCTS_FIELD_NUMBER: _ClassVar[int]
+    products: _containers.RepeatedCompositeFieldContainer[Product]
+    def __init__(self, products: _Optional[_Iterable[_Union[Product, _Mapping]]] = ...) -> None: ...
+
+class Product(_message.Message):
+    __slots__ = ("layer", "inputs", "outputs", "tile_rows", "tile_columns", "order", "slot_of_stream")
+    class Order(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        INPUTS_FIRST: _ClassVar[Product.Order]
+        OUTPUTS_FIRST: _ClassVar[Product.Order]
+    INPUTS_FIRST: Product.Order
+    OUTPUTS_FIRST: Product.Order
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    TILE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    TILE_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    SLOT_OF_STREAM_FIELD_NUMBER: _ClassVar[int]
+    layer: str
+    inputs: Dim
+    outputs: Dim
+    tile_rows: int
+    tile_columns: int
+    order: Product.Order
+    slot_of_stream: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, layer: _Optional[str] = ..., inputs: _Optional[_Union[Dim, _Mapping]] = ..., outputs: _Optional[_Union[Dim, _Mapping]] = ..., tile_rows: _Optional[int] = ..., tile_columns: _Optional[int] = ..., order: _Optional[_Union[Product.Order, str]] = ..., slot_of_stream: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Wdm(_message.Message):
     __slots__ = ("wavelengths_nm", "slot_of_stream")

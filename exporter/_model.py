@@ -18,10 +18,12 @@ from lumina_jax._native import _lumina
 from . import _container
 from ._bench import Benchmark, bench
 from ._decode import decode
+from ._device import Device
 from ._encode import encode
 from ._errors import LoadError, SaveError
 from ._graph import Graph, Port, Role, TestVector, constants_of, every_node, states_of
 from ._report import WeightsReport, report, size, values
+from ._schedule import Schedule, schedule
 from ._session import Session
 from ._verify import verify
 
@@ -36,6 +38,8 @@ class Model:
     """What `lumina verify` recomputes."""
     producer: str
     """Who wrote the file: "lumina-jax 0.1.0"."""
+    device: Device | None = None
+    """The processor that it was exported for; None where none was named."""
 
     @property
     def graph(self) -> Graph:
@@ -163,6 +167,23 @@ class Model:
         """A new session: the model with states of its own, which holds a copy of the weights."""
         return Session(self.graphs, list(self._chunks()))
 
+    def schedule(self, symbols: Mapping[str, int] | None = None) -> Schedule:
+        """What the processor of the model does in a call: passes, time and energy.
+
+        ```python
+        model = export.export(fn, x, batch="batch", profile="lumina_nano_v1")
+        print(model.schedule({"batch": 32}))
+        ```
+
+        Args:
+          symbols: sizes of the symbolic extents; 1 where they are not given.
+
+        Raises:
+          ValueError: the model was exported without a `profile`, a name is no symbol, or the graph
+            does not take such sizes.
+        """
+        return schedule(list(self._chunks()), symbols)
+
     def _session(self, process: int) -> Session:
         """The model in the runtime. A child that was forked has no threads of its parent's."""
         known = self.__dict__.get("_known")
@@ -238,7 +259,7 @@ class Model:
         return _written(target, [page.encode()])
 
     def _chunks(self) -> Iterator[bytes | memoryview]:
-        return _container.pack(encode(self.graphs, self.tests, self.producer))
+        return _container.pack(encode(self.graphs, self.tests, self.producer, self.device))
 
     def __repr__(self) -> str:
         tensors, taken = len(constants_of(self.graphs)), size(self.weight_bytes)
@@ -253,6 +274,9 @@ class Model:
             lines += [f"  input   {_port(port)}" for port in graph.inputs]
             lines += [f"  output  {_port(port)}" for port in graph.outputs]
         lines += [f"  state   {name}: {value}" for name, value in self.states.items()]
+        if (device := self.device) is not None:
+            bank = f"{device.bank_rows} x {device.bank_columns}"
+            lines.append(f"  device  {device.name}: {_count(device.banks, 'bank')} of {bank}")
         ops = _counted(self.ops.items())
         lines.append(f"  ops     {ops or 'none'}")
         nodes = (node for graph in self.graphs for node in every_node(graph.nodes))

@@ -118,7 +118,7 @@ def test_powers_of_a_graph(batch: np.ndarray, variables: Any) -> None:
     def apply(x: jax.Array) -> jax.Array:
         return Net().apply(variables, x, rngs={"noise": jax.random.key(0)})
 
-    model = exporter.export(apply, batch, allow_uncalibrated=True)
+    model = exporter.export(apply, batch, allow_uncalibrated=True, weights="float32")
     plan = planner().optimize_allocation(model)
     want = first_layer_powers(
         np.ones((1, 6), np.float32), variables["params"]["first"]["kernel"], 0.85
@@ -127,6 +127,11 @@ def test_powers_of_a_graph(batch: np.ndarray, variables: Any) -> None:
     got = [s.power_w for bus in plan.buses[:2] for s in bus.streams]
     np.testing.assert_allclose(got, want, rtol=1e-5)
     assert planner().optimize_allocation(model.graph) == plan
+    # By default the weights are stored as the codes that the converters make of them.
+    coded = planner().optimize_allocation(exporter.export(apply, batch, allow_uncalibrated=True))
+    powers = [s.power_w for bus in coded.buses[:2] for s in bus.streams]
+    assert powers != got
+    np.testing.assert_allclose(powers, want, rtol=0.3)
     with pytest.raises(ValueError, match="`batches` is given with a graph, expected None"):
         planner().optimize_allocation(model, [batch])
 

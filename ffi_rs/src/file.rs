@@ -97,6 +97,26 @@ pub(crate) fn bench(
     })
 }
 
+/// What the processor of a file, whose bytes come in pieces, does in a call where its symbols have these
+/// sizes: as JSON, and as text.
+///
+/// The GIL is released meanwhile. Raises ValueError where the runtime refuses the file or the sizes, and
+/// RuntimeError for an internal fault.
+#[pyfunction]
+#[pyo3(signature = (pieces, symbols, /))]
+pub(crate) fn schedule(
+    py: Python<'_>,
+    pieces: Vec<PyBuffer<u8>>,
+    symbols: Vec<(String, u64)>,
+) -> PyResult<(String, String)> {
+    told("schedule", || {
+        py.detach(|| {
+            let schedule = joined(&pieces)?.schedule(&symbols).map_err(refused)?;
+            Ok((schedule.to_json().to_string(), schedule.describe()))
+        })
+    })
+}
+
 /// A model that runs in this process, with threads and buffers of its own.
 #[pyclass(frozen, module = "lumina_jax._lumina")]
 pub(crate) struct Session(Mutex<lumina_runtime::Session>);

@@ -21,7 +21,7 @@ use crate::xla::{TARGETS, abi, panic_text};
 #[pymodule]
 mod _lumina {
     #[pymodule_export]
-    use crate::file::{Session, bench, check_model, file_op_names, report, verify};
+    use crate::file::{Session, bench, check_model, file_op_names, report, schedule, verify};
 
     #[pymodule_export]
     use super::{call, dtypes, machine_peak, op_names, read_bandwidth, registrations, version};

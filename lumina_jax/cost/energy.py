@@ -105,8 +105,7 @@ def energy_report(
     rate = profile.converters.symbol_rate_hz
     if rate is None:
         raise ValueError(f"{name}: `profile` must have a `converters.symbol_rate_hz`, got None")
-    channels = _channels(name, profile)
-    columns = channels if profile.bank.columns is None else profile.bank.columns
+    channels, columns = bank_of(name, profile)
     costs = tuple(_cost(layer, profile, assumed, (channels, columns), rate) for layer in layers)
     energy = {part: sum(cost.energy_j[part] for cost in costs) for part in costs[0].energy_j}
     total = sum(energy.values())
@@ -135,6 +134,17 @@ def energy_report(
         area_m2=rings * pitch**2 + sum(converters.values()) * assumed.converter_area_m2,
         assumptions=_assumptions(profile, assumed, layers, symbols, rate),
     )
+
+
+def bank_of(name: str, profile: HardwareProfile) -> tuple[int, int]:
+    """Inputs and outputs of a bank of the profile."""
+    channels = _channels(name, profile)
+    return channels, channels if profile.bank.columns is None else profile.bank.columns
+
+
+def laser_w(profile: HardwareProfile, assumed: EnergyAssumptions) -> float:
+    """Electrical power of the laser of one wavelength, W."""
+    return 1e-3 * 10 ** (profile.laser.power_dbm / 10) / assumed.wall_plug_efficiency
 
 
 def _channels(name: str, profile: HardwareProfile) -> int:
@@ -174,8 +184,6 @@ def _cost(
         return 0.0 if bits is None else float(walden_energy(bits, fom))
 
     device = profile.converters
-
-    laser = 1e-3 * 10 ** (profile.laser.power_dbm / 10) / assumed.wall_plug_efficiency
     rings = channels * columns + channels
     on = latency * assumed.banks
     return LayerEnergy(
@@ -191,7 +199,7 @@ def _cost(
             "weight DACs": weights
             * conversion(layer.weight_bits, device.weight_bits, assumed.dac_fom_j),
             "ADCs": outputs * conversion(layer.adc_bits, device.adc_bits, assumed.adc_fom_j),
-            "lasers": on * channels * laser,
+            "lasers": on * channels * laser_w(profile, assumed),
             "ring tuning": on * rings * assumed.ring_tuning_w,
             "amplifiers": on * columns * assumed.amplifier_w,
         },

@@ -97,10 +97,24 @@ def _of_entry(name: str, index: int, entry: Any) -> MatmulLayer:
 
 def _of_graph(graph: Any, symbols: Mapping[str, int]) -> Iterator[MatmulLayer]:
     values = {symbol: symbols.get(symbol, 1) for symbol in graph.symbols()}
-    for node in graph.nodes:
+    yield from _of_nodes(graph.nodes, values, 1)
+
+
+def _of_nodes(nodes: Iterable[Any], values: Mapping[str, int], runs: int) -> Iterator[MatmulLayer]:
+    """Of nodes that run so often; a `while` counts once, and a `cond` as its cheapest branch."""
+    for node in nodes:
         if node.op in OPS:
             shapes = [value.shape.evaluate(values) for value in node.inputs]
-            yield from _layers(node.op, node.attrs, shapes)
+            yield from _layers(node.op, node.attrs, shapes, runs)
+        inner = runs
+        if node.op == "scan":
+            (length,) = node.attrs["length"]
+            inner *= length if isinstance(length, int) else length.evaluate(values)
+        bodies = [list(_of_nodes(region.nodes, values, inner)) for region in node.regions]
+        if node.op == "cond":
+            bodies = [min(bodies, key=lambda body: sum(layer.macs for layer in body))]
+        for body in bodies:
+            yield from body
 
 
 def _of_sites(walked: Iterable[Site]) -> Iterator[MatmulLayer]:
@@ -120,5 +134,8 @@ def _layers(
     if "weight_bits" not in attrs:
         # Both factors are signals.
         device["weight_bits"] = device["dac_bits"]
+    if device["array_rows"] is not None and op.startswith("complex_"):
+        # Inputs are floats here, of which a complex number is two.
+        device["array_rows"] *= 2
     for batch, rows, depth, columns in OPS[op].matmuls(attrs, shapes):
         yield MatmulLayer(rows=rows, k=depth, n=columns, calls=runs * batch, **device)

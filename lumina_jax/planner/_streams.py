@@ -70,7 +70,12 @@ def _of_graph(graph: Any) -> Iterator[Layer]:
 
     nodes = {}
     for node in graph.nodes:
-        if node.op in OPS:
+        if node.op == "dequantize" and all(value.id in constants for value in node.inputs):
+            # A weight that is stored as codes.
+            op = OPS[node.op]
+            operands = op.operands(*(constants[value.id] for value in node.inputs))
+            (constants[node.outputs[0].id],) = op.on_numpy(op.attrs(**node.attrs), operands)
+        elif node.op in OPS:
             # A layer that is not calibrated yet multiplies a second time, to find its range.
             nodes[tuple(value.id for value in node.inputs[:2])] = node
     found = 0

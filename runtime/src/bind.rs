@@ -49,7 +49,7 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
     };
     let symbolic: Vec<_> = axes().filter(|(_, (_, (dim, _)))| dim.is_symbolic()).collect();
     let dims: Vec<&Dim> = symbolic.iter().map(|(_, (_, (dim, _)))| *dim).collect();
-    let mut symbols = solve(&dims, graph.bound(), |index, symbols| {
+    let symbols = solve(&dims, graph.bound(), |index, symbols| {
         let (port, (axis, (dim, &got))) = symbolic[index];
         match dim.solve(got, symbols) {
             Solution::Symbol(symbol, bound) => Ok(Some((symbol, bound))),
@@ -71,6 +71,11 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
             return Err(misfit(port, axis, expected, got));
         }
     }
+    with_derived(graph, symbols)
+}
+
+/// The symbols with those that follow from them.
+pub(crate) fn with_derived(graph: &Graph, mut symbols: Symbols) -> Result<Symbols, Error> {
     for (derived, words) in graph.derived.iter().zip(&graph.symbols[graph.bound()..]) {
         let value = derived.eval(&symbols).ok_or_else(|| {
             Error::Input(format!("{words}, an extent in the model, has no value for these shapes"))

@@ -138,6 +138,12 @@ pub enum Error {
     /// There is nothing to verify.
     #[error("the file has no test vectors, so there is nothing to verify")]
     NoTestVectors,
+    /// The file was written for no processor.
+    #[error(
+        "the file has no schedule, as it was exported for no device: name one when it is exported, \
+         `export(..., profile=\"lumina_nano_v1\")`"
+    )]
+    NoSchedule,
 }
 
 impl Error {

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::Model;
 use crate::container::Section;
-use crate::ir::{Attribute, Dim, Graph, Node, Port, Region, Role, State, Tensor};
+use crate::ir::{Attribute, Dim, Graph, Node, Port, Product, Region, Role, State, Tensor};
+use crate::schedule::BusCrosstalk;
+use crate::schedule::show::{crosstalk_json, describe_crosstalk, describe_device, device_json};
 
 impl Model {
     /// What is in the file, as JSON: a line for each input, tensor, node and so on.
@@ -65,6 +67,15 @@ fn write_json(out: &mut String, model: &Model) -> fmt::Result {
         ("test_vectors", json!(module.tests.len())),
     ] {
         writeln!(out, "  \"{name}\": {value},")?;
+    }
+    let device = module.device.as_ref().map(device_json);
+    let wavelengths = module.wdm.as_ref().map(|wdm| json!(wdm.wavelengths_nm));
+    let crosstalk = module.crosstalk.as_ref();
+    let crosstalk = crosstalk.map(|crosstalk| crosstalk_json(&BusCrosstalk::of(crosstalk)));
+    for (name, value) in
+        [("device", device), ("wavelengths_nm", wavelengths), ("crosstalk", crosstalk)]
+    {
+        writeln!(out, "  \"{name}\": {},", json!(value))?;
     }
     write_list(out, "sections", model.sections(), "  ", section_json)?;
     writeln!(out, ",")?;
@@ -150,13 +161,30 @@ fn node_json(node: &Node, graph: &Graph) -> Value {
         .iter()
         .map(|(name, attribute)| (name.to_owned(), attribute_json(attribute, graph)))
         .collect();
-    json!({
+    let mut json = json!({
         "op": node.op,
         "inputs": node.inputs,
         "outputs": node.outputs,
         "attrs": attributes,
         "source": node.source,
         "fused": node.fused,
+    });
+    if let Some(execution) = &node.execution {
+        let products = execution.products.iter().map(|product| product_json(product, graph));
+        json["execution"] = products.collect();
+    }
+    json
+}
+
+fn product_json(product: &Product, graph: &Graph) -> Value {
+    json!({
+        "layer": product.layer,
+        "inputs": extent(&product.inputs, graph),
+        "outputs": extent(&product.outputs, graph),
+        "tile_rows": product.tile_rows,
+        "tile_columns": product.tile_columns,
+        "order": product.order.words(),
+        "slots": product.slots,
     })
 }
 
@@ -179,11 +207,13 @@ pub(crate) fn attribute_json(attribute: &Attribute, graph: &Graph) -> Value {
 
 /// Extents as numbers, or as text where they are symbolic.
 fn dims(dims: &[Dim], graph: &Graph) -> Vec<Value> {
-    let extent = |dim: &Dim| {
-        let words = dim.display(&graph.symbols).to_string();
-        words.parse::<u64>().map_or_else(|_| json!(words), |number| json!(number))
-    };
-    dims.iter().map(extent).collect()
+    dims.iter().map(|dim| extent(dim, graph)).collect()
+}
+
+/// An extent as a number, or as text where it is symbolic.
+fn extent(dim: &Dim, graph: &Graph) -> Value {
+    let words = dim.display(&graph.symbols).to_string();
+    words.parse::<u64>().map_or_else(|_| json!(words), |number| json!(number))
 }
 
 fn write_text(out: &mut String, model: &Model) -> fmt::Result {
@@ -201,6 +231,13 @@ fn write_text(out: &mut String, model: &Model) -> fmt::Result {
         let (offset, length) = (section.range.start, size(section.range.len() as u64));
         let crc = section.crc32c;
         writeln!(out, "  {:<8} {length:>10} at {offset}, crc32c {crc:08x}", kind(section))?;
+    }
+    if let Some(device) = &module.device {
+        let wavelengths = module.wdm.as_ref().map_or(&[][..], |wdm| &wdm.wavelengths_nm);
+        write!(out, "\n{}", describe_device(device, wavelengths))?;
+    }
+    if let Some(crosstalk) = &module.crosstalk {
+        writeln!(out, "{}", describe_crosstalk(&BusCrosstalk::of(crosstalk)))?;
     }
     match &*module.entries {
         [graph] => {
@@ -273,11 +310,27 @@ fn write_nodes(out: &mut String, nodes: &[Node], graph: &Graph, depth: usize) ->
         for part in &node.fused {
             writeln!(out, "{:1$}from {2}", "", 2 * depth + 2, printable(part))?;
         }
+        for product in node.execution.iter().flat_map(|execution| &execution.products) {
+            writeln!(out, "{:1$}{2}", "", 2 * depth + 2, describe_product(product, graph))?;
+        }
         for (name, region) in node.regions() {
             write_region(out, name, region, graph, depth + 1)?;
         }
     }
     Ok(())
+}
+
+/// How a product is cut: "16 x 8 weights in tiles of 4 x 4, inputs first, as `Dense_0`".
+fn describe_product(product: &Product, graph: &Graph) -> String {
+    let Product { layer, tile_rows, tile_columns, order, .. } = product;
+    let [inputs, outputs] =
+        [&product.inputs, &product.outputs].map(|dim| dim.display(&graph.symbols).to_string());
+    let layer = match layer.as_str() {
+        "" => String::new(),
+        layer => format!(", as `{}` of the plan", printable(layer)),
+    };
+    let order = order.words();
+    format!("{inputs} x {outputs} weights in tiles of {tile_rows} x {tile_columns}, {order}{layer}")
 }
 
 fn write_region(

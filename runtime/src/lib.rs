@@ -54,6 +54,7 @@ mod plan;
 mod profile;
 #[cfg(feature = "report")]
 mod report;
+mod schedule;
 mod session;
 mod stored;
 mod tensor;
@@ -72,13 +73,16 @@ pub use container::{Checksums, Section, SectionKind};
 pub use diff::{Diff, diff};
 pub use error::Error;
 pub use inspect::printable;
-pub use ir::{Port, Role};
+pub use ir::{Device, Order, Port, Role};
 pub use lumina_kernels::{Bool, Complex32, DType, Data, Element, Fact, View};
 pub use model::{LoadTimes, Model, op_names};
 #[doc(hidden)]
 pub use ops::{Convert, Number, fold_in};
 #[cfg(feature = "report")]
 pub use report::{ReportOptions, report};
+pub use schedule::{
+    BusCrosstalk, Converter, Cost, Energy, EntrySchedule, FullScale, Layer, Pass, Schedule,
+};
 pub use session::{Options, Session};
 pub use tensor::Tensor;
 pub use verify::{Comparison, verify};

@@ -95,7 +95,9 @@ mod tests {
         let attributes = Attributes::new(attributes);
         let (inputs, outputs) = (vec![], vec![]);
         let (source, fused) = (String::new(), vec![]);
-        let mut node = Node { op: op.into(), inputs, outputs, attributes, source, fused };
+        let execution = None;
+        let mut node =
+            Node { op: op.into(), inputs, outputs, attributes, source, fused, execution };
         for step in &[from_opset_1, from_opset_2, from_opset_3][opset - 1..] {
             step(&mut node);
         }

@@ -9,9 +9,8 @@ use crate::bind::check_symbols_are_bound;
 use crate::container::Contents;
 use crate::infer::{check_size, find, make};
 use crate::ir::dim::{MAX_FACTORS, MAX_POWER, MAX_SYMBOLS, MAX_TERMS};
-use crate::ir::{
-    Attribute, Crosstalk, Dim, Graph, Module, Node, Port, Region, Role, State, Wdm, in_region,
-};
+use crate::ir::{Attribute, Dim, Graph, Module, Node, Port, Region, Role, State, in_region};
+use crate::schedule;
 use crate::stored::check_tensors;
 use crate::tensor::MAX_RANK;
 use crate::upgrade::OPSET;
@@ -24,7 +23,6 @@ const MAX_ENTRIES: usize = 64;
 const MAX_BOUNDARY: usize = 1 << 16;
 /// Inputs of a node, its outputs, and what is in an attribute of it.
 const MAX_OPERANDS: usize = 1 << 16;
-const COMPENSATIONS: [&str; 5] = ["none", "fold", "readout", "wiener", "feedback"];
 
 /// Checks the graphs of a file against themselves and against the sections they refer to.
 pub(crate) fn validate(module: &Module, contents: Contents<'_>) -> Result<(), Error> {
@@ -37,9 +35,8 @@ pub(crate) fn validate(module: &Module, contents: Contents<'_>) -> Result<(), Er
     for graph in &module.entries {
         check_entry(graph).map_err(|error| of_entry(module, graph, error))?;
     }
-    check_vectors(module, contents)?;
-    module.wdm.as_ref().map_or(Ok(()), check_wdm)?;
-    module.crosstalk.as_ref().map_or(Ok(()), check_crosstalk)
+    schedule::check::check(module)?;
+    check_vectors(module, contents)
 }
 
 /// The error with the entry point, where a file has several.
@@ -178,7 +175,7 @@ fn check_values(what: &str, values: &[Port], graph: &Graph) -> Result<(), Error>
 
 /// Checks that the polynomials are short and use known symbols; extents without symbols are not
 /// negative.
-fn check_dims(dims: &[Dim], graph: &Graph) -> Result<(), String> {
+pub(crate) fn check_dims(dims: &[Dim], graph: &Graph) -> Result<(), String> {
     for dim in dims {
         check_dim(dim, graph.symbols.len())?;
         if !dim.is_symbolic() && dim.eval(&[]).is_none() {
@@ -377,35 +374,4 @@ fn check_region(node: &Node, region: &Region, graph: &Graph) -> Result<(), Error
         None => Ok(()),
         Some(id) => fault(format!("value {id} is an output, but the region has {values} values")),
     }
-}
-
-fn check_wdm(wdm: &Wdm) -> Result<(), Error> {
-    if let Some(bad) = wdm.wavelengths_nm.iter().find(|w| !(w.is_finite() && **w > 0.0)) {
-        return Err(Error::graph("wdm", format!("a wavelength must be positive, got {bad} nm")));
-    }
-    let count = wdm.wavelengths_nm.len();
-    match wdm.slot_of_stream.iter().find(|&&slot| slot as usize >= count) {
-        None => Ok(()),
-        Some(slot) => {
-            let message = format!("`slot_of_stream` {slot} is not one of {count} wavelengths");
-            Err(Error::graph("wdm", message))
-        }
-    }
-}
-
-fn check_crosstalk(crosstalk: &Crosstalk) -> Result<(), Error> {
-    let (size, got) = (u64::from(crosstalk.size), crosstalk.matrix.len() as u64);
-    if size * size != got {
-        let message = format!("`matrix` must have {size} x {size} elements, got {got}");
-        return Err(Error::graph("crosstalk", message));
-    }
-    if !COMPENSATIONS.contains(&crosstalk.compensation.as_str()) {
-        let message = format!(
-            "`compensation` must be one of {}, got `{}`",
-            COMPENSATIONS.join(", "),
-            crosstalk.compensation
-        );
-        return Err(Error::graph("crosstalk", message));
-    }
-    Ok(())
 }

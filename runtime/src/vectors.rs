@@ -7,6 +7,7 @@ use crate::bind::bind;
 use crate::container::Contents;
 use crate::infer::infer;
 use crate::ir::{Graph, Module, TestVector};
+use crate::schedule::check::check_shapes;
 use crate::stored::check_tests;
 use crate::validate::of_entry;
 
@@ -52,7 +53,7 @@ pub(crate) fn check_vectors(module: &Module, contents: Contents<'_>) -> Result<(
             None if graph.symbols.is_empty() => {
                 let facts: Option<Vec<Fact>> =
                     graph.inputs.iter().map(|input| input.fact(&[])).collect();
-                facts.map_or(Ok(()), |facts| infer(graph, &[], &facts).map(drop))
+                facts.map_or(Ok(()), |facts| check_all(graph, &[], &facts))
             }
             None => Ok(()),
         };
@@ -72,7 +73,7 @@ fn check_test_shapes(
     let inputs: Vec<Fact> = test.inputs.iter().map(|stored| stored.fact.clone()).collect();
     let symbols = bind(graph, &inputs).map_err(vector)?;
     if all {
-        infer(graph, &symbols, &inputs)?;
+        check_all(graph, &symbols, &inputs)?;
     }
     for (port, stored) in graph.outputs.iter().zip(&test.outputs) {
         let fact = port.fact(&symbols);
@@ -85,4 +86,10 @@ fn check_test_shapes(
         }
     }
     Ok(())
+}
+
+/// Checks the types of all values, and the products of which the file says how they run.
+fn check_all(graph: &Graph, symbols: &[Option<i128>], inputs: &[Fact]) -> Result<(), Error> {
+    let inference = infer(graph, symbols, inputs)?;
+    check_shapes(&graph.nodes, symbols, &inference)
 }

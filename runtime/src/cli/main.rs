@@ -24,6 +24,7 @@ mod progress;
 mod report;
 mod rows;
 mod run;
+mod schedule;
 mod symbol;
 mod temporary;
 mod top;
@@ -55,6 +56,9 @@ enum Command {
     /// Show what is in a file
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::Arguments),
+    /// Show what the photonic processor does in a call: passes, time and energy
+    #[command(after_help = schedule::EXAMPLES)]
+    Schedule(schedule::Arguments),
     /// Run the test vectors in a file and compare; exit code 1 where an output differs
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::Arguments),
@@ -117,6 +121,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(arguments) => arguments.execute(),
         Command::Inspect(arguments) => arguments.execute(),
+        Command::Schedule(arguments) => arguments.execute(),
         Command::Verify(arguments) => arguments.execute(),
         Command::Diff(arguments) => arguments.execute(),
         Command::Report(arguments) => arguments.execute(),

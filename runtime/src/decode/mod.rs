@@ -4,6 +4,7 @@
 //! before anything can be said about it. Fields that are not known are skipped.
 
 mod decoder;
+mod hardware;
 mod node;
 mod wire;
 
@@ -14,10 +15,10 @@ use lumina_kernels::{DType, Fact};
 use crate::Error;
 use crate::ir::dim::{Kind, MAX_DERIVED, MAX_DERIVED_SIZE};
 use crate::ir::{
-    Crosstalk, Derived, Graph, Module, Port, Quantization, Role, State, Stored, Tensor, TestVector,
-    Wdm,
+    Derived, Graph, Module, Port, Quantization, Role, State, Stored, Tensor, TestVector,
 };
 use decoder::{ALLOCATION, Decoder};
+use hardware::{crosstalk, device, wdm};
 use node::{VALUE, dim, node};
 use wire::{Fields, fault};
 
@@ -45,6 +46,7 @@ pub(crate) fn decode(message: &[u8], file_len: usize) -> Result<Module, Error> {
         opset: 0,
         entries,
         tests: decoder.messages(message, 8, test_vector)?,
+        device: None,
         wdm: None,
         crosstalk: None,
     };
@@ -55,6 +57,7 @@ pub(crate) fn decode(message: &[u8], file_len: usize) -> Result<Module, Error> {
             2 => module.opset = field.varint()? as u32,
             9 => module.wdm = Some(wdm(decoder, field.only(module.wdm)?)?),
             10 => module.crosstalk = Some(crosstalk(decoder, field.only(module.crosstalk)?)?),
+            15 => module.device = Some(device(decoder, field.only(module.device)?)?),
             _ => {}
         }
     }
@@ -289,33 +292,6 @@ fn test_tensor(decoder: &mut Decoder, message: &[u8]) -> Result<Place, Error> {
         }
     }
     Ok(place)
-}
-
-fn wdm(decoder: &mut Decoder, message: &[u8]) -> Result<Wdm, Error> {
-    let mut wdm = Wdm { wavelengths_nm: Vec::new(), slot_of_stream: Vec::new() };
-    for field in Fields(message) {
-        let field = field?;
-        match field.number {
-            1 => decoder.doubles(field, &mut wdm.wavelengths_nm)?,
-            2 => decoder.numbers(field, &mut wdm.slot_of_stream, |slot| slot as u32)?,
-            _ => {}
-        }
-    }
-    Ok(wdm)
-}
-
-fn crosstalk(decoder: &mut Decoder, message: &[u8]) -> Result<Crosstalk, Error> {
-    let mut crosstalk = Crosstalk { size: 0, matrix: Vec::new(), compensation: String::new() };
-    for field in Fields(message) {
-        let field = field?;
-        match field.number {
-            1 => crosstalk.size = field.varint()? as u32,
-            2 => decoder.floats(field, &mut crosstalk.matrix)?,
-            3 => crosstalk.compensation = decoder.text(field)?,
-            _ => {}
-        }
-    }
-    Ok(crosstalk)
 }
 
 #[cfg(test)]

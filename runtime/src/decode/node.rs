@@ -3,6 +3,7 @@
 use lumina_kernels::Fact;
 
 use super::decoder::{ALLOCATION, Decoder, zigzag};
+use super::hardware::execution;
 use super::wire::{Fields, fault};
 use crate::Error;
 use crate::ir::dim::{Factor, Term};
@@ -34,6 +35,7 @@ pub(super) fn node(
         attributes: Attributes::default(),
         source: String::new(),
         fused: Vec::new(),
+        execution: None,
     };
     for field in Fields(message) {
         let field = field?;
@@ -42,6 +44,7 @@ pub(super) fn node(
             2 => decoder.numbers(field, &mut node.inputs, |id| id as u32)?,
             3 => decoder.numbers(field, &mut node.outputs, |id| id as u32)?,
             5 => node.source = decoder.text(field)?,
+            7 => node.execution = Some(execution(decoder, field.only(node.execution)?)?),
             _ => {}
         }
     }

@@ -50,6 +50,17 @@ fn full() -> proto::Graph {
         attrs: attrs.map(|(name, attr)| (name.to_string(), attr)).into(),
         source: "m.py:1".into(),
         fused: vec!["exp at m.py:2".into(), String::new()],
+        execution: Some(proto::Execution {
+            products: vec![proto::Product {
+                layer: "Dense_0".into(),
+                inputs: Some(extent.clone()),
+                outputs: None,
+                tile_rows: 4,
+                tile_columns: 300,
+                order: 1,
+                slot_of_stream: vec![3, 200],
+            }],
+        }),
     };
     let value = |id, name: &str, role| proto::Value {
         id,
@@ -117,14 +128,32 @@ fn full() -> proto::Graph {
             size: 1,
             matrix: vec![0.25],
             compensation: "none".into(),
+            condition_number: 1.5,
             ..proto::Crosstalk::default()
+        }),
+        device: Some(proto::Device {
+            name: "chip".into(),
+            bank_rows: 2,
+            bank_columns: 3,
+            banks: 4,
+            symbol_rate_hz: 5.5,
+            settling_s: 6.5,
+            dac_bits: 7,
+            weight_bits: 8,
+            adc_bits: 9,
+            dac_fom_j: 10.5,
+            adc_fom_j: 11.5,
+            modulator_j: 12.5,
+            laser_w: 13.5,
+            ring_w: 14.5,
+            amplifier_w: 15.5,
         }),
     }
 }
 
 #[test]
 fn every_field_is_read() {
-    let Module { producer, opset, entries, tests, wdm, crosstalk } = decoded(&full());
+    let Module { producer, opset, entries, tests, device, wdm, crosstalk } = decoded(&full());
     let [graph, further] = <[Graph; 2]>::try_from(entries).unwrap();
     assert_eq!((graph.bound(), graph.derived.len()), (2, 2));
     let Graph { name, symbols, inputs, states, tensors, nodes, outputs, .. } = graph;
@@ -165,7 +194,7 @@ fn every_field_is_read() {
             "ints Ints([0, -1, 9223372036854775807])",
             "region Region(Region { captures: [1, 300], inputs: 2, nodes: [Node { op: \"inner\", \
              inputs: [], outputs: [], attributes: Attributes([]), source: \"\", \
-             fused: [] }], outputs: [5] })",
+             fused: [], execution: None }], outputs: [5] })",
             "shape Shape([Dim { terms: [Term { coefficient: -3, factors: [Factor { symbol: 0, \
              power: 2 }, Factor { symbol: 1, power: 1 }] }, Term { coefficient: 1, factors: [] }] \
              }, Dim { terms: [] }])",
@@ -182,8 +211,21 @@ fn every_field_is_read() {
     assert_eq!(
         format!("{:?} {:?}", wdm.unwrap(), crosstalk.unwrap()),
         "Wdm { wavelengths_nm: [1550.5], slot_of_stream: [0, 200] } Crosstalk { size: 1, matrix: \
-         [0.25], compensation: \"none\" }"
+         [0.25], compensation: \"none\", condition_number: 1.5 }"
     );
+    assert_eq!(
+        format!("{:?}", device.unwrap()),
+        "Device { name: \"chip\", bank_rows: 2, bank_columns: 3, banks: 4, symbol_rate_hz: 5.5, \
+         settling_s: 6.5, dac_bits: 7, weight_bits: 8, adc_bits: 9, dac_fom_j: 10.5, adc_fom_j: 11.5, \
+         modulator_j: 12.5, laser_w: 13.5, ring_w: 14.5, amplifier_w: 15.5 }"
+    );
+    let [product] = &node.execution.as_ref().unwrap().products[..] else { panic!("one product") };
+    assert_eq!(
+        (&*product.layer, product.tile_rows, product.tile_columns, product.order.words()),
+        ("Dense_0", 4, 300, "outputs first")
+    );
+    assert_eq!(product.inputs.display(&symbols).to_string(), "-3*n^2*µ + 1");
+    assert_eq!((product.outputs.terms.len(), &*product.slots), (0, &[3, 200][..]));
 }
 
 fn symbol(index: u32) -> proto::Dim {
@@ -253,9 +295,22 @@ fn what_contradicts_the_schema_is_refused() {
         "a text has 4097 bytes, the limit is 4096"
     );
     assert!(decode(&field(3, &vec![b'a'; MAX_TEXT]), 0).is_ok());
-    // Two messages where there is one: the wavelengths, the crosstalk, the quantization of a tensor,
-    // the value of an attribute, and what that is.
-    for (path, number) in [(&[][..], 9), (&[], 10), (&[5], 6), (&[6, 4], 2)] {
+    let order =
+        [6, 7, 1].iter().rev().fold(vec![6 << 3, 2], |inner, &number| field(number, &inner));
+    assert_eq!(refusal(&order), "product 0 of an execution has the unknown order 2");
+    // Two messages where there is one: the wavelengths, the crosstalk, the device, the quantization of
+    // a tensor, the execution of a node, the inputs of a product, the value of an attribute, and what
+    // that is.
+    for (path, number) in [
+        (&[][..], 9),
+        (&[], 10),
+        (&[], 15),
+        (&[5], 6),
+        (&[6], 7),
+        (&[6, 7, 1], 2),
+        (&[6, 7, 1], 3),
+        (&[6, 4], 2),
+    ] {
         let twice = [field(number, &[]), field(number, &[])].concat();
         let message = path.iter().rev().fold(twice, |inner, &number| field(number, &inner));
         assert_eq!(refusal(&message), format!("field {number} appears twice, expected once"));
@@ -295,6 +350,11 @@ fn what_contradicts_the_schema_is_refused() {
         &[8, 2],
         &[9],
         &[10],
+        &[15],
+        &[6, 7],
+        &[6, 7, 1],
+        &[6, 7, 1, 2],
+        &[6, 7, 1, 3],
     ] {
         let text = refusal(&inside(path));
         assert!(text.contains("field 15 is a group"), "{path:?}: {text}");

@@ -2,6 +2,7 @@
 
 mod attributes;
 pub(crate) mod dim;
+mod hardware;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use lumina_kernels::{DType, Fact};
 
 pub(crate) use attributes::{Attribute, Attributes};
 pub(crate) use dim::{Derived, Dim};
+pub(crate) use hardware::{Crosstalk, Execution, Product, Wdm};
+pub use hardware::{Device, Order};
 
 use crate::Error;
 use dim::describe_shape;
@@ -23,6 +26,8 @@ pub(crate) struct Module {
     /// At least one; the first is the one that runs where none is named.
     pub(crate) entries: Vec<Graph>,
     pub(crate) tests: Vec<TestVector>,
+    /// The processor that the file was written for; its slots, and the crosstalk among them.
+    pub(crate) device: Option<Device>,
     pub(crate) wdm: Option<Wdm>,
     pub(crate) crosstalk: Option<Crosstalk>,
 }
@@ -121,6 +126,8 @@ pub(crate) struct Node {
     pub(crate) source: String,
     /// What an exporter put the node together from, in words.
     pub(crate) fused: Vec<String>,
+    /// How the device runs the products of an optical node.
+    pub(crate) execution: Option<Execution>,
 }
 
 /// Nodes of their own scope, which an op repeats or chooses. Its values have the ids 0, 1, ...:
@@ -148,23 +155,6 @@ pub(crate) struct TestVector {
     pub(crate) entry: usize,
     /// Whether it begins with the states that the one before has left.
     pub(crate) continues: bool,
-}
-
-/// stream -> wavelength
-#[derive(Clone, Debug)]
-pub(crate) struct Wdm {
-    pub(crate) wavelengths_nm: Vec<f64>,
-    /// Index of the wavelength of each stream.
-    pub(crate) slot_of_stream: Vec<u32>,
-}
-
-/// Crosstalk of the hardware that the model was compiled for.
-#[derive(Clone, Debug)]
-pub(crate) struct Crosstalk {
-    pub(crate) size: u32,
-    /// size x size, row-major.
-    pub(crate) matrix: Vec<f32>,
-    pub(crate) compensation: String,
 }
 
 impl Port {

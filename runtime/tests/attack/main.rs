@@ -15,6 +15,8 @@
 mod build;
 #[path = "../it/changes.rs"]
 mod changes;
+#[path = "../it/device.rs"]
+mod device;
 #[path = "../it/hostile.rs"]
 mod hostile;
 #[path = "../it/looping.rs"]

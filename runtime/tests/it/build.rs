@@ -186,6 +186,7 @@ pub(crate) fn node(op: &str, inputs: &[u32], outputs: &[u32], attrs: Attrs<'_>) 
         attrs: attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect(),
         source: String::new(),
         fused: Vec::new(),
+        execution: None,
     }
 }
 

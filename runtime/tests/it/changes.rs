@@ -6,7 +6,8 @@ use super::proto::{Attr, Dim, Entry, Factor, Graph, Node, State, Term, attr};
 
 pub(crate) fn change(random: &mut Random, graph: &mut Graph) {
     let count = 1 << random.below(8);
-    match random.below(20) {
+    match random.below(22) {
+        20 | 21 => change_device(random, graph),
         16 | 17 => change_states(random, graph),
         18 => change_entries(random, graph),
         19 => {
@@ -106,6 +107,59 @@ pub(crate) fn change(random: &mut Random, graph: &mut Graph) {
         _ => {
             if let Some(test) = random.pick(&mut graph.tests) {
                 test.absolute_tolerance = [f64::NAN, -1.0, f64::INFINITY, 1e308][random.below(4)];
+            }
+        }
+    }
+}
+
+/// The device, the slots, the crosstalk, and how a node is run.
+fn change_device(random: &mut Random, graph: &mut Graph) {
+    let figure = [f64::NAN, -1.0, f64::INFINITY, 0.0, 1e-300, 1e38, 3.0][random.below(7)];
+    let count = random.number() as u32;
+    if random.below(3) == 0
+        && let Some(device) = &mut graph.device
+    {
+        let figures = [
+            &mut device.symbol_rate_hz,
+            &mut device.settling_s,
+            &mut device.laser_w,
+            &mut device.dac_fom_j,
+        ];
+        match random.below(8) {
+            0 => device.bank_rows = count,
+            1 => device.bank_columns = count,
+            2 => device.banks = count,
+            3 => device.adc_bits = count,
+            n => *figures[n - 4] = figure,
+        }
+    } else if random.below(3) == 0
+        && let Some(crosstalk) = &mut graph.crosstalk
+    {
+        match random.below(4) {
+            0 => crosstalk.size = count,
+            1 => crosstalk.condition_number = figure,
+            2 => crosstalk.compensation = ["none", "fold", "x"][random.below(3)].into(),
+            _ => crosstalk.matrix[0] = figure as f32,
+        }
+    } else if random.below(8) == 0 {
+        graph.device = None;
+    } else if random.below(8) == 0 {
+        graph.wdm = None;
+    } else {
+        let nodes = graph.nodes.iter_mut().filter_map(|node| node.execution.as_mut());
+        let mut products: Vec<_> = nodes.flat_map(|execution| &mut execution.products).collect();
+        let Some(product) = random.pick(&mut products) else { return };
+        match random.below(6) {
+            0 => product.tile_rows = count,
+            1 => product.tile_columns = count,
+            2 => product.order = random.below(3) as i32,
+            3 => product.slot_of_stream.push(random.below(6) as u32),
+            4 => drop(product.slot_of_stream.pop()),
+            _ => {
+                let dims = [&mut product.inputs, &mut product.outputs];
+                if let Some(dim) = dims.into_iter().flatten().nth(random.below(2)) {
+                    change_dim(random, dim);
+                }
             }
         }
     }

@@ -349,6 +349,20 @@ fn hardware() {
         after(|f| f.graph.wdm = Some(Wdm { wavelengths_nm: vec![-1.0], ..wdm })),
         "wdm: a wavelength must be positive, got -1 nm"
     );
+    assert_eq!(
+        after(|f| {
+            let wavelengths_nm = vec![1550.0, 1551.0, 1550.0];
+            f.graph.wdm = Some(Wdm { wavelengths_nm, slot_of_stream: vec![] });
+        }),
+        "wdm: two slots have the wavelength 1550 nm"
+    );
+    assert_eq!(
+        after(|f| {
+            let wavelengths_nm = vec![1.0; 65537];
+            f.graph.wdm = Some(Wdm { wavelengths_nm, slot_of_stream: vec![] });
+        }),
+        "wdm: at most 65536 wavelengths, got 65537"
+    );
     let crosstalk = Crosstalk { size: 1 << 31, compensation: "none".into(), ..Default::default() };
     assert_eq!(
         after(|f| f.graph.crosstalk = Some(crosstalk.clone())),

@@ -7,6 +7,7 @@ use lumina_runtime::{DType, Fact, Tensor};
 use prost::Message;
 
 use super::build::*;
+use super::device::{crosstalk, inverted_crosstalk, products};
 use super::mutants::text_bound;
 use super::proto::{self, Dim, Entry, Graph, Quantization, Region, State, attr};
 
@@ -41,6 +42,8 @@ pub(crate) const FILES: &[(Hostile, Option<&str>)] = &[
     (("empty tensors", empty_tensors), None),
     (("scales of an empty tensor", scales), None),
     (("a crosstalk matrix", crosstalk), None),
+    (("a crosstalk matrix to invert", inverted_crosstalk), None),
+    (("products on many wavelengths", products), None),
     (("many test vectors", tests), None),
     (("test vectors over each other", overlapping_tests), Some("its bytes are also those of test")),
     (("deep regions", regions), Some("unknown attributes")),
@@ -250,18 +253,6 @@ fn scales(size: usize) -> Vec<u8> {
         ..Quantization::default()
     });
     file.bytes()
-}
-
-fn crosstalk(size: usize) -> Vec<u8> {
-    let side = ((size / 4) as f64).sqrt() as u32;
-    let mut graph = graph();
-    graph.crosstalk = Some(proto::Crosstalk {
-        size: side,
-        matrix: vec![0.5; (side * side) as usize],
-        compensation: "none".into(),
-        ..Default::default()
-    });
-    file_of(&graph)
 }
 
 /// Vectors of one number each, for a long chain.

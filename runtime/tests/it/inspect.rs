@@ -72,6 +72,9 @@ fn json_says_all_there_is() {
         "symbols": ["batch"],
         "states": [],
         "entries": [],
+        "device": null,
+        "wavelengths_nm": null,
+        "crosstalk": null,
         "sections": sections.collect::<Vec<_>>(),
         "inputs": [
             value(0, "x\n", "f32", json!(["batch", 2]), "plain"),

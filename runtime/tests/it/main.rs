@@ -14,6 +14,7 @@ mod codes;
 mod container;
 mod corpus;
 mod dependencies;
+mod device;
 mod diff;
 mod graph;
 mod hostile;
@@ -34,5 +35,6 @@ mod program;
 #[rustfmt::skip]
 mod proto;
 mod report;
+mod schedule;
 mod session;
 mod verify;

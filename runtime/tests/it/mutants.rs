@@ -7,6 +7,7 @@ use prost::Message;
 
 use super::build::*;
 use super::changes::change;
+use super::device::on_a_device;
 use super::looping::looping;
 use super::proto::{Graph, Role};
 
@@ -141,10 +142,11 @@ pub(crate) fn rich() -> Vec<u8> {
 }
 
 /// That file, and some that training exported.
-pub(crate) fn files() -> [Vec<u8>; 4] {
+pub(crate) fn files() -> [Vec<u8>; 5] {
     [
         rich(),
         looping(),
+        on_a_device().bytes(),
         include_bytes!("../corpus/format-1.0.lmn").to_vec(),
         include_bytes!("../corpus/format-1.0-training.lmn").to_vec(),
     ]
@@ -165,6 +167,10 @@ pub(crate) fn survives(bytes: &[u8]) -> bool {
             Model::check(bytes).unwrap();
             for text in [model.describe(), model.to_json()] {
                 assert!(text.len() <= text_bound(bytes.len()), "{} bytes of text", text.len());
+            }
+            // An error is fine: the mutant may have no device, or extents that no symbol has.
+            if let Ok(schedule) = model.schedule(&[]) {
+                assert!(!schedule.describe().is_empty() && schedule.to_json().is_object());
             }
             // An error is fine: the test vectors may be what was changed.
             let _ = verify(&Arc::new(model), OPTIONS);

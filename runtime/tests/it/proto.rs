@@ -29,7 +29,7 @@ pub struct Graph {
     pub outputs: ::prost::alloc::vec::Vec<Value>,
     #[prost(message, repeated, tag = "8")]
     pub tests: ::prost::alloc::vec::Vec<TestVector>,
-    /// Wavelength plan and crosstalk of the hardware that the model was compiled for.
+    /// The slots of a bus, and the crosstalk among them.
     #[prost(message, optional, tag = "9")]
     pub wdm: ::core::option::Option<Wdm>,
     #[prost(message, optional, tag = "10")]
@@ -43,6 +43,10 @@ pub struct Graph {
     /// Further entry points, functions of their own. Since op set 6.
     #[prost(message, repeated, tag = "14")]
     pub entries: ::prost::alloc::vec::Vec<Entry>,
+    /// The photonic processor that the file was written for. With it, each optical node has an
+    /// execution. No run asks for it.
+    #[prost(message, optional, tag = "15")]
+    pub device: ::core::option::Option<Device>,
 }
 /// One function of a file that has several, with the fields of Graph of these numbers.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -225,6 +229,9 @@ pub struct Node {
     /// What the node was put together from, for people: "exp, reduce_sum, div at model.py:12 (Dense_0)".
     #[prost(string, repeated, tag = "6")]
     pub fused: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How the device runs an optical node.
+    #[prost(message, optional, tag = "7")]
+    pub execution: ::core::option::Option<Execution>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Attr {
@@ -310,12 +317,126 @@ pub struct TestTensor {
     #[prost(uint64, tag = "3")]
     pub offset: u64,
 }
+/// A photonic processor: its banks, and what its time and energy follow from.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Device {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Inputs and outputs of one bank of weights, and the banks that work side by side.
+    #[prost(uint32, tag = "2")]
+    pub bank_rows: u32,
+    #[prost(uint32, tag = "3")]
+    pub bank_columns: u32,
+    #[prost(uint32, tag = "4")]
+    pub banks: u32,
+    /// Vectors per second that pass through a bank, and the time in which new weights settle.
+    #[prost(double, tag = "5")]
+    pub symbol_rate_hz: f64,
+    #[prost(double, tag = "6")]
+    pub settling_s: f64,
+    /// Of converters of which a node says nothing; 0 is no converter.
+    #[prost(uint32, tag = "7")]
+    pub dac_bits: u32,
+    #[prost(uint32, tag = "8")]
+    pub weight_bits: u32,
+    #[prost(uint32, tag = "9")]
+    pub adc_bits: u32,
+    /// One conversion of b bits takes 2^b times this energy, J.
+    #[prost(double, tag = "10")]
+    pub dac_fom_j: f64,
+    #[prost(double, tag = "11")]
+    pub adc_fom_j: f64,
+    /// Modulator, of each input that is converted, J.
+    #[prost(double, tag = "12")]
+    pub modulator_j: f64,
+    /// Electrical power of the laser of one wavelength, of the heater of one ring, and of the amplifier
+    /// of one output, W. A bank has a wavelength for each input, a ring for each weight and one more for
+    /// each input. All are on all the time.
+    #[prost(double, tag = "13")]
+    pub laser_w: f64,
+    #[prost(double, tag = "14")]
+    pub ring_w: f64,
+    #[prost(double, tag = "15")]
+    pub amplifier_w: f64,
+}
+/// The products that an optical node is: one, or the two of attention, scores first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Execution {
+    #[prost(message, repeated, tag = "1")]
+    pub products: ::prost::alloc::vec::Vec<Product>,
+}
+/// x\[rows, inputs\] times w\[inputs, outputs\], cut into tiles of which a bank holds one at a time.
+///
+/// With D = ceil(inputs / tile_rows) and A = ceil(outputs / tile_columns), tile (i, j) has the inputs
+/// from i * tile_rows on and the outputs from j * tile_columns on, as many as there are up to
+/// tile_rows and tile_columns. Pass p of D * A holds tile (p mod D, p div D), or in the other order
+/// (p div A, p mod A), on bank p mod banks in turn p div banks.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Product {
+    /// What the plan of wavelengths calls it; empty without a plan.
+    #[prost(string, tag = "1")]
+    pub layer: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub inputs: ::core::option::Option<Dim>,
+    #[prost(message, optional, tag = "3")]
+    pub outputs: ::core::option::Option<Dim>,
+    #[prost(uint32, tag = "4")]
+    pub tile_rows: u32,
+    #[prost(uint32, tag = "5")]
+    pub tile_columns: u32,
+    #[prost(enumeration = "product::Order", tag = "6")]
+    pub order: i32,
+    /// Slot of each input, of which those of a tile differ; empty: slot k mod tile_rows of input k.
+    #[prost(uint32, repeated, tag = "7")]
+    pub slot_of_stream: ::prost::alloc::vec::Vec<u32>,
+}
+/// Nested message and enum types in `Product`.
+pub mod product {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Order {
+        /// All inputs of some outputs, then those of the next: partial sums come one after the other.
+        InputsFirst = 0,
+        OutputsFirst = 1,
+    }
+    impl Order {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::InputsFirst => "INPUTS_FIRST",
+                Self::OutputsFirst => "OUTPUTS_FIRST",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "INPUTS_FIRST" => Some(Self::InputsFirst),
+                "OUTPUTS_FIRST" => Some(Self::OutputsFirst),
+                _ => None,
+            }
+        }
+    }
+}
 /// stream -> wavelength
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Wdm {
+    /// Vacuum wavelength of each slot of a bus.
     #[prost(double, repeated, tag = "1")]
     pub wavelengths_nm: ::prost::alloc::vec::Vec<f64>,
-    /// Index of the wavelength of each stream.
+    /// Index of the wavelength of each stream; empty where each product has its own.
     #[prost(uint32, repeated, tag = "2")]
     pub slot_of_stream: ::prost::alloc::vec::Vec<u32>,
 }
@@ -323,12 +444,14 @@ pub struct Wdm {
 pub struct Crosstalk {
     #[prost(uint32, tag = "1")]
     pub size: u32,
-    /// size x size, row-major.
+    /// size x size, row-major: part of the power on slot j that the ring of slot i lets through.
+    /// Where there are more slots than that, they are in groups of so many that do not see each other.
     #[prost(float, repeated, tag = "2")]
     pub matrix: ::prost::alloc::vec::Vec<f32>,
-    /// "none", "fold", "readout", "wiener" or "feedback".
+    /// How the weights in the file undo it: "none", "fold", "readout", "wiener" or "feedback".
     #[prost(string, tag = "3")]
     pub compensation: ::prost::alloc::string::String,
+    /// The largest singular value of the matrix over the least; 0: not given, as where the least is 0.
     #[prost(double, tag = "4")]
     pub condition_number: f64,
     #[prost(double, tag = "5")]
