@@ -130,10 +130,14 @@ pub(crate) const CODED_COLUMNS: usize = 144;
 /// The same for fewer rows: a panel for the nearest cache.
 pub(crate) const CODED_FEW_DEPTH: usize = 16;
 pub(crate) const CODED_FEW_COLUMNS: usize = 256;
+/// What the columns of a worker are a multiple of then: a line of memory for each register of sums.
+pub(crate) const CODED_FEW_SHARE: usize = 64;
 /// Codes that one thread decodes in a nanosecond, to guess what a loop takes.
 pub(crate) const CODED_PER_NANOSECOND: usize = 8;
 /// Sums of a product of integers and codes that the nearest cache holds beside what is multiplied.
 pub(crate) const CODED_SUMS: usize = 4096;
+/// Bytes of codes that the second-level cache holds beside what else a product with many rows reads.
+pub(crate) const CODED_BYTES: usize = 512 << 10;
 /// Inputs of an array from which on words of codes are read in place, where several arrays may share
 /// one: fewer read most of a word for nothing.
 pub(crate) const CODED_ARRAY_ROWS: usize = 32;

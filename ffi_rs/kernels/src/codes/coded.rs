@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Codes;
-use super::lines::{look_up, scale, write_levels};
+use super::lines::{of_codes, of_table, of_tables};
 use crate::isa::Isa;
 use crate::quantizer::PIECE;
 use crate::{Error, View};
@@ -114,24 +114,21 @@ impl Coded<'_> {
                     }
                 }
                 let out = &mut out[index * stride + first - columns.start..][..range.len()];
-                let [zero_points, scales] = of_columns.each_ref().map(|all| &all[..range.len()]);
+                let of_columns = of_columns.each_ref().map(|all| &all[..range.len()]);
                 let fields = codes.fields(row, &range);
                 match &table {
-                    None => write_levels(isa, out, &fields),
-                    Some(Table::Shared(entries)) => look_up(isa, out, &fields, entries),
+                    None => of_codes(isa, out, &fields, of_columns),
+                    Some(Table::Shared(levels)) => of_table(isa, out, &fields, of_columns, levels),
                     Some(Table::ByColumn(table)) => {
-                        for (index, out) in out.iter_mut().enumerate() {
-                            *out = table.row(range.start + index)[fields.code(index)];
-                        }
+                        of_tables(out, &fields, of_columns, |index| table.row(range.start + index));
                     }
                 }
-                scale(isa, out, zero_points, scales);
             }
         }
     }
 }
 
-/// What codes stand for.
+/// The levels of codes: those of all columns, or of each.
 enum Table<'a> {
     Shared(Box<[f32; CODES]>),
     ByColumn(ByGroup<'a>),

@@ -7,10 +7,11 @@
 //!
 //! of integers in ±127, exactly as long as 32 bits hold the result. What is done otherwise:
 //!
-//! - Planes are multiplied one after the other, the highest first, and sums are shifted in between: no
-//!   code is put together.
+//! - Planes are multiplied one after the other, the highest first, and sums are shifted in between: few
+//!   rows take as long as the codes are read, and none is put together.
 //! - Some rows of words are read side by side, each from its start to its end, so that memory gives
 //!   what it can, and sums are loaded and stored once for all of them. They stay in the nearest cache.
+//! - Many rows take as long as the products: then planes are put together to bytes, some columns at a time.
 //! - A shift and a mask make four bytes of a word, which are neighbors along the depth.
 
 use std::ops::Range;
@@ -19,7 +20,7 @@ use super::{Codes, Plane, planes};
 use crate::disjoint::TileMut;
 use crate::isa::{Isa, for_each_isa};
 use crate::scratch::Scratch;
-use crate::tuning::CODED_SUMS;
+use crate::tuning::{CODED_BYTES, CODED_FEW_ROWS, CODED_SUMS};
 use crate::vector::{self, CodeIsa};
 
 /// Rows of the matrix that are multiplied together: those of one row of words of one bit, of two of two
@@ -41,13 +42,30 @@ pub(crate) struct Frame {
     before: usize,
     /// Whether integers are joined in pairs, the first with the third of four.
     pairs: bool,
+    /// Whether codes with several planes are put together to bytes first: those of many rows.
+    joins: bool,
+    /// What is taken off each code before it is multiplied.
+    taken_off: i32,
 }
 
 impl Frame {
-    /// For some rows of codes of so many bits.
-    pub(crate) fn new(isa: Isa, bits: usize, rows: Range<usize>) -> Self {
+    /// For some rows of codes, where so many rows of integers are multiplied by them.
+    pub(crate) fn new(isa: Isa, codes: &Codes<'_>, rows: Range<usize>, count: usize) -> Self {
         let before = rows.start % BLOCK;
-        Self { rows: [rows.start - before, rows.end], before, pairs: takes_pairs(isa, bits) }
+        let joins = codes.has_planes() && count >= CODED_FEW_ROWS;
+        let with_sign = isa == Isa::NeonDotprod && (joins || codes.bits == 8);
+        Self {
+            rows: [rows.start - before, rows.end],
+            before,
+            pairs: takes_pairs(isa, codes.bits),
+            joins,
+            taken_off: if with_sign { 128 } else { 0 },
+        }
+    }
+
+    /// What is taken off each code before it is multiplied.
+    pub(crate) fn taken_off(&self) -> i32 {
+        self.taken_off
     }
 
     /// Words of a row, all of which are written.
@@ -81,13 +99,8 @@ impl Frame {
 pub(crate) struct Finish<'a> {
     /// 1 or 2.
     pub(crate) factor: u32,
-    /// By row, what is added to a sum of products with codes less what [`taken_off`] says.
+    /// By row, what is added to a sum of products with codes less what [`Frame::taken_off`] says.
     pub(crate) start: &'a [i32],
-}
-
-/// What is taken off each code before it is multiplied.
-pub(crate) fn taken_off(isa: Isa, bits: usize) -> i32 {
-    if isa == Isa::NeonDotprod && bits == 8 { 128 } else { 0 }
 }
 
 /// Whether integers are multiplied in pairs.
@@ -113,11 +126,27 @@ pub(crate) fn multiply_codes(
     let rows = out.row_count();
     // As many columns as leave their sums in the nearest cache.
     let together = if rows == 1 { 1 } else { MOST_ROWS };
-    let of_block = CODED_SUMS / together;
+    let mut of_block = CODED_SUMS / together;
+    if rows > together {
+        // And their codes in the next one, from where other rows read them again.
+        let bits = if frame.joins { 8 } else { codes.bits };
+        let bytes_of_column = (frame.rows[1] - frame.rows[0]) * bits / 8;
+        of_block =
+            (CODED_BYTES / bytes_of_column.max(1)).clamp(4 * WIDEST, of_block) / WIDEST * WIDEST;
+    }
+    let mut bytes = Scratch::<u32>::default();
     let mut sums = Scratch::<u32>::new(CODED_SUMS);
     for first in columns.clone().step_by(of_block) {
         let range = first..columns.end.min(first + of_block);
         let stride = range.len().next_multiple_of(WIDEST);
+        let (mut codes, mut of_codes, mut rows_of_codes) = (*codes, range.clone(), frame.rows);
+        if frame.joins {
+            let [start, end] = frame.rows;
+            bytes.resize((end - start).div_ceil(4) * range.len());
+            codes.write_bytes(isa, start..end, &range, &mut bytes, range.len());
+            codes = Codes { words: &bytes, bits: 8, depth: end - start, columns: range.len() };
+            (of_codes, rows_of_codes) = (0..range.len(), [0, end - start]);
+        }
         for row in (0..rows).step_by(MOST_ROWS) {
             let of_rows = row..rows.min(row + MOST_ROWS);
             let sums = &mut sums[..together * stride];
@@ -126,7 +155,15 @@ pub(crate) fn multiply_codes(
                 // What is beyond the last row is computed, and not looked at.
                 &x[(row + r).min(rows - 1) * apart..][..frame.len()]
             });
-            let product = Product { codes, frame, columns: range.clone(), lines, sums, stride };
+            let product = Product {
+                codes: &codes,
+                rows: rows_of_codes,
+                pairs: frame.pairs,
+                columns: of_codes.clone(),
+                lines,
+                sums,
+                stride,
+            };
             match together {
                 1 => add::<1>(isa, product),
                 _ => add::<MOST_ROWS>(isa, product),
@@ -144,7 +181,9 @@ pub(crate) fn multiply_codes(
 /// Some rows and columns of a product.
 struct Product<'a> {
     codes: &'a Codes<'a>,
-    frame: Frame,
+    /// The first of them, with which a block begins, and the end.
+    rows: [usize; 2],
+    pairs: bool,
     columns: Range<usize>,
     lines: [&'a [u32]; MOST_ROWS],
     /// Rows of sums, `stride` apart, which have room for whole registers.
@@ -158,7 +197,7 @@ fn add<const ROWS: usize>(isa: Isa, product: Product<'_>) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: an `Isa` exists only where `detect` saw its features.
     unsafe {
-        match (isa, product.frame.pairs) {
+        match (isa, product.pairs) {
             (Isa::Avx512Vnni | Isa::Avx512Bf16, _) => avx512_vnni::<ROWS>(product),
             (Isa::Avx512, true) => avx512_pairs::<ROWS>(product),
             (Isa::Avx512, false) => avx512::<ROWS>(product),
@@ -253,7 +292,7 @@ impl Product<'_> {
         plane: &Plane,
     ) {
         const { assert!(ROWS <= MOST_ROWS && D::LEN <= WIDEST && WIDTH <= LINES) };
-        let [start, end] = self.frame.rows;
+        let [start, end] = self.rows;
         let words =
             plane.first + start / (BLOCK / WIDTH)..plane.first + end.div_ceil(BLOCK / WIDTH);
         let count = self.columns.len();

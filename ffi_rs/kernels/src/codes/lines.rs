@@ -6,51 +6,94 @@ use crate::isa::for_each_isa;
 /// Calls `line` with the code of each column, in a loop for as many planes as there are.
 #[inline(always)]
 fn for_each_code(fields: &Fields<'_>, count: usize, mut line: impl FnMut(usize, u32)) {
-    let [a, b, c] = fields.of_plane.map(|field| Field { words: of(field.words, count), ..field });
-    match fields.planes {
-        1 => (0..count).for_each(|column| line(column, a.part(column))),
-        2 => (0..count).for_each(|column| line(column, a.part(column) | b.part(column))),
-        _ => (0..count)
-            .for_each(|column| line(column, a.part(column) | b.part(column) | c.part(column))),
+    // Of slices that are as long as the loop there are no checks, and it takes many columns at a time.
+    let plane = |index: usize| {
+        let field = fields.of_plane[index];
+        Field { words: &field.words[..count], ..field }
+    };
+    let a = plane(0);
+    if fields.planes == 1 {
+        return (0..count).for_each(|column| line(column, a.part(column)));
+    }
+    let b = plane(1);
+    if fields.planes == 2 {
+        return (0..count).for_each(|column| line(column, a.part(column) | b.part(column)));
+    }
+    let c = plane(2);
+    for column in 0..count {
+        line(column, a.part(column) | b.part(column) | c.part(column));
     }
 }
 
-/// As many words, unless there are none: a loop that knows so has no checks.
+/// By column, the zero points and the scales.
+pub(super) type OfColumns<'a> = [&'a [f32]; 2];
+
+/// Writes `(level(column, code) - zero_point) · scale`.
 #[inline(always)]
-fn of(words: &[u32], count: usize) -> &[u32] {
-    if words.is_empty() { words } else { &words[..count] }
+fn write(
+    out: &mut [f32],
+    fields: &Fields<'_>,
+    of_columns: OfColumns<'_>,
+    level: impl Fn(usize, u32) -> f32,
+) {
+    let [zero_points, scales] = of_columns.map(|all| &all[..out.len()]);
+    for_each_code(fields, out.len(), |column, code| {
+        out[column] = (level(column, code) - zero_points[column]) * scales[column];
+    });
 }
 
 #[inline(always)]
-fn write_levels_body(out: &mut [f32], fields: &Fields<'_>) {
-    for_each_code(fields, out.len(), |column, code| out[column] = code as i32 as f32);
+fn of_codes_body(out: &mut [f32], fields: &Fields<'_>, of_columns: OfColumns<'_>) {
+    write(out, fields, of_columns, |_, code| code as i32 as f32);
 }
 
 for_each_isa! {
-    /// Writes codes as numbers.
-    pub(super) fn write_levels(out: &mut [f32], fields: &Fields<'_>) = write_levels_body
+    /// Writes numbers whose levels are the codes.
+    pub(super) fn of_codes(
+        out: &mut [f32],
+        fields: &Fields<'_>,
+        of_columns: OfColumns<'_>,
+    ) = of_codes_body
 }
 
 #[inline(always)]
-fn look_up_body(out: &mut [f32], fields: &Fields<'_>, levels: &[f32; 256]) {
-    for_each_code(fields, out.len(), |column, code| out[column] = levels[usize::from(code as u8)]);
+fn of_table_body(
+    out: &mut [f32],
+    fields: &Fields<'_>,
+    of_columns: OfColumns<'_>,
+    levels: &[f32; 256],
+) {
+    write(out, fields, of_columns, |_, code| levels[usize::from(code as u8)]);
 }
 
 for_each_isa! {
-    /// Writes what codes stand for.
-    pub(super) fn look_up(out: &mut [f32], fields: &Fields<'_>, levels: &[f32; 256]) = look_up_body
+    /// Writes numbers of these levels.
+    pub(super) fn of_table(
+        out: &mut [f32],
+        fields: &Fields<'_>,
+        of_columns: OfColumns<'_>,
+        levels: &[f32; 256],
+    ) = of_table_body
+}
+
+/// Writes numbers whose levels are those of their column.
+pub(super) fn of_tables<'a>(
+    out: &mut [f32],
+    fields: &Fields<'_>,
+    of_columns: OfColumns<'_>,
+    levels: impl Fn(usize) -> &'a [f32],
+) {
+    write(out, fields, of_columns, |column, code| levels(column)[code as usize]);
 }
 
 #[inline(always)]
-fn scale_body(out: &mut [f32], zero_points: &[f32], scales: &[f32]) {
-    for ((out, zero_point), scale) in out.iter_mut().zip(zero_points).zip(scales) {
-        *out = (*out - zero_point) * scale;
-    }
+fn write_words_body(out: &mut [u32], fields: &Fields<'_>) {
+    for_each_code(fields, out.len(), |column, word| out[column] = word);
 }
 
 for_each_isa! {
-    /// `(level - zero_point) · scale`, rounded twice, in place of levels.
-    pub(super) fn scale(out: &mut [f32], zero_points: &[f32], scales: &[f32]) = scale_body
+    /// Writes words of four codes, a byte each.
+    pub(super) fn write_words(out: &mut [u32], fields: &Fields<'_>) = write_words_body
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ use crate::par::{ParFor, parallel_if};
 use crate::scratch::Scratch;
 use crate::tuning::{
     CODED_COLUMNS, CODED_DEPTH, CODED_FEW_COLUMNS, CODED_FEW_DEPTH, CODED_FEW_ROWS,
-    CODED_PER_NANOSECOND, MATMUL_PRODUCTS_PER_NANOSECOND,
+    CODED_FEW_SHARE, CODED_PER_NANOSECOND, MATMUL_PRODUCTS_PER_NANOSECOND,
 };
 
 /// `C ← A·B`, or with `add` `C ← C + A·B`, for so many rows of A and the rows `depth` of B.
@@ -46,7 +46,8 @@ pub fn coded_matmul(
         + numbers.saturating_mul(rows) / MATMUL_PRODUCTS_PER_NANOSECOND;
     let pool = parallel_if(pool, nanoseconds);
     // Each worker has columns of its own, as long as there are enough of them.
-    let width = columns.div_ceil(pool.width()).next_multiple_of(CODED_COLUMNS).min(columns);
+    let of_lines = if rows < CODED_FEW_ROWS { CODED_FEW_SHARE } else { CODED_COLUMNS };
+    let width = columns.div_ceil(pool.width()).next_multiple_of(of_lines).min(columns);
     let groups = columns.div_ceil(width);
     let height = rows.div_ceil(pool.width().div_ceil(groups)).next_multiple_of(CODED_FEW_ROWS);
     let (stride, first) = (c.stride, c.first);

@@ -24,12 +24,12 @@ mod streams;
 
 pub use coded::Coded;
 pub(crate) use coded::{ByGroup, Levels};
-pub(crate) use integers::{Finish, Frame, multiply_codes, taken_off};
+pub(crate) use integers::{Finish, Frame, multiply_codes};
 pub use matmul::coded_matmul;
 pub(crate) use matmul::multiply_coded;
 
 use crate::isa::Isa;
-use lines::raise;
+use lines::{raise, write_words};
 
 /// Bits of the words that hold codes.
 const WORD: usize = u32::BITS as usize;
@@ -74,6 +74,8 @@ pub(crate) fn rows_of_words(bits: usize, depth: usize) -> usize {
     planes(bits, depth).map(|plane| depth.div_ceil(plane.values_per_word())).sum()
 }
 
+/// A one in each byte of a word.
+const BYTES: u32 = u32::MAX / 255;
 /// The most planes of a code: those of seven bits.
 pub(crate) const MOST_PLANES: usize = 3;
 
@@ -120,15 +122,45 @@ pub(crate) struct Codes<'a> {
 impl<'a> Codes<'a> {
     /// Where the codes of some columns of a row are.
     pub(crate) fn fields(&self, row: usize, columns: &Range<usize>) -> Fields<'a> {
+        self.fields_of(row, columns, 1)
+    }
+
+    /// Where the codes of some columns of a row, which is one of four, and of the next three are: each
+    /// in a byte of its own.
+    fn fields_of_four(&self, row: usize, columns: &Range<usize>) -> Fields<'a> {
+        self.fields_of(row, columns, BYTES)
+    }
+
+    fn fields_of(&self, row: usize, columns: &Range<usize>, bytes: u32) -> Fields<'a> {
         let mut fields = Fields { planes: 0, of_plane: [Field::default(); MOST_PLANES] };
         for (plane, field) in planes(self.bits, self.depth).zip(&mut fields.of_plane) {
             let (word, start) = plane.place(row);
             let words = &self.words[word * self.columns..][columns.clone()];
-            let mask = (1 << plane.width) - 1;
+            let mask = ((1 << plane.width) - 1) * bytes;
             *field = Field { words, start: start as u32, mask, shift: plane.shift as u32 };
             fields.planes += 1;
         }
         fields
+    }
+
+    /// Whether the codes have more planes than one.
+    pub(crate) fn has_planes(&self) -> bool {
+        !self.bits.is_power_of_two()
+    }
+
+    /// Writes codes of some rows, the first of which is one of four, and columns as words of bytes, as
+    /// codes of 8 bits are packed.
+    pub(crate) fn write_bytes(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        columns: &Range<usize>,
+        out: &mut [u32],
+        stride: usize,
+    ) {
+        for (row, out) in rows.step_by(4).zip(out.chunks_mut(stride)) {
+            write_words(isa, &mut out[..columns.len()], &self.fields_of_four(row, columns));
+        }
     }
 
     /// Whether one of the codes has all bits.

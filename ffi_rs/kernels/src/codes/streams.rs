@@ -10,11 +10,12 @@
 //! words from its start to its end, so that memory gives what it can, and a register of columns takes
 //! all of them before its sums are stored. Numbers exist in registers alone. A level of at most four
 //! bits is an entry of a register, from which a zero point that all columns share is already taken.
+//! Codes with several planes are put together to bytes first, a block at a time.
 
 use std::ops::Range;
 
 use super::coded::spread;
-use super::{Coded, Plane, planes};
+use super::{Coded, planes};
 use crate::disjoint::TileMut;
 use crate::gemm::Lhs;
 use crate::isa::Isa;
@@ -30,8 +31,8 @@ const MOST_ROWS: usize = 4;
 /// Columns that registers take together at most.
 const WIDEST: usize = 64;
 
-/// Whether this is the way of these numbers: their codes have one plane, and a block one zero point and
-/// scale for each column.
+/// Whether this is the way of these numbers: a block has one zero point and scale for each column, and
+/// registers hold all levels.
 pub(super) fn takes(isa: Isa, b: &Coded<'_>, depth: &Range<usize>) -> bool {
     let levels = &b.levels;
     let shared = [levels.scale, levels.zero_point].iter().all(|all| all.only_row().is_some());
@@ -40,7 +41,6 @@ pub(super) fn takes(isa: Isa, b: &Coded<'_>, depth: &Range<usize>) -> bool {
         Some(table) => b.codes.bits <= 4 && table.only_row().is_some(),
     };
     isa >= Isa::Avx2
-        && b.codes.bits.is_power_of_two()
         && has_entries
         && depth.start.is_multiple_of(BLOCK)
         && depth.len() >= BLOCK
@@ -106,6 +106,9 @@ fn blocks(
 ) {
     let plane = planes(b.codes.bits, b.codes.depth).next().expect("codes of some bits");
     let (count, levels) = (columns.len(), &b.levels);
+    let joins = b.codes.has_planes();
+    let mut bytes = Scratch::<u32>::new(if joins { BLOCK / 4 * count } else { 0 });
+    let width = if joins { 8 } else { plane.width };
     let looks = b.codes.bits <= 4 && (levels.table.is_some() || isa >= Isa::Avx512);
     let (mut entries, mut of_group, mut subtracts) = ([0.0; ENTRIES], usize::MAX, true);
     for first in depth.clone().step_by(BLOCK) {
@@ -127,10 +130,16 @@ fn blocks(
             zero_points[count..].fill(0.0);
             scales[count..].fill(0.0);
         }
+        let (words, apart) = if joins {
+            b.codes.write_bytes(isa, first..first + BLOCK, columns, &mut bytes, count);
+            (&*bytes, count)
+        } else {
+            let start = b.codes.columns * plane.place(first).0 + columns.start;
+            (&b.codes.words[start..], b.codes.columns)
+        };
         let block = Block {
-            words: b.codes.words,
-            apart: b.codes.columns,
-            first: b.codes.columns * plane.place(first).0 + columns.start,
+            words,
+            apart,
             count,
             x: &x[first - depth.start..],
             x_apart: depth.len(),
@@ -138,16 +147,15 @@ fn blocks(
             scales,
             entries: &entries,
         };
-        block.add(isa, sums, &plane, looks, subtracts);
+        block.add(isa, sums, width, looks, subtracts);
     }
 }
 
 /// A block of rows of the matrix.
 struct Block<'a> {
     words: &'a [u32],
-    /// Words from row to row of them, and where the first is.
+    /// Words from row to row of them.
     apart: usize,
-    first: usize,
     /// Columns.
     count: usize,
     /// Of each row of sums one, so many apart.
@@ -162,15 +170,15 @@ struct Block<'a> {
 impl Block<'_> {
     /// Adds its products to rows of sums; levels are entries of a register if it `looks`, and have a
     /// zero point for each column if it `subtracts`.
-    fn add(&self, isa: Isa, sums: &mut [f32], plane: &Plane, looks: bool, subtracts: bool) {
+    fn add(&self, isa: Isa, sums: &mut [f32], width: usize, looks: bool, subtracts: bool) {
         let is_one = sums.len() == self.scales.len();
         // SAFETY: an `Isa` exists only where `detect` saw its features.
         unsafe {
             match (isa >= Isa::Avx512, is_one) {
-                (true, true) => avx512::<1, 4>(self, sums, plane, subtracts),
-                (true, false) => avx512::<MOST_ROWS, 2>(self, sums, plane, subtracts),
-                (false, true) => avx2::<1, 2>(self, sums, plane, looks),
-                (false, false) => avx2::<MOST_ROWS, 1>(self, sums, plane, looks),
+                (true, true) => avx512::<1, 4>(self, sums, width, [looks, subtracts]),
+                (true, false) => avx512::<MOST_ROWS, 2>(self, sums, width, [looks, subtracts]),
+                (false, true) => avx2::<1, 2>(self, sums, width, looks),
+                (false, false) => avx2::<MOST_ROWS, 1>(self, sums, width, looks),
             }
         }
     }
@@ -183,20 +191,22 @@ impl Block<'_> {
 unsafe fn avx512<const ROWS: usize, const N: usize>(
     block: &Block<'_>,
     sums: &mut [f32],
-    plane: &Plane,
-    subtracts: bool,
+    width: usize,
+    [looks, subtracts]: [bool; 2],
 ) {
     use vector::Avx512F32 as D;
     // SAFETY: as this function's.
     unsafe {
-        match (plane.width, subtracts) {
-            (8, _) => add_words::<D, ROWS, N, 8, false, true>(block, sums),
-            (4, true) => add_words::<D, ROWS, N, 4, true, true>(block, sums),
-            (4, false) => add_words::<D, ROWS, N, 4, true, false>(block, sums),
-            (2, true) => add_words::<D, ROWS, N, 2, true, true>(block, sums),
-            (2, false) => add_words::<D, ROWS, N, 2, true, false>(block, sums),
-            (_, true) => add_words::<D, ROWS, N, 1, true, true>(block, sums),
-            (_, false) => add_words::<D, ROWS, N, 1, true, false>(block, sums),
+        match (width, looks, subtracts) {
+            (8, false, _) => add_words::<D, ROWS, N, 8, false, true>(block, sums),
+            (8, true, true) => add_words::<D, ROWS, N, 8, true, true>(block, sums),
+            (8, true, false) => add_words::<D, ROWS, N, 8, true, false>(block, sums),
+            (4, _, true) => add_words::<D, ROWS, N, 4, true, true>(block, sums),
+            (4, _, false) => add_words::<D, ROWS, N, 4, true, false>(block, sums),
+            (2, _, true) => add_words::<D, ROWS, N, 2, true, true>(block, sums),
+            (2, _, false) => add_words::<D, ROWS, N, 2, true, false>(block, sums),
+            (_, _, true) => add_words::<D, ROWS, N, 1, true, true>(block, sums),
+            (_, _, false) => add_words::<D, ROWS, N, 1, true, false>(block, sums),
         }
     }
 }
@@ -208,14 +218,15 @@ unsafe fn avx512<const ROWS: usize, const N: usize>(
 unsafe fn avx2<const ROWS: usize, const N: usize>(
     block: &Block<'_>,
     sums: &mut [f32],
-    plane: &Plane,
+    width: usize,
     looks: bool,
 ) {
     use vector::Avx2F32 as D;
     // SAFETY: as this function's.
     unsafe {
-        match (plane.width, looks) {
-            (8, _) => add_words::<D, ROWS, N, 8, false, true>(block, sums),
+        match (width, looks) {
+            (8, false) => add_words::<D, ROWS, N, 8, false, true>(block, sums),
+            (8, true) => add_words::<D, ROWS, N, 8, true, true>(block, sums),
             (4, true) => add_words::<D, ROWS, N, 4, true, true>(block, sums),
             (4, false) => add_words::<D, ROWS, N, 4, false, true>(block, sums),
             (2, true) => add_words::<D, ROWS, N, 2, true, true>(block, sums),
@@ -250,7 +261,7 @@ unsafe fn add_words<
     let x: [*const f32; ROWS] =
         std::array::from_fn(|row| block.x[row * block.x_apart..][..BLOCK].as_ptr());
     let lines: [&[u32]; WIDTH] =
-        std::array::from_fn(|line| &block.words[block.first + line * block.apart..][..count]);
+        std::array::from_fn(|line| &block.words[line * block.apart..][..count]);
     let mut rest = [[0; WIDEST]; WIDTH];
     let sums = sums.as_mut_ptr();
     for column in (0..count).step_by(N * D::LEN) {

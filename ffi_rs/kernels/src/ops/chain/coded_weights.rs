@@ -7,7 +7,7 @@ use super::format::OperandFormat;
 use super::inputs::{InputRow, code_row};
 use super::operands::Operands;
 use super::weights::Weights;
-use crate::codes::{Coded, Finish, Frame, multiply_coded, multiply_codes, taken_off};
+use crate::codes::{Coded, Finish, Frame, multiply_coded, multiply_codes};
 use crate::disjoint::TileMut;
 use crate::gemm::Lhs;
 use crate::isa::Isa;
@@ -21,6 +21,8 @@ use crate::tuning::CODED_ARRAY_ROWS;
 pub(crate) struct CodedWeights<'a> {
     isa: Isa,
     coded: Coded<'a>,
+    /// Rows of x.
+    rows: usize,
     /// Where products of codes are summed as integers: the steps of the columns.
     dacs: Option<Quantizers>,
 }
@@ -28,10 +30,10 @@ pub(crate) struct CodedWeights<'a> {
 impl<'a> CodedWeights<'a> {
     /// Of `weights` whose numbers are those of `coded`, which [`is_through_dac`] or a chain without DAC
     /// of w vouches for.
-    pub(crate) fn new(isa: Isa, weights: &Weights<'_>, coded: Coded<'a>) -> Self {
+    pub(crate) fn new(isa: Isa, weights: &Weights<'_>, coded: Coded<'a>, rows: usize) -> Self {
         let is_code = weights.plan.format == OperandFormat::Code;
         let dacs = is_code.then(|| weights.dacs(isa, &(0..weights.columns), &[]));
-        Self { isa, coded, dacs }
+        Self { isa, coded, rows, dacs }
     }
 
     /// Whether products are summed as integers.
@@ -46,7 +48,7 @@ impl<'a> CodedWeights<'a> {
 
     /// Integers of x as a product with these rows of the codes takes them.
     pub(crate) fn frame(&self, inputs: Range<usize>) -> Frame {
-        Frame::new(self.isa, self.coded.codes.bits, inputs)
+        Frame::new(self.isa, &self.coded.codes, inputs, self.rows)
     }
 
     /// Writes the codes of `x`, row `row`, to a frame.
@@ -79,9 +81,10 @@ impl<'a> CodedWeights<'a> {
             1 => (2, 1),
             bits => (1, (1 << (bits - 1)) - 1),
         };
-        let of_one = taken_off(self.isa, codes.bits) * factor as i32 - zero;
+        let frame = self.frame(inputs);
+        let of_one = frame.taken_off() * factor as i32 - zero;
         let start: Vec<i32> = rows.map(|row| row.sum.wrapping_mul(of_one)).collect();
-        let (frame, finish) = (self.frame(inputs), Finish { factor, start: &start });
+        let finish = Finish { factor, start: &start };
         multiply_codes(self.isa, out, x, frame, codes, columns, finish);
     }
 

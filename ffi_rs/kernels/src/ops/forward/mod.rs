@@ -111,7 +111,7 @@ impl<'a> Forward<'a> {
         let weights = request.weights(&of_w[0], &others[2], depth, columns)?;
         let bias = floats(&others[0])?;
         let coded = codes.as_ref().map(|codes| codes.coded(of_w)).transpose()?;
-        let coded = coded.map(|coded| CodedWeights::new(isa, &weights, coded));
+        let coded = coded.map(|coded| CodedWeights::new(isa, &weights, coded, rows));
         let (packed, unpacked) = match packed {
             Some(packed) => (Some(Arc::clone(packed)), 0),
             None if coded.is_some() || weights.is_in_place() => (None, 0),
