@@ -10,15 +10,19 @@ mod numbers;
 mod text;
 mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Map, Value, json};
 
+use crate::container::SectionKind;
 use crate::inspect::{port_json, section_json, state_json};
-use crate::ir::{Graph, Module, Port, TestVector};
+use crate::ir::{Graph, Module, Port, State, Stored, TestVector};
 use crate::tensor::byte_size;
 use crate::{Error, Model};
 use numbers::Numeric;
+
+/// Entry points of a file that is compared, at most.
+const MAX_ENTRIES: usize = 64;
 
 /// What differs between two files, `a` and `b`.
 #[derive(Clone, Debug)]
@@ -114,6 +118,14 @@ impl Diff {
 /// proportion to the files; but matching nodes that have hardly anything in common takes some seconds at
 /// most, after which fewer of them are matched.
 pub fn diff(a: &Model, b: &Model) -> Result<Diff, Error> {
+    for model in [a, b] {
+        let count = model.module().entries.len();
+        if count > MAX_ENTRIES {
+            return Err(Error::Input(format!(
+                "files of more than {MAX_ENTRIES} entry points are not compared, got {count}"
+            )));
+        }
+    }
     let mut parts = Vec::new();
     let mut add = |name: String, changes: Vec<Change>| {
         if !changes.is_empty() {
@@ -219,7 +231,7 @@ fn ports(a: &[Port], b: &[Port], (graph_a, graph_b): (&Graph, &Graph)) -> Vec<Ch
 
 fn states(a: &Graph, b: &Graph) -> Vec<Change> {
     let list = |graph: &Graph| -> Vec<(String, Value)> {
-        let state = |state: &crate::ir::State| {
+        let state = |state: &State| {
             let json = state_json(state);
             let fields = json!({
                 "dtype": json["dtype"],
@@ -239,7 +251,7 @@ fn tests(a: &Model, b: &Model) -> Result<Vec<Change>, Error> {
     let (tests_a, tests_b) = (&a.module().tests, &b.module().tests);
     let name = |model: &Model, test: &TestVector| model.module().entries[test.entry].name.clone();
     let fields_of = |model: &Model, test: &TestVector| {
-        let types = |tensors: &[crate::ir::Stored]| -> Vec<String> {
+        let types = |tensors: &[Stored]| -> Vec<String> {
             tensors.iter().map(|stored| stored.fact.to_string()).collect()
         };
         json!({
@@ -270,17 +282,12 @@ fn tests(a: &Model, b: &Model) -> Result<Vec<Change>, Error> {
         let inputs = test_a.inputs.iter().zip(&test_b.inputs).map(|pair| ("input", pair));
         let outputs = test_a.outputs.iter().zip(&test_b.outputs).map(|pair| ("output", pair));
         for (number, (side, (stored_a, stored_b))) in inputs.chain(outputs).enumerate() {
-            let bytes = |model: &Model, stored: &crate::ir::Stored| {
-                let start = stored.offset as usize;
-                let end = start + byte_size(&stored.fact).unwrap_or(0);
-                model.section(crate::SectionKind::Meta)[start..end].to_vec()
-            };
             if stored_a.fact != stored_b.fact {
                 continue;
             }
             let dtype = stored_a.fact.dtype;
-            let (bytes_a, bytes_b) = (bytes(a, stored_a), bytes(b, stored_b));
-            if let Some(numeric) = Numeric::between((dtype, &bytes_a), (dtype, &bytes_b)) {
+            let (bytes_a, bytes_b) = (tested(a, stored_a), tested(b, stored_b));
+            if let Some(numeric) = Numeric::between((dtype, bytes_a), (dtype, bytes_b)) {
                 let position = if side == "input" { number } else { number - test_a.inputs.len() };
                 let what = format!("{what}, {side} {position}");
                 let details = Vec::new();
@@ -292,9 +299,15 @@ fn tests(a: &Model, b: &Model) -> Result<Vec<Change>, Error> {
     Ok(changes)
 }
 
+/// The bytes of a tensor of a test vector, which the loader has found to be there.
+fn tested<'a>(model: &'a Model, stored: &Stored) -> &'a [u8] {
+    let start = stored.offset as usize;
+    &model.section(SectionKind::Meta)[start..start + byte_size(&stored.fact).unwrap_or(0)]
+}
+
 /// Changes of things that have names and fields. Of equal names, the first of `a` is that of `b`.
 fn keyed(a: Vec<(String, Value)>, b: Vec<(String, Value)>) -> Vec<Change> {
-    let mut of_b: BTreeMap<&str, std::collections::VecDeque<&Value>> = BTreeMap::new();
+    let mut of_b: BTreeMap<&str, VecDeque<&Value>> = BTreeMap::new();
     for (name, value) in &b {
         of_b.entry(name).or_default().push_back(value);
     }

@@ -61,9 +61,10 @@ pub(super) fn matched(a: &Graph, b: &Graph) -> Matched {
         }
     }
     scope.nodes(&a.nodes, &b.nodes);
+    let of_b = names(b.outputs.iter().map(|port| (port.name.as_str(), port.id)));
     for port in &a.outputs {
-        let Some(other) = b.outputs.iter().find(|other| other.name == port.name) else { continue };
-        let details = scope.rewired("value", port.id, other.id).into_iter().collect();
+        let Some(&other) = of_b.get(port.name.as_str()) else { continue };
+        let details = scope.rewired("value", port.id, other).into_iter().collect();
         scope.changes.extend(Change::of(format!("output `{}`", port.name), details));
     }
     Matched { values: scope.values, changes: scope.changes }

@@ -52,6 +52,8 @@ const SCRIPT: &str = concat!(
     include_str!("page/main.js"),
 );
 
+/// Entry points that a page shows at most.
+const MAX_ENTRIES: usize = 64;
 /// Nodes that a page shows at most, those of regions included, and as many constants.
 const MAX_NODES: usize = 100_000;
 /// Bytes of JSON in a page at most.
@@ -105,6 +107,12 @@ fn json(model: &Model, options: &ReportOptions) -> Result<String, Error> {
     };
     let graphs = numbers.clone().map(|entry| model.graph(entry)).collect::<Result<Vec<_>, _>>()?;
     check_names(graphs.iter().copied(), &options.symbols)?;
+    if graphs.len() > MAX_ENTRIES {
+        return Err(Error::Input(format!(
+            "a report shows at most {MAX_ENTRIES} entry points, and the file has {}: --entry takes one",
+            graphs.len()
+        )));
+    }
     let nodes = graphs.iter().map(|graph| count(&graph.nodes)).sum::<usize>();
     for (what, count) in [("nodes", nodes), ("constants", graphs[0].tensors.len())] {
         if count > MAX_NODES {

@@ -28,7 +28,7 @@ function constantsSection() {
     id: "order", onchange: () => { constants.order = order.value; showConstants(); },
   }, Object.entries(ORDERS).map(([key, [title]]) => element("option", { value: key }, title)));
   Object.assign(constants, { search, query: "", order: "file" });
-  constants.list = element("div", { "aria-live": "polite" });
+  constants.list = element("div");
   showConstants();
   return [
     element("div", { class: "tools" },

@@ -65,7 +65,12 @@ function pieces(items, make, size = 100) {
 }
 
 // A table whose first row is `head`. Cells are contents of elements; numbers stand to the right.
+// Of very many rows it has the first ones.
 function table(head, rows, caption = null) {
+  const most = 500;
+  if (rows.length > most) {
+    return [table(head, rows.slice(0, most), caption), note(`and ${digits(rows.length - most)} more`)];
+  }
   const isNumber = head.map((title) => title.startsWith("#"));
   const cell = (kind) => (content, column) =>
     element(kind, { class: isNumber[column] ? "number" : null, scope: kind === "th" ? "col" : null },

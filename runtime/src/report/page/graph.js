@@ -27,7 +27,7 @@ function graphSection() {
   graph.filter = filter;
   graph.query = "";
   graph.op = "";
-  graph.list = element("div", { class: "tree", "aria-live": "polite" });
+  graph.list = element("div", { class: "tree" });
   showGraph();
   return [
     element("div", { class: "tools" },
@@ -46,7 +46,8 @@ function showGraph() {
   const found = entry.nodes.filter((node) =>
     (graph.op === "" || node.raw.op === graph.op) && matches(node, graph.query));
   graph.list.replaceChildren(
-    note(found.length === 0 ? "No node is like that." : plural(found.length, "node")),
+    element("p", { class: "note", role: "status" },
+      found.length === 0 ? "No node is like that." : plural(found.length, "node")),
     ...pieces(found, (node) => nodeElement(node, true)));
 }
 
@@ -136,7 +137,7 @@ function nodeContents(node) {
     attributes.length === 0 ? null : table(["attribute", "value"], attributes),
     raw.fused.length === 0 ? null : [
       element("h4", {}, "Put together from"),
-      element("ul", {}, raw.fused.map((part) => element("li", {}, part))),
+      partsOf(raw),
     ],
     raw.optical ? opticalContents(node) : null,
     (raw.regions ?? []).map((region) => openable({ class: "module" },
@@ -146,6 +147,14 @@ function nodeContents(node) {
       () => pieces(region.nodes.map((_, index) => entry.byPath.get(`${node.path}.${region.name}.${index}`)),
         (inner) => nodeElement(inner, true)))),
   ];
+}
+
+// What the node was put together from. An exporter writes a few parts; a file may have very many.
+function partsOf(raw) {
+  const most = 50;
+  const items = raw.fused.slice(0, most).map((part) => element("li", {}, part));
+  if (raw.fused.length > most) items.push(element("li", {}, `and ${raw.fused.length - most} more`));
+  return element("ul", {}, items);
 }
 
 // What a value is, in words.

@@ -49,7 +49,9 @@ class Entry {
     if (tensor.name !== "") return tensor.name;
     const user = this.users.get(tensor.id)?.[0];
     if (user === undefined) return "unnamed constant";
-    const role = user.raw.optical?.operands[user.raw.inputs.indexOf(tensor.id)] ?? "constant";
+    const names = user.raw.op === "dequantize" ? ["codes", "scale", "zero point", "table"]
+      : user.raw.optical?.operands;
+    const role = names?.[user.raw.inputs.indexOf(tensor.id)] ?? "constant";
     return `${role} of ${user.raw.module || user.raw.op}`;
   }
 }
@@ -72,6 +74,7 @@ function approximation(raw) {
   const { attrs } = raw;
   if (raw.op === "gelu" && attrs.approximate === true) return "GELU by its formula with tanh";
   if (attrs.activation === "gelu_tanh") return "GELU by its formula with tanh";
+  if (raw.op === "dequantize") return `weights as codes of ${plural(attrs.bits, "bit")}`;
   if (raw.op === "quantize") return `rounded to ${plural(attrs.bits, "bit")}`;
   if (raw.op === "reduce_precision") {
     return `rounded to ${attrs.exponent_bits} bits of exponent and ${attrs.mantissa_bits} of mantissa`;

@@ -65,7 +65,7 @@ function fusionsSection() {
   return [
     element("h3", {}, "Put together from several"),
     fused.length === 0 ? note("None.")
-      : pieces(fused, (node) => line(node, element("ul", {}, node.raw.fused.map((part) => element("li", {}, part)))), 50),
+      : pieces(fused, (node) => line(node, partsOf(node.raw)), 50),
     element("h3", {}, "Approximated"),
     inexact.length === 0 ? note("None.")
       : pieces(inexact, (node) => line(node, element("div", {}, approximation(node.raw))), 50),

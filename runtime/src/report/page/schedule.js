@@ -30,8 +30,8 @@ function scheduleSection() {
     element("h3", {}, "Energy"),
     table(["part", "#energy", "of all"], Object.entries(totals.energy_j).map(([part, joule]) =>
       [part, quantity(joule, "J"), shareBar(totals.total_j > 0 ? joule / totals.total_j : 0)])),
-    layers.map((layer) => openable({ class: "node" },
-      [element("span", { class: "name" }, `Tiles of ${layer.name}`)], () => tiles(layer, device))),
+    pieces(layers, (layer) => openable({ class: "node" },
+      [element("span", { class: "name" }, `Tiles of ${layer.name}`)], () => tiles(layer, device)), 50),
     wavelengths.length === 0 ? null : [
       element("h3", {}, "Wavelengths"), wavelengthLine(wavelengths),
     ],
@@ -97,9 +97,10 @@ function tiles(layer, device) {
 }
 
 function wavelengthLine(wavelengths) {
-  const [low, high] = [Math.min(...wavelengths), Math.max(...wavelengths)];
+  const low = wavelengths.reduce((least, nm) => Math.min(least, nm));
+  const high = wavelengths.reduce((largest, nm) => Math.max(largest, nm));
   const place = (nm) => (high === low ? 360 : 10 + (700 * (nm - low)) / (high - low));
-  const lines = wavelengths.map((nm, slot) => drawing("line",
+  const lines = wavelengths.slice(0, 1000).map((nm, slot) => drawing("line",
     { x1: place(nm), x2: place(nm), y1: 4, y2: 34, class: "wave" },
     drawing("title", {}, `slot ${slot}: ${nm.toFixed(3)} nm`)));
   return [
