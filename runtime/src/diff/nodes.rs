@@ -212,9 +212,9 @@ impl Scope<'_> {
 
 /// What a node is but for its operands and results.
 fn shown(node: &Node, graph: &Graph) -> Value {
-    let plain = node.attributes.iter().filter_map(|(name, attribute)| match attribute {
-        Attribute::Region(region) => Some((format!("{name} results"), json!(region.outputs.len()))),
-        attribute => Some((name.to_string(), attribute_json(attribute, graph))),
+    let plain = node.attributes.iter().map(|(name, attribute)| match attribute {
+        Attribute::Region(region) => (format!("{name} results"), json!(region.outputs.len())),
+        attribute => (name.to_string(), attribute_json(attribute, graph)),
     });
     let mut shown: Map<String, Value> = plain.collect();
     shown.insert("number of operands".into(), json!(node.inputs.len()));

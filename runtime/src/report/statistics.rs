@@ -26,6 +26,9 @@ pub(crate) struct Statistics {
     pub(crate) bins: Vec<u64>,
 }
 
+/// Shows each number to a function.
+type Visit<'a> = dyn Fn(&mut dyn FnMut(f64)) + 'a;
+
 impl Statistics {
     /// Of the little-endian elements of this type.
     pub(crate) fn of_bytes(dtype: DType, bytes: &[u8]) -> Self {
@@ -36,7 +39,7 @@ impl Statistics {
     }
 
     /// Of the numbers that `visit` shows, the same ones each time.
-    pub(crate) fn of(dtype: DType, visit: &dyn Fn(&mut dyn FnMut(f64))) -> Self {
+    fn of(dtype: DType, visit: &Visit<'_>) -> Self {
         let (mut count, mut finite, mut zeros) = (0u64, 0u64, 0u64);
         let (mut min, mut max, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, 0.0);
         visit(&mut |x| {

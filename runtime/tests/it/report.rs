@@ -102,7 +102,7 @@ fn symbols_are_what_is_given() {
 fn values_that_fit_no_node_are_told() {
     let mut file = File::new();
     let batch = file.symbol("batch");
-    let x = file.input("x", DType::F32, &[batch.clone()]);
+    let x = file.input("x", DType::F32, std::slice::from_ref(&batch));
     let w = file.tensor("w", &f32s(&[2], &[1.0; 2]));
     let sum = file.node("add", &[x, w], &[]);
     file.output(sum, "y", DType::F32, &[batch]);
