@@ -77,7 +77,7 @@ impl Op for OpticalConv {
             return Ok(None);
         }
         let full_scale = constants.get(4).copied().flatten();
-        let forward = self.0.with_codes(codes, full_scale, coded)?;
+        let forward = self.0.with_codes(codes, full_scale, coded);
         Ok(forward.map(|forward| Box::new(Self(forward)) as Box<dyn DynOp>))
     }
 

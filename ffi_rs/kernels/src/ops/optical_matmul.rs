@@ -102,7 +102,7 @@ impl<N: Number> Op for Matmul<N> {
             return Ok(None);
         }
         let full_scale = constants.get(4).copied().flatten();
-        let request = self.request.with_codes(codes, full_scale, coded)?;
+        let request = self.request.with_codes(codes, full_scale, coded);
         Ok(request
             .map(|request| Box::new(Self { request, numbers: PhantomData }) as Box<dyn DynOp>))
     }

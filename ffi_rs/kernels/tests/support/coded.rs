@@ -17,15 +17,17 @@ pub struct Coded {
     pub operands: Vec<Tensor>,
 }
 
-/// Codes depth × columns, of which there are some, as words, value by value.
+/// Codes depth × columns, of which there are some, as words, value by value. What is behind
+/// the last row nobody is to look at.
 pub fn packed(bits: usize, [depth, columns]: [usize; 2], codes: &[u32]) -> Tensor {
     let (mut words, mut shift) = (vec![], 0);
     for width in [8, 4, 2, 1].into_iter().filter(|width| bits & width != 0) {
         let (first, per_word) = (words.len(), 32 / width);
         words.resize(first + depth.div_ceil(per_word) * columns, 0);
-        for (index, code) in codes.iter().enumerate() {
+        for index in 0..depth.next_multiple_of(per_word) * columns {
             let (row, column) = (index / columns, index % columns);
             let value = row % per_word;
+            let code = codes.get(index).copied().unwrap_or(u32::MAX);
             let field = code >> shift & ((1 << width) - 1);
             words[first + row / per_word * columns + column] |=
                 field << (value % 4 * 8 + value / 4 * width);

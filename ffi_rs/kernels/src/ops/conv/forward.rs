@@ -99,15 +99,13 @@ impl Forward {
         codes: &Dequantize,
         full_scale: Option<View<'_>>,
         coded: &[View<'_>],
-    ) -> Result<Option<Self>, Error> {
-        let shape = self.geometry.shape_of_weights(&Fact::new(DType::F32, codes.shape()))?;
-        if shape.groups != 1 {
-            return Ok(None);
-        }
+    ) -> Option<Self> {
+        let kernel = Fact::new(DType::F32, codes.shape());
+        let shape =
+            self.geometry.shape_of_weights(&kernel).ok().filter(|shape| shape.groups == 1)?;
         let matrix = codes.reshaped([shape.depth, shape.columns]);
         let product = self.product.with_codes(&matrix, full_scale, coded)?;
-        let codes = Some(codes.clone());
-        Ok(product.map(|product| Self { product, codes, packed: None, ..self.clone() }))
+        Some(Self { product, codes: Some(codes.clone()), packed: None, ..self.clone() })
     }
 
     /// What the op saves: of each array on its own, where these have a limited number of inputs.

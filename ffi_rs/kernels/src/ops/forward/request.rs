@@ -68,20 +68,21 @@ impl Request {
         codes: &Dequantize,
         full_scale: Option<View<'_>>,
         coded: &[View<'_>],
-    ) -> Result<Option<Self>, Error> {
-        let matrix = codes.coded(coded)?;
+    ) -> Option<Self> {
+        // Views that are no rows of a file are not read by their codes.
+        let matrix = codes.coded(coded).ok()?;
         let [depth, columns] = matrix.extents();
         let shape = if self.transpose_weight { [columns, depth] } else { [depth, columns] };
         let lies_alike = codes.is_transposed() == self.transpose_weight && *codes.shape() == shape;
-        let through_dac = || match full_scale {
-            Some(full_scale) => Ok(is_through_dac(&self.chain, &matrix, full_scale.data()?)),
-            None => Ok::<bool, Error>(false),
+        let through_dac = || {
+            let full_scale = full_scale.and_then(|full_scale| full_scale.data().ok());
+            full_scale.is_some_and(|full_scale| is_through_dac(&self.chain, &matrix, full_scale))
         };
         let takes = !self.chain.complex
             && lies_alike
             && is_wide(&self.chain, depth)
-            && (self.chain.weight.is_off() || through_dac()?);
-        Ok(takes.then(|| Self { packed: None, codes: Some(codes.clone()), ..self.clone() }))
+            && (self.chain.weight.is_off() || through_dac());
+        takes.then(|| Self { packed: None, codes: Some(codes.clone()), ..self.clone() })
     }
 
     /// x, what gives w, and the operands after it.
