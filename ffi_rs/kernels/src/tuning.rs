@@ -136,6 +136,8 @@ pub(crate) const CODED_FEW_SHARE: usize = 64;
 pub(crate) const CODED_PER_NANOSECOND: usize = 8;
 /// Sums of a product of integers and codes that the nearest cache holds beside what is multiplied.
 pub(crate) const CODED_SUMS: usize = 4096;
+/// Rows of x from which on bytes of codes are copied, to lie together for all of them.
+pub(crate) const CODED_MANY_ROWS: usize = 32;
 /// Bytes of codes that the second-level cache holds beside what else a product with many rows reads.
 pub(crate) const CODED_BYTES: usize = 512 << 10;
 /// Inputs of an array from which on words of codes are read in place, where several arrays may share

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Codes;
 use super::lines::{of_codes, of_table, of_tables};
 use crate::isa::Isa;
-use crate::quantizer::PIECE;
+use crate::scratch::Scratch;
 use crate::{Error, View};
 
 /// A matrix of numbers that are given by packed codes, depth × columns:
@@ -101,27 +101,25 @@ impl Coded<'_> {
             Some(entries) => Table::Shared(padded(entries)),
             None => Table::ByColumn(table),
         });
-        for first in columns.clone().step_by(PIECE) {
-            let range = first..columns.end.min(first + PIECE);
-            let mut of_columns = [[0.0; PIECE]; 2];
-            let mut of_group = usize::MAX;
-            for (index, row) in rows.clone().enumerate() {
-                let group = row / levels.group;
-                if group != of_group {
-                    of_group = group;
-                    for (to, from) in of_columns.iter_mut().zip([levels.zero_point, levels.scale]) {
-                        spread(&mut to[..range.len()], from.row(group), &range);
-                    }
+        let count = columns.len();
+        let mut of_columns = [(); 2].map(|()| Scratch::<f32>::new(count));
+        let mut of_group = usize::MAX;
+        for (index, row) in rows.enumerate() {
+            let group = row / levels.group;
+            if group != of_group {
+                of_group = group;
+                for (to, from) in of_columns.iter_mut().zip([levels.zero_point, levels.scale]) {
+                    spread(to, from.row(group), &columns);
                 }
-                let out = &mut out[index * stride + first - columns.start..][..range.len()];
-                let of_columns = of_columns.each_ref().map(|all| &all[..range.len()]);
-                let fields = codes.fields(row, &range);
-                match &table {
-                    None => of_codes(isa, out, &fields, of_columns),
-                    Some(Table::Shared(levels)) => of_table(isa, out, &fields, of_columns, levels),
-                    Some(Table::ByColumn(table)) => {
-                        of_tables(out, &fields, of_columns, |index| table.row(range.start + index));
-                    }
+            }
+            let out = &mut out[index * stride..][..count];
+            let of_columns = of_columns.each_ref().map(|all| &all[..]);
+            let fields = codes.fields(row, &columns);
+            match &table {
+                None => of_codes(isa, out, &fields, of_columns),
+                Some(Table::Shared(levels)) => of_table(isa, out, &fields, of_columns, levels),
+                Some(Table::ByColumn(table)) => {
+                    of_tables(out, &fields, of_columns, |index| table.row(columns.start + index));
                 }
             }
         }

@@ -20,7 +20,7 @@ use super::{Codes, Plane, planes};
 use crate::disjoint::TileMut;
 use crate::isa::{Isa, for_each_isa};
 use crate::scratch::Scratch;
-use crate::tuning::{CODED_BYTES, CODED_FEW_ROWS, CODED_SUMS};
+use crate::tuning::{CODED_BYTES, CODED_FEW_ROWS, CODED_MANY_ROWS, CODED_SUMS};
 use crate::vector::{self, CodeIsa};
 
 /// Rows of the matrix that are multiplied together: those of one row of words of one bit, of two of two
@@ -42,7 +42,7 @@ pub(crate) struct Frame {
     before: usize,
     /// Whether integers are joined in pairs, the first with the third of four.
     pairs: bool,
-    /// Whether codes with several planes are put together to bytes first: those of many rows.
+    /// Whether codes become bytes that lie together first: those of many rows.
     joins: bool,
     /// What is taken off each code before it is multiplied.
     taken_off: i32,
@@ -52,7 +52,11 @@ impl Frame {
     /// For some rows of codes, where so many rows of integers are multiplied by them.
     pub(crate) fn new(isa: Isa, codes: &Codes<'_>, rows: Range<usize>, count: usize) -> Self {
         let before = rows.start % BLOCK;
-        let joins = codes.has_planes() && count >= CODED_FEW_ROWS;
+        let joins = match codes.bits {
+            // They are bytes, but lie so far apart that a cache holds few of them.
+            8 => count >= CODED_MANY_ROWS,
+            _ => codes.has_planes() && count >= CODED_FEW_ROWS,
+        };
         let with_sign = isa == Isa::NeonDotprod && (joins || codes.bits == 8);
         Self {
             rows: [rows.start - before, rows.end],
@@ -210,9 +214,9 @@ fn add<const ROWS: usize>(isa: Isa, product: Product<'_>) {
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: an `Isa` exists only where `detect` saw its features.
     unsafe {
-        match isa {
+        match (isa, product.pairs) {
             #[cfg(target_arch = "aarch64")]
-            Isa::NeonDotprod => neon_dotprod::<ROWS>(product),
+            (Isa::NeonDotprod, false) => neon_dotprod::<ROWS>(product),
             _ => baseline::<ROWS>(product),
         }
     }

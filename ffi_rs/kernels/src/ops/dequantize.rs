@@ -144,17 +144,22 @@ impl Op for Dequantize {
             let range = chunk * DEQUANTIZED_COLUMNS..columns.min((chunk + 1) * DEQUANTIZED_COLUMNS);
             let mut out = out.write(range.start * depth..range.end * depth);
             let out: &mut [u32] = bytemuck::cast_slice_mut(&mut out);
-            let mut panel = Scratch::<f32>::new(TRANSPOSED * range.len());
-            for first in (0..depth).step_by(TRANSPOSED) {
-                let rows = first..depth.min(first + TRANSPOSED);
+            let mut panel = Scratch::<f32>::new(DEQUANTIZED_ROWS * range.len());
+            for first in (0..depth).step_by(DEQUANTIZED_ROWS) {
+                let rows = first..depth.min(first + DEQUANTIZED_ROWS);
                 let panel = &mut panel[..rows.len() * range.len()];
                 coded.write(isa, rows.clone(), range.clone(), panel, range.len());
-                let mut lines: [&[u32]; TRANSPOSED] = [&[]; TRANSPOSED];
                 let panel: &[u32] = bytemuck::cast_slice(panel);
-                for (line, row) in lines.iter_mut().zip(panel.chunks_exact(range.len())) {
-                    *line = row;
+                for (row, panel) in
+                    rows.step_by(TRANSPOSED).zip(panel.chunks(TRANSPOSED * range.len()))
+                {
+                    let mut lines: [&[u32]; TRANSPOSED] = [&[]; TRANSPOSED];
+                    for (line, values) in lines.iter_mut().zip(panel.chunks_exact(range.len())) {
+                        *line = values;
+                    }
+                    let lines = &lines[..panel.len() / range.len()];
+                    transpose(isa, &mut out[row..], depth, lines, range.len());
                 }
-                transpose(isa, &mut out[first..], depth, &lines[..rows.len()], range.len());
             }
         });
         Ok(())

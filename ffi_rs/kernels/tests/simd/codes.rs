@@ -93,7 +93,7 @@ fn numbers_are_the_same_along_rows_and_columns_on_any_number_of_threads() {
 #[test]
 fn wide_products_of_all_bits() {
     for bits in 1..9 {
-        for rows in [1, 3, 13] {
+        for rows in [1, 3, 37] {
             let size = [rows, 275, 1100 + 3 * bits as usize];
             for (dac_bits, array_rows) in [(8, 0), (3, 97)] {
                 let (attrs, inputs, coded) =
