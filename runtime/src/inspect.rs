@@ -176,7 +176,7 @@ fn node_json(node: &Node, graph: &Graph) -> Value {
     json
 }
 
-fn product_json(product: &Product, graph: &Graph) -> Value {
+pub(crate) fn product_json(product: &Product, graph: &Graph) -> Value {
     json!({
         "layer": product.layer,
         "inputs": extent(&product.inputs, graph),

@@ -12,11 +12,13 @@ mod weights;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use lumina_kernels::DType;
 use serde_json::{Map, Value, json};
 
 use crate::container::SectionKind;
 use crate::inspect::{port_json, section_json, state_json};
 use crate::ir::{Graph, Module, Port, State, Stored, TestVector};
+use crate::schedule::show::device_json;
 use crate::tensor::byte_size;
 use crate::{Error, Model};
 use numbers::Numeric;
@@ -136,6 +138,7 @@ pub fn diff(a: &Model, b: &Model) -> Result<Diff, Error> {
         "file".into(),
         Change::of("file".into(), fields(&facts(a), &facts(b))).into_iter().collect(),
     );
+    add("processor".into(), processor(a.module(), b.module()));
     let pairs = entries(a.module(), b.module(), &mut add);
     for (index, &(graph_a, graph_b)) in pairs.iter().enumerate() {
         let part = |name: &str| match pairs.len() {
@@ -182,6 +185,38 @@ fn facts(model: &Model) -> Value {
         "opset": module.opset,
         "producer": module.producer,
     })
+}
+
+/// The processor of each, its wavelengths, and the crosstalk among them.
+fn processor(a: &Module, b: &Module) -> Vec<Change> {
+    let list = |module: &Module| -> Vec<(String, Value)> {
+        let device = module.device.as_ref().map(|it| ("device", device_json(it)));
+        let wavelengths = module.wdm.as_ref().map(|it| json!({ "nm": it.wavelengths_nm }));
+        let crosstalk = module.crosstalk.as_ref().map(|it| {
+            json!({
+                "size": it.size,
+                "compensation": it.compensation,
+                "condition_number": it.condition_number,
+            })
+        });
+        let all = [
+            device,
+            wavelengths.map(|it| ("wavelengths", it)),
+            crosstalk.map(|it| ("crosstalk", it)),
+        ];
+        all.into_iter().flatten().map(|(name, fields)| (name.into(), fields)).collect()
+    };
+    let mut changes = keyed(list(a), list(b));
+    if let (Some(a), Some(b)) = (&a.crosstalk, &b.crosstalk)
+        && a.size == b.size
+    {
+        let bytes = [&a.matrix, &b.matrix].map(|matrix| bytemuck::cast_slice(matrix));
+        if let Some(numeric) = Numeric::between((DType::F32, bytes[0]), (DType::F32, bytes[1])) {
+            let (kind, what) = (Kind::Changed, "crosstalk matrix".to_string());
+            changes.push(Change { kind, what, details: Vec::new(), numeric: Some(numeric) });
+        }
+    }
+    changes
 }
 
 /// The entry points of both, by name; the only one of each are a pair, whatever they are called.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 
 use super::{Change, Kind, fields};
-use crate::inspect::attribute_json;
+use crate::inspect::{attribute_json, product_json};
 use crate::ir::{Attribute, Graph, Node, Region, place_of};
 use crate::weights::weights;
 
@@ -220,6 +220,12 @@ fn shown(node: &Node, graph: &Graph) -> Value {
     shown.insert("number of operands".into(), json!(node.inputs.len()));
     shown.insert("number of results".into(), json!(node.outputs.len()));
     shown.insert("module".into(), json!(place_of(&node.source).1));
+    for (index, product) in node.execution.iter().flat_map(|it| &it.products).enumerate() {
+        if let Value::Object(fields) = product_json(product, graph) {
+            let named = |(name, value)| (format!("product {index}, {name}"), value);
+            shown.extend(fields.into_iter().map(named));
+        }
+    }
     // The lines that they come from may have moved.
     let fused = node.fused.iter().map(|part| part.split(" at ").next().unwrap_or_default());
     shown.insert("put together from".into(), json!(fused.collect::<Vec<_>>()));

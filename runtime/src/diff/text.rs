@@ -8,6 +8,9 @@ use super::numbers::Numeric;
 use super::{Change, Diff, Kind};
 use crate::printable;
 
+/// Characters of a value that are shown.
+const MAX_WORD: usize = 120;
+
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
@@ -60,12 +63,16 @@ impl fmt::Display for Numeric {
     }
 }
 
-/// A value as a word.
+/// A value as a word, of a long one the beginning.
 fn word(value: &Value) -> String {
-    match value {
+    let text = match value {
         Value::Null => "none".into(),
         Value::String(text) if text.is_empty() => "none".into(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    };
+    match text.char_indices().nth(MAX_WORD) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }

@@ -156,7 +156,7 @@ fn json(model: &Model, options: &ReportOptions) -> Result<String, Error> {
             out.field("number", &json!(entry))?;
             out.field("symbols", &json!(extents.iter().map(extent_json).collect::<Vec<_>>()))?;
             graph::write(out, model, graph, inference)?;
-            out.field("schedule", &Value::Null)?;
+            out.field("schedule", &schedule_json(model, *entry, extents))?;
             out.field("memory", memory)?;
             out.end('}')?;
         }
@@ -198,6 +198,25 @@ fn write_file(out: &mut Text, model: &Model, title: &str) -> fmt::Result {
     out.field("producer", &json!(module.producer))?;
     out.field("bytes", &json!(model.file_len()))?;
     out.list("sections", model.sections().iter(), section_json)
+}
+
+/// What the processor of the file does in a call of the entry point; null where the file has none.
+fn schedule_json(model: &Model, entry: usize, extents: &[Extent]) -> Value {
+    let symbols: Vec<(String, u64)> =
+        extents.iter().map(|extent| (extent.name.clone(), extent.value)).collect();
+    match model.schedule_of(entry, &symbols) {
+        Err(Error::NoSchedule) => Value::Null,
+        Err(error) => json!({ "error": error.to_string() }),
+        Ok(schedule) => {
+            let mut json = schedule.to_json();
+            let mut of_entry = json["entries"][0].take();
+            for name in ["notes", "layers", "totals"] {
+                json[name] = of_entry[name].take();
+            }
+            json["entries"] = Value::Null;
+            json
+        }
+    }
 }
 
 fn extent_json(extent: &Extent) -> Value {

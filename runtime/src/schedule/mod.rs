@@ -227,13 +227,20 @@ impl Model {
             self.entry_schedule(device, graph, symbols)
                 .map_err(|error| of_entry(module, graph, error))
         });
-        let crosstalk = module.crosstalk.as_ref().map(BusCrosstalk::of);
-        Ok(Schedule {
-            device: device.clone(),
-            wavelengths_nm: module.wdm.as_ref().map_or(vec![], |wdm| wdm.wavelengths_nm.clone()),
-            crosstalk,
-            entries: entries.collect::<Result<_, _>>()?,
-        })
+        Ok(scheduled(module, device, entries.collect::<Result<_, _>>()?))
+    }
+
+    /// As [`Model::schedule`], of the entry point of that number alone.
+    #[cfg(feature = "report")]
+    pub(crate) fn schedule_of(
+        &self,
+        entry: usize,
+        symbols: &[(String, u64)],
+    ) -> Result<Schedule, Error> {
+        let module = self.module();
+        let Some(device) = &module.device else { return Err(Error::NoSchedule) };
+        let entry = self.entry_schedule(device, self.graph(entry)?, symbols)?;
+        Ok(scheduled(module, device, vec![entry]))
     }
 
     fn entry_schedule(
@@ -265,6 +272,15 @@ impl Model {
         let counted = layers.iter().filter(|layer| layer.is_counted);
         let totals = Cost::sum(counted.map(|layer| &layer.cost))?;
         Ok(EntrySchedule { name: graph.name.clone(), symbols, layers, totals })
+    }
+}
+
+fn scheduled(module: &Module, device: &Device, entries: Vec<EntrySchedule>) -> Schedule {
+    Schedule {
+        device: device.clone(),
+        wavelengths_nm: module.wdm.as_ref().map_or(vec![], |wdm| wdm.wavelengths_nm.clone()),
+        crosstalk: module.crosstalk.as_ref().map(BusCrosstalk::of),
+        entries,
     }
 }
 

@@ -301,3 +301,22 @@ fn files_that_have_little_in_common_are_compared() {
     let found = changes(&chain("sin"), &chain("cos"));
     assert_eq!(found["nodes"].as_array().unwrap().len(), 10_000);
 }
+
+#[test]
+fn processors_and_tiles_are_compared() {
+    let a = crate::device::on_a_device();
+    let mut b = a.clone();
+    b.graph.device.as_mut().unwrap().settling_s *= 2.0;
+    let settling = |file: &File| json!(file.graph.device.as_ref().unwrap().settling_s);
+    let detail = json!({"name": "settling_s", "a": settling(&a), "b": settling(&b)});
+    let found = changes(&a, &b);
+    assert_eq!(found["processor"][0]["details"], json!([detail]), "{found:#}");
+    assert_eq!(found["nodes"], Value::Null);
+    b.graph.device = None;
+    b.graph.wdm = None;
+    b.graph.crosstalk = None;
+    b.graph.nodes.iter_mut().for_each(|node| node.execution = None);
+    let found = changes(&a, &b);
+    assert_eq!(found["processor"][0]["kind"], "removed");
+    assert_eq!(found["nodes"][0]["details"][0]["name"], "product 0, layer");
+}

@@ -388,3 +388,22 @@ fn codes_are_shown_as_numbers() {
     let statistics = &coded["statistics"];
     assert_eq!((&statistics["max"], &statistics["mean"]), (&json!(1.5), &json!(0.75)));
 }
+
+#[test]
+fn the_schedule_is_that_of_the_processor() {
+    let file = crate::device::on_a_device();
+    let entry = &shown(&file, &[])["entries"][0];
+    let symbols = entry["symbols"].as_array().unwrap().iter();
+    let symbols: Vec<(String, u64)> = symbols
+        .map(|it| (it["name"].as_str().unwrap().into(), it["value"].as_u64().unwrap()))
+        .collect();
+    let schedule = file.load().unwrap().schedule(&symbols).unwrap().to_json();
+    let got = &entry["schedule"];
+    for name in ["device", "wavelengths_nm", "crosstalk"] {
+        assert_eq!(got[name], schedule[name], "{name}");
+    }
+    for name in ["notes", "layers", "totals"] {
+        assert_eq!(got[name], schedule["entries"][0][name], "{name}");
+    }
+    assert_eq!(shown(&network(true), &[])["entries"][0]["schedule"], Value::Null);
+}
