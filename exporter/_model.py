@@ -224,6 +224,7 @@ class Model:
         *,
         entry: str | None = None,
         symbols: Mapping[str, int] | None = None,
+        bench: Benchmark | None = None,
     ) -> Path:
         """Writes a page about the model for a browser, one HTML file, and returns its path.
 
@@ -240,9 +241,11 @@ class Model:
           entry: name of the entry point that alone is shown; None is all of them.
           symbols: values of symbolic extents by name, for which shapes and memory are shown; else
             those of the first test vector, or 1.
+          bench: what `bench(nodes=True)` has measured of this model, for the time of each node.
 
         Raises:
-          ValueError: there is no such entry point or symbol, or the values fit no shape.
+          ValueError: there is no such entry point or symbol, the values fit no shape, or `bench`
+            is of another model.
           SaveError: the directory is missing, or the system refuses to write.
           TypeError: an argument is of another type.
         """
@@ -255,7 +258,10 @@ class Model:
             for name, value in (symbols or {}).items()
         ]
         pieces = list(self._chunks())
-        page = _lumina.report(pieces, title=target.stem, entry=entry, symbols=extents)
+        measured = None if bench is None else bench.to_json()
+        page = _lumina.report(
+            pieces, title=target.stem, entry=entry, symbols=extents, bench=measured
+        )
         return _written(target, [page.encode()])
 
     def _chunks(self) -> Iterator[bytes | memoryview]:

@@ -32,6 +32,7 @@ def report(
     title: str,
     entry: str | None,
     symbols: Sequence[tuple[str, int]],
+    bench: str | None,
 ) -> str: ...
 def schedule(
     pieces: Sequence[bytes | memoryview], symbols: Sequence[tuple[str, int]], /

@@ -42,6 +42,13 @@ def test_it_is_the_page_of_the_program(program: Program, model: exporter.Model) 
     assert of_model["entries"][0]["nodes"][-1]["types"] == ["f32[7,2]"]
 
 
+def test_times_are_those_of_a_benchmark(model: exporter.Model, tmp_path: Path) -> None:
+    bench = model.bench(seconds=0.01, nodes=True)
+    shown = content(model.report(tmp_path / "page.html", bench=bench))["bench"]
+    assert shown == json.loads(bench.to_json())
+    assert [row["node"] for row in shown["nodes"]] == ["0", "1"]
+
+
 def test_wrong_arguments_are_told(model: exporter.Model, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     with pytest.raises(ValueError, match="there is no symbol `time`; the model has `batch`"):

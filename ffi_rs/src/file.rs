@@ -38,22 +38,24 @@ pub(crate) fn check_model(py: Python<'_>, data: &[u8]) -> PyResult<()> {
 
 /// The page about a file, whose bytes come in pieces, that `lumina report` writes.
 ///
-/// The GIL is released meanwhile. Raises ValueError where the runtime refuses the file, the entry point
-/// or the symbols, and RuntimeError for an internal fault.
+/// The GIL is released meanwhile. Raises ValueError where the runtime refuses the file, the entry point,
+/// the symbols or the benchmark, and RuntimeError for an internal fault.
 #[pyfunction]
-#[pyo3(signature = (pieces, /, *, title, entry, symbols))]
+#[pyo3(signature = (pieces, /, *, title, entry, symbols, bench))]
 pub(crate) fn report(
     py: Python<'_>,
     pieces: Vec<PyBuffer<u8>>,
     title: String,
     entry: Option<String>,
     symbols: Vec<(String, u64)>,
+    bench: Option<String>,
 ) -> PyResult<String> {
     told("report", || {
         py.detach(|| {
             let model = joined(&pieces)?;
             let entry = entry.map(|name| model.entry(Some(&name))).transpose().map_err(refused)?;
-            let options = ReportOptions { title, entry, symbols, ..ReportOptions::default() };
+            let options =
+                ReportOptions { title, entry, symbols, bench, ..ReportOptions::default() };
             lumina_runtime::report(&model, &options).map_err(refused)
         })
     })
