@@ -133,28 +133,28 @@ fn weights_of(w: &Floats<'_>, scale: &Floats<'_>, bits: u32, axis_is_first: bool
     facts.insert("found".into(), json!(scale.numbers.is_empty()));
     facts.insert("columns".into(), json!(columns));
     let with_scale = w.numbers.iter().enumerate().map(|(index, &x)| (x, scales[column(index)]));
-    let (mut clipped, mut used, mut finite) = (0u64, 0.0f64, 0u64);
+    let (mut used, mut finite) = (0.0f64, 0u64);
     for (x, scale) in with_scale.clone().filter(|(x, _)| x.is_finite()) {
         finite += 1;
-        clipped += u64::from(x.abs() > scale);
         if scale > 0.0 {
             used += f64::from((x.abs() / scale).min(1.0));
         }
     }
-    facts.insert("clipped".into(), json!(clipped));
     facts.insert("mean_use".into(), json!(if finite == 0 { 0.0 } else { used / finite as f64 }));
     if (1..=MAX_CODE_BITS).contains(&bits) {
         let largest = if bits == 1 { 1 } else { (1i32 << (bits - 1)) - 1 };
         let mut counts = vec![0u64; 2 * largest as usize + 1];
-        let (mut signal, mut noise) = (0.0f64, 0.0f64);
+        let (mut signal, mut noise, mut clipped) = (0.0f64, 0.0f64, 0u64);
         for (x, scale) in with_scale.filter(|(x, _)| x.is_finite()) {
             let step = scale / largest as f32;
             let code = match step {
                 // The sign of zero is positive, as in the op.
                 _ if bits == 1 => 1.0 - 2.0 * f32::from(u8::from(x < 0.0)),
                 0.0 => 0.0,
-                step => (x / step).round_ties_even().clamp(-largest as f32, largest as f32),
+                step => (x / step).round_ties_even(),
             };
+            clipped += u64::from(code.abs() > largest as f32);
+            let code = code.clamp(-largest as f32, largest as f32);
             // Of a full scale that is no number, or negative.
             if code.is_nan() || step < 0.0 {
                 continue;
@@ -167,6 +167,7 @@ fn weights_of(w: &Floats<'_>, scale: &Floats<'_>, bits: u32, axis_is_first: bool
         let used = counts.iter().filter(|&&count| count > 0).count();
         let parts = counts.len().div_ceil(CODE_BINS);
         let bins: Vec<u64> = counts.chunks(parts).map(|part| part.iter().sum()).collect();
+        facts.insert("clipped".into(), json!(clipped));
         facts.insert("levels".into(), json!(levels));
         facts.insert("levels_used".into(), json!(used));
         facts.insert("largest_code".into(), json!(largest));

@@ -47,7 +47,7 @@ function showConstants() {
 }
 
 function constantElement(tensor) {
-  const { statistics } = tensor;
+  const { statistics } = tensor.coded ?? tensor;
   const label = `histogram of ${nameOf(tensor)}`;
   const made = openable({ class: "constant" }, [
     code(`%${tensor.id}`),
@@ -64,6 +64,7 @@ function constantElement(tensor) {
 }
 
 function constantContents(tensor) {
+  if (tensor.coded !== null) return codedContents(tensor);
   const { statistics } = tensor;
   const { count, zeros, nonfinite, min, max, mean, std, bins } = statistics;
   return [
@@ -76,11 +77,10 @@ function constantContents(tensor) {
       ["not finite", digits(nonfinite)],
     ]),
     element("p", {}, "Read by ", usersOf(tensor.id)),
-    tensor.coded === null ? null : codedContents(tensor),
   ];
 }
 
-// What packed codes stand for.
+// What packed codes stand for. The words that hold them say nothing as numbers.
 function codedContents(tensor) {
   const { bits, type, statistics, codes } = tensor.coded;
   const { min, max, mean, std, bins } = statistics;
@@ -95,6 +95,7 @@ function codedContents(tensor) {
       ["type", code(type)],
       ["min", digits(min)], ["max", digits(max)], ["mean", digits(mean)], ["std", digits(std)],
     ]),
+    element("p", {}, "Read by ", usersOf(tensor.id)),
   ];
 }
 

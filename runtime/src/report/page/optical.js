@@ -47,7 +47,7 @@ function weightCodes(weights) {
     bins === undefined ? null : histogram(bins, -largest, largest, "histogram of the codes of the weights", true),
     facts([
       ["full scale", `${range}${found ? `, the largest weight of each of ${plural(columns, "column")}` : ""}`],
-      ["clipped", digits(clipped)],
+      ["clipped", bins === undefined ? null : digits(clipped)],
       ["mean |w| / full scale", percent(use)],
       ["levels used", bins === undefined ? null : `${digits(used)} of ${digits(levels)}`],
       ["signal to rounding", bins === undefined ? null : sqnr === null ? "nothing is lost" : `${sqnr.toFixed(1)} dB`],
