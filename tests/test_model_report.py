@@ -45,8 +45,11 @@ def test_it_is_the_page_of_the_program(program: Program, model: exporter.Model) 
 def test_times_are_those_of_a_benchmark(model: exporter.Model, tmp_path: Path) -> None:
     bench = model.bench(seconds=0.01, nodes=True)
     shown = content(model.report(tmp_path / "page.html", bench=bench))["bench"]
-    assert shown == json.loads(bench.to_json())
-    assert [row["node"] for row in shown["nodes"]] == ["0", "1"]
+    measured = json.loads(bench.to_json())
+    assert [row["node"] for row in shown["nodes"]] == [row["node"] for row in measured["nodes"]]
+    times = [row["ms_per_run"] for row in measured["nodes"]]
+    # What reads the JSON may be off in the last place.
+    assert [row["ms_per_run"] for row in shown["nodes"]] == pytest.approx(times, rel=1e-15)
 
 
 def test_wrong_arguments_are_told(model: exporter.Model, tmp_path: Path) -> None:
