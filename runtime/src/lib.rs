@@ -49,6 +49,8 @@ mod ir;
 mod kept;
 mod memory;
 mod model;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 mod ops;
 mod plan;
 mod profile;

@@ -1,4 +1,4 @@
-//! `lumina`: runs, shows, verifies and measures `.lmn` files.
+//! `lumina`: runs, shows, verifies, measures and converts `.lmn` files.
 //!
 //! Exit codes: 0 for success, 1 where `verify` or `diff` found a difference, 130 where `bench` was
 //! interrupted, 2 for everything else, with one line on standard error that says why. A reader that
@@ -7,6 +7,7 @@
 mod assign;
 mod bench;
 mod console;
+mod convert;
 mod destination;
 mod diff;
 mod element;
@@ -40,7 +41,7 @@ use lumina_runtime::{Error, Options, printable};
 #[command(
     name = "lumina",
     version,
-    about = "Runs, shows, verifies and measures .lmn files",
+    about = "Runs, shows, verifies, measures and converts .lmn files",
     after_help = "Example:\n  lumina run net.lmn --input x.npy --output y.npy"
 )]
 struct Cli {
@@ -71,6 +72,9 @@ enum Command {
     /// Measure how fast a model runs on this machine, and what the machine could do
     #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Arguments),
+    /// Write a model as an ONNX file, of standard ops alone and without noise
+    #[command(after_help = convert::EXAMPLES)]
+    Convert(convert::Arguments),
 }
 
 #[derive(Args)]
@@ -126,6 +130,7 @@ fn main() -> ExitCode {
         Command::Diff(arguments) => arguments.execute(),
         Command::Report(arguments) => arguments.execute(),
         Command::Bench(arguments) => arguments.execute(),
+        Command::Convert(arguments) => arguments.execute(),
     };
     result.unwrap_or_else(|failure| {
         console::note(&format!("error: {}", printable(&failure.to_string())));

@@ -5,6 +5,7 @@ mod changes;
 mod cli;
 mod cli_batch;
 mod cli_bench;
+mod cli_convert;
 mod cli_inputs;
 mod cli_mmap;
 mod cli_outputs;
