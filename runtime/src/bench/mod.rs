@@ -67,9 +67,11 @@ const MIN_RUNS: usize = 10;
 const MAX_RUNS: usize = 1 << 20;
 /// Longest time for which runs can be measured, in seconds: a day.
 const MAX_SECONDS: f64 = 86_400.0;
-/// Runs and part of the time before anything is measured: caches fill, and clocks rise.
+/// Runs before anything is measured, and the part of the time and the seconds at most that they take:
+/// caches fill, and clocks rise.
 const WARM_UP_RUNS: usize = 2;
 const WARM_UP_SHARE: f64 = 0.1;
+const WARM_UP_SECONDS: f64 = 1.0;
 /// Part of the time for which nodes are measured.
 const NODES_SHARE: f64 = 0.5;
 /// Runs after which states begin anew, so that neither the longest measurement meets a position that
@@ -122,7 +124,7 @@ pub fn bench(
         first_run,
     };
     let nodes_seconds = if request.nodes { seconds * NODES_SHARE } else { 0.0 };
-    let warm_up = seconds * WARM_UP_SHARE;
+    let warm_up = (seconds * WARM_UP_SHARE).min(WARM_UP_SECONDS);
     let mut runs = Runs {
         session: &mut session,
         entry,
