@@ -42,6 +42,8 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         service = webdriver.ChromeService(DRIVER)
         self.driver = webdriver.Chrome(options=options, service=service)
+        # Machines that are busy with other tests take their time.
+        self.driver.set_script_timeout(300)
 
     def open(self, page: Path, width: int = 1280, scheme: str = "light") -> None:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
