@@ -221,6 +221,29 @@ proptest! {
 }
 
 #[test]
+fn products_of_few_rows_have_them_whatever_registers_hold() {
+    let pool = RayonPool::new(2).unwrap();
+    for bits in 1..9 {
+        for (tables, by_column) in [(0, false), (0, true), (1, false), (1, true)] {
+            for (group, whole_zero_points) in [(32, true), (1 << 40, false)] {
+                let kind = Kind {
+                    group,
+                    by_column: [true, by_column],
+                    by_row: [true; 2],
+                    tables,
+                    whole_zero_points,
+                    hostile: false,
+                };
+                let sample = Sample::new(bits, [70, 150], kind);
+                for rows in [1, 3, 6] {
+                    pool.install(|| product(&pool, &sample, [rows, 0], rows == 3));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "the lhs is too short")]
 fn a_short_lhs_is_refused() {
     let kind = Kind {
