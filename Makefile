@@ -41,10 +41,10 @@ demo: $(STAMP)-release-examples runtime ## train on real digits, export, run in 
 	$(VENV_PYTHON) examples/digits_nat.py
 
 # Each writes its files into build/examples, or a folder of it.
-EXAMPLES := convert_flax_model cnn_digits gpt_nat complex_mlp sklearn_on_a_chip
+EXAMPLES := convert_flax_model cnn_digits gpt_nat complex_mlp sklearn_on_a_chip chip_to_file
 
 .PHONY: examples
-examples: $(STAMP)-release-examples ## train models on noisy chips, ten minutes in all; see build/examples
+examples: $(STAMP)-release-examples runtime ## train models on noisy chips, ten minutes in all; see build/examples
 	@for name in $(EXAMPLES); do \
 	  echo "==> examples/$$name.py"; \
 	  $(VENV_PYTHON) examples/$$name.py --out build/examples/$$name || exit 1; \

@@ -12,6 +12,7 @@ import numpy as np
 from lumina_jax._jaxpr import ClosedJaxpr
 
 from ._arguments import Argument, BatchAxes, arguments, as_jax, traced
+from ._by_slot import BySlot
 from ._calibration import uncalibrated
 from ._callables import examples_of, function_of, title_of
 from ._errors import ExportError, faults_error, quoted
@@ -41,6 +42,7 @@ class Options:
     batch_axes: BatchAxes
     while_limit: int
     storage: Storage
+    by_slot: BySlot | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Entry:
     """As the file has them, too."""
     rounded: Mapping[int, Any]
     """What arrays of the function are in the file, by the id of the array, where that is other."""
+    by_slot: BySlot | None
     found: Sequence[Argument]
     """The inputs."""
     uncalibrated: Sequence[str]
@@ -100,7 +103,7 @@ def entry(
     if options.state is not None:
         results = _outputs(results, states, title)
     closed = closure_names(fn)
-    program, rounded = _program(jaxpr, weights, closed, options.storage)
+    program, rounded = _program(jaxpr, weights, closed, options)
     paths = jax.tree_util.tree_flatten_with_path(results)[0]
     result_names = [path_name("output", path) for path, _ in paths]
     for path, (_, result) in zip(result_names, paths, strict=True):
@@ -133,19 +136,21 @@ def entry(
             for id_, path in closed.items()
             if path in rounded and path not in weights
         },
+        by_slot=options.by_slot,
         found=found,
         uncalibrated=uncalibrated(program),
     )
 
 
 def _program(
-    jaxpr: ClosedJaxpr, weights: Mapping[str, Any], names: Mapping[int, str], storage: Storage
+    jaxpr: ClosedJaxpr, weights: Mapping[str, Any], names: Mapping[int, str], options: Options
 ) -> tuple[Program, dict[str, Any]]:
     """The program, with weights as `storage` has them, and these by name where they are others.
 
     What only enters converters is stored as they make it of the weight that `storage` has: then
     what the function makes of that is folded as ever.
     """
+    storage = options.storage
     inside = {names[id(a)]: a for a in constants_of_jaxpr(jaxpr) if id(a) in names}
     inside = {name: array for name, array in inside.items() if name not in weights}
     storage.see(weights)
@@ -158,7 +163,8 @@ def _program(
             i: held[path] if path in held else Constant.of(array, path)
             for i, (path, array) in enumerate(weights.items())
         }
-        found = Held(arguments, {id(a): held[name] for name, a in inside.items() if name in held})
+        closed = {id(a): held[name] for name, a in inside.items() if name in held}
+        found = Held(arguments, closed, by_slot=options.by_slot)
         return walk(jaxpr, found, names), found
 
     program, found = walked()

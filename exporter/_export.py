@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from lumina_jax._arguments import integer
+from lumina_jax._arguments import instance, integer
 
 from ._arguments import BatchAxes
+from ._by_slot import BySlot
 from ._calibration import UncalibratedRangesWarning
 from ._callables import is_exportable
 from ._converted import with_codes
@@ -48,6 +49,7 @@ def export(
     plan: Plan | None = None,
     compensation: Mode | None = None,
     assumptions: EnergyAssumptions | None = None,
+    by_slot: bool = False,
 ) -> Model:
     """The computation of `fn` as a model that `save`s to one `.lmn` file.
 
@@ -124,6 +126,9 @@ def export(
       compensation: the mode by which the weights were compensated for the crosstalk of `profile`,
         as `compensate` was told; None where they were not.
       assumptions: what the profile does not say, as in `energy_report`.
+      by_slot: puts the inputs of each layer of `plan` in the order of their slots: weights are
+        stored so, and what comes in is put so when the model runs. The test vectors are those of
+        the sums in that order, which for products of codes are the same to the bit.
 
     Raises:
       ExportError: an argument is no array, or `fn` has operations with no counterpart in the file;
@@ -139,7 +144,8 @@ def export(
     integer("export", "while_limit", while_limit, at_least=0, at_most=2**31)
     storage = Storage(weights)
     given, initial = arrays("params", params), arrays("state", state)
-    options = Options(given, initial, params, state, batch, batch_axes, while_limit, storage)
+    order = _order(plan) if by_slot else None
+    options = Options(given, initial, params, state, batch, batch_axes, while_limit, storage, order)
     shared: Shared = {}
     entries = []
     for name, (function, arguments) in _functions(fn, example_args).items():
@@ -159,12 +165,21 @@ def export(
     if profile is not None:
         from ._on_device import on_device  # which most exports do without
 
-        graphs, device = on_device(graphs, profile, plan, compensation, assumptions)
+        graphs, device = on_device(graphs, profile, plan, compensation, assumptions, order)
     elif named := [name for name, value in others.items() if value is not None]:
         raise ExportError(
             f"export: `{named[0]}` is given without a `profile`, the device it is for"
         )
     return Model(tuple(graphs), tests, _producer(), device)
+
+
+def _order(plan: Plan | None) -> BySlot:
+    if plan is None:
+        raise ExportError("export: `by_slot` is given without a `plan`, which has the slots")
+    from lumina_jax.planner import Plan
+
+    instance("export", "plan", plan, Plan, "a Plan of WDMPlanner or None")
+    return BySlot(plan)
 
 
 def _functions(

@@ -17,6 +17,7 @@ from lumina_jax.hardware.profiles import HardwareProfile, profile_of
 from lumina_jax.physics._constants import LIGHT_SPEED
 from lumina_jax.planner import Plan
 
+from ._by_slot import BySlot
 from ._device import BusCrosstalk, Device, Product, weights_of
 from ._errors import ExportError, ScheduleWarning, quoted
 from ._graph import Graph, Node, Region
@@ -35,8 +36,11 @@ def on_device(
     plan: Plan | None,
     compensation: Mode | None,
     assumptions: EnergyAssumptions | None,
+    by_slot: BySlot | None,
 ) -> tuple[list[Graph], Device]:
     """The graphs with the execution of each optical node, and the device that it is on.
+
+    `by_slot` has put the inputs of layers in the order of their slots, if it is given.
 
     Raises:
       TypeError, ValueError: as `export`.
@@ -48,9 +52,11 @@ def on_device(
     if compensation is not None:
         choice(_OP, "compensation", compensation, Mode)
     device = _device(profile, plan, compensation, assumed)
-    layers = PlanLayers(plan, graphs)
+    layers = PlanLayers(plan if by_slot is None else by_slot.after(), graphs)
     done = [_Placed(device, layers, graph).graph() for graph in graphs]
     layers.check_all_are_used()
+    if by_slot is not None:  # the crosstalk that weights carry is that of inputs in their order
+        layers.placed = [(name, by_slot.slots(name)) for name, _ in layers.placed]
     _warn(profile, device, layers)
     return done, device
 

@@ -14,7 +14,7 @@ from typing import Any
 from ._codes import BITS
 from ._program import Constant, Equation, Operand, Program, Variable
 
-_SAME = {"convert_element_type", "copy", "neg", "rev"}
+_SAME = {"convert_element_type", "copy", "neg", "quantize", "rev"}
 _OF_EACH = {"add", "div", "mul", "sub"}
 _CUTS = {"concatenate", "dynamic_slice", "pad", "slice", "split"}
 _CONVERTING = {
@@ -40,7 +40,8 @@ def contracted(program: Program, weight: Variable) -> tuple[int, ...] | None:
     """The axes of `weight` that are summed over, ascending; None where no use tells."""
     found: dict[bool, tuple[int, ...]] = {}
     for is_product, axes in _sums(program, {weight: _axes_of(weight)}):
-        found.setdefault(is_product, tuple(sorted(axes)))
+        if axes:
+            found.setdefault(is_product, tuple(sorted(axes)))
     return found.get(True, found.get(False))
 
 
@@ -91,7 +92,7 @@ def _moved(equation: Equation, place: int, axes: _Axes) -> _Axes | None:
     """The axes of the results, where they hold elements of the operand; None where they do not."""
     result = equation.outputs[0].shape
     match equation.primitive:
-        case name if name in _SAME:
+        case name if name in _SAME and place == 0:
             return axes
         case name if name in _OF_EACH and result == tuple(axis.extent for axis in axes):
             return axes
@@ -140,7 +141,16 @@ def _gathered(equation: Equation, axes: _Axes) -> _Axes | None:
     result = [_Axis((), extent) for extent in equation.outputs[0].shape]
     for at, axis in zip(numbers.offset_dims, kept, strict=True):
         result[at] = _Axis(axis.of, result[at].extent)
+    others = [at for at in range(len(result)) if at not in numbers.offset_dims]
+    if len(others) == len(numbers.start_index_map) == 1 and _is_order(equation):
+        result[others[0]] = axes[numbers.start_index_map[0]]
     return tuple(result)
+
+
+def _is_order(equation: Equation) -> bool:
+    """Whether lines are taken in another order, all of them."""
+    is_known = isinstance(equation.inputs[1], Constant)
+    return is_known and equation.outputs[0].shape == equation.inputs[0].shape
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 from lumina_jax._jaxpr import Interpreter, Site, evaluate
 
 from ._arguments import test_inputs
+from ._by_slot import BySlot
 from ._entry import Entry
 from ._graph import DType, TestVector
 from ._tolerance import scale, tolerance
@@ -63,7 +64,7 @@ class Reference:
 
         @jax.jit
         def run(constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-            return _Replaced(places, constants).run(jaxpr, arguments)
+            return _Replaced(places, constants, self.entry.by_slot).run(jaxpr, arguments)
 
         return run, jax.device_put(constants, self.cpu)
 
@@ -107,14 +108,18 @@ def test_vectors(
 class _Replaced(Interpreter[Any]):
     """Runs a jaxpr on arrays, with other arrays in place of its constants, on one device."""
 
-    def __init__(self, places: dict[int, int], arrays: Sequence[Any]) -> None:
-        self.places, self.arrays = places, arrays
+    def __init__(
+        self, places: dict[int, int], arrays: Sequence[Any], by_slot: BySlot | None
+    ) -> None:
+        self.places, self.arrays, self.by_slot = places, arrays, by_slot
 
     def constant(self, array: Any) -> Any:
         place = self.places.get(id(array))
         return array if place is None else self.arrays[place]
 
     def equation(self, site: Site, operands: list[Any]) -> Sequence[Any]:
+        if self.by_slot is not None:
+            operands = self.by_slot.moved(site, operands, self.run)
         return operands if site.name in _PLACES else evaluate(site.eqn, operands)
 
 

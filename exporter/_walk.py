@@ -16,6 +16,7 @@ import numpy as np
 from lumina_jax._jaxpr import ClosedJaxpr, Interpreter, Site, array_type, evaluate
 from lumina_jax.quantizer._params import DEQUANTIZE
 
+from ._by_slot import BySlot
 from ._folding import Folding, foldable, settle, uniform
 from ._levels import Levels, of_call
 from ._program import Constant, Equation, Operand, Program, Source, Variable
@@ -46,6 +47,8 @@ class Held:
     """By the id of an array in the jaxpr."""
     calls: dict[Variable, tuple[Levels, str]] = field(default_factory=dict)
     """What `lumina_dequantize` makes of constants, with the name of the codes: found on the way."""
+    by_slot: BySlot | None = None
+    """What puts the inputs of products in the order of their wavelengths."""
 
 
 def walk(jaxpr: ClosedJaxpr, held: Held, names: Mapping[int, str]) -> Program:
@@ -73,8 +76,8 @@ def walk(jaxpr: ClosedJaxpr, held: Held, names: Mapping[int, str]) -> Program:
 
 
 class _Walker(Interpreter[Operand]):
-    def __init__(self, folding: Folding, held: Held) -> None:
-        self.folding, self.held = folding, held
+    def __init__(self, folding: Folding, held: Held, is_body: bool = False) -> None:
+        self.folding, self.held, self.is_body = folding, held, is_body
         self.equations: list[Equation] = []
 
     def constant(self, array: Any) -> Operand:
@@ -107,6 +110,8 @@ class _Walker(Interpreter[Operand]):
                 return [operands[1 + int(case)]]
         if is_folded:
             return self.folding.folded(site, constants)
+        if self.held.by_slot is not None and not self.is_body:
+            operands = self.held.by_slot.moved(site, operands, self._moved)
         bodies, inputs = self._bodies(site, operands)
         outputs = tuple(Variable(*array_type(var)) for var in site.eqn.outvars)
         source = Source.of(site)
@@ -114,6 +119,13 @@ class _Walker(Interpreter[Operand]):
             Equation(site.name, dict(site.params), tuple(inputs), outputs, source, bodies)
         )
         return outputs
+
+    def _moved(self, taken: ClosedJaxpr, operands: list[Operand]) -> list[Operand]:
+        """Lines in another order: parameters keep their names."""
+        (moved,) = self.run(taken, operands)
+        if isinstance(moved, Constant) and isinstance(operands[0], Constant):
+            moved.name = operands[0].name
+        return [moved]
 
     def _coded(self, site: Site, operands: Sequence[Constant]) -> Variable | None:
         """The weight that a call makes of codes, None where a file has no such codes."""
@@ -158,6 +170,6 @@ class _Walker(Interpreter[Operand]):
         """The program of `jaxpr`, whose first arguments are `known`."""
         variables = jaxpr.jaxpr.invars[len(known) :]
         given = tuple(Variable(*array_type(var)) for var in variables)
-        walker = _Walker(self.folding, self.held)
+        walker = _Walker(self.folding, self.held, is_body=True)
         outputs = walker.run(jaxpr, [*known, *given], site)
         return Program(given, tuple(walker.equations), tuple(outputs)).without_dead()

@@ -12,7 +12,16 @@ import pytest
 
 import exporter
 from exported import Program
-from lumina_jax import OpticalSpec, WeightQuantizer, optical_conv, optical_matmul
+from flax_layers import OpticalDense
+from lumina_jax import (
+    HardwareProfile,
+    OpticalSpec,
+    WeightQuantizer,
+    crosstalk,
+    optical_conv,
+    optical_matmul,
+)
+from lumina_jax.hardware import Converters
 from lumina_jax.ops import OPS
 from lumina_jax.quantizer import BitAllocation, dequantize
 
@@ -471,3 +480,20 @@ def test_weights_that_no_quantizer_takes_are_refused() -> None:
     w = np.full((4, 4), np.nan, np.float32)
     with pytest.raises(exporter.ExportError, match=r"cannot store `params`: .* finite"):
         exporter.export(lambda w, x: x @ w, normal(2, 4), params=w, weights={"params": 4})
+
+
+def test_a_weight_that_crosstalk_mixes_is_stored_by_itself(program: Program) -> None:
+    """What acts is Cᵀ times the levels of its converter: that is computed when the model loads."""
+    w, x = normal(8, 5), normal(2, 8)
+    chip = HardwareProfile(
+        converters=Converters.all(4), crosstalk=crosstalk.RingComb(channels=8, spacing=2.0)
+    )
+    layer = OpticalDense(5, profile=chip, deterministic=True, use_bias=False)
+    ranges = {"x_full_scale": jnp.float32(3), "y_full_scale": jnp.float32(9)}
+    variables = {"params": {"kernel": w}, "ranges": ranges}
+    quantizer = WeightQuantizer(method="absmax", axis=1)
+    weights = {"kernel": (quantizer, 4)}
+    model = program.export(layer.apply, x, params=variables, weights=weights)
+    assert model.ops["dequantize"] == 1
+    step = 9 / 7
+    np.testing.assert_allclose(model(x), layer.apply(variables, x), atol=1.01 * step)

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use serde_json::{Map, Value, json};
 
 use crate::Model;
+use crate::codes::{Coded, Constants, captured};
 use crate::container::Section;
 use crate::ir::{Attribute, Dim, Graph, Node, Port, Product, Region, Role, State, Tensor};
 use crate::schedule::BusCrosstalk;
@@ -103,7 +104,8 @@ fn write_graph_json(out: &mut String, graph: &Graph, indent: &str) -> fmt::Resul
     writeln!(out, ",")?;
     write_list(out, "outputs", &graph.outputs, indent, port)?;
     writeln!(out, ",")?;
-    write_list(out, "nodes", &graph.nodes, indent, |node| node_json(node, graph))
+    let constants = graph.tensors_by_id();
+    write_list(out, "nodes", &graph.nodes, indent, |node| node_json(node, graph, &constants))
 }
 
 pub(crate) fn section_json(section: &Section) -> Value {
@@ -155,11 +157,11 @@ fn write_list<T>(
     }
 }
 
-fn node_json(node: &Node, graph: &Graph) -> Value {
+fn node_json(node: &Node, graph: &Graph, constants: &Constants<'_>) -> Value {
     let attributes: Map<String, Value> = node
         .attributes
         .iter()
-        .map(|(name, attribute)| (name.to_owned(), attribute_json(attribute, graph)))
+        .map(|(name, attribute)| (name.to_owned(), attribute_in_scope(attribute, graph, constants)))
         .collect();
     let mut json = json!({
         "op": node.op,
@@ -169,6 +171,15 @@ fn node_json(node: &Node, graph: &Graph) -> Value {
         "source": node.source,
         "fused": node.fused,
     });
+    if let Some(coded) = Coded::of(node, constants) {
+        json["weight"] = json!({
+            "bits": coded.bits,
+            "scale": coded.scale,
+            "table": coded.has_table,
+            "bytes": coded.bytes,
+            "bytes_of_numbers": coded.bytes_of_numbers,
+        });
+    }
     if let Some(execution) = &node.execution {
         let products = execution.products.iter().map(|product| product_json(product, graph));
         json["execution"] = products.collect();
@@ -188,7 +199,13 @@ pub(crate) fn product_json(product: &Product, graph: &Graph) -> Value {
     })
 }
 
+/// An attribute; of the weights in its regions, what they take is left out.
 pub(crate) fn attribute_json(attribute: &Attribute, graph: &Graph) -> Value {
+    attribute_in_scope(attribute, graph, &Constants::new())
+}
+
+/// The same in a scope with these constants.
+fn attribute_in_scope(attribute: &Attribute, graph: &Graph, constants: &Constants<'_>) -> Value {
     match attribute {
         Attribute::Bool(value) => json!(value),
         Attribute::Int(value) => json!(value),
@@ -196,12 +213,16 @@ pub(crate) fn attribute_json(attribute: &Attribute, graph: &Graph) -> Value {
         Attribute::Str(value) => json!(value),
         Attribute::Ints(value) => json!(value),
         Attribute::Shape(shape) => json!(dims(shape, graph)),
-        Attribute::Region(region) => json!({
-            "captures": region.captures,
-            "inputs": region.inputs,
-            "nodes": region.nodes.iter().map(|node| node_json(node, graph)).collect::<Vec<_>>(),
-            "outputs": region.outputs,
-        }),
+        Attribute::Region(region) => {
+            let constants = captured(region, constants);
+            let nodes = region.nodes.iter().map(|node| node_json(node, graph, &constants));
+            json!({
+                "captures": region.captures,
+                "inputs": region.inputs,
+                "nodes": nodes.collect::<Vec<_>>(),
+                "outputs": region.outputs,
+            })
+        }
     }
 }
 
@@ -244,7 +265,7 @@ fn write_text(out: &mut String, model: &Model) -> fmt::Result {
             write_ports(out, graph)?;
             write_tensors(out, &graph.tensors)?;
             writeln!(out, "\nnodes")?;
-            write_nodes(out, &graph.nodes, graph, 1)?;
+            write_nodes(out, &graph.nodes, graph, &graph.tensors_by_id(), 1)?;
         }
         entries => {
             write_tensors(out, &entries[0].tensors)?;
@@ -252,7 +273,7 @@ fn write_text(out: &mut String, model: &Model) -> fmt::Result {
                 writeln!(out, "\nentry point {}", printable(&graph.name))?;
                 write_ports(out, graph)?;
                 writeln!(out, "\nnodes")?;
-                write_nodes(out, &graph.nodes, graph, 1)?;
+                write_nodes(out, &graph.nodes, graph, &graph.tensors_by_id(), 1)?;
             }
         }
     }
@@ -293,15 +314,27 @@ fn write_ports(out: &mut String, graph: &Graph) -> fmt::Result {
 }
 
 /// The nodes of a scope, `depth` steps to the right.
-fn write_nodes(out: &mut String, nodes: &[Node], graph: &Graph, depth: usize) -> fmt::Result {
+fn write_nodes(
+    out: &mut String,
+    nodes: &[Node],
+    graph: &Graph,
+    constants: &Constants<'_>,
+    depth: usize,
+) -> fmt::Result {
     for node in nodes {
         let (results, operands) = (ids(&node.outputs), ids(&node.inputs));
         write!(out, "{:1$}{results} = {2}({operands})", "", 2 * depth, node.op)?;
         for (name, attribute) in node.attributes.iter() {
             let name = printable(name);
             if !matches!(attribute, Attribute::Region(_)) {
-                write!(out, " {name}={}", attribute_json(attribute, graph))?;
+                write!(out, " {name}={}", attribute_in_scope(attribute, graph, constants))?;
             }
+        }
+        if let Some(coded) = Coded::of(node, constants) {
+            let (bits, scale) = (coded.bits, &coded.scale);
+            let table = if coded.has_table { ", a table" } else { "" };
+            let sizes = (size(coded.bytes), size(coded.bytes_of_numbers));
+            write!(out, "  ({bits} bits, scale per {scale}{table}, {} for {})", sizes.0, sizes.1)?;
         }
         match node.source.as_str() {
             "" => writeln!(out)?,
@@ -314,7 +347,8 @@ fn write_nodes(out: &mut String, nodes: &[Node], graph: &Graph, depth: usize) ->
             writeln!(out, "{:1$}{2}", "", 2 * depth + 2, describe_product(product, graph))?;
         }
         for (name, region) in node.regions() {
-            write_region(out, name, region, graph, depth + 1)?;
+            let constants = captured(region, constants);
+            write_region(out, name, region, graph, &constants, depth + 1)?;
         }
     }
     Ok(())
@@ -338,13 +372,14 @@ fn write_region(
     name: &str,
     region: &Region,
     graph: &Graph,
+    constants: &Constants<'_>,
     depth: usize,
 ) -> fmt::Result {
     let given = region.captures.len() as u32;
     let inputs: Vec<u32> = (given..given + region.inputs as u32).collect();
     let (name, captures) = (printable(name), ids(&region.captures));
     writeln!(out, "{:1$}{name}({2}) captures ({captures})", "", 2 * depth, ids(&inputs))?;
-    write_nodes(out, &region.nodes, graph, depth + 1)?;
+    write_nodes(out, &region.nodes, graph, constants, depth + 1)?;
     writeln!(out, "{:1$}-> {2}", "", 2 * depth + 2, ids(&region.outputs))
 }
 

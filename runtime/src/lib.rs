@@ -34,6 +34,7 @@ mod bytes;
 #[cfg(feature = "report")]
 mod chain;
 mod checksum;
+mod codes;
 mod container;
 mod control;
 mod decode;

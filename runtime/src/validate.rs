@@ -6,6 +6,7 @@ use lumina_kernels::{DType, Fact};
 
 use crate::Error;
 use crate::bind::check_symbols_are_bound;
+use crate::codes::check_codes;
 use crate::container::Contents;
 use crate::infer::{check_size, find, make};
 use crate::ir::dim::{MAX_FACTORS, MAX_POWER, MAX_SYMBOLS, MAX_TERMS};
@@ -35,6 +36,7 @@ pub(crate) fn validate(module: &Module, contents: Contents<'_>) -> Result<(), Er
     for graph in &module.entries {
         check_entry(graph).map_err(|error| of_entry(module, graph, error))?;
     }
+    check_codes(module, contents)?;
     schedule::check::check(module)?;
     check_vectors(module, contents)
 }

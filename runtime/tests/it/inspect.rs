@@ -1,6 +1,6 @@
 //! All that is shown of a file.
 
-use crate::proto::{Quantization, Role};
+use crate::proto::{Attr, Quantization, Region, Role, attr};
 use lumina_runtime::DType;
 use serde_json::{Value, json};
 
@@ -163,4 +163,51 @@ nodes
 1 test vector
 "#;
     assert_eq!(file.load().unwrap().describe(), expected);
+}
+
+/// A weight of 4 bits in a scope, and one of 3 bits with a table in a branch.
+fn file_of_codes() -> File {
+    let mut file = File::new();
+    let attrs = |bits, group| {
+        let shape = ("shape", ints(&[128, 128]));
+        [("bits", int(bits)), shape, ("transpose", flag(false)), ("group", int(group))]
+    };
+    let codes = file.tensor("w", &u32s(&[16, 128], &[0; 16 * 128]));
+    let scale = file.tensor("", &f32s(&[1, 128], &[0.5; 128]));
+    let one = file.tensor("", &f32s(&[1, 1], &[1.0]));
+    let no_table = file.tensor("", &f32s(&[0, 16], &[]));
+    let others = file.tensor("v", &u32s(&[12, 128], &[0; 12 * 128]));
+    let table = file.tensor("", &f32s(&[1, 8], &[0.0; 8]));
+    let scales = file.tensor("", &f32s(&[2, 1], &[1.0; 2]));
+    let which = file.tensor("which", &i32s(&[], &[0]));
+    let w = file.node("dequantize", &[codes, scale, one, no_table], &attrs(4, 128));
+    let captures = vec![others, scales, one, table];
+    let nodes = vec![node("dequantize", &[0, 1, 2, 3], &[4], &attrs(3, 64))];
+    let region = Region { captures, inputs: 0, nodes, outputs: vec![4] };
+    let branch = Attr { value: Some(attr::Value::Region(region)) };
+    let v = file.node("cond", &[which], &[("branch_000", branch)]);
+    for (id, name) in [(w, "w"), (v, "v")] {
+        file.output(id, name, DType::F32, &fixed(&[128, 128]));
+    }
+    file
+}
+
+#[test]
+fn weights_of_codes_are_told_with_what_they_take() {
+    let model = file_of_codes().load().unwrap();
+    let text = model.describe();
+    for line in [
+        "transpose=false  (4 bits, scale per column, 8.5 KiB for 64.0 KiB)\n",
+        "transpose=false  (3 bits, scale per group of 64, a table, 6.0 KiB for 64.0 KiB)\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let json: Value = serde_json::from_str(&model.to_json()).unwrap();
+    let weight = json!({
+        "bits": 4, "scale": "column", "table": false, "bytes": 8708, "bytes_of_numbers": 65536,
+    });
+    assert_eq!(json["nodes"][0]["weight"], weight);
+    let inner = &json["nodes"][1]["attrs"]["branch_000"]["nodes"][0]["weight"];
+    assert_eq!(inner["scale"], "group of 64");
+    assert_eq!(json["nodes"][1]["weight"], Value::Null);
 }

@@ -19,6 +19,7 @@ mod device;
 mod diff;
 mod graph;
 mod hostile;
+mod hostile_codes;
 mod inspect;
 mod looping;
 mod mutants;
