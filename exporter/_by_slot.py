@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import jax
 import numpy as np
 
-from lumina_jax._jaxpr import ClosedJaxpr, Site
+from lumina_jax._jaxpr import ClosedJaxpr, Site, array_type
 
 from ._errors import ExportError, quoted
 
@@ -85,8 +85,7 @@ class BySlot:
         of_w = 1 if site.params["transpose_weight"] else 0
         moved = list(operands)
         for place, axis in ((_X, 1), (_W, of_w)):
-            atom = site.eqn.invars[place].aval
-            struct = jax.ShapeDtypeStruct(atom.shape, atom.dtype)
+            struct = jax.ShapeDtypeStruct(*array_type(site.eqn.invars[place]))
             taken = jax.make_jaxpr(
                 lambda v, axis=axis: v.take(order.astype(np.int32), axis=axis, mode="clip")
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,23 @@ def test_examples_run(tmp_path: Path, name: str, arguments: list[str], printed: 
     report = json.loads((tmp_path / f"{name}.json").read_text())
     assert len(report["noise"]) == 7
     assert {"clean", "nat"} <= report.keys()
+
+
+def test_chip_to_file(tmp_path: Path, lumina: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "chip_to_file.py", "--out", tmp_path, "--quick"],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "LUMINA_BIN": str(lumina)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert "Mlp/layer0                       64 x 64 x 32               4 x 2" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    bits = {f"params['{layer}']['kernel']": b for layer, b in report["allocation"].items()}
+    assert report["weights"] == bits
+    accuracy = report["accuracy"]
+    assert accuracy["before"] < accuracy["after"]
+    assert accuracy["file"] > 70
 
 
 def test_scikit_learn_on_a_chip(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ X = np.asarray(jax.random.uniform(jax.random.key(0), (8, 16))) * np.linspace(0.1
 
 
 class Net(nn.Module):
-    chips: tuple[HardwareProfile, HardwareProfile]
+    chips: tuple[HardwareProfile, ...]
     deterministic: bool = True
 
     @nn.compact
