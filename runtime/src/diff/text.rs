@@ -67,7 +67,7 @@ impl fmt::Display for Numeric {
 fn word(value: &Value) -> String {
     let text = match value {
         Value::Null => "none".into(),
-        Value::String(text) if text.is_empty() => "none".into(),
+        Value::String(text) if text.is_empty() => "\"\"".into(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
