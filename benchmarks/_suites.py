@@ -9,6 +9,7 @@ from ._options import Options
 from .suites import (
     attention,
     conv,
+    edge,
     forward,
     memory,
     models,
@@ -33,6 +34,7 @@ SUITES: dict[str, Callable[[Options], list[Case]]] = {
     "tiles": tiles.cases,
     "models": models.cases,
     "start": start.cases,
+    "edge": edge.cases,
     "memory": memory.cases,
 }
 

@@ -110,8 +110,8 @@ def export(
         convolution before it, softmax, layer norm, attention, bias and activation of a product.
         False leaves the nodes as JAX has them. `lumina inspect` says what became what.
       weights: how weights are stored, which are floats of two axes or more: "float32", "bfloat16"
-        or "float16" for all of them; or by their paths: such a name; bits from 1 to 8, for the
-        best levels of each output, or `(bits, group)`, for those of each `group` of its inputs; a
+        or "float16" for all of them; or by their paths: such a name; bits from 1 to 8, for good
+        levels of each output, or `(bits, group)`, for those of each `group` of its inputs; a
         `WeightQuantizer`, or one with bits, `(quantizer, bits)`; `QuantizerParams`, or what it made
         of the weight, `(codes, params)`. A key is a path as `weights` of the model has it, or a
         part of one, "Dense_0" or "decoder/*/kernel", with `*` and `?` for any letters; of several

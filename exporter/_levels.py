@@ -90,7 +90,7 @@ def _long(shape: Sequence[int]) -> list[int]:
 def of_columns(
     weight: jax.Array, bits: int, group: int | None, contracted: Sequence[int] | None
 ) -> Levels:
-    """The best uniform levels of each output, or of each `group` of its inputs."""
+    """Good uniform levels of each output, or of each `group` of its inputs."""
     rank = weight.ndim
     depth = tuple(range(rank - 1)) if contracted is None else tuple(contracted)
     rest = tuple(axis for axis in range(rank) if axis not in depth)
@@ -98,7 +98,9 @@ def of_columns(
     moved = jnp.transpose(weight, order)
     rows = math.prod(weight.shape[axis] for axis in depth)
     matrix = moved.reshape(rows, -1)
-    quantizer = WeightQuantizer(axis=1, group=group)
+    # Levels of groups are found for all at once, the best ones of a channel for each by itself, which
+    # takes a second for some hundreds of channels.
+    quantizer = WeightQuantizer(axis=1, group=group or rows)
     params = quantizer.calibrate(matrix, bits=bits)
     levels = of_params(quantizer.quantize(matrix, params), params)
     back = np.argsort(order)

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,7 +49,9 @@ _KEPT = 8
 _STEPS = 24
 """Steps of the polish at most."""
 _PARTS = 24
-"""Scales of short rows."""
+"""Scales of many rows."""
+_TOGETHER = 1 << 16
+"""Values whose scales are found at once."""
 
 
 class Uniform(NamedTuple):
@@ -136,7 +139,7 @@ def best_uniform(values: NDArray[np.floating], bits: int, *, affine: bool) -> Un
 def near_best_uniform(
     rows: NDArray[np.floating], bits: int, *, affine: bool
 ) -> tuple[_Floats, _Floats]:
-    """(scale, offset) of each of many short rows, of little error and found for all at once.
+    """(scale, offset) of each of many rows, of little error and found for many at once.
 
     Scales are fractions of the one that covers a row, with the levels around its middle and around
     zero; each best one takes a step of the polish. No row is worse than with the signed converter.
@@ -145,6 +148,16 @@ def near_best_uniform(
         rows: [rows, values], all finite, at least one value.
         bits, affine: as of `best_uniform`, and the codes are the same.
     """
+    # As many as a cache holds.
+    together = max(_TOGETHER // rows.shape[1], 1)
+    blocks = [rows[first : first + together] for first in range(0, len(rows), together)]
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda block: _near_best(block, bits, affine=affine), blocks))
+    scale, offset = (np.concatenate([part[i] for part in found]) for i in (0, 1))
+    return scale, offset
+
+
+def _near_best(rows: NDArray[np.floating], bits: int, *, affine: bool) -> tuple[_Floats, _Floats]:
     x = np.asarray(rows, np.float64)
     lowest, highest = codes_of(bits, affine=affine)
     reach = np.abs(x).max(axis=1)

@@ -171,10 +171,13 @@ impl Session {
         }
         let tensors = self.model.graph(0)?.tensors_by_id();
         for (state, buffer) in states.iter().zip(&mut self.buffers) {
-            if buffer.len() != size(state) {
+            let is_new = buffer.len() != size(state);
+            if is_new {
                 *buffer = AlignedBytes::zeroed(size(state))?;
             }
             match state.initial.and_then(|id| tensors.get(&id)) {
+                // New memory is zero without being written, which takes as long as a run does.
+                None if is_new => {}
                 None => buffer.fill(0),
                 Some(tensor) => {
                     let start = tensor.stored.offset as usize;
