@@ -98,8 +98,8 @@ def of_columns(
     moved = jnp.transpose(weight, order)
     rows = math.prod(weight.shape[axis] for axis in depth)
     matrix = moved.reshape(rows, -1)
-    # Levels of groups are found for all at once, the best ones of a channel for each by itself, which
-    # takes a second for some hundreds of channels.
+    # Levels of groups are found for all at once, the best ones of a channel for each by itself,
+    # which takes a second for some hundreds of channels.
     quantizer = WeightQuantizer(axis=1, group=group or rows)
     params = quantizer.calibrate(matrix, bits=bits)
     levels = of_params(quantizer.quantize(matrix, params), params)
