@@ -110,8 +110,8 @@ impl Session {
                 self.kept.forget_unused();
             }
         }
-        self.grow_buffers()?;
-        self.begin()
+        self.begin()?;
+        self.grow_buffers()
     }
 
     fn plan(&mut self, entry: usize, inputs: &[Fact]) -> Result<Plan, Error> {
