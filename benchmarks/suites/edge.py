@@ -13,7 +13,7 @@ import functools
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +58,7 @@ def cases(options: Options) -> list[Case]:
 def _cases(
     name: str,
     run: Callable[[Bench, str, int, Shape], Row],
-    shapes: tuple[Shape, ...],
+    shapes: Sequence[Shape],
     all_bits: tuple[int, ...],
 ) -> list[Case]:
     def case(bits: int, shape: Shape) -> Case:
@@ -251,13 +251,13 @@ def _first_token(bench: Bench, workload: str, bits: int, shape: Shape) -> Row:
     decode = _gpt(bits, shape)
     with tempfile.TemporaryDirectory(prefix="lumina-edge-") as folder:
         path = decode.model.save(Path(folder) / "gpt.lmn")
-        inputs = Path(folder) / "inputs.npz"
-        names = [port.name for port in decode.model.graph.inputs]
-        np.savez(inputs, **dict(zip(names, decode.network.inputs, strict=True)))
+        command = [lumina(), "run", path, "--output", os.devnull, "--mmap", "--skip-checksum"]
+        command += ["--threads", str(bench.threads)]
+        for port, array in zip(decode.model.graph.inputs, decode.network.inputs, strict=True):
+            np.save(Path(folder) / f"{port.name}.npy", array)
+            command += ["--input", f"{port.name}={folder}/{port.name}.npy"]
 
         def build(_: str) -> Callable[[], object]:
-            command = [lumina(), "run", path, "--input", inputs, "--output", os.devnull, "--mmap"]
-            command += ["--skip-checksum", "--threads", str(bench.threads)]
             return lambda: subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
         calls, notes = bench.attempt([OURS], build)
