@@ -25,6 +25,9 @@ PEERS = (
 ONE_ARRAY = "one array"
 """Ours with all inputs in one array, beside which suite `tiles` puts arrays of fewer."""
 
+ONNX_RUNTIME = "onnxruntime"
+"""Runs whole networks that `lumina convert` has written, in suite `models`."""
+
 HEADLINE = ("jax", "torch")
 """The peers of a quick run."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from ._peers import ONE_ARRAY, OURS, PEERS
+from ._peers import ONE_ARRAY, ONNX_RUNTIME, OURS, PEERS
 
 Row = Any
 """A `_bench.Row`, fresh or from a file."""
@@ -40,7 +40,9 @@ def rate(row: Row, peer: str) -> float | None:
 def peers(rows: Iterable[Row]) -> list[str]:
     """Whoever was asked for, ours first."""
     names = {name for row in rows for name in (*row["results"], *row["notes"])}
-    return [name for name in (OURS, *PEERS, ONE_ARRAY) if name in names or name == OURS]
+    return [
+        name for name in (OURS, *PEERS, ONNX_RUNTIME, ONE_ARRAY) if name in names or name == OURS
+    ]
 
 
 def geometric_mean(values: Sequence[float]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def _as_users_write() -> Iterator[None]:
 def test_a_network_of_a_peer_is_ours(name: str) -> None:
     network = _models_networks.NETWORKS[name](SHAPES[name])
     assert network.products > 0
-    ours, peer = (models.program(network, one) for one in ("ours", "jax"))
+    ours, peer = (models.program(network, one, 1) for one in ("ours", "jax"))
     # Twice: what one call keeps, the next one reads.
     for _ in range(2):
         models.check("jax", peer, ours)
@@ -45,10 +46,23 @@ def test_a_network_of_a_peer_is_ours(name: str) -> None:
         models.check("jax", cut, ours)
 
 
-def test_a_peer_without_such_files_is_a_note() -> None:
+@pytest.mark.parametrize("name", models.CHOICE)
+def test_a_converted_network_is_ours(
+    name: str, lumina: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("LUMINA_BIN", str(lumina))
+    network = _models_networks.NETWORKS[name](SHAPES[name])
+    ours, peer = (models.program(network, one, 1) for one in ("ours", "onnxruntime"))
+    for _ in range(2):
+        models.check("onnxruntime", peer, ours)
+
+
+def test_a_peer_that_is_not_there_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     network = _models_networks.NETWORKS["ResNet-18"](SHAPES["ResNet-18"])
-    with pytest.raises(_peers.Unsupported, match=r"nothing here writes \.onnx files"):
-        models.program(network, "onnxruntime")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(_peers.Unsupported, match=r"^there is no onnxruntime: pip install"):
+        models.program(network, "onnxruntime", 1)
 
 
 def test_the_choice_of_cases() -> None:

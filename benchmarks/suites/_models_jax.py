@@ -12,8 +12,9 @@ from .._peers import Program
 from ._models_networks import Network
 
 
-def program(network: Network) -> Program:
+def program(network: Network, threads: int) -> Program:
     """A call on weights and inputs that are on the device."""
+    del threads  # those of the process
     params, inputs = jax.tree.map(jnp.asarray, (network.params, network.inputs))
     if network.state is None:
         compiled = jax.jit(network.function)

@@ -13,12 +13,17 @@ from .._peers import Program
 from ._models_networks import Network
 
 
-def program(network: Network) -> Program:
-    """A call on NumPy arrays, of a session that has its own weights and what is kept."""
+def model(network: Network) -> export.Model:
+    """The function as a file, without test vectors, which nobody recomputes here."""
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in network.inputs]
-    model = export.export(network.function, *shapes, params=network.params, state=network.state)
-    # Without test vectors, which nobody recomputes here.
-    session = dataclasses.replace(model, tests=()).session()
+    made = export.export(network.function, *shapes, params=network.params, state=network.state)
+    return dataclasses.replace(made, tests=())
+
+
+def program(network: Network, threads: int) -> Program:
+    """A call on NumPy arrays, of a session that has its own weights and what is kept."""
+    del threads  # one for each CPU that the process may use
+    session = model(network).session()
 
     def call() -> Any:
         return session(*network.inputs)

@@ -36,6 +36,7 @@ from .start import program as lumina
 BITS = (8, 4, 2)
 PRODUCTS = ((4096, 4096), (16384, 16384))
 """Depth and columns; the weights of the second lie beyond the caches at any bits."""
+QUICK = ((512, 512),)
 OPTICAL = ((784, 512), *PRODUCTS)
 DECODE = models.CHOICE["GPT-2, decode"]
 PEERS = ("jax", "torch")
@@ -45,13 +46,14 @@ LARGEST = 1 << 26
 
 def cases(options: Options) -> list[Case]:
     """Each workload at each number of bits."""
-    quick = {False: PRODUCTS, True: ((512, 512),)}[options.quick]
-    optical = {False: OPTICAL, True: OPTICAL[:1]}[options.quick]
+    products = options.shapes_of(2, QUICK, PRODUCTS)
+    optical = options.shapes_of(2, OPTICAL[:1], OPTICAL)
+    decode = options.shapes_of(5, *reversed(DECODE))
     return [
-        *_cases("product", _product, options.shapes_of(2, quick, quick), BITS),
-        *_cases("optical product", _optical, options.shapes_of(2, optical, optical), BITS),
-        *_cases("GPT-2, decode", _decode, options.shapes_of(5, *reversed(DECODE)), (8, 4)),
-        *_cases("first token", _first_token, options.shapes_of(5, *reversed(DECODE)), (8, 4)),
+        *_cases("product", _product, products, BITS),
+        *_cases("optical product", _optical, optical, BITS),
+        *_cases("GPT-2, decode", _decode, decode, (8, 4)),
+        *_cases("first token", _first_token, decode, (8, 4)),
     ]
 
 
@@ -224,7 +226,7 @@ def _decode(bench: Bench, workload: str, bits: int, shape: Shape) -> Row:
 
     def program(name: str) -> Program:
         if name != OURS:
-            return models.program(decode.network, name)
+            return models.program(decode.network, name, bench.threads)
         call = _session(decode.model, *decode.network.inputs)
         return Program(lambda _: call, lambda result: (np.asarray(result),))
 

@@ -8,6 +8,7 @@ GPT-2       prefill: the logits of all tokens of a prompt; decode: those of one 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 
 import jax
@@ -15,10 +16,10 @@ import numpy as np
 
 from .._bench import Bench, Case, Row, load
 from .._options import Options, Shape
-from .._peers import Program, Unsupported
+from .._peers import ONNX_RUNTIME, Program, Unsupported
 from . import _models_networks as networks
 
-PEERS = ("jax", "onnxruntime")
+PEERS = ("jax", ONNX_RUNTIME)
 RESNET = ((1, 32, 64), (32, 32, 64))
 """Batch, side of an image, outputs of the first convolution."""
 GPT = (50257, 768, 12, 12)
@@ -49,7 +50,9 @@ def _runner(name: str, shape: Shape) -> Callable[[Bench], Row]:
 def _run(bench: Bench, name: str, shape: Shape) -> Row:
     network = networks.NETWORKS[name](shape)
     peers = [peer for peer in bench.peers(PEERS, PEERS) if peer in PEERS]
-    calls, notes, _ = bench.compare(peers, lambda peer: program(network, peer), check)
+    calls, notes, _ = bench.compare(
+        peers, lambda peer: program(network, peer, bench.threads), check
+    )
     arrays = jax.tree.leaves((network.params, network.inputs, network.state))
     return bench.row(
         "models",
@@ -62,12 +65,13 @@ def _run(bench: Bench, name: str, shape: Shape) -> Row:
     )
 
 
-def program(network: networks.Network, name: str) -> Program:
+def program(network: networks.Network, name: str, threads: int) -> Program:
     """The network by ours or by a peer."""
-    if name == "onnxruntime":
-        raise Unsupported("nothing here writes .onnx files")
-    load(name)
-    return importlib.import_module(f"._models_{name}", __package__).program(network)
+    if name != ONNX_RUNTIME:
+        load(name)
+    elif importlib.util.find_spec(name) is None:
+        raise Unsupported(f"there is no {name}: pip install '.[onnx]'")
+    return importlib.import_module(f"._models_{name}", __package__).program(network, threads)
 
 
 def check(name: str, peer: Program, ours: Program) -> None:
