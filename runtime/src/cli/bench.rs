@@ -10,6 +10,7 @@ use lumina_runtime::printable;
 use crate::console::print;
 use crate::model_file::ModelFile;
 use crate::progress::Progress;
+use crate::symbol::symbol;
 use crate::{Failure, Resources};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -37,7 +38,7 @@ pub(crate) struct Arguments {
     /// Value of a symbol of the inputs, as often as there are any
     ///
     /// Symbols are those of the first test vector where nothing else is said.
-    #[arg(long, value_name = "NAME=N", value_parser = symbol)]
+    #[arg(long, value_name = "NAME=N", value_parser = symbol::<usize>)]
     symbol: Vec<(String, usize)>,
     /// Measure for so many seconds, and ten runs at least
     #[arg(long, value_name = "S", default_value_t = Request::default().seconds)]
@@ -50,13 +51,6 @@ pub(crate) struct Arguments {
     json: bool,
     #[command(flatten)]
     resources: Resources,
-}
-
-/// A name and a number, which the last `=` parts.
-fn symbol(text: &str) -> Result<(String, usize), String> {
-    let (name, value) = text.rsplit_once('=').ok_or("expected NAME=N")?;
-    let value = value.parse().map_err(|_| format!("`{value}` is no extent, expected NAME=N"))?;
-    Ok((name.into(), value))
 }
 
 impl Arguments {
@@ -103,21 +97,4 @@ fn interruption() -> std::io::Result<Arc<AtomicBool>> {
         flag::register(SIGINT, Arc::clone(&stop))?;
     }
     Ok(stop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn symbols_have_a_name_and_an_extent() {
-        assert_eq!(symbol("a=b=3"), Ok(("a=b".into(), 3)));
-        for (text, message) in [
-            ("time", "expected NAME=N"),
-            ("time=-1", "`-1` is no extent, expected NAME=N"),
-            ("time=", "`` is no extent, expected NAME=N"),
-        ] {
-            assert_eq!(symbol(text), Err(message.into()));
-        }
-    }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelFile,
     /// Take a symbolic extent for N; 1 by default
-    #[arg(long = "symbol", value_name = "NAME=N", value_parser = symbol)]
+    #[arg(long = "symbol", value_name = "NAME=N", value_parser = symbol::<u64>)]
     symbols: Vec<(String, u64)>,
     /// List each setting of a bank, too
     #[arg(long, conflicts_with = "json")]

@@ -214,7 +214,7 @@ fn what_cannot_be_measured_is_refused() {
     );
     let output = lumina(&["bench", &model, "--symbol", "batch=-1"]);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("`-1` is no extent, expected NAME=N"), "{text}");
+    assert!(text.contains("expected NAME=N, such as batch=8, got `batch=-1`"), "{text}");
     let mut bare = product();
     bare.graph.tests.clear();
     let model = folder.model(&bare);
