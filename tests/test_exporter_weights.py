@@ -258,7 +258,7 @@ def test_bits_of_an_optical_op() -> None:
         model = exporter.export(fn, x, params=w, weights={"params": bits})
         (weight,) = (weight for weight in model.weights_report().weights if weight.scale)
         assert weight.bits == stored
-        quantizer = WeightQuantizer(axis=1)
+        quantizer = WeightQuantizer(axis=1, group=len(w))
         rounded = quantizer.dequantize(
             *(lambda p: (quantizer.quantize(w, p), p))(quantizer.calibrate(w, bits=bits))
         )

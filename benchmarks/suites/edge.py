@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import subprocess
 import tempfile
@@ -70,6 +71,12 @@ def _cases(
     return [case(bits, shape) for shape in shapes for bits in all_bits]
 
 
+def _peers(bench: Bench, shape: Shape) -> list[str]:
+    """Those of a product of these weights."""
+    all_peers = bench.peers(PEERS, PEERS) if math.prod(shape) <= LARGEST else []
+    return [peer for peer in all_peers if peer in PEERS]
+
+
 def _quantizer(bits: int) -> tuple[WeightQuantizer, int]:
     return WeightQuantizer(method="absmax", axis=1), bits
 
@@ -114,8 +121,7 @@ def _product(bench: Bench, workload: str, bits: int, shape: Shape) -> Row:
 
         return Program(lambda _: call, lambda result: (np.asarray(result),))
 
-    peers = PEERS if depth * columns <= LARGEST else ()
-    calls, notes, _ = bench.compare(bench.peers(peers, peers), program, models.check)
+    calls, notes, _ = bench.compare(_peers(bench, shape), program, models.check)
     return bench.row(
         "edge",
         workload,
@@ -137,8 +143,7 @@ def _optical(bench: Bench, workload: str, bits: int, shape: Shape) -> Row:
     def check(name: str, peer: Program, ours: Program) -> None:
         _equality.check(problem, name, peer, ours, getattr(load(name), "OWN_GRID", False))
 
-    peers = PEERS if depth * columns <= LARGEST else ()
-    calls, notes, _ = bench.compare(bench.peers(peers, peers), program, check)
+    calls, notes, _ = bench.compare(_peers(bench, shape), program, check)
     return bench.row(
         "edge",
         workload,
@@ -230,7 +235,8 @@ def _decode(bench: Bench, workload: str, bits: int, shape: Shape) -> Row:
         call = _session(decode.model, *decode.network.inputs)
         return Program(lambda _: call, lambda result: (np.asarray(result),))
 
-    calls, notes, _ = bench.compare(bench.peers(("jax",), ("jax",)), program, models.check)
+    peers = [peer for peer in bench.peers(PEERS, PEERS) if peer == "jax"]
+    calls, notes, _ = bench.compare(peers, program, models.check)
     return bench.row(
         "edge",
         workload,

@@ -88,7 +88,9 @@ def test_shards_give_the_bits_of_the_whole(op: str, name: str) -> None:
 
 
 def test_every_op_is_split() -> None:
-    assert {op for op, name in SPLITS if name == "m"} == set(OPS)
+    # The shape of weights that are made of codes is an attribute, so that each device has all.
+    ops = set(OPS) - {"dequantize"}
+    assert {op for op, name in SPLITS if name == "m"} == ops
     # A softmax needs all of its columns.
     by_row = {"causal_softmax", "causal_softmax_grad"}
-    assert {op for op, name in SPLITS if name in ("n", "h")} == set(OPS) - by_row
+    assert {op for op, name in SPLITS if name in ("n", "h")} == ops - by_row
