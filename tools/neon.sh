@@ -69,5 +69,4 @@ QEMU_CPU=max $tests "$target"
 # Programs that a test starts are not emulated, and many random files take long.
 tests='cargo test --quiet --locked -p lumina-runtime --lib --test it --target'
 PROPTEST_CASES=8 QEMU_CPU=max $tests "$target" -- \
-    --skip cli --skip dependencies --skip hostile --skip mutation --skip a_pipe_is_read_as_a_file_is \
-    --skip the_exit_code_tells --skip the_program
+    --skip cli --skip dependencies --skip hostile --skip mutation

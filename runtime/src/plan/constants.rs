@@ -78,7 +78,7 @@ impl Identities {
 pub(super) struct Constants<'a> {
     identities: &'a mut Identities,
     /// Whether results are made, too.
-    computes: bool,
+    pub(super) computes: bool,
     /// Each after those that it needs.
     pub(super) made: Vec<Made>,
     /// By identity.
@@ -97,38 +97,30 @@ impl<'a> Constants<'a> {
     }
 
     /// The number of what a node gives for these operands, if they are constants and it is worth its
-    /// memory: it takes at most twice that of one of them, as a weight of wider numbers does, or little.
-    /// A broadcast or a mask that is larger is made in each run, by which memory and caches gain.
+    /// memory: it takes at most twice that of one of them, as a weight of wider numbers does, or little,
+    /// or it `is_wanted`. A broadcast or a mask that is larger is made in each run, by which memory and
+    /// caches gain.
     pub(super) fn result(
         &mut self,
         (node, index): (&Node, usize),
         op: &Arc<dyn DynOp>,
         operands: &[&Place],
         fact: &Fact,
+        is_wanted: bool,
     ) -> Option<usize> {
+        let is_constant = operands.iter().all(|place| place.is_constant());
+        // What depends on the inputs is another constant for each plan.
+        if !self.computes || !is_constant || node.attributes.are_symbolic() {
+            return None;
+        }
         let bytes_of = |place: &&Place| {
             let (own, stored) = (byte_size(&place.fact()), byte_size(&place.stored));
             own.zip(stored).map_or(0, |(own, stored)| own.min(stored))
         };
         let largest = operands.iter().map(bytes_of).max().unwrap_or(0);
         let bytes = byte_size(fact)?;
-        if bytes == 0 || bytes > LITTLE.max(largest.saturating_mul(2)) {
-            return None;
-        }
-        self.weights((node, index), op, operands, fact)
-    }
-
-    /// The number of what a node gives for these operands, if they are constants, whatever its size.
-    pub(super) fn weights(
-        &mut self,
-        (node, index): (&Node, usize),
-        op: &Arc<dyn DynOp>,
-        operands: &[&Place],
-        fact: &Fact,
-    ) -> Option<usize> {
-        let is_constant = operands.iter().all(|place| place.is_constant());
-        // What depends on the inputs is another constant for each plan.
-        if !self.computes || !is_constant || node.attributes.are_symbolic() {
+        let is_large = bytes > LITTLE.max(largest.saturating_mul(2));
+        if bytes == 0 || is_large && !is_wanted {
             return None;
         }
         let keys = operands.iter().map(|place| self.key(place)).collect();

@@ -201,13 +201,14 @@ impl Planner<'_> {
             let places: Vec<&Place> = inputs.iter().map(|&id| &draft.places[id]).collect();
             let fact = draft.places[y].fact();
             let is_coded = op.as_dequantize().is_some()
+                && !node.attributes.are_symbolic()
                 && places.iter().all(|place| matches!(place.root, Root::Weights(_)));
             if is_coded && !fact.is_empty() {
                 let operands = places.into_iter().cloned().collect();
                 draft.coded.insert(y, Coded { op, operands, node: node.clone(), index });
                 return Ok(());
             }
-            if let Some(number) = self.constants.result((node, index), &op, &places, &fact) {
+            if let Some(number) = self.constants.result((node, index), &op, &places, &fact, false) {
                 draft.places[y] = Place::whole(Root::Copy(number), &fact);
                 return Ok(());
             }
@@ -253,7 +254,7 @@ impl Planner<'_> {
         let Some(Coded { op, operands, node, index }) = draft.coded.remove(&id) else { return };
         let places: Vec<&Place> = operands.iter().collect();
         let fact = draft.places[id].fact();
-        if let Some(number) = self.constants.weights((&node, index), &op, &places, &fact) {
+        if let Some(number) = self.constants.result((&node, index), &op, &places, &fact, true) {
             draft.places[id] = Place::whole(Root::Copy(number), &fact);
             return;
         }
@@ -305,10 +306,17 @@ impl Planner<'_> {
             self.settle(draft, id as usize);
             inputs.push(self.row_major(draft, index, id as usize));
         }
-        let mut capture = |&id: &u32| match id as usize {
+        let mut capture = |&id: &u32| {
+            let id = id as usize;
+            // Numbers that are not kept are those of a node of this scope, which a region has not.
+            if !self.constants.computes {
+                self.settle(draft, id);
+            }
             // A constant is one inside too, in whatever order, and so are codes.
-            id if draft.places[id].is_constant() || draft.coded.contains_key(&id) => id,
-            id => self.row_major(draft, index, id),
+            match draft.places[id].is_constant() || draft.coded.contains_key(&id) {
+                true => id,
+                false => self.row_major(draft, index, id),
+            }
         };
         let captures: Vec<Vec<usize>> = node
             .regions()

@@ -251,6 +251,43 @@ fn readers_of_codes_make_no_numbers_of_them() {
     }
 }
 
+/// Regions that need the numbers one after the other, where there is no room to keep all of them.
+#[test]
+fn regions_read_numbers_of_codes_in_little_memory() {
+    let (depth, columns) = (64, 64);
+    let of = Weights {
+        bits: 4,
+        depth,
+        columns,
+        transpose: false,
+        group: depth,
+        by_group: [1, 1],
+        tables: 0,
+        codes: (0..depth * columns).map(|index| (index % 13) as u8).collect(),
+        numbers: vec![0.5],
+    };
+    let mut file = File::new();
+    let which = file.input("which", DType::I32, &[]);
+    for name in ["first", "second", "third"] {
+        let w = of.write(&mut file, true);
+        let nodes = vec![node("reduce_max", &[0], &[1], &[("axes", ints(&[0, 1]))])];
+        let (captures, inputs, outputs) = (vec![w], 0, vec![1]);
+        let region = Region { captures, inputs, nodes, outputs };
+        let region = Attr { value: Some(attr::Value::Region(region)) };
+        let largest = file.node("cond", &[which], &[("branch_000", region)]);
+        file.output(largest, name, DType::F32, &[]);
+    }
+    let largest = of.values().view().data::<f32>().unwrap().iter().copied().fold(0.0, f32::max);
+    // Room for the numbers of one of them, and of all.
+    for memory_limit in [20 << 10, 1 << 20] {
+        let options = Options { threads: 1, memory_limit, ..Options::default() };
+        let mut session = Session::new(Arc::new(file.load().unwrap()), options).unwrap();
+        for output in session.run(&[i32s(&[], &[0]).view()]).unwrap() {
+            assert_eq!(output.data::<f32>().unwrap(), [largest], "{memory_limit}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
