@@ -21,11 +21,11 @@ use crate::disjoint::{AtomicMax, DisjointMut};
 use crate::isa::Isa;
 use crate::ops::Dequantize;
 use crate::ops::chain::{Chain, Residual, Saved, check_ranges_and_noise, extents};
-use crate::ops::forward::{self, Request};
+use crate::ops::forward::{self, Request, fact_of_weights};
 use crate::par::{Serial, parallel_if};
 use crate::scratch::Scratch;
 use crate::tuning::{CONV_PATCHES, CONV_ROWS};
-use crate::{Attrs, DType, Data, Error, Fact, Op, ParFor, View, Work};
+use crate::{Attrs, DType, Data, Error, Fact, ParFor, View, Work};
 
 /// What the op writes.
 pub(crate) struct Outputs<'a> {
@@ -78,18 +78,10 @@ impl Forward {
             let message = format!("expected {expected} operands, got {}", inputs.len());
             return Err(chain.refuse(message));
         };
-        let shape = self.geometry.shape(x, &self.kernel(of_w)?)?;
+        let shape = self.geometry.shape(x, &fact_of_weights(self.codes.as_ref(), of_w)?)?;
         extents(chain.op, "bias", bias, DType::F32, &[&[1, shape.columns]])?;
         check_ranges_and_noise(chain, others, shape.images, shape.columns)?;
         Ok(shape)
-    }
-
-    /// What is known of the kernel, which these operands give.
-    fn kernel(&self, of_w: &[Fact]) -> Result<Fact, Error> {
-        match &self.codes {
-            Some(codes) => codes.output_shapes(of_w).map(|mut facts| facts.remove(0)),
-            None => Ok(of_w[0].clone()),
-        }
     }
 
     /// The same with the operands of `codes` in place of the kernel, where the product of the only group
@@ -173,7 +165,8 @@ impl Forward {
     ) -> Result<(), Error> {
         let (x, of_w, others) = self.product.split(inputs).expect("the operands are checked");
         let facts: Vec<Fact> = of_w.iter().map(View::fact).collect();
-        let shape = self.geometry.shape(&x.fact(), &self.kernel(&facts)?)?;
+        let shape =
+            self.geometry.shape(&x.fact(), &fact_of_weights(self.codes.as_ref(), &facts)?)?;
         let pool = parallel_if(pool, shape.groups * shape.sizes().nanoseconds(1, 4));
         let (isa, x) = (Isa::detect(), x.data()?);
         let operands = Operands::new(&others[1..], self.chain.with_ids)?;

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use part::{Inputs, Part};
-pub(super) use request::Request;
+pub(super) use request::{Request, fact_of_weights};
 
 use super::chain::{
     Chain, CodedWeights, InputRow, Operands, PackedWeights, ProductPlan, Saved, Weights, code_row,
@@ -104,7 +104,7 @@ impl<'a> Forward<'a> {
         let Request { chain, packed, codes, .. } = request;
         let (x, of_w, others) = request.split(inputs).expect("the operands are checked");
         let facts: Vec<Fact> = of_w.iter().map(View::fact).collect();
-        let w = request.fact_of_w(&facts)?;
+        let w = fact_of_weights(request.codes.as_ref(), &facts)?;
         let sizes = Sizes::of(chain, &x.fact(), &w, request.transpose_weight)?.in_floats(chain);
         let Sizes { rows, depth, columns } = sizes;
         let operands = Operands::new(chain, &others[1..], rows)?;

@@ -92,14 +92,6 @@ impl Request {
         Some((x, of_w, others))
     }
 
-    /// What is known of w, which these operands give.
-    pub(super) fn fact_of_w(&self, of_w: &[Fact]) -> Result<Fact, Error> {
-        match &self.codes {
-            Some(codes) => codes.output_shapes(of_w).map(|mut facts| facts.remove(0)),
-            None => Ok(of_w[0].clone()),
-        }
-    }
-
     /// Bytes of the packed weights, where there are some.
     pub(crate) fn held_bytes(&self) -> usize {
         self.packed.as_ref().map_or(0, |packed| packed.bytes())
@@ -134,7 +126,8 @@ impl Request {
             let message = format!("expected {expected} operands, got {}", inputs.len());
             return Err(chain.refuse(message));
         };
-        let sizes = Sizes::of(chain, x, &self.fact_of_w(of_w)?, *transpose_weight)?;
+        let sizes =
+            Sizes::of(chain, x, &fact_of_weights(self.codes.as_ref(), of_w)?, *transpose_weight)?;
         let Sizes { rows, columns, .. } = sizes;
         extents(chain.op, "bias", bias, chain.dtype(), &[&[1, columns]])?;
         check_ranges_and_noise(chain, others, rows, columns)?;
@@ -151,5 +144,16 @@ impl Request {
     pub(crate) fn work(&self, inputs: &[Fact], outputs: &[Fact]) -> Result<Work, Error> {
         let sizes = self.sizes(inputs)?.in_floats(&self.chain);
         Ok(Work::of_matmuls(1, sizes.extents(), inputs, outputs))
+    }
+}
+
+/// What is known of weights, which these operands give: by codes, or as they are.
+pub(crate) fn fact_of_weights(
+    codes: Option<&Dequantize>,
+    operands: &[Fact],
+) -> Result<Fact, Error> {
+    match codes {
+        Some(codes) => codes.output_shapes(operands).map(|mut facts| facts.remove(0)),
+        None => Ok(operands[0].clone()),
     }
 }
