@@ -7,9 +7,9 @@ use lumina_kernels::DType;
 use crate::Error;
 use crate::container::{Contents, SectionKind};
 use crate::ir::{Attribute, Module, Node, Region, Tensor, in_region};
-use crate::tensor::byte_size;
 
-const OP: &str = "dequantize";
+/// The op that makes numbers of codes.
+pub(crate) const OP: &str = "dequantize";
 /// Names of its operands, in order.
 const OPERANDS: [&str; 4] = ["codes", "scale", "zero_point", "table"];
 
@@ -38,7 +38,8 @@ pub(crate) struct Coded {
 impl Coded {
     /// What the node makes of constants; None for any other node.
     pub(crate) fn of(node: &Node, constants: &Constants<'_>) -> Option<Self> {
-        let [_, scale, _, table] = operands(node, constants)?;
+        let operands = operands(node, constants)?;
+        let [_, scale, _, table] = operands;
         let (Attribute::Int(bits), Attribute::Int(group), Attribute::Ints(shape)) = (
             node.attributes.get("bits")?,
             node.attributes.get("group")?,
@@ -52,17 +53,14 @@ impl Coded {
             _ => format!("group of {group}"),
         };
         let numbers = shape.iter().fold(4u64, |all, &n| all.saturating_mul(n.max(0) as u64));
-        let bytes = operands(node, constants)?
-            .iter()
-            .map(|tensor| byte_size(&tensor.stored.fact).unwrap_or(0) as u64)
-            .sum();
+        let bytes = operands.iter().map(|tensor| tensor.stored.range().len() as u64).sum();
         let has_table = table.stored.fact.shape.first() != Some(&0);
         Some(Self { bits: *bits, scale, has_table, bytes, bytes_of_numbers: numbers })
     }
 }
 
 /// The operands of a node that makes a weight of constants.
-fn operands<'a>(node: &Node, constants: &Constants<'a>) -> Option<[&'a Tensor; 4]> {
+pub(crate) fn operands<'a>(node: &Node, constants: &Constants<'a>) -> Option<[&'a Tensor; 4]> {
     let ids: [u32; 4] = (node.op == OP).then(|| node.inputs.as_slice().try_into().ok())??;
     let [codes, scale, zero_point, table] = ids.map(|id| constants.get(&id).copied());
     Some([codes?, scale?, zero_point?, table?])
@@ -78,8 +76,7 @@ pub(crate) fn check_codes(module: &Module, contents: Contents<'_>) -> Result<(),
             if tensor.stored.fact.dtype != DType::F32 || !seen.insert(tensor.id) {
                 continue;
             }
-            let start = tensor.stored.offset as usize;
-            let bytes = &weights[start..][..byte_size(&tensor.stored.fact).unwrap_or(0)];
+            let bytes = &weights[tensor.stored.range()];
             let values = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
             if let Some((at, value)) = values.enumerate().find(|(_, value)| !value.is_finite()) {
                 return Err(format!(

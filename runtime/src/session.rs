@@ -180,10 +180,10 @@ impl Session {
                 None if is_new => {}
                 None => buffer.fill(0),
                 Some(tensor) => {
-                    let start = tensor.stored.offset as usize;
-                    let bytes = byte_size(&tensor.stored.fact).unwrap_or(0);
-                    let value = &self.model.weights()[start..start + bytes];
-                    buffer.chunks_mut(bytes.max(1)).for_each(|part| part.copy_from_slice(value));
+                    let value = &self.model.weights()[tensor.stored.range()];
+                    buffer
+                        .chunks_mut(value.len().max(1))
+                        .for_each(|part| part.copy_from_slice(value));
                 }
             }
         }

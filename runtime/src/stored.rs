@@ -78,19 +78,15 @@ fn check_bytes<T>(
     section: &[u8],
     place: impl Fn(&T) -> String,
 ) -> Result<(), Error> {
-    let range = |stored: &Stored| {
-        let start = stored.offset as usize;
-        start..start + byte_size(&stored.fact).unwrap_or(0)
-    };
-    tensors.retain(|(stored, _)| !range(stored).is_empty());
+    tensors.retain(|(stored, _)| !stored.range().is_empty());
     tensors.sort_by_key(|(stored, _)| stored.offset);
-    let overlap = tensors.windows(2).find(|pair| range(pair[1].0).start < range(pair[0].0).end);
+    let overlap = tensors.windows(2).find(|pair| pair[1].0.range().start < pair[0].0.range().end);
     if let Some([(_, first), (_, second)]) = overlap {
         let message = format!("its bytes are also those of {}", place(first));
         return Err(Error::graph(place(second), message));
     }
     let is_wrong = |stored: &Stored| {
-        stored.fact.dtype == DType::Bool && section[range(stored)].iter().any(|&byte| byte > 1)
+        stored.fact.dtype == DType::Bool && section[stored.range()].iter().any(|&byte| byte > 1)
     };
     match tensors.iter().find(|(stored, _)| is_wrong(stored)) {
         None => Ok(()),

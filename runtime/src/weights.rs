@@ -6,13 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lumina_kernels::{DType, Data, Fact, Serial, View};
 
+use crate::codes;
 use crate::infer::{Made, make};
 use crate::ir::{Attribute, Graph, Node, Tensor};
 use crate::tensor::{byte_size, view_mut};
 use crate::{Error, Model};
-
-/// The op that makes numbers of codes.
-const DEQUANTIZE: &str = "dequantize";
 
 /// A constant: a tensor of the file, or what a node makes of tensors.
 #[derive(Clone, Debug)]
@@ -33,7 +31,7 @@ pub(crate) struct Codes<'a> {
     pub(crate) node: &'a Node,
     pub(crate) bits: u32,
     /// The tensors that the node reads, those of the codes first.
-    operands: Vec<&'a Tensor>,
+    operands: [&'a Tensor; 4],
 }
 
 /// Numbers of a constant.
@@ -58,14 +56,14 @@ pub(crate) fn weights(graph: &Graph) -> Vec<Weight<'_>> {
     let tensors = graph.tensors_by_id();
     let mut coded = BTreeMap::new();
     let mut parts: BTreeSet<u32> = BTreeSet::new();
-    for node in graph.nodes.iter().filter(|node| node.op == DEQUANTIZE) {
+    for node in graph.nodes.iter().filter(|node| node.op == codes::OP) {
         if let Some(weight) = of_codes(node, &tensors) {
             parts.extend(&node.inputs);
             coded.entry(node.inputs[0]).or_insert(weight);
         }
     }
     // A scale that something else reads too is a constant of its own.
-    for node in graph.nodes.iter().filter(|node| node.op != DEQUANTIZE) {
+    for node in graph.nodes.iter().filter(|node| node.op != codes::OP) {
         let captures = node.regions().flat_map(|(_, region)| &region.captures);
         for id in node.inputs.iter().chain(captures) {
             parts.remove(id);
@@ -84,18 +82,16 @@ pub(crate) fn weights(graph: &Graph) -> Vec<Weight<'_>> {
 
 /// What the node makes of codes, if all its operands are constants.
 fn of_codes<'a>(node: &'a Node, tensors: &BTreeMap<u32, &'a Tensor>) -> Option<Weight<'a>> {
-    let operands = node.inputs.iter().map(|id| tensors.get(id).copied());
-    let operands = operands.collect::<Option<Vec<&Tensor>>>()?;
-    let (Some(&Attribute::Int(bits)), &[id], Some(&tensor)) =
-        (node.attributes.get("bits"), &*node.outputs, operands.first())
-    else {
+    let operands = codes::operands(node, tensors)?;
+    let (Some(&Attribute::Int(bits)), &[id]) = (node.attributes.get("bits"), &*node.outputs) else {
         return None;
     };
+    let tensor = operands[0];
     let op = match make(node, 0, &[], &[]).ok()? {
         Made::Op(op) => op,
         Made::Control(_) => return None,
     };
-    let facts: Vec<Fact> = operands.iter().map(|tensor| tensor.stored.fact.clone()).collect();
+    let facts = operands.map(|tensor| tensor.stored.fact.clone());
     let fact = op.output_shapes(&facts).ok()?.pop()?;
     let codes = Codes { node, bits: u32::try_from(bits).ok()?, operands };
     Some(Weight { id, name: &tensor.name, fact, tensor, codes: Some(codes) })
@@ -104,7 +100,7 @@ fn of_codes<'a>(node: &'a Node, tensors: &BTreeMap<u32, &'a Tensor>) -> Option<W
 impl<'a> Weight<'a> {
     /// Bytes that it takes in the file.
     pub(crate) fn bytes(&self) -> u64 {
-        let size = |tensor: &Tensor| byte_size(&tensor.stored.fact).unwrap_or(0) as u64;
+        let size = |tensor: &Tensor| tensor.stored.range().len() as u64;
         match &self.codes {
             None => size(self.tensor),
             Some(codes) => codes.operands.iter().map(|tensor| size(tensor)).sum(),
@@ -168,8 +164,7 @@ impl<'a> Weight<'a> {
 
 /// The bytes of a constant, which the loader has found to be there.
 pub(crate) fn stored<'a>(model: &'a Model, tensor: &Tensor) -> &'a [u8] {
-    let start = tensor.stored.offset as usize;
-    &model.weights()[start..start + byte_size(&tensor.stored.fact).unwrap_or(0)]
+    &model.weights()[tensor.stored.range()]
 }
 
 fn view_of<'a>(model: &'a Model, tensor: &'a Tensor) -> Result<View<'a>, Error> {

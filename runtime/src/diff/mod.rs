@@ -19,7 +19,6 @@ use crate::container::SectionKind;
 use crate::inspect::{port_json, section_json, state_json};
 use crate::ir::{Graph, Module, Port, State, Stored, TestVector};
 use crate::schedule::show::device_json;
-use crate::tensor::byte_size;
 use crate::{Error, Model};
 use numbers::Numeric;
 
@@ -336,8 +335,7 @@ fn tests(a: &Model, b: &Model) -> Result<Vec<Change>, Error> {
 
 /// The bytes of a tensor of a test vector, which the loader has found to be there.
 fn tested<'a>(model: &'a Model, stored: &Stored) -> &'a [u8] {
-    let start = stored.offset as usize;
-    &model.section(SectionKind::Meta)[start..start + byte_size(&stored.fact).unwrap_or(0)]
+    &model.section(SectionKind::Meta)[stored.range()]
 }
 
 /// Changes of things that have names and fields. Of equal names, the first of `a` is that of `b`.

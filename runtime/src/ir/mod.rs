@@ -5,6 +5,7 @@ pub(crate) mod dim;
 mod hardware;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use lumina_kernels::{DType, Fact};
@@ -15,6 +16,7 @@ pub(crate) use hardware::{Crosstalk, Execution, Product, Wdm};
 pub use hardware::{Device, Order};
 
 use crate::Error;
+use crate::tensor::byte_size;
 use dim::describe_shape;
 
 /// What is in a file: entry points that share constants.
@@ -196,6 +198,14 @@ impl State {
     /// Where a fault is: "state `cache`".
     pub(crate) fn place(&self) -> String {
         format!("state `{}`", self.name)
+    }
+}
+
+impl Stored {
+    /// Where it lies in its section.
+    pub(crate) fn range(&self) -> Range<usize> {
+        let start = self.offset as usize;
+        start..start + byte_size(&self.fact).unwrap_or(0)
     }
 }
 

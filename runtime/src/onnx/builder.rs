@@ -12,7 +12,6 @@ use super::{optical, optical_attention, products, rows, shapes};
 use crate::Model;
 use crate::infer::{Action, Inference};
 use crate::ir;
-use crate::tensor::byte_size;
 
 pub(super) struct Builder<'a> {
     pub(super) model: &'a Model,
@@ -127,8 +126,7 @@ impl<'a> Builder<'a> {
     }
 
     fn bytes_of(&self, tensor: &ir::Tensor) -> &'a [u8] {
-        let start = tensor.stored.offset as usize;
-        &self.model.weights()[start..start + byte_size(&tensor.stored.fact).unwrap_or(0)]
+        &self.model.weights()[tensor.stored.range()]
     }
 
     /// Keeps a constant that nothing reads, and returns its name.

@@ -81,12 +81,17 @@ fn matmul(b: &mut Builder<'_>, call: &Call<'_>) -> Result<String, String> {
         let product = b.op("MatMul", &[&x, &w], vec![]);
         let bias = (index == 0).then_some(bias.name.as_str());
         let read = b.read_out(product, steps.as_deref(), bias, adc, call.input(5));
-        sum = Some(match sum {
-            None => read,
-            Some(sum) => b.op("Add", &[&sum, &read], vec![]),
-        });
+        sum = Some(added(b, sum, read));
     }
     sum.ok_or_else(|| "it has no inputs".into())
+}
+
+/// What an array reads out, added to those before it.
+fn added(b: &mut Builder<'_>, sum: Option<String>, read: String) -> String {
+    match sum {
+        None => read,
+        Some(sum) => b.op("Add", &[&sum, &read], vec![]),
+    }
 }
 
 fn convolution(b: &mut Builder<'_>, call: &Call<'_>) -> Result<String, String> {
@@ -124,10 +129,7 @@ fn convolution(b: &mut Builder<'_>, call: &Call<'_>) -> Result<String, String> {
         let product = b.transpose(&product, &[0, 2, 3, 1]);
         let bias = (index == 0).then_some(bias.name.as_str());
         let read = b.read_out(product, steps.as_deref(), bias, adc, call.input(5));
-        sum = Some(match sum {
-            None => read,
-            Some(sum) => b.op("Add", &[&sum, &read], vec![]),
-        });
+        sum = Some(added(b, sum, read));
     }
     sum.ok_or_else(|| "it has no inputs".into())
 }

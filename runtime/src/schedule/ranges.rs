@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::Model;
 use crate::ir::Tensor;
-use crate::tensor::byte_size;
 
 /// Resolution and range of the converters on one side of a product.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,12 +45,9 @@ impl<'a> Ranges<'a> {
     pub(super) fn of(&mut self, tensor: &Tensor) -> FullScale {
         let model = self.model;
         *self.known.entry(tensor.id).or_insert_with(|| {
-            let stored = &tensor.stored;
-            let start = stored.offset as usize;
-            let length = byte_size(&stored.fact).unwrap_or(0);
             // A table of codes is no list of floats.
             let bytes = match &tensor.quantization {
-                None => model.weights().get(start..start + length).unwrap_or(&[]),
+                None => &model.weights()[tensor.stored.range()],
                 Some(_) => return FullScale::Computed,
             };
             let (floats, _) = bytes.as_chunks::<4>();
