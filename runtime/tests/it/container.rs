@@ -172,24 +172,32 @@ fn unreadable_file() {
     assert!(text.starts_with("cannot read `/no/such/file.lmn`: "), "{text}");
 }
 
-#[cfg(unix)]
-#[test]
-fn a_pipe_is_read_as_a_file_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("m.lmn");
-    let file = chain(100_000);
-    std::fs::write(&path, &file).unwrap();
-    let through = |path: &Path, cut: &str| {
-        let command = format!("{cut} \"$0\" | \"$1\" inspect /dev/stdin");
-        let arguments = [path.to_str().unwrap(), env!("CARGO_BIN_EXE_lumina")];
-        Command::new("sh").args(["-c", &command]).args(arguments).output().unwrap()
-    };
-    let whole = through(&path, "cat");
-    assert_eq!(String::from_utf8(whole.stdout).unwrap(), Model::load(&path).unwrap().describe());
-    let short = String::from_utf8(through(&path, "head -c 5000").stderr).unwrap();
-    let length = file.len();
-    assert!(
-        short.ends_with(&format!("truncated file: the file needs {length} bytes, got 5000\n")),
-        "{short}"
-    );
+/// Tests that start the program, which are left out where the tests are those of another machine.
+mod cli {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_read_as_a_file_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.lmn");
+        let file = chain(100_000);
+        std::fs::write(&path, &file).unwrap();
+        let through = |path: &Path, cut: &str| {
+            let command = format!("{cut} \"$0\" | \"$1\" inspect /dev/stdin");
+            let arguments = [path.to_str().unwrap(), env!("CARGO_BIN_EXE_lumina")];
+            Command::new("sh").args(["-c", &command]).args(arguments).output().unwrap()
+        };
+        let whole = through(&path, "cat");
+        assert_eq!(
+            String::from_utf8(whole.stdout).unwrap(),
+            Model::load(&path).unwrap().describe()
+        );
+        let short = String::from_utf8(through(&path, "head -c 5000").stderr).unwrap();
+        let length = file.len();
+        assert!(
+            short.ends_with(&format!("truncated file: the file needs {length} bytes, got 5000\n")),
+            "{short}"
+        );
+    }
 }

@@ -255,38 +255,6 @@ fn regions_are_compared_inside() {
     assert_eq!(found["weights"][0]["numbers"]["max_abs_diff"], 0.5);
 }
 
-#[test]
-fn the_exit_code_tells() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str, bytes: &[u8]| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    };
-    let w = w();
-    let a = path("a.lmn", &net(&w).file().bytes());
-    let b = path("b.lmn", &Net { axis: 0, ..net(&w) }.file().bytes());
-    let wrong = path("wrong.lmn", b"no file");
-    let run = |args: &[&std::path::Path]| {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_lumina")).arg("diff").args(args).output().unwrap();
-        let [out, fault] =
-            [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-        (output.status.code(), out, fault)
-    };
-    let (code, out, _) = run(&[&a, &a]);
-    assert_eq!((code, &*out), (Some(0), "the files are the same\n"));
-    let (code, out, _) = run(&[&a, &b]);
-    let expected = "nodes\n  ~ node 4 (`cumsum`, net.py:14 (Net/Layer)): axis 1 → 0\n";
-    assert_eq!((code, &out[..expected.len()]), (Some(1), expected));
-    let (code, out, _) = run(&[&a, &b, std::path::Path::new("--json")]);
-    assert_eq!(code, Some(1));
-    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["alike"], json!(false));
-    let (code, out, fault) = run(&[&a, &wrong]);
-    assert_eq!((code, &*out), (Some(2), ""));
-    assert!(fault.contains("wrong.lmn: not a .lmn file"), "{fault}");
-}
-
 /// Two long chains that have nothing in common but one node.
 #[test]
 fn files_that_have_little_in_common_are_compared() {
@@ -319,4 +287,41 @@ fn processors_and_tiles_are_compared() {
     let found = changes(&a, &b);
     assert_eq!(found["processor"][0]["kind"], "removed");
     assert_eq!(found["nodes"][0]["details"][0]["name"], "product 0, layer");
+}
+
+/// Tests that start the program, which are left out where the tests are those of another machine.
+mod cli {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let w = w();
+        let a = path("a.lmn", &net(&w).file().bytes());
+        let b = path("b.lmn", &Net { axis: 0, ..net(&w) }.file().bytes());
+        let wrong = path("wrong.lmn", b"no file");
+        let run = |args: &[&std::path::Path]| {
+            let output =
+                Command::new(env!("CARGO_BIN_EXE_lumina")).arg("diff").args(args).output().unwrap();
+            let [out, fault] =
+                [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+            (output.status.code(), out, fault)
+        };
+        let (code, out, _) = run(&[&a, &a]);
+        assert_eq!((code, &*out), (Some(0), "the files are the same\n"));
+        let (code, out, _) = run(&[&a, &b]);
+        let expected = "nodes\n  ~ node 4 (`cumsum`, net.py:14 (Net/Layer)): axis 1 → 0\n";
+        assert_eq!((code, &out[..expected.len()]), (Some(1), expected));
+        let (code, out, _) = run(&[&a, &b, std::path::Path::new("--json")]);
+        assert_eq!(code, Some(1));
+        assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["alike"], json!(false));
+        let (code, out, fault) = run(&[&a, &wrong]);
+        assert_eq!((code, &*out), (Some(2), ""));
+        assert!(fault.contains("wrong.lmn: not a .lmn file"), "{fault}");
+    }
 }

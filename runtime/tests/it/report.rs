@@ -301,34 +301,6 @@ fn lumina(folder: &Path, args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn the_program_writes_the_page() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("m.lmn"), network(true).bytes()).unwrap();
-    let run = |args: &[&str]| lumina(folder.path(), &[&["m.lmn"], args].concat());
-    let done = (Some(0), String::new(), String::new());
-    assert_eq!(run(&["-o", "page.html", "--symbol", "batch=5"]), done);
-    let written = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
-    assert_eq!(written, page(&network(true).load().unwrap(), &[("batch", 5)]).unwrap());
-    let (_, printed, _) = run(&["-o", "-", "--symbol", "batch=5"]);
-    assert_eq!(printed, written);
-    for (args, message) in [
-        (vec!["-o", "m.lmn"], "error: --output m.lmn leads to the file of the model\n"),
-        (
-            vec!["-o", "p.html", "--entry", "decode"],
-            "error: m.lmn: there is no entry point `decode`; the file has none\n",
-        ),
-        (vec!["-o", "p.html", "--bench", "none.json"], "error: cannot read `none.json`: "),
-    ] {
-        let (code, out, fault) = run(&args);
-        assert_eq!((code, &*out), (Some(2), ""));
-        assert!(fault.starts_with(message), "{fault}");
-    }
-    let (_, _, fault) = run(&["-o", "p.html", "--symbol", "batch"]);
-    assert!(fault.contains("expected NAME=N, such as batch=8, got `batch`"), "{fault}");
-    assert!(!folder.path().join("p.html").exists());
-}
-
-#[test]
 fn a_benchmark_is_one_of_the_model() {
     let with = |bench: &str| {
         let bench = Some(bench.to_string());
@@ -408,4 +380,37 @@ fn the_schedule_is_that_of_the_processor() {
         assert_eq!(got[name], schedule["entries"][0][name], "{name}");
     }
     assert_eq!(shown(&network(true), &[])["entries"][0]["schedule"], Value::Null);
+}
+
+/// Tests that start the program, which are left out where the tests are those of another machine.
+mod cli {
+    use super::*;
+
+    #[test]
+    fn the_program_writes_the_page() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("m.lmn"), network(true).bytes()).unwrap();
+        let run = |args: &[&str]| lumina(folder.path(), &[&["m.lmn"], args].concat());
+        let done = (Some(0), String::new(), String::new());
+        assert_eq!(run(&["-o", "page.html", "--symbol", "batch=5"]), done);
+        let written = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+        assert_eq!(written, page(&network(true).load().unwrap(), &[("batch", 5)]).unwrap());
+        let (_, printed, _) = run(&["-o", "-", "--symbol", "batch=5"]);
+        assert_eq!(printed, written);
+        for (args, message) in [
+            (vec!["-o", "m.lmn"], "error: --output m.lmn leads to the file of the model\n"),
+            (
+                vec!["-o", "p.html", "--entry", "decode"],
+                "error: m.lmn: there is no entry point `decode`; the file has none\n",
+            ),
+            (vec!["-o", "p.html", "--bench", "none.json"], "error: cannot read `none.json`: "),
+        ] {
+            let (code, out, fault) = run(&args);
+            assert_eq!((code, &*out), (Some(2), ""));
+            assert!(fault.starts_with(message), "{fault}");
+        }
+        let (_, _, fault) = run(&["-o", "p.html", "--symbol", "batch"]);
+        assert!(fault.contains("expected NAME=N, such as batch=8, got `batch`"), "{fault}");
+        assert!(!folder.path().join("p.html").exists());
+    }
 }

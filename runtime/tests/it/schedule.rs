@@ -410,18 +410,22 @@ fn sizes_that_the_file_does_not_take() {
     );
 }
 
-#[test]
-fn the_program_shows_it() {
-    let folder = Folder::new();
-    let model = folder.model(&on_a_device());
-    let output = lumina(&["schedule", &model, "--symbol", "batch=32", "--json"]);
-    let json: Value = serde_json::from_str(stdout(&output)).unwrap();
-    let expected = schedule(&on_a_device(), 32).to_json();
-    assert_eq!(json, expected, "{json:#}");
-    assert_eq!(json["entries"][0]["layers"][0]["slots"], serde_json::json!([3, 1, 0, 2, 4, 1]));
-    assert_eq!(json["crosstalk"]["matrix"][0], serde_json::json!([1.0, 0.5]));
-    let output = lumina(&["schedule", &model, "--symbol", "batch=32", "--passes"]);
-    assert_eq!(
+/// Tests that start the program, which are left out where the tests are those of another machine.
+mod cli {
+    use super::*;
+
+    #[test]
+    fn the_program_shows_it() {
+        let folder = Folder::new();
+        let model = folder.model(&on_a_device());
+        let output = lumina(&["schedule", &model, "--symbol", "batch=32", "--json"]);
+        let json: Value = serde_json::from_str(stdout(&output)).unwrap();
+        let expected = schedule(&on_a_device(), 32).to_json();
+        assert_eq!(json, expected, "{json:#}");
+        assert_eq!(json["entries"][0]["layers"][0]["slots"], serde_json::json!([3, 1, 0, 2, 4, 1]));
+        assert_eq!(json["crosstalk"]["matrix"][0], serde_json::json!([1.0, 0.5]));
+        let output = lumina(&["schedule", &model, "--symbol", "batch=32", "--passes"]);
+        assert_eq!(
         stdout(&output),
         "\
 device chip: 1 bank of 4 inputs x 2 outputs, 5.00 GHz, weights settle in 10.0 µs
@@ -453,38 +457,39 @@ passes of layer 0, Dense_0
   turn 5      bank 0    inputs 4 to 5, outputs 4 to 4
 "
     );
-    let inspected = stdout(&lumina(&["inspect", &model])).to_string();
-    for line in [
-        "device chip: 1 bank of 4 inputs x 2 outputs, 5.00 GHz, weights settle in 10.0 µs",
-        "crosstalk among 2 slots, compensated by fold, condition number 3.0000",
-        "    6 x 5 weights in tiles of 4 x 2, inputs first, as `Dense_0` of the plan",
-    ] {
-        assert!(inspected.lines().any(|other| other == line), "{inspected}");
+        let inspected = stdout(&lumina(&["inspect", &model])).to_string();
+        for line in [
+            "device chip: 1 bank of 4 inputs x 2 outputs, 5.00 GHz, weights settle in 10.0 µs",
+            "crosstalk among 2 slots, compensated by fold, condition number 3.0000",
+            "    6 x 5 weights in tiles of 4 x 2, inputs first, as `Dense_0` of the plan",
+        ] {
+            assert!(inspected.lines().any(|other| other == line), "{inspected}");
+        }
+        let output = lumina(&["inspect", &model, "--json"]);
+        let json: Value = serde_json::from_str(stdout(&output)).unwrap();
+        assert_eq!(json["device"]["bank_rows"], 4);
+        assert_eq!(json["nodes"][0]["execution"][0]["tile_columns"], 2);
     }
-    let output = lumina(&["inspect", &model, "--json"]);
-    let json: Value = serde_json::from_str(stdout(&output)).unwrap();
-    assert_eq!(json["device"]["bank_rows"], 4);
-    assert_eq!(json["nodes"][0]["execution"][0]["tile_columns"], 2);
-}
 
-#[test]
-fn what_the_program_refuses() {
-    let folder = Folder::new();
-    let model = folder.model(&negation());
-    assert_eq!(
-        refusal(&["schedule", &model]),
-        format!(
-            "{model}: the file has no schedule, as it was exported for no device: name one when it is \
+    #[test]
+    fn what_the_program_refuses() {
+        let folder = Folder::new();
+        let model = folder.model(&negation());
+        assert_eq!(
+            refusal(&["schedule", &model]),
+            format!(
+                "{model}: the file has no schedule, as it was exported for no device: name one when it is \
              exported, `export(..., profile=\"lumina_nano_v1\")`"
-        )
-    );
-    let model = folder.model(&on_a_device());
-    assert_eq!(
-        refusal(&["schedule", &model, "--symbol", "time=2"]),
-        format!("{model}: `time` is no symbol of the file: it has batch")
-    );
-    let output = lumina(&["schedule", &model, "--symbol", "batch"]);
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("expected NAME=N, such as batch=8, got `batch`"), "{text}");
+            )
+        );
+        let model = folder.model(&on_a_device());
+        assert_eq!(
+            refusal(&["schedule", &model, "--symbol", "time=2"]),
+            format!("{model}: `time` is no symbol of the file: it has batch")
+        );
+        let output = lumina(&["schedule", &model, "--symbol", "batch"]);
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("expected NAME=N, such as batch=8, got `batch`"), "{text}");
+    }
 }
