@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ._dim import Dim, Shape
@@ -64,22 +64,8 @@ class Device:
     """Among these slots."""
 
 
-FIGURES = (
-    "name",
-    "bank_rows",
-    "bank_columns",
-    "banks",
-    "symbol_rate_hz",
-    "settling_s",
-    "dac_bits",
-    "weight_bits",
-    "adc_bits",
-    "dac_fom_j",
-    "adc_fom_j",
-    "modulator_j",
-    "laser_w",
-    "ring_w",
-    "amplifier_w",
+FIGURES = tuple(
+    one.name for one in fields(Device) if one.name not in ("wavelengths_nm", "crosstalk")
 )
 """Fields of a `Device` that are those of its message."""
 
