@@ -41,6 +41,8 @@ QUICK = ((512, 512),)
 OPTICAL = ((784, 512), *PRODUCTS)
 DECODE = models.CHOICE["GPT-2, decode"]
 PEERS = ("jax", "torch")
+QUANTIZER = WeightQuantizer(method="absmax", axis=1)
+"""Levels of each output."""
 LARGEST = 1 << 26
 """Weights up to which peers have their float32."""
 
@@ -77,10 +79,6 @@ def _peers(bench: Bench, shape: Shape) -> list[str]:
     return [peer for peer in all_peers if peer in PEERS]
 
 
-def _quantizer(bits: int) -> tuple[WeightQuantizer, int]:
-    return WeightQuantizer(method="absmax", axis=1), bits
-
-
 def _session(model: export.Model, *inputs: Any) -> Callable[[], Any]:
     """A call of a session, without test vectors, which nobody recomputes here."""
     session = dataclasses.replace(model, tests=()).session()
@@ -91,30 +89,24 @@ def _product(bench: Bench, workload: str, bits: int, shape: Shape) -> Row:
     depth, columns = shape
     rng = np.random.default_rng(shape)
     x = rng.standard_normal((1, depth), np.float32)
-    quantizer, _ = _quantizer(bits)
     w = rng.standard_normal(shape, np.float32)
-    params = quantizer.calibrate(w, bits=bits)
-    codes = quantizer.quantize(w, params)
-    restored = np.asarray(quantizer.dequantize(codes, params))
-    del w
+    weights = {"params": (QUANTIZER, bits)}
+    model = export.export(lambda w, x: x @ w, x, params=w, weights=weights)
+
+    def levels() -> jax.Array:
+        return jnp.asarray(model.weights["params"])
 
     def program(name: str) -> Program:
         if name == OURS:
-            model = export.export(
-                lambda w, x: x @ w["w"],
-                x,
-                params={"w": restored},
-                weights={"w": (codes, params)},
-            )
             call = _session(model, x)
         elif name == "jax":
-            compiled, on_device = jax.jit(jnp.matmul), [jnp.asarray(x), jnp.asarray(restored)]
+            compiled, on_device = jax.jit(jnp.matmul), [jnp.asarray(x), levels()]
 
             def call() -> Any:
                 return jax.block_until_ready(compiled(*on_device))
         else:
             torch = load(name).torch
-            of_torch = [torch.from_numpy(array.copy()) for array in (x, restored)]
+            of_torch = [torch.from_numpy(np.array(array)) for array in (x, levels())]
 
             def call() -> Any:
                 return torch.mm(*of_torch)
@@ -200,30 +192,24 @@ def _gpt(bits: int, shape: Shape) -> _Decode:
     network = networks.decode(shape)
     network = network._replace(state=jax.tree.map(np.zeros_like, network.state))
     kept = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), network.state)
-    quantizer, _ = _quantizer(bits)
-
-    def rounded(path: Any, w: np.ndarray) -> np.ndarray:
-        if w.ndim < 2:
-            return w
-        # The rows of a table are the inputs of the product with all of it, too.
-        of = dataclasses.replace(quantizer, axis=0 if "wte" in str(path) else 1)
-        return np.asarray(of.dequantize(*_coded(of, w, bits)))
-
-    params = jax.tree_util.tree_map_with_path(rounded, network.params)
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in network.inputs]
     model = export.export(
         network.function,
         *shapes,
-        params=params,
+        params=network.params,
         state=kept,
-        weights={"*": (quantizer, bits), "wte": (dataclasses.replace(quantizer, axis=0), bits)},
+        # The rows of the table are the inputs of the product with all of it, too.
+        weights={"*": (QUANTIZER, bits), "wte": (dataclasses.replace(QUANTIZER, axis=0), bits)},
     )
+
+    levels = model.weights
+
+    def stored(path: Any, w: np.ndarray) -> np.ndarray:
+        first, *rest = path
+        return levels[f"{first.key}{jax.tree_util.keystr(tuple(rest))}"] if w.ndim > 1 else w
+
+    params = jax.tree_util.tree_map_with_path(stored, network.params)
     return _Decode(network._replace(params=params), dataclasses.replace(model, tests=()))
-
-
-def _coded(quantizer: WeightQuantizer, w: np.ndarray, bits: int) -> tuple[jax.Array, Any]:
-    params = quantizer.calibrate(w, bits=bits)
-    return quantizer.quantize(w, params), params
 
 
 def _decode(bench: Bench, workload: str, bits: int, shape: Shape) -> Row:
