@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH
 
 VENV_PYTHON := .venv/bin/python
-RUST := Cargo.toml Cargo.lock $(shell find ffi_rs runtime/src runtime/Cargo.toml -name '*.rs' -o -name Cargo.toml)
+RUST := Cargo.toml Cargo.lock $(shell find ffi_rs runtime/src runtime/capi runtime/Cargo.toml -name '*.rs' -o -name Cargo.toml)
 # An editable install points to the checkout, so one that has moved is installed again; so is one of
 # another profile. Tests and lint take the profile of the Rust tests, dev: checked as a debug build
 # is, and compiled in a fraction of the time of release.

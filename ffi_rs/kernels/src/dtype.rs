@@ -8,27 +8,27 @@ pub use half::{bf16, f16};
 pub use num_complex::{Complex32, Complex64};
 
 /// Calls `$callback!` with the table of element types, each as
-/// `Variant: type, "name", number in XLA, number in `.lmn` files, "name in NumPy", "what it is";`,
-/// after the further arguments, if there are any.
+/// `Variant: type, "name", number in XLA, number in `.lmn` files, number in the C ABI,
+/// "name in NumPy", "what it is";`, after the further arguments, if there are any.
 ///
-/// A number in files is never given to another type.
+/// A number in files or in the C ABI is never given to another type.
 #[macro_export]
 macro_rules! for_each_dtype {
     ($callback:ident $($arguments:tt)*) => {
         $callback! { $($arguments)*
-            F32: f32, "f32", 11, 1, "float32", "32-bit IEEE float";
-            F64: f64, "f64", 12, 7, "float64", "64-bit IEEE float";
-            F16: $crate::f16, "f16", 10, 8, "float16", "16-bit IEEE float";
-            BF16: $crate::bf16, "bf16", 16, 9, "bfloat16", "upper half of a 32-bit float";
-            C64: $crate::Complex32, "c64", 15, 2, "complex64", "two f32, real part first";
-            C128: $crate::Complex64, "c128", 18, 10, "complex128", "two f64, real part first";
-            I8: i8, "i8", 2, 5, "int8", "8-bit signed integer";
-            U8: u8, "u8", 6, 11, "uint8", "8-bit unsigned integer";
-            I16: i16, "i16", 3, 12, "int16", "16-bit signed integer";
-            I32: i32, "i32", 4, 4, "int32", "32-bit signed integer";
-            I64: i64, "i64", 5, 13, "int64", "64-bit signed integer";
-            U32: u32, "u32", 8, 3, "uint32", "32-bit unsigned integer";
-            Bool: $crate::Bool, "bool", 1, 6, "bool", "truth value, one byte, 0 or 1";
+            F32: f32, "f32", 11, 1, 13, "float32", "32-bit IEEE float";
+            F64: f64, "f64", 12, 7, 14, "float64", "64-bit IEEE float";
+            F16: $crate::f16, "f16", 10, 8, 12, "float16", "16-bit IEEE float";
+            BF16: $crate::bf16, "bf16", 16, 9, 19, "bfloat16", "upper half of a 32-bit float";
+            C64: $crate::Complex32, "c64", 15, 2, 17, "complex64", "two f32, real part first";
+            C128: $crate::Complex64, "c128", 18, 10, 18, "complex128", "two f64, real part first";
+            I8: i8, "i8", 2, 5, 3, "int8", "8-bit signed integer";
+            U8: u8, "u8", 6, 11, 7, "uint8", "8-bit unsigned integer";
+            I16: i16, "i16", 3, 12, 4, "int16", "16-bit signed integer";
+            I32: i32, "i32", 4, 4, 5, "int32", "32-bit signed integer";
+            I64: i64, "i64", 5, 13, 6, "int64", "64-bit signed integer";
+            U32: u32, "u32", 8, 3, 9, "uint32", "32-bit unsigned integer";
+            Bool: $crate::Bool, "bool", 1, 6, 2, "bool", "truth value, one byte, 0 or 1";
         }
     };
 }
@@ -94,8 +94,8 @@ pub trait Element: Pod + Send + Sync {
 }
 
 macro_rules! dtypes {
-    ($($variant:ident: $ty:ty, $name:literal, $xla:literal, $file:literal, $numpy:literal,
-       $doc:literal;)*) => {
+    ($($variant:ident: $ty:ty, $name:literal, $xla:literal, $file:literal, $c:literal,
+       $numpy:literal, $doc:literal;)*) => {
         /// Element type of a tensor.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum DType {
@@ -135,6 +135,16 @@ macro_rules! dtypes {
             /// The type of that number in `.lmn` files.
             pub const fn from_file_number(number: u32) -> Option<Self> {
                 match number { $($file => Some(Self::$variant),)* _ => None }
+            }
+
+            /// Its number in the C ABI, which is that of infiniop.
+            pub const fn c_number(self) -> i32 {
+                match self { $(Self::$variant => $c,)* }
+            }
+
+            /// The type of that number in the C ABI.
+            pub const fn from_c_number(number: i32) -> Option<Self> {
+                match number { $($c => Some(Self::$variant),)* _ => None }
             }
 
             /// The type that XLA numbers so, as `xla::PrimitiveType`.
@@ -295,6 +305,7 @@ mod tests {
         for &dtype in DType::ALL {
             assert_eq!(DType::from_name(dtype.name()), Some(dtype));
             assert_eq!(DType::from_file_number(dtype.file_number()), Some(dtype));
+            assert_eq!(DType::from_c_number(dtype.c_number()), Some(dtype));
             let of_xla = (0..64).filter(|&n| DType::from_xla_number(n) == Some(dtype));
             assert_eq!(of_xla.count(), 1);
         }
@@ -303,26 +314,28 @@ mod tests {
         assert_eq!(DType::from_name("f8"), None);
     }
 
-    /// What files hold, and what they are called in NumPy, is theirs for good.
+    /// What files hold, what C programs were compiled with, and what they are called in NumPy, is
+    /// theirs for good.
     #[test]
     fn rows_of_the_table_stay() {
         let rows = [
-            (1, "f32", "float32", 4),
-            (2, "c64", "complex64", 8),
-            (3, "u32", "uint32", 4),
-            (4, "i32", "int32", 4),
-            (5, "i8", "int8", 1),
-            (6, "bool", "bool", 1),
-            (7, "f64", "float64", 8),
-            (8, "f16", "float16", 2),
-            (9, "bf16", "bfloat16", 2),
-            (10, "c128", "complex128", 16),
-            (11, "u8", "uint8", 1),
-            (12, "i16", "int16", 2),
-            (13, "i64", "int64", 8),
+            (1, 13, "f32", "float32", 4),
+            (2, 17, "c64", "complex64", 8),
+            (3, 9, "u32", "uint32", 4),
+            (4, 5, "i32", "int32", 4),
+            (5, 3, "i8", "int8", 1),
+            (6, 2, "bool", "bool", 1),
+            (7, 14, "f64", "float64", 8),
+            (8, 12, "f16", "float16", 2),
+            (9, 19, "bf16", "bfloat16", 2),
+            (10, 18, "c128", "complex128", 16),
+            (11, 7, "u8", "uint8", 1),
+            (12, 4, "i16", "int16", 2),
+            (13, 6, "i64", "int64", 8),
         ];
-        for (number, name, numpy, size) in rows {
+        for (number, c_number, name, numpy, size) in rows {
             let dtype = DType::from_file_number(number).expect("a type of files");
+            assert_eq!(dtype.c_number(), c_number);
             assert_eq!((dtype.name(), dtype.numpy_name(), dtype.size()), (name, numpy, size));
         }
     }

@@ -18,8 +18,8 @@ pub(crate) struct Element {
 }
 
 macro_rules! elements {
-    ($($variant:ident: $ty:ty, $name:literal, $xla:literal, $file:literal, $numpy:literal,
-       $doc:literal;)*) => {
+    ($($variant:ident: $ty:ty, $name:literal, $xla:literal, $file:literal, $c:literal,
+       $numpy:literal, $doc:literal;)*) => {
         /// Every element type that is read: those of tensors, and what else NumPy counts with.
         pub(crate) static ELEMENTS: &[Element] = &[
             $(Element {
@@ -123,8 +123,8 @@ impl fmt::Display for Number {
 /// each value stays what it is, and the position of one that cannot is the error.
 pub(crate) fn convert(element: &Element, bytes: &[u8], to: DType) -> Result<Vec<u8>, usize> {
     macro_rules! convert_to {
-        ($($variant:ident: $ty:ty, $name:literal, $xla:literal, $file:literal, $numpy:literal,
-           $doc:literal;)*) => {
+        ($($variant:ident: $ty:ty, $name:literal, $xla:literal, $file:literal, $c:literal,
+           $numpy:literal, $doc:literal;)*) => {
             match to {
                 $(DType::$variant => convert_to::<$ty>(element, bytes),)*
             }

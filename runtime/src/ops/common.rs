@@ -117,7 +117,7 @@ pub(crate) use with_element;
 
 macro_rules! element_arms {
     (($dtype:expr, $T:ident, $body:expr) $($variant:ident: $ty:ty, $name:literal, $xla:literal,
-      $file:literal, $numpy:literal, $doc:literal;)*) => {
+      $file:literal, $c:literal, $numpy:literal, $doc:literal;)*) => {
         match $dtype {
             $(lumina_kernels::DType::$variant => {
                 type $T = $ty;
