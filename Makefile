@@ -18,11 +18,12 @@ RUST := Cargo.toml Cargo.lock $(shell find ffi_rs runtime/src runtime/capi runti
 STAMP := .venv/ready-$(shell pwd | cksum | tr ' ' -)
 LUMINA := $(CURDIR)/target/debug/lumina
 
-GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/tests/it/proto.rs docs/lmn.md \
-  docs/primitives.md
+GENERATED := exporter/_lmn_pb2.py exporter/_lmn_pb2.pyi runtime/tests/it/proto.rs \
+  runtime/capi/include/lumina.h docs/lmn.md docs/primitives.md
 define GENERATE
 $(VENV_PYTHON) exporter/_generate.py
 cargo run --quiet --locked --manifest-path runtime/proto-gen/Cargo.toml
+cargo run --quiet --locked --manifest-path runtime/header-gen/Cargo.toml
 $(VENV_PYTHON) tools/op_table.py
 $(VENV_PYTHON) tools/primitive_table.py
 endef
@@ -129,7 +130,7 @@ lint: $(STAMP)-dev-lint ## formatting, lints, types, freshness of generated file
 	git diff --exit-code -- $(GENERATED)
 
 .PHONY: generate
-generate: $(STAMP)-dev-lint ## the code made from runtime/proto/lmn.proto, and the table of ops
+generate: $(STAMP)-dev-lint ## the code made from runtime/proto/lmn.proto, lumina.h, and the tables of ops
 	$(GENERATE)
 
 .PHONY: fmt

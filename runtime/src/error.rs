@@ -118,6 +118,9 @@ pub enum Error {
         /// Trips that they may make.
         limit: u64,
     },
+    /// The caller cancelled the run.
+    #[error("the run was cancelled")]
+    Cancelled,
     /// There is no room for a file, a tensor or a buffer.
     #[error("there is no memory for {bytes} bytes")]
     Allocation {

@@ -1,7 +1,7 @@
 //! Runs the steps of a plan.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use lumina_kernels::{Fact, RayonPool, View, ViewMut};
@@ -22,6 +22,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) copies: &'a [Arc<AlignedBytes>],
     pub(crate) pool: &'a RayonPool,
     pub(crate) trips: &'a Trips,
+    /// Whether the caller wants no more of the run.
+    pub(crate) cancelled: &'a AtomicBool,
 }
 
 /// How often the regions of a run may still run, so that a file cannot keep a machine busy forever.
@@ -63,6 +65,9 @@ impl<'a> Machine<'a> {
         profile: Option<&Profile>,
     ) -> Result<(), Error> {
         for (index, step) in block.steps.iter().enumerate() {
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled);
+            }
             match profile.map(|profile| &profile.steps[index]) {
                 None => self.step(block, step, nodes, given, buffers, &[])?,
                 Some(record) => {

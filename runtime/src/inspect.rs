@@ -200,6 +200,7 @@ pub(crate) fn product_json(product: &Product, graph: &Graph) -> Value {
 }
 
 /// An attribute; of the weights in its regions, what they take is left out.
+#[cfg(feature = "report")]
 pub(crate) fn attribute_json(attribute: &Attribute, graph: &Graph) -> Value {
     attribute_in_scope(attribute, graph, &Constants::new())
 }

@@ -86,6 +86,6 @@ pub use report::{ReportOptions, report};
 pub use schedule::{
     BusCrosstalk, Converter, Cost, Energy, EntrySchedule, FullScale, Layer, Pass, Schedule,
 };
-pub use session::{Options, Session};
+pub use session::{CancelHandle, Options, Session};
 pub use tensor::Tensor;
 pub use verify::{Comparison, verify};

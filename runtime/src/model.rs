@@ -79,6 +79,12 @@ impl Model {
         let module = module(container.contents())?;
         let states = distinct(&module.entries);
         let times = LoadTimes { read, check: begin.elapsed().saturating_sub(read) };
+        log::debug!(
+            "loaded a model of {} bytes: read in {:?}, checked in {:?}",
+            container.contents().len(),
+            times.read,
+            times.check
+        );
         Ok(Self { container, module, states, times })
     }
 
@@ -136,6 +142,13 @@ impl Model {
     /// The outputs of the entry point of that number.
     pub fn outputs_of(&self, entry: usize) -> Result<&[Port], Error> {
         Ok(&self.graph(entry)?.outputs)
+    }
+
+    /// The extents of `port`, one of that entry point, in words: a number, or what the shapes of a run
+    /// decide, such as `batch` or `2*batch`.
+    pub fn extents_in_words(&self, entry: usize, port: &Port) -> Result<Vec<String>, Error> {
+        let symbols = &self.graph(entry)?.symbols;
+        Ok(port.shape.iter().map(|dim| dim.display(symbols).to_string()).collect())
     }
 
     /// Names and types of the values that a session keeps from one run to the next.

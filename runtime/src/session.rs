@@ -1,8 +1,10 @@
 //! Runs a model: threads, buffers, and plans for the shapes seen so far.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use lumina_kernels::{Fact, RayonPool, View};
+use lumina_kernels::{DType, Fact, RayonPool, View};
 
 use crate::bytes::AlignedBytes;
 use crate::error::quoted;
@@ -50,6 +52,19 @@ pub struct Session {
     /// Those of the states first.
     buffers: Vec<AlignedBytes>,
     states: Condition,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// Ends runs of a session from another thread.
+#[derive(Clone, Debug)]
+pub struct CancelHandle(Arc<AtomicBool>);
+
+impl CancelHandle {
+    /// Ends the run that is going on, or else the next one, with [`Error::Cancelled`]. A run looks
+    /// between its steps, so one that is in its last step ends as if nobody had asked.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Bytes that a session takes.
@@ -87,7 +102,13 @@ impl Session {
             kept: Kept::default(),
             buffers: Vec::new(),
             states: Condition::Unset,
+            cancelled: Arc::default(),
         })
+    }
+
+    /// What ends runs of this session from another thread.
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle(Arc::clone(&self.cancelled))
     }
 
     /// Plans the first entry point for inputs of these facts and allocates the buffers, so that the
@@ -102,7 +123,13 @@ impl Session {
         match self.plans.iter().position(is_known) {
             Some(position) => self.plans[position..].rotate_left(1),
             None => {
+                let begin = Instant::now();
                 let plan = self.plan(entry, inputs)?;
+                log::debug!(
+                    "planned {} steps of entry point {entry} in {:?}",
+                    plan.block.steps.len(),
+                    begin.elapsed()
+                );
                 if self.plans.len() == MAX_PLANS {
                     self.plans.remove(0);
                 }
@@ -145,12 +172,20 @@ impl Session {
             let states = self.model.states().len();
             self.buffers[states..].fill_with(AlignedBytes::default);
         }
+        let grows = self.buffers.iter().zip(needed).any(|(buffer, &size)| buffer.len() < size);
         for (buffer, &size) in self.buffers.iter_mut().zip(needed) {
             if buffer.len() < size {
                 // The old one is freed before the new one is there.
                 *buffer = AlignedBytes::default();
                 *buffer = AlignedBytes::zeroed(size)?;
             }
+        }
+        if grows {
+            let Memory { states, buffers, kept } = self.memory();
+            log::debug!(
+                "the session takes {states} bytes for states, {buffers} for buffers, and {kept} for \
+                 what it keeps of the weights"
+            );
         }
         Ok(())
     }
@@ -222,6 +257,13 @@ impl Session {
         Ok(())
     }
 
+    /// Element types and shapes of the outputs of what was prepared or run last.
+    pub fn output_facts(&self) -> Result<impl ExactSizeIterator<Item = (DType, &[usize])>, Error> {
+        let block = &self.plan_in_use()?.block;
+        let fact = |&id: &usize| (block.places[id].stored.dtype, block.places[id].layout.shape());
+        Ok(block.outputs.iter().map(fact))
+    }
+
     /// The plan of the last run, or what was prepared after it.
     pub(crate) fn plan_in_use(&self) -> Result<&Plan, Error> {
         let none = || Error::Input("the session has no plan yet: prepare or run it first".into());
@@ -273,7 +315,7 @@ impl Session {
     ) -> Result<Vec<View<'a>>, Error> {
         let facts: Vec<Fact> = inputs.iter().map(View::fact).collect();
         self.prepare_entry(entry, &facts)?;
-        let Self { model, pool, plans, buffers, states, trips, .. } = self;
+        let Self { model, pool, plans, buffers, states, trips, cancelled, .. } = self;
         let graph = model.graph(entry)?;
         if let Some(index) = inputs.iter().position(|input| !input.is_row_major()) {
             let name = &graph.inputs[index].name;
@@ -284,12 +326,15 @@ impl Session {
         }
         let Some(Plan { block, copies, .. }) = plans.last() else { return Ok(Vec::new()) };
         trips.begin();
-        let machine = Machine { weights: model.weights(), copies, pool, trips };
+        let machine = Machine { weights: model.weights(), copies, pool, trips, cancelled };
         // Until all of it is done.
         if graph.states.iter().any(|state| state.next.is_some()) {
             *states = Condition::Lost;
         }
-        pool.install(|| machine.execute(block, &graph.nodes, inputs, buffers, profile))?;
+        let done = pool.install(|| machine.execute(block, &graph.nodes, inputs, buffers, profile));
+        // Whoever cancels means this run, also where it was over before it looked.
+        cancelled.store(false, Ordering::Relaxed);
+        done?;
         *states = Condition::Valid;
         let locate = |&id: &usize| machine.locate(&block.places[id], inputs, buffers);
         block.outputs.iter().map(locate).collect()

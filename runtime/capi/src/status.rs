@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use lumina_runtime::Error;
+
 /// How a call ended. Numbers below 32 are those of infiniop.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub enum Status {
     OutOfMemory = 33,
     /// The caller cancelled the run.
     Cancelled = 34,
+    /// The loops of a run would make more trips than the session allows.
+    TripLimit = 35,
+    /// Another thread is in a call with the same session.
+    Busy = 36,
 }
 
 /// Why a call failed.
@@ -51,6 +57,23 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(status: Status, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
+    }
+
+    /// A pointer that is null and must not be.
+    pub(crate) fn null(what: impl std::fmt::Display) -> Self {
+        Self::new(Status::NullPointer, format!("{what} is null"))
+    }
+
+    /// What the runtime says, where `otherwise` is the status of what has none of its own.
+    pub(crate) fn of(error: Error, otherwise: Status) -> Self {
+        let status = match error {
+            Error::Memory { .. } | Error::Allocation { .. } => Status::OutOfMemory,
+            Error::Cancelled => Status::Cancelled,
+            Error::Trips { .. } => Status::TripLimit,
+            Error::Threads { .. } => Status::InternalError,
+            _ => otherwise,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

@@ -1,0 +1,633 @@
+//! A run on memory of the caller: what goes in, what comes out, and what a session lends.
+
+use std::fmt::{self, Display};
+use std::ops::Range;
+use std::ptr;
+use std::slice;
+use std::sync::Arc;
+
+use lumina_runtime::{CancelHandle, DType, Data, Fact, Options, Role, Session, View};
+
+use crate::model::Loaded;
+use crate::status::{Failure, Status};
+use crate::strided;
+use crate::tensor::{Checked, Tensor};
+
+/// A pointer to tensors of the caller, and how many there are.
+type Tensors = (*const Tensor, usize);
+/// The same, to be written.
+type TensorsMut = (*mut Tensor, usize);
+
+/// A session, and what is known of the memory of its caller.
+pub(crate) struct Runner {
+    loaded: Arc<Loaded>,
+    session: Session,
+    memory_limit: u64,
+    entry: usize,
+    /// By input.
+    set: Vec<Option<Owned>>,
+    seed: Option<[u32; 2]>,
+    /// Inputs whose elements do not lie as kernels read them, row-major. By input; the last one is
+    /// for states.
+    copies: Vec<Vec<u128>>,
+    /// What the last run was planned for.
+    facts: Vec<Fact>,
+    /// Outputs of the last run, or only their types and shapes.
+    outputs: Vec<Lent>,
+    has_run: bool,
+    /// States that the caller has views of.
+    states: Vec<Lent>,
+}
+
+/// A tensor of the caller, with a shape of ours.
+struct Owned {
+    tensor: Tensor,
+    shape: Vec<usize>,
+    strides: Option<Vec<isize>>,
+}
+
+impl Owned {
+    fn tensor(&self) -> Tensor {
+        let strides = self.strides.as_ref().map_or(ptr::null(), |strides| strides.as_ptr());
+        Tensor { shape: self.shape.as_ptr(), strides, ..self.tensor }
+    }
+}
+
+/// Row-major elements that the caller may look at.
+struct Lent {
+    data: *const u8,
+    /// Their addresses; none where only type and shape are known.
+    bytes: Range<usize>,
+    /// Whether it is memory of the session or of the model.
+    is_ours: bool,
+    dtype: DType,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+}
+
+impl Lent {
+    fn nothing() -> Self {
+        Self {
+            data: ptr::null(),
+            bytes: 0..0,
+            is_ours: false,
+            dtype: DType::F32,
+            shape: Vec::new(),
+            strides: Vec::new(),
+        }
+    }
+
+    fn set(&mut self, dtype: DType, shape: &[usize], bytes: Option<&[u8]>) {
+        self.data = bytes.map_or(ptr::null(), <[u8]>::as_ptr);
+        self.bytes = self.data.addr()..self.data.addr() + bytes.map_or(0, <[u8]>::len);
+        self.dtype = dtype;
+        self.shape.clear();
+        self.shape.extend_from_slice(shape);
+        self.strides.clear();
+        self.strides.resize(shape.len(), 1);
+        for axis in (1..shape.len()).rev() {
+            self.strides[axis - 1] = self.strides[axis] * shape[axis].max(1) as isize;
+        }
+    }
+
+    fn tensor(&self) -> Tensor {
+        Tensor {
+            data: self.data.cast_mut().cast(),
+            rank: self.shape.len(),
+            shape: self.shape.as_ptr(),
+            strides: self.strides.as_ptr(),
+            dtype: self.dtype.c_number(),
+        }
+    }
+
+    /// The elements.
+    ///
+    /// # Safety
+    /// Nothing has run or been written since they were lent.
+    unsafe fn bytes(&self) -> &[u8] {
+        match self.bytes.len() {
+            0 => &[],
+            // SAFETY: the caller vouches for them.
+            len => unsafe { slice::from_raw_parts(self.data, len) },
+        }
+    }
+
+    /// Copies the elements, which lie at `from` or where they are, to memory of the caller.
+    ///
+    /// # Safety
+    /// `to` is memory of this type and shape that is to be written and overlaps none of `from`, which
+    /// holds as many elements.
+    unsafe fn copy(&self, from: *const u8, to: &Checked<'_>) {
+        let to = (to.data, to.strides);
+        // SAFETY: the caller vouches for it.
+        unsafe { strided::copy(self.dtype.size(), &self.shape, (from, None), to) };
+    }
+}
+
+/// What messages call a tensor: input `x`.
+struct Name<'a>(&'static str, &'a str);
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.0, self.1)
+    }
+}
+
+const ABSENT: Tensor =
+    Tensor { data: ptr::null_mut(), rank: 0, shape: ptr::null(), strides: ptr::null(), dtype: 0 };
+
+impl Runner {
+    pub(crate) fn new(
+        loaded: Arc<Loaded>,
+        options: Options,
+    ) -> Result<(Self, CancelHandle), Failure> {
+        let session = Session::new(Arc::clone(&loaded.model), options)
+            .map_err(|error| Failure::of(error, Status::BadParam))?;
+        let cancel = session.cancel_handle();
+        let mut runner = Self {
+            loaded,
+            session,
+            memory_limit: options.memory_limit,
+            entry: 0,
+            set: Vec::new(),
+            seed: None,
+            copies: Vec::new(),
+            facts: Vec::new(),
+            outputs: Vec::new(),
+            has_run: false,
+            states: Vec::new(),
+        };
+        runner.set_entry(0)?;
+        Ok((runner, cancel))
+    }
+
+    pub(crate) fn set_entry(&mut self, entry: usize) -> Result<(), Failure> {
+        let bad = |error| Failure::of(error, Status::BadParam);
+        let inputs = self.loaded.model.inputs_of(entry).map_err(bad)?.len();
+        let outputs = self.loaded.model.outputs_of(entry).map_err(bad)?.len();
+        self.entry = entry;
+        self.set.clear();
+        self.set.resize_with(inputs, || None);
+        self.copies.resize_with(inputs + 1, Vec::new);
+        self.facts.resize_with(inputs, || Fact::new(DType::F32, []));
+        self.outputs.clear();
+        self.outputs.resize_with(outputs, Lent::nothing);
+        self.has_run = false;
+        Ok(())
+    }
+
+    pub(crate) fn input(&self, name: &str) -> Result<usize, Failure> {
+        self.loaded.input(self.entry, name)
+    }
+
+    pub(crate) fn output(&self, name: &str) -> Result<usize, Failure> {
+        self.loaded.output(self.entry, name)
+    }
+
+    pub(crate) fn set_noise_seed(&mut self, seed: u64) {
+        self.seed = Some([(seed >> 32) as u32, seed as u32]);
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.session.reset();
+    }
+
+    /// # Safety
+    /// `tensor` is null or a tensor of the caller.
+    pub(crate) unsafe fn set_input(
+        &mut self,
+        index: usize,
+        tensor: *const Tensor,
+    ) -> Result<(), Failure> {
+        let ports = self.loaded.inputs(self.entry);
+        let count = ports.len();
+        let Some(port) = ports.get(index) else {
+            let message = format!("there is no input {index}, there are {count}");
+            return Err(Failure::new(Status::BadParam, message));
+        };
+        if tensor.is_null() {
+            self.set[index] = None;
+            return Ok(());
+        }
+        // SAFETY: the caller vouches for it.
+        let tensor = unsafe { tensor.read() };
+        // SAFETY: as above.
+        let checked = unsafe { Checked::new(&tensor, &Name("input", &port.name), false) }?;
+        if checked.dtype != port.dtype || checked.shape.len() != port.extents().len() {
+            let expected = self.loaded.model.extents_in_words(self.entry, port);
+            let expected = expected.unwrap_or_default().join(",");
+            let got = Fact::new(checked.dtype, checked.shape);
+            let message =
+                format!("input `{}` must be {}[{expected}], got {got}", port.name, port.dtype);
+            let status = match checked.dtype == port.dtype {
+                true => Status::BadTensorShape,
+                false => Status::BadTensorDtype,
+            };
+            return Err(Failure::new(status, message));
+        }
+        let (shape, strides) = (checked.shape.to_vec(), checked.strides.map(<[isize]>::to_vec));
+        self.set[index] = Some(Owned { tensor, shape, strides });
+        Ok(())
+    }
+
+    /// The inputs of a run, checked one by one.
+    ///
+    /// # Safety
+    /// `inputs` are as many tensors of the caller.
+    unsafe fn given<'a>(
+        &self,
+        (inputs, count): Tensors,
+        may_lack_data: bool,
+    ) -> Result<Vec<Checked<'a>>, Failure> {
+        let ports = self.loaded.inputs(self.entry);
+        check_count("input", ports.iter().map(|port| &*port.name), count)?;
+        if count > 0 && inputs.is_null() {
+            return Err(Failure::null("`inputs`"));
+        }
+        let mut given = Vec::with_capacity(ports.len());
+        for (index, port) in ports.iter().enumerate() {
+            let mut tensor = match index < count {
+                // SAFETY: the caller vouches for as many tensors.
+                true => unsafe { inputs.add(index).read() },
+                false => ABSENT,
+            };
+            if tensor.is_absent() {
+                tensor = match (&self.set[index], &self.seed) {
+                    (Some(set), _) => set.tensor(),
+                    (None, Some(seed)) if port.role == Role::NoiseSeed => Tensor {
+                        data: seed.as_ptr().cast_mut().cast(),
+                        rank: 1,
+                        shape: &2,
+                        strides: ptr::null(),
+                        dtype: DType::U32.c_number(),
+                    },
+                    _ => return Err(not_given(&port.name, port.role)),
+                };
+            }
+            // SAFETY: shape and strides are the caller's or ours, and as long as the rank says.
+            given
+                .push(unsafe { Checked::new(&tensor, &Name("input", &port.name), may_lack_data) }?);
+        }
+        Ok(given)
+    }
+
+    /// Plans for these inputs.
+    fn plan(&mut self, given: &[Checked<'_>]) -> Result<(), Failure> {
+        for (fact, given) in self.facts.iter_mut().zip(given) {
+            fact.dtype = given.dtype;
+            fact.shape.clear();
+            fact.shape.extend_from_slice(given.shape);
+        }
+        // The buffers may move.
+        self.has_run = false;
+        self.states.clear();
+        self.session.prepare_entry(self.entry, &self.facts).map_err(|error| {
+            let ports = self.loaded.inputs(self.entry);
+            let fits = ports.iter().zip(&self.facts).all(|(port, fact)| port.dtype == fact.dtype);
+            Failure::of(error, if fits { Status::BadTensorShape } else { Status::BadTensorDtype })
+        })
+    }
+
+    /// # Safety
+    /// Both are as many tensors of the caller.
+    pub(crate) unsafe fn prepare(
+        &mut self,
+        inputs: Tensors,
+        (outputs, output_count): TensorsMut,
+    ) -> Result<(), Failure> {
+        // SAFETY: the caller vouches for the inputs.
+        let given = unsafe { self.given(inputs, true) }?;
+        self.check_outputs((outputs, output_count))?;
+        self.plan(&given)?;
+        let facts = self.session.output_facts();
+        let facts = facts.map_err(|error| Failure::of(error, Status::InternalError))?;
+        for (lent, (dtype, shape)) in self.outputs.iter_mut().zip(facts) {
+            lent.set(dtype, shape, None);
+        }
+        for index in 0..output_count {
+            // SAFETY: the caller vouches for as many tensors.
+            unsafe { outputs.add(index).write(self.outputs[index].tensor()) };
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// Both are as many tensors of the caller.
+    pub(crate) unsafe fn run(
+        &mut self,
+        inputs: Tensors,
+        (outputs, output_count): TensorsMut,
+    ) -> Result<(), Failure> {
+        // SAFETY: the caller vouches for the inputs.
+        let mut given = unsafe { self.given(inputs, false) }?;
+        self.check_outputs((outputs, output_count))?;
+        // Memory that was lent may hold something else once this run is planned.
+        let (mut copied, mut retired) = (0, Vec::new());
+        for (index, given) in given.iter_mut().enumerate() {
+            if self.lends(given) {
+                retired.push(std::mem::take(&mut self.copies[index]));
+                // SAFETY: the elements are lent to the caller.
+                unsafe { self.copy_input(index, given, &mut copied) }?;
+            }
+        }
+        drop(retired);
+        let mut places = Vec::with_capacity(output_count);
+        for index in 0..output_count {
+            let name = Name("output", self.output_name(index));
+            // SAFETY: the caller vouches for as many tensors.
+            places.push(unsafe { self.place(&name, outputs.add(index).read()) }?);
+        }
+        self.plan(&given)?;
+        let facts = self.session.output_facts();
+        let facts = facts.map_err(|error| Failure::of(error, Status::InternalError))?;
+        for (index, (place, fact)) in places.iter().zip(facts).enumerate() {
+            if let Some(place) = place {
+                check_place(&Name("output", self.output_name(index)), place, fact)?;
+            }
+        }
+        for (index, given) in given.iter_mut().enumerate() {
+            if !given.is_usable() {
+                // SAFETY: the elements are the caller's.
+                unsafe { self.copy_input(index, given, &mut copied) }?;
+            }
+        }
+        let mut views = Vec::with_capacity(given.len());
+        for given in &given {
+            // SAFETY: the elements are row-major, aligned, and nobody's to write during the run.
+            let data = unsafe { Data::from_raw_parts(given.dtype, given.data, given.len) };
+            let view = View::new(given.shape, data);
+            views.push(
+                view.map_err(|error| Failure::new(Status::InternalError, error.to_string()))?,
+            );
+        }
+        let failed = |error| Failure::of(error, Status::BadParam);
+        let results = self.session.run_entry(self.entry, &views).map_err(failed)?;
+        for (lent, result) in self.outputs.iter_mut().zip(&results) {
+            let bytes = result.bytes().map_err(|error| failed(error.into()))?;
+            lent.set(result.dtype(), result.shape(), Some(bytes));
+            let is_input = |(given, copy): (&Checked<'_>, &Vec<u128>)| {
+                given.overlaps(&lent.bytes) && given.data.cast_const().cast() != copy.as_ptr()
+            };
+            lent.is_ours = !given.iter().zip(&self.copies).any(is_input);
+        }
+        self.has_run = true;
+        // An output may be an input that the model passes on, and lie where another one goes.
+        let overlaps = places.iter().flatten().any(|place| self.lends(place));
+        let aside: Vec<Vec<u8>> = match overlaps {
+            // SAFETY: the elements are there until the next run.
+            true => self.outputs.iter().map(|lent| unsafe { lent.bytes() }.to_vec()).collect(),
+            false => Vec::new(),
+        };
+        for (index, place) in places.iter().enumerate() {
+            let lent = &self.outputs[index];
+            let from = aside.get(index).map_or(lent.data, |bytes| bytes.as_ptr());
+            match place {
+                // SAFETY: the caller vouches for as many tensors.
+                None => unsafe { outputs.add(index).write(lent.tensor()) },
+                // SAFETY: the caller vouches for the memory, which is of the same type and shape, and
+                // where it overlaps what is copied, that was put aside.
+                Some(place) => unsafe { lent.copy(from, place) },
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// `tensor` is null or a tensor of the caller.
+    pub(crate) unsafe fn get_output(
+        &self,
+        index: usize,
+        tensor: *mut Tensor,
+    ) -> Result<(), Failure> {
+        let Some(lent) = self.outputs.get(index) else {
+            let count = self.outputs.len();
+            let message = format!("there is no output {index}, there are {count}");
+            return Err(Failure::new(Status::BadParam, message));
+        };
+        if !self.has_run {
+            let message = "there are no outputs: nothing has run since the session was made, \
+                           prepared, or given another entry point";
+            return Err(Failure::new(Status::BadParam, message));
+        }
+        let name = Name("output", self.output_name(index));
+        // SAFETY: the caller vouches for the tensor.
+        unsafe { self.give(&name, lent, tensor) }
+    }
+
+    /// # Safety
+    /// `tensor` is null or a tensor of the caller.
+    pub(crate) unsafe fn get_state(
+        &mut self,
+        state: &str,
+        tensor: *mut Tensor,
+    ) -> Result<(), Failure> {
+        let bad = |error| Failure::of(error, Status::BadParam);
+        let view = self.session.state(state).map_err(bad)?;
+        let bytes = view.bytes().map_err(|error| bad(error.into()))?;
+        let mut lent = Lent::nothing();
+        lent.set(view.dtype(), view.shape(), Some(bytes));
+        lent.is_ours = true;
+        // A state of which there is a view has its place; others are added.
+        let known = self.states.iter().position(|state| state.bytes == lent.bytes);
+        let index = known.unwrap_or_else(|| {
+            self.states.push(lent);
+            self.states.len() - 1
+        });
+        // SAFETY: the caller vouches for the tensor.
+        unsafe { self.give(&Name("state", state), &self.states[index], tensor) }
+    }
+
+    /// # Safety
+    /// `tensor` is null or a tensor of the caller.
+    pub(crate) unsafe fn set_state(
+        &mut self,
+        state: &str,
+        tensor: *const Tensor,
+    ) -> Result<(), Failure> {
+        if tensor.is_null() {
+            return Err(Failure::null("`tensor`"));
+        }
+        // SAFETY: the caller vouches for the tensor.
+        let mut given = unsafe { Checked::new(&tensor.read(), &Name("state", state), false) }?;
+        let states = self.loaded.model.state_facts();
+        let fact =
+            states.into_iter().find(|(name, _)| *name == state).map(|(_, fact)| fact.clone());
+        let got = Fact::new(given.dtype, given.shape);
+        if let Some(fact) = fact.filter(|fact| *fact != got) {
+            let status = match fact.dtype == got.dtype {
+                true => Status::BadTensorShape,
+                false => Status::BadTensorDtype,
+            };
+            let message = format!("state `{state}` must be {fact}, got {got}");
+            return Err(Failure::new(status, message));
+        }
+        if self.lends(&given) || !given.is_usable() {
+            let last = self.copies.len() - 1;
+            let retired = std::mem::take(&mut self.copies[last]);
+            // SAFETY: the elements are the caller's, or lent to it.
+            unsafe { self.copy_input(last, &mut given, &mut 0) }?;
+            drop(retired);
+        }
+        // SAFETY: the elements are row-major, aligned, and no memory of the session that is written.
+        let data = unsafe { Data::from_raw_parts(given.dtype, given.data, given.len) };
+        let view = View::new(given.shape, data)
+            .map_err(|error| Failure::new(Status::InternalError, error.to_string()))?;
+        self.session.set_state(state, &view).map_err(|error| Failure::of(error, Status::BadParam))
+    }
+
+    /// Makes `*tensor` a view of `lent`, or copies it to the memory that it tells of.
+    ///
+    /// # Safety
+    /// `tensor` is null or a tensor of the caller.
+    unsafe fn give(
+        &self,
+        name: &Name<'_>,
+        lent: &Lent,
+        tensor: *mut Tensor,
+    ) -> Result<(), Failure> {
+        if tensor.is_null() {
+            return Err(Failure::null("`tensor`"));
+        }
+        // SAFETY: the caller vouches for the tensor.
+        let Some(place) = (unsafe { self.place(name, tensor.read()) })? else {
+            // SAFETY: as above.
+            unsafe { tensor.write(lent.tensor()) };
+            return Ok(());
+        };
+        check_place(name, &place, (lent.dtype, &lent.shape))?;
+        if place.overlaps(&lent.bytes) {
+            // SAFETY: the elements are there until the next run.
+            let aside = unsafe { lent.bytes() }.to_vec();
+            // SAFETY: the memory is the caller's, and of this type and shape.
+            unsafe { lent.copy(aside.as_ptr(), &place) };
+        } else {
+            // SAFETY: as above, and it overlaps nothing of what is copied.
+            unsafe { lent.copy(lent.data, &place) };
+        }
+        Ok(())
+    }
+
+    /// Where a result goes; None where the caller wants a view.
+    ///
+    /// # Safety
+    /// `tensor` is one of the caller.
+    unsafe fn place<'a>(
+        &self,
+        name: &Name<'_>,
+        tensor: Tensor,
+    ) -> Result<Option<Checked<'a>>, Failure> {
+        if tensor.data.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: the caller vouches for shape and strides.
+        let place = unsafe { Checked::new(&tensor, name, false) }?;
+        place.check_writable(name)?;
+        let mut lent = self.outputs.iter().chain(&self.states);
+        if lent.any(|lent| lent.is_ours && place.overlaps(&lent.bytes)) {
+            let message = format!("{name}: the memory is that of a view which the session gave");
+            return Err(Failure::new(Status::BadParam, message));
+        }
+        Ok(Some(place))
+    }
+
+    /// Whether the elements lie where something does that was lent.
+    fn lends(&self, checked: &Checked<'_>) -> bool {
+        self.outputs.iter().chain(&self.states).any(|lent| checked.overlaps(&lent.bytes))
+    }
+
+    /// Copies an input, row-major, to memory of the session, and makes it the input.
+    ///
+    /// # Safety
+    /// The elements may be read, and do not lie in the copy that the session has of this input.
+    unsafe fn copy_input(
+        &mut self,
+        index: usize,
+        given: &mut Checked<'_>,
+        copied: &mut u64,
+    ) -> Result<(), Failure> {
+        let bytes = given.bytes();
+        *copied = copied.saturating_add(bytes as u64);
+        if *copied > self.memory_limit {
+            let message = format!(
+                "inputs that do not lie row-major take {copied} bytes to be copied, the limit is {}",
+                self.memory_limit
+            );
+            return Err(Failure::new(Status::OutOfMemory, message));
+        }
+        let copy = &mut self.copies[index];
+        let words = bytes.div_ceil(size_of::<u128>());
+        if copy.len() < words {
+            copy.clear();
+            copy.try_reserve_exact(words).map_err(|_| {
+                let message = format!("there is no memory for {bytes} bytes");
+                Failure::new(Status::OutOfMemory, message)
+            })?;
+            copy.resize(words, 0);
+        }
+        let to = copy.as_mut_ptr().cast::<u8>();
+        let size = given.dtype.size();
+        // SAFETY: the caller vouches for the elements, and the copy is ours, large enough, and none
+        // that is lent.
+        unsafe { strided::copy(size, given.shape, (given.data, given.strides), (to, None)) };
+        given.data = to;
+        given.strides = None;
+        (given.start, given.end) = (to.addr(), to.addr() + bytes);
+        Ok(())
+    }
+
+    /// Refuses a number of outputs that is not that of the model, and none.
+    fn check_outputs(&self, (outputs, count): TensorsMut) -> Result<(), Failure> {
+        let ports = self.loaded.outputs(self.entry);
+        check_count("output", ports.iter().map(|port| &*port.name), count)?;
+        if count > 0 && outputs.is_null() {
+            return Err(Failure::null("`outputs`"));
+        }
+        Ok(())
+    }
+
+    fn output_name(&self, index: usize) -> &str {
+        self.loaded.outputs(self.entry).get(index).map_or("", |port| &port.name)
+    }
+}
+
+/// Refuses so many inputs or outputs, unless these are their names, or there are none.
+fn check_count<'a>(
+    what: &str,
+    names: impl ExactSizeIterator<Item = &'a str>,
+    got: usize,
+) -> Result<(), Failure> {
+    if got == 0 || got == names.len() {
+        return Ok(());
+    }
+    let count = names.len();
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    let names = names.join(", ");
+    let message = format!("expected {count} {what}s ({names}) or none, got {got}");
+    Err(Failure::new(Status::BadParam, message))
+}
+
+fn not_given(name: &str, role: Role) -> Failure {
+    let message = match role {
+        Role::Plain => format!("input `{name}` is not given, and was not set"),
+        Role::NoiseSeed => format!(
+            "input `{name}`, the seed of the noise, is not given and was not set: \
+             lumina_session_set_noise_seed makes it of a number"
+        ),
+    };
+    Failure::new(Status::BadParam, message)
+}
+
+/// Refuses memory of another type or shape than that of the result.
+fn check_place(
+    name: &Name<'_>,
+    place: &Checked<'_>,
+    (dtype, shape): (DType, &[usize]),
+) -> Result<(), Failure> {
+    let status = match (place.dtype == dtype, place.shape == shape) {
+        (true, true) => return Ok(()),
+        (false, _) => Status::BadTensorDtype,
+        (true, false) => Status::BadTensorShape,
+    };
+    let (got, fact) = (Fact::new(place.dtype, place.shape), Fact::new(dtype, shape));
+    Err(Failure::new(status, format!("{name} is {fact}, got memory for {got}")))
+}

@@ -1,0 +1,13 @@
+//! The C ABI, called as C calls it.
+
+#[path = "../../../tests/it/build.rs"]
+#[allow(dead_code)]
+mod build;
+#[path = "../../../tests/it/proto.rs"]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
+mod proto;
+
+mod call;
+mod models;
+mod sessions;

@@ -1,0 +1,90 @@
+//! Writes `runtime/capi/include/lumina.h` from the functions of `runtime/capi`:
+//! `cargo run --manifest-path runtime/header-gen/Cargo.toml`.
+//!
+//! Some functions and types come from lists, by macros. So the compiler writes the crate with all
+//! macros expanded, which it does as a nightly one, and of that the header is made.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use cbindgen::{
+    Builder, Config, DocumentationStyle, EnumConfig, ExportConfig, FunctionConfig, Language,
+    RenameRule, SortKey, Style,
+};
+
+/// Rust's names of types, and those of the header. Types of operators have the names of infiniop.
+const TYPES: &[(&str, &str)] = &[
+    ("DType", "lumina_dtype"),
+    ("LogCallback", "lumina_log_callback"),
+    ("LogLevel", "lumina_log_level"),
+    ("Model", "lumina_model"),
+    ("Role", "lumina_role"),
+    ("Session", "lumina_session"),
+    ("SessionOptions", "lumina_session_options"),
+    ("Status", "lumina_status"),
+    ("Tensor", "lumina_tensor"),
+    ("TensorInfo", "lumina_tensor_info"),
+];
+
+const HEADER: &str = "\
+/* The C ABI of Lumina-JAX: models, sessions, and operators on tensors of the caller.
+ *
+ * Every function that can fail answers with a lumina_status, and lumina_last_error tells the calling
+ * thread what went wrong. No function prints, exits or throws.
+ *
+ * Pointers are checked for null, texts for UTF-8, numbers for their range. What cannot be checked is
+ * the caller's to keep: a pointer that is not null leads to as much memory as the function says, and
+ * a handle is one that a function made and that was not destroyed yet. Results go to the places that
+ * are named first or last, and are left as they are, or null, where a call fails.
+ *
+ * Written by runtime/header-gen. See docs/c.md. */";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let output = Command::new("cargo")
+        .args(["rustc", "--quiet", "--locked", "--package", "lumina-capi", "--lib"])
+        .args(["--profile", "check", "--", "-Zunpretty=expanded"])
+        .current_dir(&root)
+        // Of its own, as it is built by other rules.
+        .env("CARGO_TARGET_DIR", root.join("target/header"))
+        .env("RUSTC_BOOTSTRAP", "1")
+        .output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    let mut source = tempfile::NamedTempFile::with_suffix(".rs")?;
+    source.write_all(&output.stdout)?;
+    let rename: HashMap<String, String> =
+        TYPES.iter().map(|(rust, c)| (rust.to_string(), c.to_string())).collect();
+    let config = Config {
+        header: Some(HEADER.into()),
+        include_guard: Some("LUMINA_H".into()),
+        cpp_compat: true,
+        language: Language::C,
+        style: Style::Type,
+        usize_is_size_t: true,
+        documentation_style: DocumentationStyle::Doxy,
+        line_length: 100,
+        no_includes: true,
+        sys_includes: ["stdbool.h", "stddef.h", "stdint.h"].map(String::from).to_vec(),
+        export: ExportConfig {
+            rename,
+            // Numbers that are passed as such, so that any number may come.
+            include: ["DType", "LogLevel", "Role"].map(String::from).to_vec(),
+            ..ExportConfig::default()
+        },
+        enumeration: EnumConfig {
+            rename_variants: RenameRule::QualifiedScreamingSnakeCase,
+            ..EnumConfig::default()
+        },
+        function: FunctionConfig { sort_by: Some(SortKey::None), ..FunctionConfig::default() },
+        ..Config::default()
+    };
+    let path = root.join("runtime/capi/include/lumina.h");
+    std::fs::create_dir_all(path.parent().expect("a folder"))?;
+    Builder::new().with_config(config).with_src(source.path()).generate()?.write_to_file(path);
+    Ok(())
+}
