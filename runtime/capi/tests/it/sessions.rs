@@ -34,10 +34,10 @@ fn a_run_gives_what_the_runtime_gives() {
         let mut outputs = [NONE; 2];
         ok(run.run(&inputs, &mut outputs));
         assert_eq!((elements(&outputs[0]), elements(&outputs[1])), want);
-        assert_eq!((extents(&outputs[0]), extents(&outputs[1])), (vec![rows, 4], vec![rows]));
+        assert_eq!((extents(&outputs[0]), extents(&outputs[1])), (vec![rows, 3], vec![rows]));
         // The same in memory of the caller.
-        let (mut scores, mut classes) = (vec![0f32; rows * 4], vec![0; rows]);
-        let (of_scores, of_classes) = ([rows, 4], [rows]);
+        let (mut scores, mut classes) = (vec![0f32; rows * 3], vec![0; rows]);
+        let (of_scores, of_classes) = ([rows, 3], [rows]);
         let mut outputs =
             [tensor_mut(&of_scores, &mut scores), tensor_mut(&of_classes, &mut classes)];
         ok(run.run(&inputs, &mut outputs));
