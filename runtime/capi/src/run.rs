@@ -10,7 +10,7 @@ use lumina_runtime::{CancelHandle, DType, Data, Fact, Options, Role, Session, Vi
 
 use crate::model::Loaded;
 use crate::status::{Failure, Status};
-use crate::strided;
+use crate::strided::{self, MAX_RANK};
 use crate::tensor::{Checked, Tensor};
 
 /// A pointer to tensors of the caller, and how many there are.
@@ -32,10 +32,10 @@ pub(crate) struct Runner {
     copies: Vec<Vec<u128>>,
     /// What the last run was planned for.
     facts: Vec<Fact>,
-    /// Outputs of the last run, or only their types and shapes.
+    /// By output: those of the last run, or only their types and shapes.
     outputs: Vec<Lent>,
     has_run: bool,
-    /// States that the caller has views of.
+    /// By state: those that the caller has views of.
     states: Vec<Lent>,
 }
 
@@ -53,9 +53,12 @@ impl Owned {
     }
 }
 
-/// Row-major elements that the caller may look at.
+/// Row-major elements that the caller may look at. It stays where it is for as long as the session is
+/// there, as shapes of views point into it, and views are given back to later calls.
 struct Lent {
     data: *const u8,
+    /// The data of the last view that was given.
+    viewed: *const u8,
     /// Their addresses; none where only type and shape are known.
     bytes: Range<usize>,
     /// Whether it is memory of the session or of the model.
@@ -69,11 +72,12 @@ impl Lent {
     fn nothing() -> Self {
         Self {
             data: ptr::null(),
+            viewed: ptr::null(),
             bytes: 0..0,
             is_ours: false,
             dtype: DType::F32,
-            shape: Vec::new(),
-            strides: Vec::new(),
+            shape: Vec::with_capacity(MAX_RANK),
+            strides: Vec::with_capacity(MAX_RANK),
         }
     }
 
@@ -90,7 +94,14 @@ impl Lent {
         }
     }
 
-    fn tensor(&self) -> Tensor {
+    /// Forgets where elements lie, as they may be others from now on.
+    fn forget(&mut self) {
+        self.data = ptr::null();
+        self.bytes = 0..0;
+    }
+
+    fn view(&mut self) -> Tensor {
+        self.viewed = self.data;
         Tensor {
             data: self.data.cast_mut().cast(),
             rank: self.shape.len(),
@@ -144,6 +155,7 @@ impl Runner {
         let session = Session::new(Arc::clone(&loaded.model), options)
             .map_err(|error| Failure::of(error, Status::BadParam))?;
         let cancel = session.cancel_handle();
+        let states = loaded.model.state_facts().map(|_| Lent::nothing()).collect();
         let mut runner = Self {
             loaded,
             session,
@@ -155,7 +167,7 @@ impl Runner {
             facts: Vec::new(),
             outputs: Vec::new(),
             has_run: false,
-            states: Vec::new(),
+            states,
         };
         runner.set_entry(0)?;
         Ok((runner, cancel))
@@ -170,9 +182,8 @@ impl Runner {
         self.set.resize_with(inputs, || None);
         self.copies.resize_with(inputs + 1, Vec::new);
         self.facts.resize_with(inputs, || Fact::new(DType::F32, []));
-        self.outputs.clear();
-        self.outputs.resize_with(outputs, Lent::nothing);
-        self.has_run = false;
+        self.forget_outputs();
+        self.outputs.resize_with(self.outputs.len().max(outputs), Lent::nothing);
         Ok(())
     }
 
@@ -271,6 +282,11 @@ impl Runner {
         Ok(given)
     }
 
+    fn forget_outputs(&mut self) {
+        self.has_run = false;
+        self.outputs.iter_mut().for_each(Lent::forget);
+    }
+
     /// Plans for these inputs.
     fn plan(&mut self, given: &[Checked<'_>]) -> Result<(), Failure> {
         for (fact, given) in self.facts.iter_mut().zip(given) {
@@ -279,8 +295,8 @@ impl Runner {
             fact.shape.extend_from_slice(given.shape);
         }
         // The buffers may move.
-        self.has_run = false;
-        self.states.clear();
+        self.forget_outputs();
+        self.states.iter_mut().for_each(Lent::forget);
         self.session.prepare_entry(self.entry, &self.facts).map_err(|error| {
             let ports = self.loaded.inputs(self.entry);
             let fits = ports.iter().zip(&self.facts).all(|(port, fact)| port.dtype == fact.dtype);
@@ -306,7 +322,7 @@ impl Runner {
         }
         for index in 0..output_count {
             // SAFETY: the caller vouches for as many tensors.
-            unsafe { outputs.add(index).write(self.outputs[index].tensor()) };
+            unsafe { outputs.add(index).write(self.outputs[index].view()) };
         }
         Ok(())
     }
@@ -335,7 +351,9 @@ impl Runner {
         for index in 0..output_count {
             let name = Name("output", self.output_name(index));
             // SAFETY: the caller vouches for as many tensors.
-            places.push(unsafe { self.place(&name, outputs.add(index).read()) }?);
+            let tensor = unsafe { outputs.add(index).read() };
+            // SAFETY: as above.
+            places.push(unsafe { self.place(&name, &self.outputs[index], &tensor) }?);
         }
         self.plan(&given)?;
         let facts = self.session.output_facts();
@@ -379,11 +397,11 @@ impl Runner {
             false => Vec::new(),
         };
         for (index, place) in places.iter().enumerate() {
-            let lent = &self.outputs[index];
+            let lent = &mut self.outputs[index];
             let from = aside.get(index).map_or(lent.data, |bytes| bytes.as_ptr());
             match place {
                 // SAFETY: the caller vouches for as many tensors.
-                None => unsafe { outputs.add(index).write(lent.tensor()) },
+                None => unsafe { outputs.add(index).write(lent.view()) },
                 // SAFETY: the caller vouches for the memory, which is of the same type and shape, and
                 // where it overlaps what is copied, that was put aside.
                 Some(place) => unsafe { lent.copy(from, place) },
@@ -395,15 +413,15 @@ impl Runner {
     /// # Safety
     /// `tensor` is null or a tensor of the caller.
     pub(crate) unsafe fn get_output(
-        &self,
+        &mut self,
         index: usize,
         tensor: *mut Tensor,
     ) -> Result<(), Failure> {
-        let Some(lent) = self.outputs.get(index) else {
-            let count = self.outputs.len();
+        let count = self.loaded.outputs(self.entry).len();
+        if index >= count {
             let message = format!("there is no output {index}, there are {count}");
             return Err(Failure::new(Status::BadParam, message));
-        };
+        }
         if !self.has_run {
             let message = "there are no outputs: nothing has run since the session was made, \
                            prepared, or given another entry point";
@@ -411,7 +429,11 @@ impl Runner {
         }
         let name = Name("output", self.output_name(index));
         // SAFETY: the caller vouches for the tensor.
-        unsafe { self.give(&name, lent, tensor) }
+        if unsafe { self.give(&name, &self.outputs[index], tensor) }? {
+            // SAFETY: as above.
+            unsafe { tensor.write(self.outputs[index].view()) };
+        }
+        Ok(())
     }
 
     /// # Safety
@@ -424,17 +446,17 @@ impl Runner {
         let bad = |error| Failure::of(error, Status::BadParam);
         let view = self.session.state(state).map_err(bad)?;
         let bytes = view.bytes().map_err(|error| bad(error.into()))?;
-        let mut lent = Lent::nothing();
+        let number = self.loaded.model.state_facts().position(|(name, _)| name == state);
+        let number = number.expect("the session has a state of that name");
+        let lent = &mut self.states[number];
         lent.set(view.dtype(), view.shape(), Some(bytes));
         lent.is_ours = true;
-        // A state of which there is a view has its place; others are added.
-        let known = self.states.iter().position(|state| state.bytes == lent.bytes);
-        let index = known.unwrap_or_else(|| {
-            self.states.push(lent);
-            self.states.len() - 1
-        });
         // SAFETY: the caller vouches for the tensor.
-        unsafe { self.give(&Name("state", state), &self.states[index], tensor) }
+        if unsafe { self.give(&Name("state", state), &self.states[number], tensor) }? {
+            // SAFETY: as above.
+            unsafe { tensor.write(self.states[number].view()) };
+        }
+        Ok(())
     }
 
     /// # Safety
@@ -475,7 +497,7 @@ impl Runner {
         self.session.set_state(state, &view).map_err(|error| Failure::of(error, Status::BadParam))
     }
 
-    /// Makes `*tensor` a view of `lent`, or copies it to the memory that it tells of.
+    /// Copies `lent` to the memory that `*tensor` tells of, or returns whether it is to be a view.
     ///
     /// # Safety
     /// `tensor` is null or a tensor of the caller.
@@ -483,17 +505,13 @@ impl Runner {
         &self,
         name: &Name<'_>,
         lent: &Lent,
-        tensor: *mut Tensor,
-    ) -> Result<(), Failure> {
+        tensor: *const Tensor,
+    ) -> Result<bool, Failure> {
         if tensor.is_null() {
             return Err(Failure::null("`tensor`"));
         }
         // SAFETY: the caller vouches for the tensor.
-        let Some(place) = (unsafe { self.place(name, tensor.read()) })? else {
-            // SAFETY: as above.
-            unsafe { tensor.write(lent.tensor()) };
-            return Ok(());
-        };
+        let Some(place) = (unsafe { self.place(name, lent, &*tensor) })? else { return Ok(true) };
         check_place(name, &place, (lent.dtype, &lent.shape))?;
         if place.overlaps(&lent.bytes) {
             // SAFETY: the elements are there until the next run.
@@ -504,23 +522,24 @@ impl Runner {
             // SAFETY: as above, and it overlaps nothing of what is copied.
             unsafe { lent.copy(lent.data, &place) };
         }
-        Ok(())
+        Ok(false)
     }
 
-    /// Where a result goes; None where the caller wants a view.
+    /// Where a result goes; None where the caller wants a view, or gives the last one back.
     ///
     /// # Safety
     /// `tensor` is one of the caller.
     unsafe fn place<'a>(
         &self,
         name: &Name<'_>,
-        tensor: Tensor,
+        lent: &Lent,
+        tensor: &Tensor,
     ) -> Result<Option<Checked<'a>>, Failure> {
-        if tensor.data.is_null() {
+        if tensor.data.is_null() || tensor.data.cast_const().cast() == lent.viewed {
             return Ok(None);
         }
         // SAFETY: the caller vouches for shape and strides.
-        let place = unsafe { Checked::new(&tensor, name, false) }?;
+        let place = unsafe { Checked::new(tensor, name, false) }?;
         place.check_writable(name)?;
         let mut lent = self.outputs.iter().chain(&self.states);
         if lent.any(|lent| lent.is_ours && place.overlaps(&lent.bytes)) {

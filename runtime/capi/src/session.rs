@@ -150,10 +150,11 @@ pub unsafe extern "C" fn lumina_session_prepare(
 /// read where they lie; others are copied first.
 ///
 /// There are all outputs or none; `lumina_session_get_output` gives them later, too. One whose `data`
-/// is null becomes a view of memory of the session, row-major, which is not to be written and is
-/// valid until the next call that runs, prepares, changes the entry point or destroys. (Where the
-/// model passes an input on, the view is of the memory of that input.) All others say type and shape of
-/// memory of the caller, which gets the elements; it may be that of an input.
+/// is null, or that of the view which the session gave before, becomes a view of memory of the session,
+/// row-major, which is not to be written. It is valid until the next call that runs, prepares, changes
+/// the entry point or destroys, and may be an input of that run. (Where the model passes an input on,
+/// the view is of the memory of that input.) All others say type and shape of memory of the caller,
+/// which gets the elements; it may be that of an input.
 ///
 /// A run that fails before it computes changes nothing. One that fails later or is cancelled leaves
 /// the states of the model half written, so the next one is refused until `lumina_session_reset`.
@@ -197,7 +198,8 @@ pub unsafe extern "C" fn lumina_session_get_named_output(
 }
 
 /// Gives the state of that name as it is now: a view, valid until the next call that runs, prepares,
-/// sets, resets or destroys, where `data` is null, and else the elements in memory of the caller.
+/// sets, resets or destroys, where `data` is null or that of the view before, and else the elements in
+/// memory of the caller.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lumina_session_get_state(
     session: *mut Session,

@@ -9,5 +9,10 @@ mod build;
 mod proto;
 
 mod call;
+mod files;
+mod layouts;
 mod models;
+mod random;
 mod sessions;
+mod states;
+mod threads;
