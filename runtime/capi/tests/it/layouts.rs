@@ -57,7 +57,7 @@ fn no_alignment_is_asked_for() {
         let run = session(&passed(dtype, &[3]));
         let bytes: Vec<u8> = (0..65).map(|n| n & 1).collect();
         let input = Tensor { dtype: dtype.c_number(), ..tensor(&[3], &bytes[1..4]) };
-        let mut got = vec![9u8; 65];
+        let mut got = [9u8; 65];
         let mut output = [Tensor { dtype: dtype.c_number(), ..tensor_mut(&[3], &mut got[3..6]) }];
         ok(run.run(&[input], &mut output));
         let size = 3 * dtype.size();

@@ -20,7 +20,9 @@ const NO_INFO: TensorInfo = TensorInfo {
 };
 
 /// Name, type, role, extents, and what decides them.
-fn words(info: &TensorInfo) -> (String, i32, i32, Vec<i64>, Vec<Option<String>>) {
+type Words = (String, i32, i32, Vec<i64>, Vec<Option<String>>);
+
+fn words(info: &TensorInfo) -> Words {
     // SAFETY: there are as many of both as the rank says.
     let (shape, symbols) = unsafe {
         (
@@ -36,7 +38,7 @@ fn numbered(
     count: unsafe extern "C" fn(*const Model, usize, *mut usize) -> Status,
     info: unsafe extern "C" fn(*const Model, usize, usize, *mut TensorInfo) -> Status,
     model: &Loaded,
-) -> Vec<(String, i32, i32, Vec<i64>, Vec<Option<String>>)> {
+) -> Vec<Words> {
     let mut n = 0;
     // SAFETY: all pointers are valid.
     ok(unsafe { count(model.0, 0, &mut n) });
