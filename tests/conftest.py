@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ os.environ["SCIPY_ARRAY_API"] = "1"
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -34,6 +36,20 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("lumina")
+
+
+_STATES: dict[int, dict[str, object]] = {}
+"""What the import of a module has left its generators in."""
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_in_any_order(request: pytest.FixtureRequest) -> None:
+    """Generators of modules begin anew with each test, whichever tests its process ran before."""
+    for module in (request.module, sys.modules.get("any_array")):
+        for value in vars(module).values() if module else ():
+            if isinstance(value, np.random.Generator):
+                state = _STATES.setdefault(id(value), dict(value.bit_generator.state))
+                value.bit_generator.state = state
 
 
 @pytest.fixture

@@ -266,8 +266,9 @@ import importlib.util, pathlib, signal, sys, time
 spec = importlib.util.spec_from_file_location("_files", sys.argv[1])
 files = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(files)
-if sys.argv[3] == "ignored":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# Whoever started the tests may have them ignore either.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[3] == "ignored" else signal.SIG_DFL)
 
 def chunks():
     yield b"new"
