@@ -41,6 +41,20 @@ help: ## list the targets
 demo: $(STAMP)-release-examples runtime ## train on real digits, export, run in pure Rust; see build/demo
 	$(VENV_PYTHON) examples/digits_nat.py
 
+# The C library, its header, and what pkg-config and CMake ask for.
+PREFIX ?= build/prefix
+
+.PHONY: install
+install: ## the C library under PREFIX=/usr/local; build/prefix where none is named
+	cargo build --release --locked -p lumina-capi
+	sh tools/install.sh $(abspath $(PREFIX))
+
+.PHONY: embed
+embed: $(STAMP)-release-examples install ## models in programs of C and C++, by cc, c++ and CMake
+	@test -f build/demo/model.lmn || $(MAKE) demo
+	$(VENV_PYTHON) examples/embed/images.py build/demo
+	@sh tools/embed.sh $(abspath $(PREFIX)) build/demo/model.lmn build/demo/images.f32 build/demo/labels.u8
+
 # Each writes its files into build/examples, or a folder of it.
 EXAMPLES := convert_flax_model cnn_digits gpt_nat complex_mlp sklearn_on_a_chip chip_to_file
 

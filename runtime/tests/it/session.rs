@@ -48,6 +48,29 @@ fn any_batch_size_runs() {
 }
 
 #[test]
+fn a_run_is_cancelled_once() {
+    let mut session = session(&layer(), 1);
+    let x = rows(2);
+    let want = session.run(&[x.view()]).unwrap()[0].data::<f32>().unwrap().to_vec();
+    let handle = session.cancel_handle();
+    // From another thread, as there is no other use of it.
+    std::thread::spawn(move || handle.cancel()).join().unwrap();
+    let error = session.run(&[x.view()]).unwrap_err();
+    assert_eq!(error.to_string(), "the run was cancelled");
+    let got = session.run(&[x.view()]).unwrap()[0].data::<f32>().unwrap().to_vec();
+    assert_eq!(got, want);
+}
+
+#[test]
+fn a_session_knows_its_outputs_before_it_runs() {
+    let mut session = session(&layer(), 1);
+    assert!(session.output_facts().is_err());
+    session.prepare(&[rows(3).view().fact()]).unwrap();
+    let facts: Vec<_> = session.output_facts().unwrap().collect();
+    assert_eq!(facts, [(DType::F32, &[3, 4][..])]);
+}
+
+#[test]
 fn prepared_buffers_stay() {
     let mut session = session(&layer(), 1);
     let x = rows(50);

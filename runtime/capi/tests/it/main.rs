@@ -12,6 +12,7 @@ mod call;
 mod files;
 mod layouts;
 mod models;
+mod programs;
 mod random;
 mod sessions;
 mod states;
