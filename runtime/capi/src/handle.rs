@@ -204,3 +204,52 @@ pub(crate) fn checked_size<T: Versioned>(size: usize) -> Result<usize, Failure> 
     }
     Ok(size)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first version had no `added`.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Grown {
+        struct_size: usize,
+        first: u64,
+        added: u64,
+    }
+
+    // SAFETY: it is `repr(C)`, begins with its size, and is made of numbers.
+    unsafe impl Versioned for Grown {
+        const NAME: &'static str = "grown";
+        const FIRST: usize = 16;
+    }
+
+    const USUAL: Grown = Grown { struct_size: 24, first: 1, added: 2 };
+
+    fn taken_of(words: &[usize]) -> Result<(u64, u64), String> {
+        // SAFETY: the first word says how many bytes there are, or none that is a size.
+        let grown = unsafe { taken(words.as_ptr().cast::<Grown>(), USUAL) };
+        grown.map(|grown| (grown.first, grown.added)).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn older_and_newer_structs_are_taken() {
+        assert_eq!(taken_of(&[16, 7]), Ok((7, 2)));
+        assert_eq!(taken_of(&[24, 7, 8]), Ok((7, 8)));
+        assert_eq!(taken_of(&[32, 7, 8, 0]), Ok((7, 8)));
+        let unknown = "grown of 32 bytes has fields that this version of the library does not know";
+        assert_eq!(taken_of(&[32, 7, 8, 1 << 40]), Err(unknown.into()));
+        let small = "`struct_size` of grown must be from 16 to 4096, got 8";
+        assert_eq!(taken_of(&[8, 7, 8]), Err(small.into()));
+    }
+
+    #[test]
+    fn a_struct_is_filled_as_far_as_it_goes() {
+        for (size, expected) in [(16, [16, 1, 9, 9]), (24, [24, 1, 2, 9]), (32, [32, 1, 2, 0])] {
+            let mut words: [usize; 4] = [size, 9, 9, 9];
+            // SAFETY: there are as many bytes as the first word says.
+            unsafe { filled(words.as_mut_ptr().cast::<Grown>(), USUAL) }.ok().expect("a size");
+            assert_eq!(words, expected);
+        }
+    }
+}

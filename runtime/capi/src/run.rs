@@ -90,7 +90,9 @@ impl Lent {
         self.strides.clear();
         self.strides.resize(shape.len(), 1);
         for axis in (1..shape.len()).rev() {
-            self.strides[axis - 1] = self.strides[axis] * shape[axis].max(1) as isize;
+            // Where there are no elements, other extents may be any.
+            let extent = shape[axis].max(1) as isize;
+            self.strides[axis - 1] = self.strides[axis].wrapping_mul(extent);
         }
     }
 

@@ -48,8 +48,8 @@ pub(crate) unsafe fn copy(
         let inner = count.checked_sub(1).map(|last| &mut axes[last]);
         match inner {
             Some(inner)
-                if new.from == inner.from * inner.extent as isize
-                    && new.to == inner.to * inner.extent as isize =>
+                if new.from == inner.from.wrapping_mul(inner.extent as isize)
+                    && new.to == inner.to.wrapping_mul(inner.extent as isize) =>
             {
                 inner.extent *= extent;
             }

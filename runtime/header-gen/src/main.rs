@@ -85,6 +85,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let path = root.join("runtime/capi/include/lumina.h");
     std::fs::create_dir_all(path.parent().expect("a folder"))?;
-    Builder::new().with_config(config).with_src(source.path()).generate()?.write_to_file(path);
+    let mut header = Vec::new();
+    Builder::new().with_config(config).with_src(source.path()).generate()?.write(&mut header);
+    std::fs::write(path, without_safety(&String::from_utf8(header)?))?;
     Ok(())
+}
+
+/// The header without the sections that Rust asks for where a function is unsafe: in C all are, and the
+/// header begins with what is to be kept.
+fn without_safety(header: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    let mut is_inside = false;
+    for line in header.lines() {
+        if line.trim() == "* # Safety" {
+            is_inside = true;
+            lines.pop_if(|line| line.trim() == "*");
+        }
+        is_inside &= line.trim() != "*/";
+        if !is_inside {
+            lines.push(line);
+        }
+    }
+    lines.join("\n") + "\n"
 }
