@@ -1,10 +1,12 @@
 //! Runs the steps of a plan.
 
+use std::ops::DerefMut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use lumina_kernels::{Fact, RayonPool, View, ViewMut};
+use lumina_kernels::{Fact, ParFor, View, ViewMut};
+use smallvec::SmallVec;
 
 use crate::Error;
 use crate::bytes::AlignedBytes;
@@ -15,12 +17,17 @@ use crate::plan::{Block, Place, Root, Step, Work};
 use crate::profile::Profile;
 use crate::tensor::{byte_size, view_mut};
 
+/// Memory of a buffer: the session's, or a part of what a caller lends.
+pub(crate) trait Buffer: DerefMut<Target = [u8]> + Default {}
+
+impl<B: DerefMut<Target = [u8]> + Default> Buffer for B {}
+
 /// What every block of a run has in common.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
     pub(crate) weights: &'a [u8],
     pub(crate) copies: &'a [Arc<AlignedBytes>],
-    pub(crate) pool: &'a RayonPool,
+    pub(crate) pool: &'a dyn ParFor,
     pub(crate) trips: &'a Trips,
     /// Whether the caller wants no more of the run.
     pub(crate) cancelled: &'a AtomicBool,
@@ -56,12 +63,12 @@ impl Trips {
 impl<'a> Machine<'a> {
     /// Runs the steps of `block`, whose nodes these are, on the values that it is given, and adds to
     /// `profile`, that of the block, how long each takes.
-    pub(crate) fn execute(
+    pub(crate) fn execute<B: Buffer>(
         &self,
         block: &Block,
         nodes: &[Node],
         given: &[View<'_>],
-        buffers: &mut [AlignedBytes],
+        buffers: &mut [B],
         profile: Option<&Profile>,
     ) -> Result<(), Error> {
         for (index, step) in block.steps.iter().enumerate() {
@@ -81,11 +88,11 @@ impl<'a> Machine<'a> {
     }
 
     /// The value at `place`.
-    pub(crate) fn locate<'b>(
+    pub(crate) fn locate<'b, B: Buffer>(
         &self,
         place: &'b Place,
         given: &[View<'b>],
-        buffers: &'b [AlignedBytes],
+        buffers: &'b [B],
     ) -> Result<View<'b>, Error>
     where
         'a: 'b,
@@ -98,28 +105,33 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn step(
+    fn step<B: Buffer>(
         &self,
         block: &Block,
         step: &Step,
         nodes: &[Node],
         given: &[View<'_>],
-        buffers: &mut [AlignedBytes],
+        buffers: &mut [B],
         profiles: &[Profile],
     ) -> Result<(), Error> {
-        let facts: Vec<Fact> = step.outputs.iter().map(|&id| block.places[id].fact()).collect();
-        let mut written: Vec<usize> = Vec::with_capacity(step.outputs.len());
-        written.extend(step.outputs.iter().filter_map(|&id| block.places[id].buffer()));
+        let places: SmallVec<[&Place; 2]> =
+            step.outputs.iter().map(|&id| &block.places[id]).collect();
+        let mut written: SmallVec<[usize; 4]> =
+            places.iter().filter_map(|place| place.buffer()).collect();
         if let Work::Control(_, plan) = &step.work {
             written.extend(plan.scratch.iter().map(|&(_, buffer)| buffer));
-            written.extend(plan.buffers.iter().flatten());
+            written.extend(plan.buffers.iter().flatten().copied());
         }
         take(buffers, &written, |written, rest| {
-            let (outputs, written) = written.split_at_mut(facts.len());
-            let mut outputs = views_mut(&facts, outputs)?;
+            let (outputs, written) = written.split_at_mut(places.len());
+            let mut outputs = places
+                .iter()
+                .zip(outputs)
+                .map(|(place, bytes)| place.view_mut(bytes))
+                .collect::<Result<SmallVec<[ViewMut<'_>; 2]>, _>>()?;
             let locate = |&id: &usize| self.locate(&block.places[id], given, rest);
             let refused = |source| Error::Op { place: nodes[step.node].place(step.node), source };
-            let mut inputs = Vec::with_capacity(step.inputs.len());
+            let mut inputs: SmallVec<[View<'_>; 8]> = SmallVec::new();
             for (index, id) in step.inputs.iter().enumerate() {
                 if !matches!(step.work, Work::InPlace(_, operand) if operand == index) {
                     inputs.push(locate(id)?);
@@ -157,25 +169,25 @@ impl<'a> Machine<'a> {
 }
 
 /// The regions of a node that runs.
-struct Running<'a> {
+struct Running<'a, B> {
     machine: Machine<'a>,
     node: &'a Node,
     /// Of the node in its scope.
     index: usize,
-    regions: Vec<Scope<'a>>,
+    regions: Vec<Scope<'a, B>>,
 }
 
 /// One region, what it captured, and its buffers.
-struct Scope<'a> {
+struct Scope<'a, B> {
     name: &'a str,
     region: &'a Region,
     block: &'a Block,
     captures: Vec<View<'a>>,
-    buffers: &'a mut [AlignedBytes],
+    buffers: &'a mut [B],
     profile: Option<&'a Profile>,
 }
 
-impl Regions for Running<'_> {
+impl<B: Buffer> Regions for Running<'_, B> {
     fn count(&self) -> usize {
         self.regions.len()
     }
@@ -201,12 +213,12 @@ impl Regions for Running<'_> {
 }
 
 /// Calls `task` with the buffers of these numbers, and with all others in their places.
-fn take<T>(
-    buffers: &mut [AlignedBytes],
+fn take<B: Buffer, T>(
+    buffers: &mut [B],
     numbers: &[usize],
-    task: impl FnOnce(&mut [AlignedBytes], &[AlignedBytes]) -> T,
+    task: impl FnOnce(&mut [B], &[B]) -> T,
 ) -> T {
-    let mut taken: Vec<AlignedBytes> =
+    let mut taken: SmallVec<[B; 4]> =
         numbers.iter().map(|&number| std::mem::take(&mut buffers[number])).collect();
     let result = task(&mut taken, buffers);
     for (&number, bytes) in numbers.iter().zip(taken) {
@@ -216,11 +228,11 @@ fn take<T>(
 }
 
 /// Views of these facts, at the start of a buffer each.
-fn views_mut<'a>(
+fn views_mut<'a, B: Buffer>(
     facts: &'a [Fact],
-    buffers: &'a mut [AlignedBytes],
+    buffers: &'a mut [B],
 ) -> Result<Vec<ViewMut<'a>>, Error> {
-    let view = |(fact, bytes): (&'a Fact, &'a mut AlignedBytes)| {
+    let view = |(fact, bytes): (&'a Fact, &'a mut B)| {
         Ok(view_mut(fact, &mut bytes[..byte_size(fact).unwrap_or(0)])?)
     };
     facts.iter().zip(buffers).map(view).collect()

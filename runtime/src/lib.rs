@@ -52,6 +52,7 @@ mod memory;
 mod model;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+pub mod operator;
 mod ops;
 mod plan;
 mod profile;

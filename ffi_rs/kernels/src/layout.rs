@@ -17,6 +17,12 @@ impl Layout {
         Self { shape: shape.to_vec(), strides: row_major_strides(shape), start: 0 }
     }
 
+    /// Elements from `start` on, so many apart along each axis; of as many strides as axes.
+    pub fn strided(shape: &[usize], strides: &[isize], start: usize) -> Self {
+        debug_assert_eq!(shape.len(), strides.len());
+        Self { shape: shape.to_vec(), strides: strides.to_vec(), start }
+    }
+
     /// Extent of each axis.
     pub fn shape(&self) -> &[usize] {
         &self.shape

@@ -34,7 +34,7 @@ pub use exp::exp_of_any;
 pub use gemm::{Columns, Matrix, matmul, multiply_columnwise};
 pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
-pub use par::{ParFor, RayonPool, Serial, spin_until, take};
+pub use par::{CallingPool, ParFor, RayonPool, Serial, spin_until, take};
 pub use rows::{normalize_rows, softmax_rows};
 pub use tensor::{Fact, Strided, View, ViewMut, row_major_strides};
 pub use vector::FlushDenormals;

@@ -88,6 +88,48 @@ impl ParFor for RayonPool {
     }
 }
 
+/// The calling thread, helped by threads of its own: a loop starts at once where it is called, on any
+/// thread, and on several of them at a time.
+pub struct CallingPool {
+    helpers: RayonPool,
+    threads: usize,
+}
+
+impl CallingPool {
+    /// So many threads, the calling one among them; 0 is one per core.
+    pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if threads == 0 { cores() } else { threads };
+        Ok(Self { helpers: RayonPool::new((threads - 1).max(1))?, threads })
+    }
+
+    /// The threads that help, of which there is one at least.
+    pub fn helpers(&self) -> &RayonPool {
+        &self.helpers
+    }
+}
+
+impl ParFor for CallingPool {
+    fn width(&self) -> usize {
+        self.threads
+    }
+
+    fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        let next = &AtomicUsize::new(0);
+        let work = &|worker| {
+            while let Some(chunk) = take(next, chunks) {
+                task(chunk, worker);
+            }
+        };
+        self.helpers.pool.in_place_scope(|scope| {
+            for _ in 1..self.width().min(chunks) {
+                scope.spawn(|_| work(rayon::current_thread_index().expect("a thread of the pool")));
+            }
+            work(self.threads - 1);
+        });
+    }
+}
+
 /// The next chunk that nobody has taken, if there is one.
 pub fn take(next: &AtomicUsize, chunks: usize) -> Option<usize> {
     let chunk = next.fetch_add(1, Ordering::Relaxed);
@@ -213,6 +255,29 @@ mod tests {
     use super::*;
 
     const STAGES: [usize; 5] = [3, 0, 40, 0, 7];
+
+    #[test]
+    fn a_calling_pool_runs_every_chunk_once_with_workers_of_its_own() {
+        for threads in [1, 2, 3] {
+            let pool = &CallingPool::new(threads).unwrap();
+            assert_eq!(pool.width(), threads);
+            std::thread::scope(|scope| {
+                for chunks in [0, 1, 2, 50] {
+                    scope.spawn(move || {
+                        let counts: Vec<AtomicUsize> = (0..chunks).map(|_| 0.into()).collect();
+                        let busy: Vec<AtomicUsize> = (0..threads).map(|_| 0.into()).collect();
+                        pool.run(chunks, &|chunk, worker| {
+                            assert_eq!(busy[worker].swap(1, Ordering::AcqRel), 0);
+                            counts[chunk].fetch_add(1, Ordering::Relaxed);
+                            std::thread::yield_now();
+                            busy[worker].store(0, Ordering::Release);
+                        });
+                        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+                    });
+                }
+            });
+        }
+    }
 
     #[test]
     fn a_stage_starts_when_those_before_are_done() {

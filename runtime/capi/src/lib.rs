@@ -12,6 +12,7 @@
 mod handle;
 mod listener;
 mod model;
+mod operators;
 mod options;
 mod run;
 mod session;
@@ -23,6 +24,7 @@ use std::ffi::{CStr, c_char};
 
 pub use listener::*;
 pub use model::*;
+pub use operators::*;
 pub use options::*;
 pub use session::*;
 pub use status::{Status, lumina_last_error};

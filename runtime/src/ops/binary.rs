@@ -192,7 +192,11 @@ macro_rules! binary {
 binary! {
     "add" Add {
         f32, f32 => f32: |a, b| a + b;
+        f64, f64 => f64: |a, b| a + b;
         Complex32, Complex32 => Complex32: |a, b| a + b;
+        i64, i64 => i64: i64::wrapping_add;
+        i16, i16 => i16: i16::wrapping_add;
+        u8, u8 => u8: u8::wrapping_add;
         u32, u32 => u32: u32::wrapping_add;
         i32, i32 => i32: i32::wrapping_add;
         i8, i8 => i8: i8::wrapping_add;
@@ -201,14 +205,22 @@ binary! {
     "complex" Complex { f32, f32 => Complex32: Complex32::new; }
     "sub" Sub {
         f32, f32 => f32: |a, b| a - b;
+        f64, f64 => f64: |a, b| a - b;
         Complex32, Complex32 => Complex32: |a, b| a - b;
+        i64, i64 => i64: i64::wrapping_sub;
+        i16, i16 => i16: i16::wrapping_sub;
+        u8, u8 => u8: u8::wrapping_sub;
         u32, u32 => u32: u32::wrapping_sub;
         i32, i32 => i32: i32::wrapping_sub;
         i8, i8 => i8: i8::wrapping_sub;
     }
     "mul" Mul {
         f32, f32 => f32: |a, b| a * b;
+        f64, f64 => f64: |a, b| a * b;
         Complex32, Complex32 => Complex32: |a, b| a * b;
+        i64, i64 => i64: i64::wrapping_mul;
+        i16, i16 => i16: i16::wrapping_mul;
+        u8, u8 => u8: u8::wrapping_mul;
         u32, u32 => u32: u32::wrapping_mul;
         i32, i32 => i32: i32::wrapping_mul;
         i8, i8 => i8: i8::wrapping_mul;

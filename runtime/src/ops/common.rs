@@ -77,7 +77,7 @@ pub(super) fn check_axes(
 
 /// Splits `out` into chunks of `length` and calls `task(start, chunk)` for each, on the pool
 /// where there are several.
-pub(super) fn chunked<T: Send>(
+pub(crate) fn chunked<T: Send>(
     pool: &dyn ParFor,
     out: &mut [T],
     length: usize,

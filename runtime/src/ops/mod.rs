@@ -39,10 +39,10 @@ mod unary;
 mod window_axis;
 mod windows;
 
-pub(crate) use common::{element_arms, with_element};
+pub(crate) use common::{chunked, element_arms, with_element};
 pub use convert::{Convert, Number};
 use lumina_kernels::Entry;
-pub(crate) use strided::copy;
+pub(crate) use strided::{Walk, copy};
 pub use threefry::fold_in;
 
 static FAMILIES: &[&[Entry]] = &[

@@ -8,7 +8,7 @@ use crate::tensor::MAX_RANK;
 
 /// Positions in `N` buffers, in the row-major order of the axes.
 #[derive(Debug)]
-pub(super) struct Walk<const N: usize> {
+pub(crate) struct Walk<const N: usize> {
     starts: [isize; N],
     /// Extent, and elements of each buffer from one index to the next. Never empty.
     axes: Vec<(usize, [isize; N])>,
@@ -16,7 +16,7 @@ pub(super) struct Walk<const N: usize> {
 
 impl<const N: usize> Walk<N> {
     /// Of these extents and strides, from `starts` on. Every position must lie in its buffer.
-    pub(super) fn new(
+    pub(crate) fn new(
         starts: [usize; N],
         axes: impl IntoIterator<Item = (usize, [isize; N])>,
     ) -> Self {
@@ -53,7 +53,7 @@ impl<const N: usize> Walk<N> {
     /// Calls `piece(positions before it, first position in each buffer, steps, count)` for the runs
     /// of positions from the `first`-th on, `count` in all.
     #[inline]
-    pub(super) fn runs(
+    pub(crate) fn runs(
         &self,
         first: usize,
         count: usize,
@@ -102,7 +102,7 @@ fn advance<const N: usize>(positions: &mut [isize; N], steps: [isize; N], count:
 
 impl<const N: usize> Walk<N> {
     /// Number of positions.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.axes.iter().map(|&(extent, _)| extent).product()
     }
 

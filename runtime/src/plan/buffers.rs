@@ -87,6 +87,10 @@ fn dying_operand(
 ) -> Option<usize> {
     let step = &draft.steps[time];
     let (Work::Op(op), &[result]) = (&step.work, &*step.outputs) else { return None };
+    if draft.places[result].root != UNASSIGNED {
+        // It is written where a caller wants it.
+        return None;
+    }
     let facts: Vec<Fact> = step.inputs.iter().map(|&id| draft.places[id].fact()).collect();
     let fact = draft.places[result].fact();
     (0..step.inputs.len()).find(|&operand| {

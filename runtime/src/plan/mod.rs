@@ -2,13 +2,16 @@
 
 mod buffers;
 pub(crate) mod constants;
+mod operator;
 mod planner;
 mod states;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lumina_kernels::{Data, DynOp, Error as KernelError, Fact, Layout, RayonPool, View};
+use lumina_kernels::{
+    Data, DataMut, DynOp, Error as KernelError, Fact, Layout, RayonPool, View, ViewMut,
+};
 
 use crate::bind::bind;
 use crate::bytes::AlignedBytes;
@@ -18,6 +21,7 @@ use crate::kept::Kept;
 use crate::tensor::{byte_size, length_error};
 use crate::{Error, Model};
 use constants::Constants;
+pub(crate) use operator::Target;
 use planner::Planner;
 use states::{Change, States};
 
@@ -197,6 +201,15 @@ impl Place {
         let data = Data::from_bytes(self.stored.dtype, bytes)
             .ok_or_else(|| length_error(&self.stored, bytes.len()))?;
         View::strided(self.layout.shape(), self.layout.strides(), self.layout.start(), data)
+    }
+
+    /// The value, which is row-major, to be written to the start of `bytes`.
+    pub(crate) fn view_mut<'a>(&'a self, bytes: &'a mut [u8]) -> Result<ViewMut<'a>, KernelError> {
+        let (dtype, shape) = (self.stored.dtype, self.layout.shape());
+        let count = if self.layout.is_empty() { 0 } else { shape.iter().product::<usize>() };
+        let size = count * dtype.size();
+        let data = DataMut::from_bytes(dtype, &mut bytes[..size]);
+        ViewMut::new(shape, data.ok_or_else(|| length_error(&self.stored, size))?)
     }
 
     /// Whether the value is the same in every run.

@@ -56,7 +56,7 @@ struct Coded {
 pub(super) const UNASSIGNED: Root = Root::Buffer(usize::MAX);
 
 impl Draft {
-    fn new(facts: &[Fact], mut given: BTreeMap<usize, Place>) -> Self {
+    pub(super) fn new(facts: &[Fact], mut given: BTreeMap<usize, Place>) -> Self {
         let place =
             |(id, fact)| given.remove(&id).unwrap_or_else(|| Place::whole(UNASSIGNED, fact));
         Self {
@@ -71,7 +71,7 @@ impl Draft {
     }
 
     /// A further value, computed by a step.
-    fn add(&mut self, place: Place, bytes: usize) -> usize {
+    pub(super) fn add(&mut self, place: Place, bytes: usize) -> usize {
         let id = self.places.len();
         self.places.push(place);
         self.holders.push(id);
@@ -85,7 +85,7 @@ impl Draft {
         self.add(place, bytes)
     }
 
-    fn push(&mut self, step: Step, scratch: &[usize]) {
+    pub(super) fn push(&mut self, step: Step, scratch: &[usize]) {
         let captures = match &step.work {
             Work::Control(_, plan) => {
                 plan.regions.iter().flat_map(|(ids, _)| ids).copied().collect()
@@ -114,20 +114,7 @@ impl Planner<'_> {
         self.nodes(&mut draft, nodes, inference.actions)?;
         let last = nodes.len().saturating_sub(1);
         states.changes.retain(|change| change.before != change.after);
-        for change in &mut states.changes {
-            self.settle(&mut draft, change.after);
-            change.after = self.row_major(&mut draft, last, change.after);
-        }
-        states.find_successors(&draft);
-        // What lies in the memory of a state is lost when the state is written.
-        for index in 0..states.changes.len() {
-            let Change { number, before, after } = states.changes[index];
-            let is_own =
-                draft.holders[after] != before && states.owner(&draft, after) == Some(number);
-            if states.owner(&draft, after).is_some() && !is_own {
-                states.changes[index].after = self.copied(&mut draft, last, after);
-            }
-        }
+        self.separate(&mut draft, last, &mut states);
         let outputs = outputs.into_iter().map(|id| {
             self.settle(&mut draft, id);
             match states.owner(&draft, id) {
@@ -137,6 +124,25 @@ impl Planner<'_> {
         });
         let outputs = outputs.collect();
         Ok(finish(draft, outputs, &states))
+    }
+
+    /// Finds out what may be written over a state, and has the values that states take on at last lie
+    /// where no state is written meanwhile.
+    pub(super) fn separate(&mut self, draft: &mut Draft, last: usize, states: &mut States) {
+        for change in &mut states.changes {
+            self.settle(draft, change.after);
+            change.after = self.row_major(draft, last, change.after);
+        }
+        states.find_successors(draft);
+        // What lies in the memory of a state is lost when the state is written.
+        for index in 0..states.changes.len() {
+            let Change { number, before, after } = states.changes[index];
+            let is_own =
+                draft.holders[after] != before && states.owner(draft, after) == Some(number);
+            if states.owner(draft, after).is_some() && !is_own {
+                states.changes[index].after = self.copied(draft, last, after);
+            }
+        }
     }
 
     /// Plans the nodes of a region, as `graph` does.
@@ -154,7 +160,7 @@ impl Planner<'_> {
         Ok(finish(draft, outputs, &States::default()))
     }
 
-    fn nodes(
+    pub(super) fn nodes(
         &mut self,
         draft: &mut Draft,
         nodes: &[Node],
@@ -263,7 +269,7 @@ impl Planner<'_> {
     }
 
     /// The value, or a copy of it that is row-major.
-    fn row_major(&mut self, draft: &mut Draft, node: usize, id: usize) -> usize {
+    pub(super) fn row_major(&mut self, draft: &mut Draft, node: usize, id: usize) -> usize {
         match draft.places[id].layout.is_row_major() {
             true => id,
             false => self.copied(draft, node, id),
@@ -272,7 +278,7 @@ impl Planner<'_> {
 
     /// A copy of the value that is row-major: of a constant one for all runs, unless it would be larger
     /// than the constant.
-    fn copied(&mut self, draft: &mut Draft, node: usize, id: usize) -> usize {
+    pub(super) fn copied(&mut self, draft: &mut Draft, node: usize, id: usize) -> usize {
         if let Some(&copy) = draft.copies.get(&id) {
             return copy;
         }
