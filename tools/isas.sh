@@ -18,7 +18,12 @@ add() {
 
 add baseline
 case $(uname -m) in
-aarch64 | arm64) if has asimddp; then add dotprod; fi ;;
+aarch64 | arm64)
+    if has asimddp; then
+        add dotprod
+        if has i8mm; then add i8mm; fi
+    fi
+    ;;
 x86_64)
     if has avx2 fma; then
         add avx2

@@ -17,6 +17,8 @@ use pyo3::types::PyDict;
 
 use crate::attrs::AttrList;
 use crate::xla::{TARGETS, abi, panic_text};
+#[cfg(debug_assertions)]
+use crate::xla::{handler, probe::Probe};
 
 #[pymodule]
 mod _lumina {
@@ -30,6 +32,8 @@ mod _lumina {
     /// a thread that it does not have.
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        #[cfg(debug_assertions)]
+        super::add_oracles(module)?;
         super::numpy_types(module.py()).map(|_| ())
     }
 }
@@ -97,6 +101,20 @@ fn capsule(py: Python<'_>, handler: abi::Handler) -> PyResult<Bound<'_, PyAny>> 
         let pointer = handler as *mut c_void;
         Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyCapsule_New(pointer, null(), None))
     }
+}
+
+/// Adds what tests of the edge to XLA ask for: structs and numbers of the mirror of its C API by their names in
+/// C, and a handler that tells what it was called with.
+#[cfg(debug_assertions)]
+fn add_oracles(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let element_types = abi::DTYPE_NAMES
+        .iter()
+        .map(|(number, name)| (format!("XLA_FFI_DataType_{}", name.to_uppercase()), *number));
+    let numbers = abi::NUMBERS.iter().map(|(name, number)| ((*name).to_owned(), *number));
+    module.add("xla_layouts", abi::LAYOUTS.to_vec())?;
+    module.add("xla_numbers", numbers.chain(element_types).collect::<Vec<_>>())?;
+    module.add("xla_api_minor", abi::API_MINOR)?;
+    module.add("xla_probe", capsule(module.py(), handler::<Probe>)?)
 }
 
 /// Runs the op of that name on NumPy arrays, which must be C-contiguous and are not copied.

@@ -11,6 +11,8 @@ pub(crate) enum Isa {
     Baseline,
     /// The same, and dotprod of AArch64: sums of 8-bit products.
     NeonDotprod,
+    /// The same, and i8mm of AArch64: products of matrices of 8-bit integers.
+    NeonI8mm,
     /// AVX2 and FMA.
     Avx2,
     /// The same, and AVX-VNNI: sums of 8-bit products.
@@ -24,12 +26,13 @@ pub(crate) enum Isa {
 }
 
 /// The instruction sets by the names that `LUMINA_MAX_SIMD` takes, best first.
-const ISAS: [(&str, Isa); 7] = [
+const ISAS: [(&str, Isa); 8] = [
     ("avx512bf16", Isa::Avx512Bf16),
     ("avx512vnni", Isa::Avx512Vnni),
     ("avx512", Isa::Avx512),
     ("avx2vnni", Isa::Avx2Vnni),
     ("avx2", Isa::Avx2),
+    ("i8mm", Isa::NeonI8mm),
     ("dotprod", Isa::NeonDotprod),
     ("baseline", Isa::Baseline),
 ];
@@ -54,14 +57,21 @@ impl Isa {
 
     /// Whether one instruction multiplies and sums 8-bit integers.
     pub(crate) fn has_byte_products(self) -> bool {
-        matches!(self, Self::NeonDotprod | Self::Avx2Vnni | Self::Avx512Vnni | Self::Avx512Bf16)
+        matches!(
+            self,
+            Self::NeonDotprod
+                | Self::NeonI8mm
+                | Self::Avx2Vnni
+                | Self::Avx512Vnni
+                | Self::Avx512Bf16
+        )
     }
 
     #[cfg(target_arch = "x86_64")]
     fn is_available(self) -> bool {
         match self {
             Self::Baseline => true,
-            Self::NeonDotprod => false,
+            Self::NeonDotprod | Self::NeonI8mm => false,
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             Self::Avx2Vnni => Self::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
             Self::Avx512 => {
@@ -85,6 +95,9 @@ impl Isa {
         match self {
             Self::Baseline => true,
             Self::NeonDotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+            Self::NeonI8mm => {
+                Self::NeonDotprod.is_available() && std::arch::is_aarch64_feature_detected!("i8mm")
+            }
             _ => false,
         }
     }
@@ -160,7 +173,7 @@ macro_rules! for_each_isa {
                     }
                     // SAFETY: these values exist only where `detect` saw the features.
                     Isa::Avx2 | Isa::Avx2Vnni => unsafe { avx2($($arg),*) },
-                    Isa::Baseline | Isa::NeonDotprod => $body($($arg),*),
+                    Isa::Baseline | Isa::NeonDotprod | Isa::NeonI8mm => $body($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]

@@ -1,7 +1,8 @@
 //! The part of the XLA FFI C API, version 0.3, that a CPU handler touches.
 //!
 //! A mirror of `xla/ffi/api/c_api.h` in Rust and nothing else: no logic lives here. Every struct
-//! is followed by its size and offsets on 64-bit targets, checked at compile time.
+//! is followed by its size and offsets on 64-bit targets, checked at compile time, and by its names in
+//! C, by which a test compares it with the header of the installed jaxlib.
 //! [`CallFrame`] ends where version 0.1 ended; later versions append a `future` field, which
 //! only asynchronous handlers need.
 
@@ -13,12 +14,40 @@ pub const API_MAJOR: c_int = 0;
 /// Minor version of this mirror.
 pub const API_MINOR: c_int = 3;
 
+/// A struct by its name in C: its size, and the offset of each field by its name there.
+#[cfg(debug_assertions)]
+pub type Layout = (&'static str, usize, &'static [(&'static str, usize)]);
+
+/// The name in C: that in Rust, or the other one where there is one.
+#[cfg(debug_assertions)]
+macro_rules! c_name {
+    ($name:ident) => {
+        stringify!($name)
+    };
+    ($name:ident $c_name:ident) => {
+        stringify!($c_name)
+    };
+}
+
 macro_rules! layout {
-    ($name:ident: $size:literal { $($field:ident @ $offset:literal),* $(,)? }) => {
+    ($name:ident as $c_name:ident: $size:literal {
+        $($field:ident $(as $c_field:ident)? @ $offset:literal),* $(,)?
+    }) => {
         const _: () = {
             assert!(size_of::<$name>() == $size);
             $(assert!(offset_of!($name, $field) == $offset);)*
         };
+
+        #[cfg(debug_assertions)]
+        impl $name {
+            const LAYOUT: Layout = {
+                // No field is left out.
+                let _ = |all: &$name| {
+                    let $name { $($field: _),* } = all;
+                };
+                (stringify!($c_name), $size, &[$((c_name!($field $($c_field)?), $offset)),*])
+            };
+        }
     };
 }
 
@@ -32,7 +61,7 @@ pub struct ExtensionBase {
     /// The next extension, or null.
     pub next: *mut ExtensionBase,
 }
-layout!(ExtensionBase: 24 { struct_size @ 0, kind @ 8, next @ 16 });
+layout!(ExtensionBase as XLA_FFI_Extension_Base: 24 { struct_size @ 0, kind as type @ 8, next @ 16 });
 
 /// [`ExtensionBase::kind`] of a [`MetadataExtension`].
 pub const EXTENSION_METADATA: c_uint = 1;
@@ -49,7 +78,12 @@ pub struct ApiVersion {
     /// Additions.
     pub minor_version: c_int,
 }
-layout!(ApiVersion: 24 { struct_size @ 0, extension_start @ 8, major_version @ 16, minor_version @ 20 });
+layout!(ApiVersion as XLA_FFI_Api_Version: 24 {
+    struct_size @ 0,
+    extension_start @ 8,
+    major_version @ 16,
+    minor_version @ 20,
+});
 
 /// Number of a type that was registered with XLA.
 #[repr(C)]
@@ -57,7 +91,7 @@ pub struct TypeId {
     /// 0 is "unknown".
     pub type_id: i64,
 }
-layout!(TypeId: 8 { type_id @ 0 });
+layout!(TypeId as XLA_FFI_TypeId: 8 { type_id @ 0 });
 
 /// What a handler says of itself.
 #[repr(C)]
@@ -71,7 +105,12 @@ pub struct Metadata {
     /// Type of the state of a stateful handler. Absent before version 0.2.
     pub state_type_id: TypeId,
 }
-layout!(Metadata: 48 { struct_size @ 0, api_version @ 8, traits @ 32, state_type_id @ 40 });
+layout!(Metadata as XLA_FFI_Metadata: 48 {
+    struct_size @ 0,
+    api_version @ 8,
+    traits @ 32,
+    state_type_id @ 40,
+});
 
 /// The extension by which XLA asks a handler for its [`Metadata`].
 #[repr(C)]
@@ -81,7 +120,7 @@ pub struct MetadataExtension {
     /// To be filled in.
     pub metadata: *mut Metadata,
 }
-layout!(MetadataExtension: 32 { extension_base @ 0, metadata @ 24 });
+layout!(MetadataExtension as XLA_FFI_Metadata_Extension: 32 { extension_base @ 0, metadata @ 24 });
 
 /// An error that XLA owns.
 #[repr(C)]
@@ -112,7 +151,12 @@ pub struct ErrorCreateArgs {
     /// Status code.
     pub errc: c_uint,
 }
-layout!(ErrorCreateArgs: 32 { struct_size @ 0, extension_start @ 8, message @ 16, errc @ 24 });
+layout!(ErrorCreateArgs as XLA_FFI_Error_Create_Args: 32 {
+    struct_size @ 0,
+    extension_start @ 8,
+    message @ 16,
+    errc @ 24,
+});
 
 /// Arguments of [`Api::error_destroy`].
 #[repr(C)]
@@ -124,7 +168,11 @@ pub struct ErrorDestroyArgs {
     /// The error to free.
     pub error: *mut Error,
 }
-layout!(ErrorDestroyArgs: 24 { struct_size @ 0, extension_start @ 8, error @ 16 });
+layout!(ErrorDestroyArgs as XLA_FFI_Error_Destroy_Args: 24 {
+    struct_size @ 0,
+    extension_start @ 8,
+    error @ 16,
+});
 
 /// Element types, as `xla::PrimitiveType` numbers them, with XLA's names in lower case.
 pub const DTYPE_NAMES: &[(c_uint, &str)] = &[
@@ -187,7 +235,14 @@ pub struct Buffer {
     /// Extents, `rank` of them.
     pub dims: *mut i64,
 }
-layout!(Buffer: 48 { struct_size @ 0, extension_start @ 8, dtype @ 16, data @ 24, rank @ 32, dims @ 40 });
+layout!(Buffer as XLA_FFI_Buffer: 48 {
+    struct_size @ 0,
+    extension_start @ 8,
+    dtype @ 16,
+    data @ 24,
+    rank @ 32,
+    dims @ 40,
+});
 
 /// The only type of argument and of result there is: a [`Buffer`].
 pub const ARG_BUFFER: c_uint = 1;
@@ -206,7 +261,7 @@ pub struct ByteSpan {
     /// Number of bytes.
     pub len: usize,
 }
-layout!(ByteSpan: 16 { ptr @ 0, len @ 8 });
+layout!(ByteSpan as XLA_FFI_ByteSpan: 16 { ptr @ 0, len @ 8 });
 
 /// One number as an attribute.
 #[repr(C)]
@@ -216,7 +271,7 @@ pub struct Scalar {
     /// The number.
     pub value: *mut c_void,
 }
-layout!(Scalar: 16 { dtype @ 0, value @ 8 });
+layout!(Scalar as XLA_FFI_Scalar: 16 { dtype @ 0, value @ 8 });
 
 /// Numbers of one type as an attribute.
 #[repr(C)]
@@ -228,7 +283,7 @@ pub struct Array {
     /// The elements.
     pub data: *mut c_void,
 }
-layout!(Array: 24 { dtype @ 0, size @ 8, data @ 16 });
+layout!(Array as XLA_FFI_Array: 24 { dtype @ 0, size @ 8, data @ 16 });
 
 /// The arguments of a call, or its results: `XLA_FFI_Args` and `XLA_FFI_Rets` have one layout.
 #[repr(C)]
@@ -244,7 +299,7 @@ pub struct Args {
     /// Each, as a pointer to what its type says.
     pub args: *mut *mut c_void,
 }
-layout!(Args: 40 { struct_size @ 0, extension_start @ 8, size @ 16, types @ 24, args @ 32 });
+layout!(Args as XLA_FFI_Args: 40 { struct_size @ 0, extension_start @ 8, size @ 16, types @ 24, args @ 32 });
 
 /// The attributes of a call, sorted by name.
 #[repr(C)]
@@ -262,7 +317,14 @@ pub struct Attrs {
     /// Each, as a pointer to what its type says.
     pub attrs: *mut *mut c_void,
 }
-layout!(Attrs: 48 { struct_size @ 0, extension_start @ 8, size @ 16, types @ 24, names @ 32, attrs @ 40 });
+layout!(Attrs as XLA_FFI_Attrs: 48 {
+    struct_size @ 0,
+    extension_start @ 8,
+    size @ 16,
+    types @ 24,
+    names @ 32,
+    attrs @ 40,
+});
 
 /// [`CallFrame::stage`] of a call that computes.
 pub const STAGE_EXECUTE: c_uint = 3;
@@ -287,8 +349,14 @@ pub struct CallFrame {
     /// Attributes.
     pub attrs: Attrs,
 }
-layout!(CallFrame: 168 {
-    struct_size @ 0, extension_start @ 8, api @ 16, ctx @ 24, stage @ 32, args @ 40, rets @ 80,
+layout!(CallFrame as XLA_FFI_CallFrame: 168 {
+    struct_size @ 0,
+    extension_start @ 8,
+    api @ 16,
+    ctx @ 24,
+    stage @ 32,
+    args @ 40,
+    rets @ 80,
     attrs @ 120,
 });
 
@@ -312,7 +380,13 @@ pub struct ThreadPoolScheduleArgs {
     /// Argument of `task`.
     pub data: *mut c_void,
 }
-layout!(ThreadPoolScheduleArgs: 40 { struct_size @ 0, extension_start @ 8, ctx @ 16, task @ 24, data @ 32 });
+layout!(ThreadPoolScheduleArgs as XLA_FFI_ThreadPool_Schedule_Args: 40 {
+    struct_size @ 0,
+    extension_start @ 8,
+    ctx @ 16,
+    task @ 24,
+    data @ 32,
+});
 
 /// Arguments of [`Api::thread_pool_num_threads`].
 #[repr(C)]
@@ -326,7 +400,12 @@ pub struct ThreadPoolNumThreadsArgs {
     /// Where the number is written.
     pub num_threads: *mut i64,
 }
-layout!(ThreadPoolNumThreadsArgs: 32 { struct_size @ 0, extension_start @ 8, ctx @ 16, num_threads @ 24 });
+layout!(ThreadPoolNumThreadsArgs as XLA_FFI_ThreadPool_NumThreads_Args: 32 {
+    struct_size @ 0,
+    extension_start @ 8,
+    ctx @ 16,
+    num_threads @ 24,
+});
 
 /// A function of [`Api`] that this crate does not call.
 pub type Unused = *const c_void;
@@ -381,11 +460,64 @@ pub struct Api {
     /// Number of the device.
     pub device_ordinal_get: Unused,
 }
-layout!(Api: 192 {
-    struct_size @ 0, extension_start @ 8, api_version @ 16, internal_api @ 40, error_create @ 48,
-    error_get_message @ 56, error_destroy @ 64, handler_register @ 72, stream_get @ 80,
-    type_register @ 88, execution_context_get @ 96, state_set @ 104, state_get @ 112,
-    device_memory_allocate @ 120, device_memory_free @ 128, thread_pool_schedule @ 136,
-    thread_pool_num_threads @ 144, future_create @ 152, future_set_available @ 160,
-    future_set_error @ 168, run_id_get @ 176, device_ordinal_get @ 184,
+layout!(Api as XLA_FFI_Api: 192 {
+    struct_size @ 0,
+    extension_start @ 8,
+    api_version @ 16,
+    internal_api @ 40,
+    error_create as XLA_FFI_Error_Create @ 48,
+    error_get_message as XLA_FFI_Error_GetMessage @ 56,
+    error_destroy as XLA_FFI_Error_Destroy @ 64,
+    handler_register as XLA_FFI_Handler_Register @ 72,
+    stream_get as XLA_FFI_Stream_Get @ 80,
+    type_register as XLA_FFI_Type_Register @ 88,
+    execution_context_get as XLA_FFI_ExecutionContext_Get @ 96,
+    state_set as XLA_FFI_State_Set @ 104,
+    state_get as XLA_FFI_State_Get @ 112,
+    device_memory_allocate as XLA_FFI_DeviceMemory_Allocate @ 120,
+    device_memory_free as XLA_FFI_DeviceMemory_Free @ 128,
+    thread_pool_schedule as XLA_FFI_ThreadPool_Schedule @ 136,
+    thread_pool_num_threads as XLA_FFI_ThreadPool_NumThreads @ 144,
+    future_create as XLA_FFI_Future_Create @ 152,
+    future_set_available as XLA_FFI_Future_SetAvailable @ 160,
+    future_set_error as XLA_FFI_Future_SetError @ 168,
+    run_id_get as XLA_FFI_RunId_Get @ 176,
+    device_ordinal_get as XLA_FFI_DeviceOrdinal_Get @ 184,
 });
+
+/// Every struct.
+#[cfg(debug_assertions)]
+pub const LAYOUTS: &[Layout] = &[
+    ExtensionBase::LAYOUT,
+    ApiVersion::LAYOUT,
+    TypeId::LAYOUT,
+    Metadata::LAYOUT,
+    MetadataExtension::LAYOUT,
+    ErrorCreateArgs::LAYOUT,
+    ErrorDestroyArgs::LAYOUT,
+    Buffer::LAYOUT,
+    ByteSpan::LAYOUT,
+    Scalar::LAYOUT,
+    Array::LAYOUT,
+    Args::LAYOUT,
+    Attrs::LAYOUT,
+    CallFrame::LAYOUT,
+    ThreadPoolScheduleArgs::LAYOUT,
+    ThreadPoolNumThreadsArgs::LAYOUT,
+    Api::LAYOUT,
+];
+
+/// Every number, by its name in C; element types are those of [`DTYPE_NAMES`].
+#[cfg(debug_assertions)]
+pub const NUMBERS: &[(&str, c_uint)] = &[
+    ("XLA_FFI_API_MAJOR", API_MAJOR as c_uint),
+    ("XLA_FFI_Extension_Metadata", EXTENSION_METADATA),
+    ("XLA_FFI_Error_Code_INVALID_ARGUMENT", ERROR_INVALID_ARGUMENT),
+    ("XLA_FFI_Error_Code_INTERNAL", ERROR_INTERNAL),
+    ("XLA_FFI_ArgType_BUFFER", ARG_BUFFER),
+    ("XLA_FFI_RetType_BUFFER", ARG_BUFFER),
+    ("XLA_FFI_AttrType_ARRAY", ATTR_ARRAY),
+    ("XLA_FFI_AttrType_SCALAR", ATTR_SCALAR),
+    ("XLA_FFI_AttrType_STRING", ATTR_STRING),
+    ("XLA_FFI_ExecutionStage_EXECUTE", STAGE_EXECUTE),
+];

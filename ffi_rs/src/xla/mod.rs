@@ -3,6 +3,8 @@
 pub mod abi;
 mod frame;
 mod pool;
+#[cfg(all(feature = "python", debug_assertions))]
+pub(crate) mod probe;
 #[cfg(test)]
 mod tests;
 

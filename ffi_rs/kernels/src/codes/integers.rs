@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use super::{Codes, Plane, planes};
+use super::{Codes, MOST_ROWS, Plane, planes, rows_together};
 use crate::disjoint::TileMut;
 use crate::isa::{Isa, for_each_isa};
 use crate::scratch::Scratch;
@@ -28,8 +28,6 @@ use crate::vector::{self, CodeIsa};
 const BLOCK: usize = 32;
 /// Rows of words that these are at most.
 const LINES: usize = 8;
-/// Rows of x that are multiplied together, unless there is one.
-const MOST_ROWS: usize = 4;
 /// Columns of the widest register.
 const WIDEST: usize = 16;
 
@@ -129,9 +127,8 @@ pub(crate) fn multiply_codes(
 ) {
     let rows = out.row_count();
     // As many columns as leave their sums in the nearest cache.
-    let together = if rows == 1 { 1 } else { MOST_ROWS };
-    let mut of_block = CODED_SUMS / together;
-    if rows > together {
+    let mut of_block = CODED_SUMS / rows_together(rows);
+    if rows > MOST_ROWS {
         // And their codes in the next one, from where other rows read them again.
         let bits = if frame.joins { 8 } else { codes.bits };
         let bytes_of_column = (frame.rows[1] - frame.rows[0]) * bits / 8;
@@ -151,13 +148,15 @@ pub(crate) fn multiply_codes(
             codes = Codes { words: &bytes, bits: 8, depth: end - start, columns: range.len() };
             (of_codes, rows_of_codes) = (0..range.len(), [0, end - start]);
         }
-        for row in (0..rows).step_by(MOST_ROWS) {
-            let of_rows = row..rows.min(row + MOST_ROWS);
+        let mut row = 0;
+        while row < rows {
+            let together = rows_together(rows - row);
+            let of_rows = row..rows.min(row + together);
+            row += together;
             let sums = &mut sums[..together * stride];
             sums.fill(0);
             let lines: [&[u32]; MOST_ROWS] = std::array::from_fn(|r| {
-                // What is beyond the last row is computed, and not looked at.
-                &x[(row + r).min(rows - 1) * apart..][..frame.len()]
+                &x[(of_rows.start + r).min(rows - 1) * apart..][..frame.len()]
             });
             let product = Product {
                 codes: &codes,
@@ -170,6 +169,7 @@ pub(crate) fn multiply_codes(
             };
             match together {
                 1 => add::<1>(isa, product),
+                2 => add::<2>(isa, product),
                 _ => add::<MOST_ROWS>(isa, product),
             }
             let mut out = out.rows(of_rows.clone());
@@ -217,6 +217,8 @@ fn add<const ROWS: usize>(isa: Isa, product: Product<'_>) {
         match (isa, product.pairs) {
             #[cfg(target_arch = "aarch64")]
             (Isa::NeonDotprod, false) => neon_dotprod::<ROWS>(product),
+            #[cfg(target_arch = "aarch64")]
+            (Isa::NeonI8mm, false) => neon_i8mm::<ROWS>(product),
             _ => baseline::<ROWS>(product),
         }
     }
@@ -257,6 +259,8 @@ variants! {
 variants! {
     #[target_feature(enable = "dotprod")]
     neon_dotprod = NeonI8;
+    #[target_feature(enable = "i8mm")]
+    neon_i8mm = NeonU8;
 }
 
 impl Product<'_> {
@@ -283,6 +287,21 @@ impl Product<'_> {
                 }
             }
         }
+        if ROWS > 1 && D::ALTERNATES {
+            for rows in self.sums.chunks_exact_mut(2 * self.stride) {
+                let (first, second) = rows.split_at_mut(self.stride);
+                let chunks = first.chunks_exact_mut(D::LEN).zip(second.chunks_exact_mut(D::LEN));
+                for (first, second) in chunks {
+                    // SAFETY: both have as many sums as a register; the caller has the instruction set.
+                    unsafe {
+                        let of_rows =
+                            D::by_row([D::sums(first.as_ptr()), D::sums(second.as_ptr())]);
+                        D::save(of_rows[0], first.as_mut_ptr());
+                        D::save(of_rows[1], second.as_mut_ptr());
+                    }
+                }
+            }
+        }
     }
 
     /// Adds a plane of that width.
@@ -303,8 +322,13 @@ impl Product<'_> {
         let sums = self.sums.as_mut_ptr();
         let of_block = if D::PAIRS { BLOCK / 2 } else { BLOCK / 4 };
         for (block, first) in words.clone().step_by(WIDTH).enumerate() {
-            let x: [*const u32; ROWS] =
-                std::array::from_fn(|r| self.lines[r][block * of_block..][..of_block].as_ptr());
+            let mut x = [[[0; 2]; ROWS]; BLOCK / 4];
+            for (r, line) in self.lines[..ROWS].iter().enumerate() {
+                let words = &line[block * of_block..][..of_block];
+                for (x, words) in x.iter_mut().zip(words.as_chunks().0) {
+                    x[r] = *words;
+                }
+            }
             // Where lines are missing, any will do: x is zero there.
             let lines: [&[u32]; WIDTH] = std::array::from_fn(|line| {
                 let start = (first + line).min(words.end - 1) * self.codes.columns;
@@ -319,10 +343,9 @@ impl Product<'_> {
                         *at = rest.as_ptr();
                     }
                 }
-                // SAFETY: as many words are there, in each line and of each row of x, and sums by the
-                // assertion of the caller, whose rows have room for whole registers; it has the
-                // instruction set.
-                unsafe { add_lines::<D, ROWS, WIDTH>(sums.add(column), self.stride, at, x) };
+                // SAFETY: as many words are there in each line, and sums by the assertion of the caller,
+                // whose rows have room for whole registers; it has the instruction set.
+                unsafe { add_lines::<D, ROWS, WIDTH>(sums.add(column), self.stride, at, &x) };
             }
         }
     }
@@ -332,36 +355,39 @@ impl Product<'_> {
 ///
 /// # Safety
 ///
-/// The words exist, of x as many as a block has; the CPU has the instruction set of `D`.
+/// The words exist; the CPU has the instruction set of `D`.
 #[inline(always)]
 unsafe fn add_lines<D: CodeIsa, const ROWS: usize, const WIDTH: usize>(
     sums: *mut u32,
     stride: usize,
     lines: [*const u32; WIDTH],
-    x: [*const u32; ROWS],
+    x: &[[[u32; 2]; ROWS]; BLOCK / 4],
 ) {
     let mask = u32::MAX / 255 * ((1u32 << WIDTH) - 1);
-    let mut at = 0;
+    let mut x = x.iter();
     // SAFETY: as this function's.
     unsafe {
         let mut of_rows: [D::Sums; ROWS] = std::array::from_fn(|r| D::sums(sums.add(r * stride)));
-        let mut add = |words: D::Words| {
-            for (sums, x) in of_rows.iter_mut().zip(x) {
-                *sums = D::add(*sums, words, D::splat(*x.add(at)));
-            }
-            at += 1;
+        let mut add = |words: [D::Words; 2]| {
+            D::add_two(&mut of_rows, words, x.next().expect("no more words than a block has"));
         };
-        for line in lines {
-            let words = D::words(line);
-            for field in 0..8 / WIDTH as u32 {
-                let shift = field * WIDTH as u32;
+        if WIDTH == 8 && !D::PAIRS {
+            for lines in lines.as_chunks::<2>().0 {
+                add(lines.map(|line| D::bytes(D::words(line))));
+            }
+        } else {
+            for line in lines {
+                let words = D::words(line);
+                let fields =
+                    |shifts: [u32; 2], mask| shifts.map(|shift| D::field(words, shift, mask));
                 if D::PAIRS {
-                    add(D::field(words, shift, mask & 0x00FF_00FF));
-                    add(D::field(words, shift + 8, mask & 0x00FF_00FF));
-                } else if WIDTH == 8 {
-                    add(D::bytes(words));
+                    for shift in (0..8).step_by(WIDTH) {
+                        add(fields([shift, shift + 8], mask & 0x00FF_00FF));
+                    }
                 } else {
-                    add(D::field(words, shift, mask));
+                    for shift in (0..8).step_by(2 * WIDTH) {
+                        add(fields([shift, shift + WIDTH as u32], mask));
+                    }
                 }
             }
         }

@@ -1,28 +1,35 @@
 //! Lines of codes, and what becomes of them, many at a time.
 
-use super::{Field, Fields};
+use super::{Field, Fields, MOST_PLANES};
 use crate::isa::for_each_isa;
 
-/// Calls `line` with the code of each column, in a loop for as many planes as there are.
+/// Calls `line` with the code of each column, of codes with so many planes.
 #[inline(always)]
-fn for_each_code(fields: &Fields<'_>, count: usize, mut line: impl FnMut(usize, u32)) {
+fn for_each_code<const PLANES: usize>(
+    fields: &Fields<'_>,
+    count: usize,
+    mut line: impl FnMut(usize, u32),
+) {
     // Of slices that are as long as the loop there are no checks, and it takes many columns at a time.
-    let plane = |index: usize| {
+    let planes: [Field<'_>; PLANES] = std::array::from_fn(|index| {
         let field = fields.of_plane[index];
         Field { words: &field.words[..count], ..field }
-    };
-    let a = plane(0);
-    if fields.planes == 1 {
-        return (0..count).for_each(|column| line(column, a.part(column)));
-    }
-    let b = plane(1);
-    if fields.planes == 2 {
-        return (0..count).for_each(|column| line(column, a.part(column) | b.part(column)));
-    }
-    let c = plane(2);
+    });
     for column in 0..count {
-        line(column, a.part(column) | b.part(column) | c.part(column));
+        line(column, planes.iter().fold(0, |code, field| code | field.part(column)));
     }
+}
+
+/// Calls a function that is generic over the number of planes: what it does with a code is compiled for each, as
+/// a compiler that calls it from several loops would leave a call in them.
+macro_rules! by_planes {
+    ($fields:ident, $function:ident($($arg:expr),*)) => {
+        match $fields.planes {
+            1 => $function::<1>($($arg),*),
+            2 => $function::<2>($($arg),*),
+            _ => $function::<MOST_PLANES>($($arg),*),
+        }
+    };
 }
 
 /// By column, the zero points and the scales.
@@ -36,8 +43,18 @@ fn write(
     of_columns: OfColumns<'_>,
     level: impl Fn(usize, u32) -> f32,
 ) {
+    by_planes!(fields, write_planes(out, fields, of_columns, level));
+}
+
+#[inline(always)]
+fn write_planes<const PLANES: usize>(
+    out: &mut [f32],
+    fields: &Fields<'_>,
+    of_columns: OfColumns<'_>,
+    level: impl Fn(usize, u32) -> f32,
+) {
     let [zero_points, scales] = of_columns.map(|all| &all[..out.len()]);
-    for_each_code(fields, out.len(), |column, code| {
+    for_each_code::<PLANES>(fields, out.len(), |column, code| {
         out[column] = (level(column, code) - zero_points[column]) * scales[column];
     });
 }
@@ -88,7 +105,12 @@ pub(super) fn of_tables<'a>(
 
 #[inline(always)]
 fn write_words_body(out: &mut [u32], fields: &Fields<'_>) {
-    for_each_code(fields, out.len(), |column, word| out[column] = word);
+    by_planes!(fields, write_words_of(out, fields));
+}
+
+#[inline(always)]
+fn write_words_of<const PLANES: usize>(out: &mut [u32], fields: &Fields<'_>) {
+    for_each_code::<PLANES>(fields, out.len(), |column, word| out[column] = word);
 }
 
 for_each_isa! {
@@ -98,9 +120,14 @@ for_each_isa! {
 
 #[inline(always)]
 fn raise_body(most: &mut u32, fields: &Fields<'_>) {
+    by_planes!(fields, raise_of(most, fields));
+}
+
+#[inline(always)]
+fn raise_of<const PLANES: usize>(most: &mut u32, fields: &Fields<'_>) {
     let count = fields.of_plane[0].words.len();
     let mut largest = *most;
-    for_each_code(fields, count, |_, code| largest = largest.max(code));
+    for_each_code::<PLANES>(fields, count, |_, code| largest = largest.max(code));
     *most = largest;
 }
 

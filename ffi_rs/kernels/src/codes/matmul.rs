@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Coded;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::streams;
 use crate::disjoint::{DisjointMut, TileMut};
 use crate::gemm::{Accumulate, Columns, Lhs, Matrix, Rhs, multiply};
@@ -80,8 +80,8 @@ pub(crate) fn multiply_coded(
         return by_panels(isa, c, a, b, [CODED_DEPTH, CODED_COLUMNS], depth, columns, add);
     }
     let few = [CODED_FEW_DEPTH, CODED_FEW_COLUMNS];
-    #[cfg(target_arch = "x86_64")]
-    if streams::takes(isa, b, &depth) {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    if streams::takes(b, &depth) {
         let blocks = depth.len() / streams::BLOCK * streams::BLOCK;
         let (whole, rest) = (depth.start..depth.start + blocks, depth.start + blocks..depth.end);
         streams::multiply(isa, c, a, b, whole, columns.clone(), add);

@@ -19,7 +19,7 @@ mod coded;
 mod integers;
 mod lines;
 mod matmul;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod streams;
 
 pub use coded::Coded;
@@ -30,6 +30,19 @@ pub(crate) use matmul::multiply_coded;
 
 use crate::isa::Isa;
 use lines::{raise, write_words};
+
+/// Rows of x that are multiplied together at most.
+const MOST_ROWS: usize = 4;
+
+/// How many rows of x are multiplied together, of so many that are left: what is beyond the last one is
+/// computed, and not looked at.
+fn rows_together(left: usize) -> usize {
+    match left {
+        0 | 1 => 1,
+        2 => 2,
+        _ => MOST_ROWS,
+    }
+}
 
 /// Bits of the words that hold codes.
 const WORD: usize = u32::BITS as usize;

@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use super::coded::spread;
-use super::{Coded, planes};
+use super::{Coded, MOST_ROWS, planes, rows_together};
 use crate::disjoint::TileMut;
 use crate::gemm::Lhs;
 use crate::isa::Isa;
@@ -26,22 +26,19 @@ use crate::vector::{self, ENTRIES, LevelIsa};
 /// Rows of the matrix that are read side by side: those of one row of words of one bit, of two of two
 /// bits, and so on.
 pub(super) const BLOCK: usize = 32;
-/// Rows of x that are multiplied together, unless there is one.
-const MOST_ROWS: usize = 4;
 /// Columns that registers take together at most.
 const WIDEST: usize = 64;
 
 /// Whether this is the way of these numbers: a block has one zero point and scale for each column, and
 /// registers hold all levels.
-pub(super) fn takes(isa: Isa, b: &Coded<'_>, depth: &Range<usize>) -> bool {
+pub(super) fn takes(b: &Coded<'_>, depth: &Range<usize>) -> bool {
     let levels = &b.levels;
     let shared = [levels.scale, levels.zero_point].iter().all(|all| all.only_row().is_some());
     let has_entries = match &levels.table {
         None => true,
         Some(table) => b.codes.bits <= 4 && table.only_row().is_some(),
     };
-    isa >= Isa::Avx2
-        && has_entries
+    has_entries
         && depth.start.is_multiple_of(BLOCK)
         && depth.len() >= BLOCK
         && (shared || levels.group.is_multiple_of(BLOCK))
@@ -58,7 +55,7 @@ pub(super) fn multiply(
     add: bool,
 ) {
     let rows = c.row_count();
-    let together = if rows == 1 { 1 } else { MOST_ROWS };
+    let together = rows_together(rows);
     // As many columns as leave their sums, zero points and scales in the nearest cache.
     let of_block = CODED_SUMS / 2 / together;
     let mut x = Scratch::<f32>::new(together * depth.len());
@@ -71,9 +68,11 @@ pub(super) fn multiply(
         zero_points.resize(width);
         scales.resize(width);
         let mut c = c.columns(range.start - columns.start..range.end - columns.start);
-        for row in (0..rows).step_by(together) {
+        let mut row = 0;
+        while row < rows {
+            let together = rows_together(rows - row);
+            let (x, sums) = (&mut x[..together * depth.len()], &mut sums[..together * width]);
             for (r, line) in x.chunks_exact_mut(depth.len()).enumerate() {
-                // What is beyond the last row is computed, and not looked at.
                 let from = (row + r).min(rows - 1) * a.row_stride;
                 for (d, x) in line.iter_mut().enumerate() {
                     *x = f32::from_bits(a.packed[from + d * a.depth_stride]);
@@ -86,10 +85,11 @@ pub(super) fn multiply(
                     sums[..c.len()].copy_from_slice(c);
                 }
             }
-            blocks(isa, sums, &x, b, depth.clone(), &range, [zero_points, scales]);
+            blocks(isa, sums, x, b, depth.clone(), &range, [zero_points, scales]);
             for (sums, c) in sums.chunks_exact(width).zip(c.rows_mut()) {
                 c.copy_from_slice(&sums[..c.len()]);
             }
+            row += together;
         }
     }
 }
@@ -116,7 +116,7 @@ fn blocks(
         if group != of_group {
             of_group = group;
             let zero_point = levels.zero_point.row(group);
-            subtracts = !looks || isa < Isa::Avx512 || zero_point.len() != 1;
+            subtracts = !looks || zero_point.len() != 1;
             // The subtraction of 0 leaves a level as it is, -0 also.
             let taken = if subtracts { 0.0 } else { zero_point[0] };
             for (code, entry) in entries.iter_mut().enumerate() {
@@ -171,70 +171,77 @@ impl Block<'_> {
     /// Adds its products to rows of sums; levels are entries of a register if it `looks`, and have a
     /// zero point for each column if it `subtracts`.
     fn add(&self, isa: Isa, sums: &mut [f32], width: usize, looks: bool, subtracts: bool) {
-        let is_one = sums.len() == self.scales.len();
+        let (rows, levels) = (sums.len() / self.scales.len(), [looks, subtracts]);
         // SAFETY: an `Isa` exists only where `detect` saw its features.
         unsafe {
-            match (isa >= Isa::Avx512, is_one) {
-                (true, true) => avx512::<1, 4>(self, sums, width, [looks, subtracts]),
-                (true, false) => avx512::<MOST_ROWS, 2>(self, sums, width, [looks, subtracts]),
-                (false, true) => avx2::<1, 2>(self, sums, width, looks),
-                (false, false) => avx2::<MOST_ROWS, 1>(self, sums, width, looks),
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 => match rows {
+                    1 => avx512::<1, 4>(self, sums, width, levels),
+                    2 => avx512::<2, 2>(self, sums, width, levels),
+                    _ => avx512::<MOST_ROWS, 2>(self, sums, width, levels),
+                },
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 | Isa::Avx2Vnni => match rows {
+                    1 => avx2::<1, 2>(self, sums, width, levels),
+                    2 => avx2::<2, 2>(self, sums, width, levels),
+                    _ => avx2::<MOST_ROWS, 1>(self, sums, width, levels),
+                },
+                _ => match rows {
+                    1 => baseline::<1, 2>(self, sums, width, levels),
+                    2 => baseline::<2, 2>(self, sums, width, levels),
+                    _ => baseline::<MOST_ROWS, 1>(self, sums, width, levels),
+                },
             }
         }
     }
 }
 
-/// # Safety
-///
-/// The CPU has these features.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn avx512<const ROWS: usize, const N: usize>(
-    block: &Block<'_>,
-    sums: &mut [f32],
-    width: usize,
-    [looks, subtracts]: [bool; 2],
-) {
-    use vector::Avx512F32 as D;
-    // SAFETY: as this function's.
-    unsafe {
-        match (width, looks, subtracts) {
-            (8, false, _) => add_words::<D, ROWS, N, 8, false, true>(block, sums),
-            (8, true, true) => add_words::<D, ROWS, N, 8, true, true>(block, sums),
-            (8, true, false) => add_words::<D, ROWS, N, 8, true, false>(block, sums),
-            (4, _, true) => add_words::<D, ROWS, N, 4, true, true>(block, sums),
-            (4, _, false) => add_words::<D, ROWS, N, 4, true, false>(block, sums),
-            (2, _, true) => add_words::<D, ROWS, N, 2, true, true>(block, sums),
-            (2, _, false) => add_words::<D, ROWS, N, 2, true, false>(block, sums),
-            (_, _, true) => add_words::<D, ROWS, N, 1, true, true>(block, sums),
-            (_, _, false) => add_words::<D, ROWS, N, 1, true, false>(block, sums),
+/// Defines one compiled variant by its instruction set and registers.
+macro_rules! variants {
+    ($($(#[$meta:meta])* $name:ident = $registers:ident;)*) => {$(
+        /// # Safety
+        ///
+        /// The CPU has these features.
+        $(#[$meta])*
+        unsafe fn $name<const ROWS: usize, const N: usize>(
+            block: &Block<'_>,
+            sums: &mut [f32],
+            width: usize,
+            [looks, subtracts]: [bool; 2],
+        ) {
+            use vector::$registers as D;
+            // SAFETY: as this function's.
+            unsafe {
+                match (width, looks, subtracts) {
+                    (8, false, _) => add_words::<D, ROWS, N, 8, false, true>(block, sums),
+                    (8, true, true) => add_words::<D, ROWS, N, 8, true, true>(block, sums),
+                    (8, true, false) => add_words::<D, ROWS, N, 8, true, false>(block, sums),
+                    (4, false, _) => add_words::<D, ROWS, N, 4, false, true>(block, sums),
+                    (4, true, true) => add_words::<D, ROWS, N, 4, true, true>(block, sums),
+                    (4, true, false) => add_words::<D, ROWS, N, 4, true, false>(block, sums),
+                    (2, false, _) => add_words::<D, ROWS, N, 2, false, true>(block, sums),
+                    (2, true, true) => add_words::<D, ROWS, N, 2, true, true>(block, sums),
+                    (2, true, false) => add_words::<D, ROWS, N, 2, true, false>(block, sums),
+                    (_, false, _) => add_words::<D, ROWS, N, 1, false, true>(block, sums),
+                    (_, true, true) => add_words::<D, ROWS, N, 1, true, true>(block, sums),
+                    (_, true, false) => add_words::<D, ROWS, N, 1, true, false>(block, sums),
+                }
+            }
         }
-    }
+    )*};
 }
 
-/// # Safety
-///
-/// The CPU has these features.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const ROWS: usize, const N: usize>(
-    block: &Block<'_>,
-    sums: &mut [f32],
-    width: usize,
-    looks: bool,
-) {
-    use vector::Avx2F32 as D;
-    // SAFETY: as this function's.
-    unsafe {
-        match (width, looks) {
-            (8, false) => add_words::<D, ROWS, N, 8, false, true>(block, sums),
-            (8, true) => add_words::<D, ROWS, N, 8, true, true>(block, sums),
-            (4, true) => add_words::<D, ROWS, N, 4, true, true>(block, sums),
-            (4, false) => add_words::<D, ROWS, N, 4, false, true>(block, sums),
-            (2, true) => add_words::<D, ROWS, N, 2, true, true>(block, sums),
-            (2, false) => add_words::<D, ROWS, N, 2, false, true>(block, sums),
-            (_, true) => add_words::<D, ROWS, N, 1, true, true>(block, sums),
-            (_, false) => add_words::<D, ROWS, N, 1, false, true>(block, sums),
-        }
-    }
+variants! {
+    baseline = BaselineF32;
+}
+
+#[cfg(target_arch = "x86_64")]
+variants! {
+    #[target_feature(enable = "avx2,fma")]
+    avx2 = Avx2F32;
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    avx512 = Avx512F32;
 }
 
 /// Adds the products of a block with words of that width.

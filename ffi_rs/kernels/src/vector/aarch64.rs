@@ -59,6 +59,30 @@ dot_isa! {
     }
 }
 
+dot_isa! {
+    /// Four bytes, u8 on the left and i8 on the right, NEON with i8mm.
+    NeonU8: 4 words, uint8x16_t => int32x4_t, false {
+        zero: vdupq_n_s32(0),
+        sums: vld1q_s32,
+        words: vld1q_u8,
+        splat: |word: u32| vreinterpretq_u8_u32(vdupq_n_u32(word)),
+        add: |mut sums: int32x4_t, left: uint8x16_t, right: uint8x16_t| {
+            // Rust has no stable intrinsic.
+            std::arch::asm!(
+                ".arch_extension i8mm",
+                "usdot {sums:v}.4s, {left:v}.16b, {right:v}.16b",
+                sums = inout(vreg) sums,
+                left = in(vreg) left,
+                right = in(vreg) right,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+            sums
+        },
+        store: |sums, to| vst1q_f32(to, vcvtq_f32_s32(sums)),
+        store_scaled: |sums, scale, add_to, to| store_scaled_4(vcvtq_f32_s32(sums), scale, add_to, to),
+    }
+}
+
 code_isa! {
     BaselineI16: pairs true {
         field: |words, shift: u32, mask: u32| {
@@ -78,6 +102,72 @@ code_isa! {
         },
         bytes: |words| veorq_s8(words, vdupq_n_s8(-128)),
         save: |sums, to: *mut i32| vst1q_s32(to, sums),
+    }
+}
+
+// SAFETY: the intrinsics need what the trait asks of its callers.
+unsafe impl CodeIsa for NeonU8 {
+    const PAIRS: bool = false;
+    const ALTERNATES: bool = true;
+
+    #[inline(always)]
+    unsafe fn field(words: uint8x16_t, shift: u32, mask: u32) -> uint8x16_t {
+        // SAFETY: the caller vouches for the instruction set.
+        unsafe {
+            let words = vshlq_u32(vreinterpretq_u32_u8(words), vdupq_n_s32(-(shift as i32)));
+            vreinterpretq_u8_u32(vandq_u32(words, vdupq_n_u32(mask)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(words: uint8x16_t) -> uint8x16_t {
+        words
+    }
+
+    #[inline(always)]
+    unsafe fn add_two<const ROWS: usize>(
+        sums: &mut [int32x4_t; ROWS],
+        words: [uint8x16_t; 2],
+        x: &[[u32; 2]; ROWS],
+    ) {
+        // SAFETY: as above; a pair of rows has as many words of x as a register.
+        unsafe {
+            if ROWS == 1 {
+                for (words, x) in words.into_iter().zip(x[0]) {
+                    sums[0] = Self::add(sums[0], words, Self::splat(x));
+                }
+                return;
+            }
+            // Each two of the columns, with eight bytes along the depth.
+            let [a, b] = words.map(|words| vreinterpretq_u32_u8(words));
+            let columns = [vzip1q_u32(a, b), vzip2q_u32(a, b)];
+            for (sums, x) in sums.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0) {
+                let x = vld1q_u32(x.as_ptr().cast());
+                for (sums, columns) in sums.iter_mut().zip(columns) {
+                    // Rust has no stable intrinsic.
+                    std::arch::asm!(
+                        ".arch_extension i8mm",
+                        "usmmla {sums:v}.4s, {columns:v}.16b, {x:v}.16b",
+                        sums = inout(vreg) *sums,
+                        columns = in(vreg) columns,
+                        x = in(vreg) x,
+                        options(pure, nomem, nostack, preserves_flags),
+                    );
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn by_row([first, second]: [int32x4_t; 2]) -> [int32x4_t; 2] {
+        // SAFETY: as above.
+        unsafe { [vuzp1q_s32(first, second), vuzp2q_s32(first, second)] }
+    }
+
+    #[inline(always)]
+    unsafe fn save(sums: int32x4_t, to: *mut u32) {
+        // SAFETY: as above, and for the room.
+        unsafe { vst1q_s32(to.cast(), sums) }
     }
 }
 

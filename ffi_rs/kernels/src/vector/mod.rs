@@ -4,8 +4,14 @@
 mod code_isa;
 mod denormals;
 mod dot_isa;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod level_isa;
+#[cfg(target_arch = "aarch64")]
+#[path = "level_aarch64.rs"]
+mod levels;
+#[cfg(target_arch = "x86_64")]
+#[path = "level_x86.rs"]
+mod levels;
 mod prefetch;
 #[cfg(target_arch = "aarch64")]
 #[path = "aarch64.rs"]
@@ -22,7 +28,7 @@ mod xoshiro;
 pub(crate) use code_isa::CodeIsa;
 pub use denormals::FlushDenormals;
 pub(crate) use dot_isa::DotIsa;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use level_isa::{ENTRIES, LevelIsa};
 pub(crate) use prefetch::{prefetch, prefetch_all};
 pub(crate) use registers::*;
