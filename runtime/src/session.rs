@@ -324,6 +324,10 @@ impl Session {
         if *states == Condition::Lost {
             return Err(lost());
         }
+        // Nothing is computed yet, so the states stay as they are.
+        if cancelled.swap(false, Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
         let Some(Plan { block, copies, .. }) = plans.last() else { return Ok(Vec::new()) };
         trips.begin();
         let machine = Machine { weights: model.weights(), copies, pool, trips, cancelled };

@@ -506,8 +506,9 @@ lumina_status lumina_session_prepare(lumina_session *session,
  * the view is of the memory of that input.) All others say type and shape of memory of the caller,
  * which gets the elements; it may be that of an input.
  *
- * A run that fails before it computes changes nothing. One that fails later or is cancelled leaves
- * the states of the model half written, so the next one is refused until `lumina_session_reset`.
+ * A run that fails or is cancelled before it computes changes nothing. One that fails or is cancelled
+ * later leaves the states of the model half written, so the next one is refused until
+ * `lumina_session_reset`.
  */
 lumina_status lumina_session_run(lumina_session *session,
                                  const lumina_tensor *inputs,
@@ -562,6 +563,11 @@ lumina_status lumina_session_cancel(const lumina_session *session);
  * until the next call of this thread fails.
  */
 const char *lumina_last_error(void);
+
+/**
+ * The name of that type in NumPy, such as "float32"; null where there is no such type.
+ */
+const char *lumina_dtype_name(int32_t dtype);
 
 /**
  * Bytes of an element of that type; 0 where there is no such type.

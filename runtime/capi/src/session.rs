@@ -156,8 +156,9 @@ pub unsafe extern "C" fn lumina_session_prepare(
 /// the view is of the memory of that input.) All others say type and shape of memory of the caller,
 /// which gets the elements; it may be that of an input.
 ///
-/// A run that fails before it computes changes nothing. One that fails later or is cancelled leaves
-/// the states of the model half written, so the next one is refused until `lumina_session_reset`.
+/// A run that fails or is cancelled before it computes changes nothing. One that fails or is cancelled
+/// later leaves the states of the model half written, so the next one is refused until
+/// `lumina_session_reset`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lumina_session_run(
     session: *mut Session,

@@ -1,7 +1,8 @@
 //! Tensors in memory of the caller, and what is checked of them.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::ops::Range;
+use std::ptr;
 use std::slice;
 
 use lumina_kernels::for_each_dtype;
@@ -22,6 +23,22 @@ macro_rules! dtypes {
 }
 
 for_each_dtype!(dtypes);
+
+macro_rules! names {
+    ($($variant:ident: $ty:ty, $name:literal, $xla:literal, $file:literal, $c:literal,
+       $numpy:literal, $doc:literal;)*) => {
+        /// The name of that type in NumPy, such as "float32"; null where there is no such type.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn lumina_dtype_name(dtype: i32) -> *const c_char {
+            match dtype {
+                $($c => concat!($numpy, "\0").as_ptr().cast(),)*
+                _ => ptr::null(),
+            }
+        }
+    };
+}
+
+for_each_dtype!(names);
 
 /// Bytes of an element of that type; 0 where there is no such type.
 #[unsafe(no_mangle)]

@@ -123,6 +123,18 @@ fn states_of_a_failed_run_are_refused_until_reset() {
     assert_eq!(session.state("count").unwrap().data::<i32>().unwrap(), [0]);
 }
 
+#[test]
+fn a_run_that_is_cancelled_before_it_begins_leaves_the_states() {
+    let mut session = opened(&cache());
+    let x = f32s(&[1, 2], &[1.0, 2.0]);
+    session.run(&[x.view()]).unwrap();
+    session.cancel_handle().cancel();
+    let cancelled = session.run(&[x.view()]).unwrap_err();
+    assert_eq!(cancelled.to_string(), "the run was cancelled");
+    assert_eq!(floats(&session.run(&[x.view()]).unwrap()[0]), [2.0, 4.0]);
+    assert_eq!(session.state("count").unwrap().data::<i32>().unwrap(), [2]);
+}
+
 /// A second entry point of `file`, which takes nothing and returns the count.
 fn with_peek(mut file: File) -> File {
     let tensors = file.graph.tensors.clone();

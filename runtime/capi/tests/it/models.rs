@@ -215,7 +215,9 @@ fn the_library_tells_its_version() {
     assert_eq!(told(lumina_version()), env!("CARGO_PKG_VERSION"));
     assert_eq!(lumina_dtype_size(DType::C64 as i32), 8);
     assert_eq!(lumina_dtype_size(0), 0);
+    assert!(lumina_dtype_name(0).is_null());
     for &dtype in Element::ALL {
         assert_eq!(lumina_dtype_size(dtype.c_number()), dtype.size());
+        assert_eq!(told(lumina_dtype_name(dtype.c_number())), dtype.numpy_name());
     }
 }
