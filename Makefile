@@ -73,7 +73,7 @@ bench: $(STAMP)-release-benchmarks runtime ## speed and memory beside JAX, PyTor
 # Each cargo command names the whole workspace: the features of the crates, and with them what is
 # built, are then always the same.
 .PHONY: test
-test: $(STAMP)-dev-test lumina ## all Rust and Python tests
+test: $(STAMP)-dev-test lumina lumina-python ## all Rust and Python tests
 	@echo '==> Rust tests'
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo nextest run --workspace --locked --no-fail-fast; \
@@ -157,6 +157,11 @@ fmt: $(STAMP)-dev-lint ## format Python and Rust
 dist: $(STAMP)-release-examples ## sdist and wheel in dist/
 	$(VENV_PYTHON) -m maturin build --release --sdist --out dist
 
+.PHONY: dist-python
+dist-python: requirements ## the wheel of lumina_runtime in dist/
+	@$(VENV_PYTHON) -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	$(VENV_PYTHON) -m pip wheel --no-deps --wheel-dir dist ./runtime/python
+
 .PHONY: clean
 clean: ## remove everything that make made
 	rm -rf .venv build dist target .pytest_cache .ruff_cache .hypothesis
@@ -175,6 +180,17 @@ runtime: requirements
 .PHONY: lumina
 lumina: requirements
 	@cargo build --workspace --locked --bin lumina
+
+# The package lumina_runtime, whose tests are skipped without it. What builds it is in the extra test.
+.PHONY: lumina-python
+lumina-python: $(STAMP)-dev-test
+	@if command -v c++ >/dev/null; then \
+	  echo '==> Building lumina_runtime'; \
+	  $(VENV_PYTHON) -m pip install --quiet --no-build-isolation --no-deps --force-reinstall \
+	    --config-settings=cmake.define.LUMINA_PROFILE=dev ./runtime/python; \
+	else \
+	  echo 'Without a C++ compiler, `c++`, the tests of lumina_runtime are skipped.'; \
+	fi
 
 # What each extra installs besides itself.
 lint_HAS := test benchmarks examples

@@ -35,6 +35,7 @@ def test_versions_agree() -> None:
     shared = workspace["dependencies"].values()
     assert {
         toml("pyproject.toml")["project"]["version"],
+        toml("runtime/python/pyproject.toml")["project"]["version"],
         workspace["package"]["version"],
         *(crate["version"] for crate in shared if "path" in crate),
         *(p["version"] for p in toml("Cargo.lock")["package"] if p["name"].startswith("lumina-")),
@@ -51,8 +52,10 @@ def test_rust_and_python_of_the_readme_are_those_declared() -> None:
 
 
 def test_dependencies_have_a_lower_and_an_upper_bound() -> None:
-    project = toml("pyproject.toml")["project"]
-    for group in (project["dependencies"], *project["optional-dependencies"].values()):
+    project, runtime = toml("pyproject.toml")["project"], toml("runtime/python/pyproject.toml")
+    groups = [runtime["build-system"]["requires"], runtime["project"]["dependencies"]]
+    groups += [project["dependencies"], *project["optional-dependencies"].values()]
+    for group in groups:
         for requirement in group:
             assert requirement.startswith("lumina-jax[") or re.search(
                 r">=[\d.]+,<[\d.]+$", requirement
@@ -60,8 +63,17 @@ def test_dependencies_have_a_lower_and_an_upper_bound() -> None:
 
 
 def test_only_packages_have_an_init() -> None:
-    roots = {name.split("/")[0] for name in tracked() if name.endswith("__init__.py")}
+    runtime = "runtime/python/lumina_runtime"
+    found = {name for name in tracked() if name.endswith("__init__.py")}
+    ours = {f"{runtime}/__init__.py", f"{runtime}/testing/__init__.py"}
+    assert ours <= found
+    roots = {name.split("/")[0] for name in found - ours}
     assert roots == set(toml("pyproject.toml")["tool"]["maturin"]["python-packages"])
+
+
+def test_what_builds_the_runtime_package_is_in_the_extra_of_tests() -> None:
+    test = toml("pyproject.toml")["project"]["optional-dependencies"]["test"]
+    assert set(toml("runtime/python/pyproject.toml")["build-system"]["requires"]) <= set(test)
 
 
 def test_no_machine_path_is_tracked() -> None:

@@ -1,0 +1,21 @@
+"""Runs `.lmn` models of Lumina-JAX, without JAX.
+
+```python
+import lumina_runtime
+
+model = lumina_runtime.Model("model.lmn")
+y = model(x)
+```
+
+`Session` has threads, limits and states of its own. `lumina_runtime.testing` tests operators of the
+C ABI. NumPy is imported by the first call that makes an array.
+"""
+
+from ._native import (  # pyright: ignore[reportMissingImports]  # made by the build
+    Model,
+    Session,
+    TensorInfo,
+    __version__,
+)
+
+__all__ = ["Model", "Session", "TensorInfo", "__version__"]
