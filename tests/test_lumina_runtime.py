@@ -454,6 +454,32 @@ def test_objects_end_with_their_last_name(plain: Any) -> None:
         pickle.dumps(session)
 
 
+def test_a_fork_has_sessions_of_its_own(plain: Any, tmp_path: Path) -> None:
+    code = """
+import os, sys, warnings
+import numpy as np
+import lumina_runtime as rt
+
+model = rt.Model(sys.argv[1])
+session = rt.Session(model)
+x = np.ones((2, 6), np.float32)
+want = model(x)
+assert np.array_equal(session(x), want)
+warnings.simplefilter("ignore")  # Python 3.12 warns of forks beside threads
+child = os.fork()
+if child == 0:
+    same = np.array_equal(model(x), want) and np.array_equal(rt.Session(model)(x), want)
+    try:
+        session(x)
+    except RuntimeError as error:
+        os._exit(0 if same and "made before a fork" in str(error) else 1)
+    os._exit(2)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    path = plain[0].save(tmp_path / "m.lmn")
+    subprocess.run([sys.executable, "-c", code, path], check=True, timeout=60)
+
+
 def test_versions_agree() -> None:
     assert rt.__version__ == lumina_jax.__version__
 

@@ -145,7 +145,8 @@ size_t Model::entry_number(const std::string &name) const {
 }
 
 Session &Model::own_session() {
-    if (!own_session_) {
+    // One that a fork has left without threads is replaced.
+    if (!own_session_ || own_session_->is_of_parent()) {
         if (!states_.empty()) {
             raise(PyExc_ValueError,
                   "the model has states, which a call would forget; call a `Session` of it");

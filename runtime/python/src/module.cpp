@@ -1,6 +1,7 @@
 // The module lumina_runtime._native.
 
 #include "errors.h"
+#include "fork.h"
 #include "interrupt.h"
 #include "session.h"
 
@@ -62,6 +63,7 @@ NB_MODULE(_native, m) {
     m.doc() = "The runtime of `.lmn` files.";
     m.attr("__version__") = lumina_version();
     lumina::Interruptible::is_main_thread();
+    lumina::watch_forks();
 
     nb::class_<Port>(m, "TensorInfo", "Name and type of an input, an output or a state.")
         .def_ro("name", &Port::name)

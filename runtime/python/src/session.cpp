@@ -1,6 +1,7 @@
 #include "session.h"
 
 #include "errors.h"
+#include "fork.h"
 #include "interrupt.h"
 
 #include <cstring>
@@ -84,7 +85,7 @@ std::vector<nb::object> given_outputs(const Entry &entry, const nb::object &out)
 } // namespace
 
 Session::Session(Model &model, const Options &options)
-    : model_(model), seen_(model.entries().size()) {
+    : model_(model), forks_(forks()), seen_(model.entries().size()) {
     lumina_session_options asked;
     check(lumina_session_options_init(&asked, sizeof asked));
     asked.threads = options.threads;
@@ -93,9 +94,18 @@ Session::Session(Model &model, const Options &options)
     check(lumina_session_create(model_.handle(), &asked, &handle_));
 }
 
-Session::~Session() { lumina_session_destroy(handle_); }
+Session::~Session() {
+    // Threads that are not there cannot be ended.
+    if (!is_of_parent()) lumina_session_destroy(handle_);
+}
+
+bool Session::is_of_parent() const { return forks_ != forks(); }
 
 template <typename Body> void Session::alone(Body body, bool interruptible) {
+    if (is_of_parent()) {
+        raise(PyExc_RuntimeError,
+              "the session was made before a fork, which has no threads of it: make a new one");
+    }
     lumina_status status;
     std::string text;
     {

@@ -25,6 +25,9 @@ public:
 
     Model &model() const { return model_; }
 
+    /// Whether a process before this one made it, whose threads are not here.
+    bool is_of_parent() const;
+
     /// What an entry point returns: an array, or a tuple of them. `named` may have `out`.
     nb::object run(size_t entry, const nb::args &args, const nb::kwargs &named);
 
@@ -48,6 +51,7 @@ private:
     std::shared_ptr<const Seen> prepare(size_t entry, const std::vector<lumina_tensor> &inputs);
 
     Model &model_;
+    const unsigned forks_;
     lumina_session *handle_ = nullptr;
     /// Held while the library is called. Whoever waits for it does not hold the GIL, which its owner
     /// may want.
