@@ -15,7 +15,7 @@ INFINI_ROOT = os.environ.get("INFINI_ROOT") or str(Path.home() / ".infini")
 """The folder whose `lib` has `libinfiniop.so` and `libinfinirt.so`, where it is there."""
 
 _FILES = ("libinfiniop.so", "libinfinirt.so")
-_OWN = Path(__file__).parent.parent / "liblumina.so"
+_OWN = Path(__file__).parent.parent / "liblumina.so.1"
 
 
 class InfiniStatus(IntEnum):
