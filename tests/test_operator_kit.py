@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 kit = pytest.importorskip(
     "lumina_runtime.testing", reason="lumina_runtime is not built: it takes a C++ compiler"
 )
+ROOT = Path(__file__).parent.parent
 D, CPU = kit.InfiniDtype, kit.InfiniDeviceEnum.CPU
 
 
@@ -360,6 +362,46 @@ def test_operators_have_argument_types() -> None:
         assert kit.open_lib() is seen[0]
     finally:
         kit.OpRegister.registry.remove(declared)
+
+
+def test_argument_types_are_those_of_the_list_in_rust() -> None:
+    from lumina_runtime.testing import _register
+
+    ours = {
+        name: (created, called)
+        for created, called, names in _register._OPERATORS
+        for name in names.split()
+    }
+    text = (ROOT / "runtime/capi/src/operators/list.rs").read_text(encoding="utf-8")
+    listed = re.findall(
+        r"\{\s*(direct )?(\w+)\(([^;)]*);([^;)]*)(?:;([^)]*))?\)"
+        r"(?:\s*run\(([^)]*)\))?(?:\s*again\(([^)]*)\))?",
+        text[text.index("\noperators! {") :],
+    )
+    assert len(listed) >= 30
+    letters = {"f32": "f", "c_int": "i", "usize": "n", "bool": "b"}
+
+    def items(text: str) -> list[str]:
+        return [item.strip() for item in text.split(",") if item.strip()]
+
+    def types(text: str) -> str:
+        kinds = [item.split(":")[1].strip() for item in items(text)]
+        return "".join("p" if kind.startswith("*const") else letters[kind] for kind in kinds)
+
+    for direct, name, outputs, inputs, params, numbers, again in listed:
+        count = len(items(outputs)) + len(items(inputs))
+        created = "t" * count + types(params)
+        called = "p" * count + "f" * len(items(numbers)) + types(again)
+        assert ours[name] == (created, called), name
+        assert (name in _register._WITHOUT_WORKSPACE) == bool(direct)
+    # Others are there, and say that they are not.
+    lib = kit.LIBINFINIOP
+    for name in ours:
+        assert hasattr(lib, f"infiniopCreate{name}Descriptor"), name
+    descriptor = kit.infiniopOperatorDescriptor_t()
+    status = lib.infiniopCreateAtanhDescriptor(None, ctypes.byref(descriptor), None, None)
+    with pytest.raises(kit.InfiniError, match=r"status 2, NOT_IMPLEMENTED: .* Atanh"):
+        kit.check_error(status)
 
 
 def test_torch_tensors_share_memory_and_values() -> None:
