@@ -56,9 +56,9 @@ _TYPES = {
 # takes between workspace and stream, and which operators have these.
 _OPERATORS = (
     ("t", "pppni", "Topksoftmax"),
-    ("tt", "pp", "Asum Atanh BlasAmax BlasAmin BlasCopy CausalSoftmax Erf Erfc Erfinv Gelu GeluTanh"),
-    ("tt", "pp", "HardSwish Log10 Log1p Nrm2 Ones QuickGelu Rearrange Reciprocal Relu Scal Sigmoid"),
-    ("tt", "pp", "Silu SiluAndMul Swap Tanh Zeros"),
+    ("tt", "pp", "Asum Atanh BlasAmax BlasAmin BlasCopy CausalSoftmax Erf Erfc Erfinv Gelu"),
+    ("tt", "pp", "GeluTanh HardSwish Log10 Log1p Nrm2 Ones QuickGelu Rearrange Reciprocal Relu"),
+    ("tt", "pp", "Scal Sigmoid Silu SiluAndMul Swap Tanh Zeros"),
     ("tt", "ppffif", "RandomSample"),
     ("tt", "ppppfn", "Topkrouter"),
     ("tti", "pp", "LogSoftmax MatrixPower PixelShuffle Softmax"),
