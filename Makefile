@@ -187,7 +187,8 @@ lumina-python: $(STAMP)-dev-test
 	@if command -v c++ >/dev/null; then \
 	  echo '==> Building lumina_runtime'; \
 	  $(VENV_PYTHON) -m pip install --quiet --no-build-isolation --no-deps --force-reinstall \
-	    --config-settings=cmake.define.LUMINA_PROFILE=dev ./runtime/python; \
+	    --config-settings=cmake.define.LUMINA_PROFILE=dev \
+	    --config-settings='cmake.define.LUMINA_SELECTION=--workspace;--lib' ./runtime/python; \
 	else \
 	  echo 'Without a C++ compiler, `c++`, the tests of lumina_runtime are skipped.'; \
 	fi

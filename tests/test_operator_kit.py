@@ -109,9 +109,18 @@ def test_memory_has_the_values_at_their_strides(shape: Any, strides: Any, dtype:
         raw = np.frombuffer(ctypes.string_at(at, size), x._actual.dtype)[0]
         assert raw == x._actual[index]
     assert list(x.c_shape) == list(shape)
+
+
+def test_descriptors_live_until_they_are_destroyed() -> None:
+    x = tensor((2, 3), (-3, 0), D.F32)
+    made = x.descriptor
+    assert made
+    assert x.descriptor is made
     x.destroy_desc()
     x.destroy_desc()
     assert x.descriptor is None
+    with pytest.raises(kit.InfiniError, match="status 10, BAD_TENSOR_DTYPE"):
+        _ = tensor((2,), None, D.F8).descriptor
 
 
 def test_random_numbers_follow_from_the_seed() -> None:

@@ -48,8 +48,9 @@ def set_seed(seed: int) -> None:
 class CTensor:
     """A tensor descriptor of the C ABI: type, shape, and strides counted in elements.
 
-    Strides of None are row-major. `destroy_desc` frees the descriptor, which an operator that was
-    created with it no longer needs.
+    Strides of None are row-major. `descriptor` is made when it is first asked for, and raises
+    InfiniError where the library has no such tensors. `destroy_desc` frees it: an operator that was
+    created with it no longer needs it.
     """
 
     def __init__(self, dt: int, shape: Sequence[int], strides: Sequence[int] | None) -> None:
@@ -60,17 +61,26 @@ class CTensor:
             raise ValueError(f"CTensor: {len(strides)} `strides` for {self.ndim} axes")
         self.c_shape = (ctypes.c_size_t * self.ndim)(*shape)
         self.c_strides = (ctypes.c_ssize_t * self.ndim)(*strides)
-        self.descriptor: Any = infiniopTensorDescriptor_t()
-        created = shared_lib().infiniopCreateTensorDescriptor(
-            ctypes.byref(self.descriptor), self.ndim, self.c_shape, self.c_strides, self.dt
-        )
-        check_error(created)
+        self._descriptor: Any = None
+        self._destroyed = False
+
+    @property
+    def descriptor(self) -> Any:
+        """What operators are created with; None once it was destroyed."""
+        if self._descriptor is None and not self._destroyed:
+            made = infiniopTensorDescriptor_t()
+            status = shared_lib().infiniopCreateTensorDescriptor(
+                ctypes.byref(made), self.ndim, self.c_shape, self.c_strides, self.dt
+            )
+            check_error(status)
+            self._descriptor = made
+        return self._descriptor
 
     def destroy_desc(self) -> None:
         """Frees the descriptor; once is enough, and twice is no error."""
-        if self.descriptor is not None:
-            check_error(shared_lib().infiniopDestroyTensorDescriptor(self.descriptor))
-            self.descriptor = None
+        made, self._descriptor, self._destroyed = self._descriptor, None, True
+        if made is not None:
+            check_error(shared_lib().infiniopDestroyTensorDescriptor(made))
 
 
 class TestTensor(CTensor):
