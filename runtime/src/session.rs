@@ -315,8 +315,33 @@ impl Session {
     ) -> Result<Vec<View<'a>>, Error> {
         let facts: Vec<Fact> = inputs.iter().map(View::fact).collect();
         self.prepare_entry(entry, &facts)?;
+        self.run_plan(inputs, profile)
+    }
+
+    /// Runs the entry point that was prepared or run last, for inputs of the facts that it was planned
+    /// for, so that nothing is looked for.
+    pub fn run_prepared<'a>(&'a mut self, inputs: &[View<'a>]) -> Result<Vec<View<'a>>, Error> {
+        let facts = &self.plan_in_use()?.inputs;
+        let is_planned = |(fact, input): (&Fact, &View<'_>)| {
+            fact.dtype == input.dtype() && fact.shape == input.shape()
+        };
+        if facts.len() != inputs.len() || !facts.iter().zip(inputs).all(is_planned) {
+            let message = "the inputs are not of the types and shapes that were prepared last";
+            return Err(Error::Input(message.into()));
+        }
+        self.begin()?;
+        self.run_plan(inputs, None)
+    }
+
+    /// Runs the last plan, which is for inputs of these facts.
+    fn run_plan<'a>(
+        &'a mut self,
+        inputs: &[View<'a>],
+        profile: Option<&Profile>,
+    ) -> Result<Vec<View<'a>>, Error> {
         let Self { model, pool, plans, buffers, states, trips, cancelled, .. } = self;
-        let graph = model.graph(entry)?;
+        let Some(Plan { entry, block, copies, .. }) = plans.last() else { return Ok(Vec::new()) };
+        let graph = model.graph(*entry)?;
         if let Some(index) = inputs.iter().position(|input| !input.is_row_major()) {
             let name = &graph.inputs[index].name;
             return Err(Error::Input(format!("input `{name}` must be row-major")));
@@ -328,7 +353,6 @@ impl Session {
         if cancelled.swap(false, Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
-        let Some(Plan { block, copies, .. }) = plans.last() else { return Ok(Vec::new()) };
         trips.begin();
         let machine = Machine { weights: model.weights(), copies, pool, trips, cancelled };
         // Until all of it is done.

@@ -197,6 +197,16 @@ typedef enum {
 } lumina_role;
 
 /**
+ * What C does not see.
+ */
+typedef struct Body Body;
+
+/**
+ * Element type, shape and strides of a tensor.
+ */
+typedef struct InfiniopTensorDescriptor InfiniopTensorDescriptor;
+
+/**
  * A `.lmn` file, all of which has been checked. Any number of threads may use it at once.
  */
 typedef struct lumina_model lumina_model;
@@ -251,6 +261,45 @@ typedef struct {
    */
   const char *const *symbols;
 } lumina_tensor_info;
+
+/**
+ * An operator for tensors of certain layouts.
+ */
+typedef struct {
+  int device;
+  int device_id;
+  uint64_t magic;
+  Body *body;
+} InfiniopDescriptor;
+
+/**
+ * What operators are created with: the device that they run on.
+ */
+typedef struct {
+  int device;
+  int device_id;
+  uint64_t magic;
+} InfiniopHandle;
+
+/**
+ * A pointer to a handle.
+ */
+typedef InfiniopHandle *infiniopHandle_t;
+
+/**
+ * A stream, which may be null.
+ */
+typedef void *infinirtStream_t;
+
+/**
+ * An event.
+ */
+typedef void *infinirtEvent_t;
+
+/**
+ * A pointer to the descriptor of a tensor.
+ */
+typedef InfiniopTensorDescriptor *infiniopTensorDescriptor_t;
 
 /**
  * How a session runs. `lumina_session_options_init` fills it with what is usual.
@@ -430,6 +479,1755 @@ lumina_status lumina_model_state_count(const lumina_model *model, size_t *count)
 lumina_status lumina_model_state_info(const lumina_model *model,
                                       size_t index,
                                       lumina_tensor_info *info);
+
+/**
+ * Which type of device the operator runs on: 0, the CPU.
+ */
+lumina_status infiniopGetDescriptorDeviceType(const InfiniopDescriptor *desc_ptr, int *device_type);
+
+/**
+ * Which device of its type the operator runs on: 0.
+ */
+lumina_status infiniopGetDescriptorDeviceId(const InfiniopDescriptor *desc_ptr, int *device_id);
+
+/**
+ * Makes a handle of the device that this thread has set.
+ */
+lumina_status infiniopCreateHandle(infiniopHandle_t *handle_ptr);
+
+/**
+ * Frees a handle. Operators that were created with it do not need it.
+ */
+lumina_status infiniopDestroyHandle(infiniopHandle_t handle);
+
+/**
+ * Does nothing: the device needs no preparation.
+ */
+lumina_status infinirtInit(void);
+
+/**
+ * Writes how many devices there are of each of the 11 types.
+ */
+lumina_status infinirtGetAllDeviceCount(int *count_array);
+
+/**
+ * Writes how many devices of that type there are: 1 CPU, and none of any other.
+ */
+lumina_status infinirtGetDeviceCount(int device, int *count);
+
+/**
+ * Sets the device of this thread, of which there is one.
+ */
+lumina_status infinirtSetDevice(int device, int device_id);
+
+/**
+ * Writes type and number of the device of this thread. Either may be null.
+ */
+lumina_status infinirtGetDevice(int *device_ptr, int *device_id_ptr);
+
+/**
+ * Returns at once: calls have done their work when they return.
+ */
+lumina_status infinirtDeviceSynchronize(void);
+
+/**
+ * Makes a stream.
+ */
+lumina_status infinirtStreamCreate(infinirtStream_t *stream_ptr);
+
+/**
+ * Does nothing.
+ */
+lumina_status infinirtStreamDestroy(infinirtStream_t _stream);
+
+/**
+ * Returns at once.
+ */
+lumina_status infinirtStreamSynchronize(infinirtStream_t _stream);
+
+/**
+ * Returns at once: what an event was recorded after is done.
+ */
+lumina_status infinirtStreamWaitEvent(infinirtStream_t _stream, infinirtEvent_t event);
+
+/**
+ * Makes an event.
+ */
+lumina_status infinirtEventCreate(infinirtEvent_t *event_ptr);
+
+/**
+ * Makes an event; flags change nothing.
+ */
+lumina_status infinirtEventCreateWithFlags(infinirtEvent_t *event_ptr, uint32_t _flags);
+
+/**
+ * Records the time.
+ */
+lumina_status infinirtEventRecord(infinirtEvent_t event, infinirtStream_t _stream);
+
+/**
+ * Writes 0: what the event was recorded after is done.
+ */
+lumina_status infinirtEventQuery(infinirtEvent_t event, int *status_ptr);
+
+/**
+ * Returns at once.
+ */
+lumina_status infinirtEventSynchronize(infinirtEvent_t event);
+
+/**
+ * Frees an event.
+ */
+lumina_status infinirtEventDestroy(infinirtEvent_t event);
+
+/**
+ * Writes the milliseconds between two events, both of which were recorded.
+ */
+lumina_status infinirtEventElapsedTime(float *ms_ptr, infinirtEvent_t start, infinirtEvent_t end);
+
+/**
+ * Streams are not recorded.
+ */
+lumina_status infinirtStreamBeginCapture(infinirtStream_t _stream, int _mode);
+
+/**
+ * Streams are not recorded.
+ */
+lumina_status infinirtStreamEndCapture(infinirtStream_t _stream, void **_graph_ptr);
+
+/**
+ * There are no graphs.
+ */
+lumina_status infinirtGraphDestroy(void *_graph);
+
+/**
+ * There are no graphs.
+ */
+lumina_status infinirtGraphInstantiate(void **_graph_exec_ptr,
+                                       void *_graph,
+                                       void **_node_ptr,
+                                       char *_log_buffer,
+                                       size_t _buffer_size);
+
+/**
+ * There are no graphs.
+ */
+lumina_status infinirtGraphExecDestroy(void *_graph_exec);
+
+/**
+ * There are no graphs. The interface spells the name so.
+ */
+lumina_status infinirtGraphLuanch(void *_graph_exec, infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateAddDescriptor(infiniopHandle_t handle,
+                                          InfiniopDescriptor **desc_ptr,
+                                          infiniopTensorDescriptor_t c,
+                                          infiniopTensorDescriptor_t a,
+                                          infiniopTensorDescriptor_t b);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyAddDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetAddWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopAdd(InfiniopDescriptor *desc,
+                          void *workspace,
+                          size_t workspace_size,
+                          void *c,
+                          const void *a,
+                          const void *b,
+                          infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateSubDescriptor(infiniopHandle_t handle,
+                                          InfiniopDescriptor **desc_ptr,
+                                          infiniopTensorDescriptor_t c,
+                                          infiniopTensorDescriptor_t a,
+                                          infiniopTensorDescriptor_t b);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroySubDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetSubWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopSub(InfiniopDescriptor *desc,
+                          void *workspace,
+                          size_t workspace_size,
+                          void *c,
+                          const void *a,
+                          const void *b,
+                          infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateMulDescriptor(infiniopHandle_t handle,
+                                          InfiniopDescriptor **desc_ptr,
+                                          infiniopTensorDescriptor_t c,
+                                          infiniopTensorDescriptor_t a,
+                                          infiniopTensorDescriptor_t b);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyMulDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetMulWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopMul(InfiniopDescriptor *desc,
+                          void *workspace,
+                          size_t workspace_size,
+                          void *c,
+                          const void *a,
+                          const void *b,
+                          infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateReluDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t y,
+                                           infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyReluDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetReluWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopRelu(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *y,
+                           const void *x,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateGeluDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t y,
+                                           infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyGeluDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetGeluWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopGelu(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *y,
+                           const void *x,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateGeluTanhDescriptor(infiniopHandle_t handle,
+                                               InfiniopDescriptor **desc_ptr,
+                                               infiniopTensorDescriptor_t y,
+                                               infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyGeluTanhDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetGeluTanhWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopGeluTanh(InfiniopDescriptor *desc,
+                               void *workspace,
+                               size_t workspace_size,
+                               void *y,
+                               const void *x,
+                               infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateQuickGeluDescriptor(infiniopHandle_t handle,
+                                                InfiniopDescriptor **desc_ptr,
+                                                infiniopTensorDescriptor_t y,
+                                                infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyQuickGeluDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetQuickGeluWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopQuickGelu(InfiniopDescriptor *desc,
+                                void *workspace,
+                                size_t workspace_size,
+                                void *y,
+                                const void *x,
+                                infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateSiluDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t y,
+                                           infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroySiluDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetSiluWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopSilu(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *y,
+                           const void *x,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateSigmoidDescriptor(infiniopHandle_t handle,
+                                              InfiniopDescriptor **desc_ptr,
+                                              infiniopTensorDescriptor_t y,
+                                              infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroySigmoidDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetSigmoidWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopSigmoid(InfiniopDescriptor *desc,
+                              void *workspace,
+                              size_t workspace_size,
+                              void *y,
+                              const void *x,
+                              infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateTanhDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t y,
+                                           infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyTanhDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetTanhWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopTanh(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *y,
+                           const void *x,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateSoftplusDescriptor(infiniopHandle_t handle,
+                                               InfiniopDescriptor **desc_ptr,
+                                               infiniopTensorDescriptor_t y,
+                                               infiniopTensorDescriptor_t x,
+                                               float beta,
+                                               float threshold);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroySoftplusDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetSoftplusWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopSoftplus(InfiniopDescriptor *desc,
+                               void *workspace,
+                               size_t workspace_size,
+                               void *y,
+                               const void *x,
+                               infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateClipDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t y,
+                                           infiniopTensorDescriptor_t x,
+                                           infiniopTensorDescriptor_t min,
+                                           infiniopTensorDescriptor_t max);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyClipDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetClipWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopClip(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *y,
+                           const void *x,
+                           const void *min,
+                           const void *max,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateSwiGLUDescriptor(infiniopHandle_t handle,
+                                             InfiniopDescriptor **desc_ptr,
+                                             infiniopTensorDescriptor_t c,
+                                             infiniopTensorDescriptor_t a,
+                                             infiniopTensorDescriptor_t b);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroySwiGLUDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetSwiGLUWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopSwiGLU(InfiniopDescriptor *desc,
+                             void *workspace,
+                             size_t workspace_size,
+                             void *c,
+                             const void *a,
+                             const void *b,
+                             infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateSoftmaxDescriptor(infiniopHandle_t handle,
+                                              InfiniopDescriptor **desc_ptr,
+                                              infiniopTensorDescriptor_t y,
+                                              infiniopTensorDescriptor_t x,
+                                              int axis);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroySoftmaxDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetSoftmaxWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopSoftmax(InfiniopDescriptor *desc,
+                              void *workspace,
+                              size_t workspace_size,
+                              void *y,
+                              const void *x,
+                              infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateLogSoftmaxDescriptor(infiniopHandle_t handle,
+                                                 InfiniopDescriptor **desc_ptr,
+                                                 infiniopTensorDescriptor_t y,
+                                                 infiniopTensorDescriptor_t x,
+                                                 int dim);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyLogSoftmaxDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetLogSoftmaxWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopLogSoftmax(InfiniopDescriptor *desc,
+                                 void *workspace,
+                                 size_t workspace_size,
+                                 void *y,
+                                 const void *x,
+                                 infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateCausalSoftmaxDescriptor(infiniopHandle_t handle,
+                                                    InfiniopDescriptor **desc_ptr,
+                                                    infiniopTensorDescriptor_t y,
+                                                    infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyCausalSoftmaxDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetCausalSoftmaxWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopCausalSoftmax(InfiniopDescriptor *desc,
+                                    void *workspace,
+                                    size_t workspace_size,
+                                    void *y,
+                                    const void *x,
+                                    infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateLayerNormDescriptor(infiniopHandle_t handle,
+                                                InfiniopDescriptor **desc_ptr,
+                                                infiniopTensorDescriptor_t y,
+                                                infiniopTensorDescriptor_t standardized,
+                                                infiniopTensorDescriptor_t deviation,
+                                                infiniopTensorDescriptor_t x,
+                                                infiniopTensorDescriptor_t weight,
+                                                infiniopTensorDescriptor_t bias,
+                                                float eps);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyLayerNormDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetLayerNormWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopLayerNorm(InfiniopDescriptor *desc,
+                                void *workspace,
+                                size_t workspace_size,
+                                void *y,
+                                void *standardized,
+                                void *deviation,
+                                const void *x,
+                                const void *weight,
+                                const void *bias,
+                                infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateRMSNormDescriptor(infiniopHandle_t handle,
+                                              InfiniopDescriptor **desc_ptr,
+                                              infiniopTensorDescriptor_t y,
+                                              infiniopTensorDescriptor_t x,
+                                              infiniopTensorDescriptor_t w,
+                                              float eps);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyRMSNormDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetRMSNormWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopRMSNorm(InfiniopDescriptor *desc,
+                              void *workspace,
+                              size_t workspace_size,
+                              void *y,
+                              const void *x,
+                              const void *w,
+                              infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateAddRMSNormDescriptor(infiniopHandle_t handle,
+                                                 InfiniopDescriptor **desc_ptr,
+                                                 infiniopTensorDescriptor_t y,
+                                                 infiniopTensorDescriptor_t residual_out,
+                                                 infiniopTensorDescriptor_t a,
+                                                 infiniopTensorDescriptor_t b,
+                                                 infiniopTensorDescriptor_t weight,
+                                                 float eps);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyAddRMSNormDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetAddRMSNormWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopAddRMSNorm(InfiniopDescriptor *desc,
+                                 void *workspace,
+                                 size_t workspace_size,
+                                 void *y,
+                                 void *residual_out,
+                                 const void *a,
+                                 const void *b,
+                                 const void *weight,
+                                 infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateSumDescriptor(infiniopHandle_t handle,
+                                          InfiniopDescriptor **desc_ptr,
+                                          infiniopTensorDescriptor_t output,
+                                          infiniopTensorDescriptor_t input,
+                                          const size_t *dims,
+                                          size_t count,
+                                          bool keepdim);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroySumDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetSumWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopSum(InfiniopDescriptor *desc,
+                          void *workspace,
+                          size_t workspace_size,
+                          void *output,
+                          const void *input,
+                          const size_t *dims,
+                          size_t count,
+                          bool keepdim,
+                          infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateTopKDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t values,
+                                           infiniopTensorDescriptor_t indices,
+                                           infiniopTensorDescriptor_t input,
+                                           size_t k,
+                                           size_t dim,
+                                           bool largest,
+                                           bool sorted);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyTopKDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetTopKWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopTopK(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *values,
+                           void *indices,
+                           const void *input,
+                           size_t k,
+                           size_t dim,
+                           bool largest,
+                           bool sorted,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateGemmDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t c,
+                                           infiniopTensorDescriptor_t a,
+                                           infiniopTensorDescriptor_t b);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyGemmDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetGemmWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopGemm(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *c,
+                           const void *a,
+                           const void *b,
+                           float alpha,
+                           float beta,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateConvDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t y,
+                                           infiniopTensorDescriptor_t x,
+                                           infiniopTensorDescriptor_t w,
+                                           infiniopTensorDescriptor_t bias,
+                                           const int64_t *pads,
+                                           const int64_t *strides,
+                                           const int64_t *dilations,
+                                           size_t n);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyConvDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetConvWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopConv(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *y,
+                           const void *x,
+                           const void *w,
+                           const void *bias,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateComplexMatmulDescriptor(infiniopHandle_t handle,
+                                                    InfiniopDescriptor **desc_ptr,
+                                                    infiniopTensorDescriptor_t c,
+                                                    infiniopTensorDescriptor_t a,
+                                                    infiniopTensorDescriptor_t b);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyComplexMatmulDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetComplexMatmulWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopComplexMatmul(InfiniopDescriptor *desc,
+                                    void *workspace,
+                                    size_t workspace_size,
+                                    void *c,
+                                    const void *a,
+                                    const void *b,
+                                    infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateRearrangeDescriptor(infiniopHandle_t handle,
+                                                InfiniopDescriptor **desc_ptr,
+                                                infiniopTensorDescriptor_t y,
+                                                infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyRearrangeDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopRearrange(InfiniopDescriptor *desc,
+                                void *y,
+                                const void *x,
+                                infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateEmbeddingDescriptor(infiniopHandle_t handle,
+                                                InfiniopDescriptor **desc_ptr,
+                                                infiniopTensorDescriptor_t output,
+                                                infiniopTensorDescriptor_t indices,
+                                                infiniopTensorDescriptor_t weight);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyEmbeddingDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopEmbedding(InfiniopDescriptor *desc,
+                                void *output,
+                                const void *indices,
+                                const void *weight,
+                                infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateZerosDescriptor(infiniopHandle_t handle,
+                                            InfiniopDescriptor **desc_ptr,
+                                            infiniopTensorDescriptor_t y,
+                                            infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyZerosDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetZerosWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopZeros(InfiniopDescriptor *desc,
+                            void *workspace,
+                            size_t workspace_size,
+                            void *y,
+                            const void *x,
+                            infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateOnesDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t y,
+                                           infiniopTensorDescriptor_t x);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyOnesDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetOnesWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopOnes(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *y,
+                           const void *x,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateRoPEDescriptor(infiniopHandle_t handle,
+                                           InfiniopDescriptor **desc_ptr,
+                                           infiniopTensorDescriptor_t y,
+                                           infiniopTensorDescriptor_t x,
+                                           infiniopTensorDescriptor_t pos_ids,
+                                           infiniopTensorDescriptor_t sin_table,
+                                           infiniopTensorDescriptor_t cos_table,
+                                           int algo);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyRoPEDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetRoPEWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopRoPE(InfiniopDescriptor *desc,
+                           void *workspace,
+                           size_t workspace_size,
+                           void *y,
+                           const void *x,
+                           const void *pos_ids,
+                           const void *sin_table,
+                           const void *cos_table,
+                           infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateOpticalMatmulDescriptor(infiniopHandle_t handle,
+                                                    InfiniopDescriptor **desc_ptr,
+                                                    infiniopTensorDescriptor_t out,
+                                                    infiniopTensorDescriptor_t x,
+                                                    infiniopTensorDescriptor_t w,
+                                                    infiniopTensorDescriptor_t bias,
+                                                    infiniopTensorDescriptor_t x_full_scale,
+                                                    infiniopTensorDescriptor_t w_full_scale,
+                                                    infiniopTensorDescriptor_t y_full_scale,
+                                                    infiniopTensorDescriptor_t noise,
+                                                    infiniopTensorDescriptor_t seed,
+                                                    int dac_bits,
+                                                    int weight_bits,
+                                                    int adc_bits,
+                                                    size_t array_rows);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyOpticalMatmulDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetOpticalMatmulWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopOpticalMatmul(InfiniopDescriptor *desc,
+                                    void *workspace,
+                                    size_t workspace_size,
+                                    void *out,
+                                    const void *x,
+                                    const void *w,
+                                    const void *bias,
+                                    const void *x_full_scale,
+                                    const void *w_full_scale,
+                                    const void *y_full_scale,
+                                    const void *noise,
+                                    const void *seed,
+                                    infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateOpticalConvDescriptor(infiniopHandle_t handle,
+                                                  InfiniopDescriptor **desc_ptr,
+                                                  infiniopTensorDescriptor_t out,
+                                                  infiniopTensorDescriptor_t x,
+                                                  infiniopTensorDescriptor_t kernel,
+                                                  infiniopTensorDescriptor_t bias,
+                                                  infiniopTensorDescriptor_t x_full_scale,
+                                                  infiniopTensorDescriptor_t w_full_scale,
+                                                  infiniopTensorDescriptor_t y_full_scale,
+                                                  infiniopTensorDescriptor_t noise,
+                                                  infiniopTensorDescriptor_t seed,
+                                                  int dac_bits,
+                                                  int weight_bits,
+                                                  int adc_bits,
+                                                  size_t array_rows,
+                                                  const int64_t *pads,
+                                                  const int64_t *strides,
+                                                  const int64_t *dilations,
+                                                  size_t groups);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyOpticalConvDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetOpticalConvWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopOpticalConv(InfiniopDescriptor *desc,
+                                  void *workspace,
+                                  size_t workspace_size,
+                                  void *out,
+                                  const void *x,
+                                  const void *kernel,
+                                  const void *bias,
+                                  const void *x_full_scale,
+                                  const void *w_full_scale,
+                                  const void *y_full_scale,
+                                  const void *noise,
+                                  const void *seed,
+                                  infinirtStream_t _stream);
+
+/**
+ * Creates the operator for tensors of these layouts.
+ */
+lumina_status infiniopCreateCausalAttentionDescriptor(infiniopHandle_t handle,
+                                                      InfiniopDescriptor **desc_ptr,
+                                                      infiniopTensorDescriptor_t out,
+                                                      infiniopTensorDescriptor_t q,
+                                                      infiniopTensorDescriptor_t k,
+                                                      infiniopTensorDescriptor_t v,
+                                                      infiniopTensorDescriptor_t q_full_scale,
+                                                      infiniopTensorDescriptor_t k_full_scale,
+                                                      infiniopTensorDescriptor_t p_full_scale,
+                                                      infiniopTensorDescriptor_t v_full_scale,
+                                                      infiniopTensorDescriptor_t scores_full_scale,
+                                                      infiniopTensorDescriptor_t out_full_scale,
+                                                      infiniopTensorDescriptor_t noise,
+                                                      infiniopTensorDescriptor_t seed,
+                                                      int dac_bits,
+                                                      int adc_bits,
+                                                      float scale);
+
+/**
+ * Frees the operator.
+ */
+lumina_status infiniopDestroyCausalAttentionDescriptor(InfiniopDescriptor *desc);
+
+/**
+ * Writes how many bytes of workspace a call takes, which may begin anywhere.
+ */
+lumina_status infiniopGetCausalAttentionWorkspaceSize(InfiniopDescriptor *desc, size_t *size);
+
+/**
+ * Runs the operator on this memory.
+ */
+lumina_status infiniopCausalAttention(InfiniopDescriptor *desc,
+                                      void *workspace,
+                                      size_t workspace_size,
+                                      void *out,
+                                      const void *q,
+                                      const void *k,
+                                      const void *v,
+                                      const void *q_full_scale,
+                                      const void *k_full_scale,
+                                      const void *p_full_scale,
+                                      const void *v_full_scale,
+                                      const void *scores_full_scale,
+                                      const void *out_full_scale,
+                                      const void *noise,
+                                      const void *seed,
+                                      infinirtStream_t _stream);
+
+/**
+ * Allocates `size` bytes at a multiple of 64; of no bytes, null.
+ */
+lumina_status infinirtMalloc(void **p_ptr, size_t size);
+
+/**
+ * As `infinirtMalloc`.
+ */
+lumina_status infinirtMallocHost(void **p_ptr, size_t size);
+
+/**
+ * As `infinirtMalloc`.
+ */
+lumina_status infinirtMallocAsync(void **p_ptr, size_t size, infinirtStream_t _stream);
+
+/**
+ * Frees what these functions have allocated; of null, nothing.
+ */
+lumina_status infinirtFree(void *ptr);
+
+/**
+ * As `infinirtFree`.
+ */
+lumina_status infinirtFreeHost(void *ptr);
+
+/**
+ * As `infinirtFree`.
+ */
+lumina_status infinirtFreeAsync(void *ptr, infinirtStream_t _stream);
+
+/**
+ * Copies `size` bytes, which may overlap; the kind, from 0 to 3, changes nothing.
+ */
+lumina_status infinirtMemcpy(void *dst, const void *src, size_t size, int kind);
+
+/**
+ * As `infinirtMemcpy`; it has copied when it returns.
+ */
+lumina_status infinirtMemcpyAsync(void *dst,
+                                  const void *src,
+                                  size_t size,
+                                  int kind,
+                                  infinirtStream_t _stream);
+
+/**
+ * Sets `count` bytes to the low byte of `value`.
+ */
+lumina_status infinirtMemset(void *ptr, int value, size_t count);
+
+/**
+ * As `infinirtMemset`; it is done when it returns.
+ */
+lumina_status infinirtMemsetAsync(void *ptr, int value, size_t count, infinirtStream_t _stream);
+
+/**
+ * Writes how much memory the machine has free, and in all. Either may be null.
+ */
+lumina_status infinirtGetMemInfo(int device,
+                                 int device_id,
+                                 size_t *free_bytes,
+                                 size_t *total_bytes);
+
+/**
+ * Describes a tensor of `ndim` axes, at most 8. Strides count elements and may be 0 or negative; without
+ * them the tensor is row-major. A pointer to its memory is one to the element of index 0.
+ */
+lumina_status infiniopCreateTensorDescriptor(infiniopTensorDescriptor_t *desc_ptr,
+                                             size_t ndim,
+                                             const size_t *shape,
+                                             const ptrdiff_t *strides,
+                                             int dtype);
+
+/**
+ * Frees the descriptor. Operators that were created with it do not need it.
+ */
+lumina_status infiniopDestroyTensorDescriptor(infiniopTensorDescriptor_t desc);
+
+lumina_status infiniopDeepseekMoeWithDevicePtrs(void);
+
+lumina_status infiniopCreateAddcmulDescriptor(void);
+
+lumina_status infiniopGetAddcmulWorkspaceSize(void);
+
+lumina_status infiniopAddcmul(void);
+
+lumina_status infiniopDestroyAddcmulDescriptor(void);
+
+lumina_status infiniopCreateAsumDescriptor(void);
+
+lumina_status infiniopGetAsumWorkspaceSize(void);
+
+lumina_status infiniopAsum(void);
+
+lumina_status infiniopDestroyAsumDescriptor(void);
+
+lumina_status infiniopCreateAtanhDescriptor(void);
+
+lumina_status infiniopGetAtanhWorkspaceSize(void);
+
+lumina_status infiniopAtanh(void);
+
+lumina_status infiniopDestroyAtanhDescriptor(void);
+
+lumina_status infiniopCreateAttentionDescriptor(void);
+
+lumina_status infiniopGetAttentionWorkspaceSize(void);
+
+lumina_status infiniopAttention(void);
+
+lumina_status infiniopDestroyAttentionDescriptor(void);
+
+lumina_status infiniopCreateAvgPool1dDescriptor(void);
+
+lumina_status infiniopGetAvgPool1dWorkspaceSize(void);
+
+lumina_status infiniopAvgPool1d(void);
+
+lumina_status infiniopDestroyAvgPool1dDescriptor(void);
+
+lumina_status infiniopCreateAvgPool3dDescriptor(void);
+
+lumina_status infiniopGetAvgPool3dWorkspaceSize(void);
+
+lumina_status infiniopAvgPool3d(void);
+
+lumina_status infiniopDestroyAvgPool3dDescriptor(void);
+
+lumina_status infiniopCreateAwqMarlinGemmDescriptor(void);
+
+lumina_status infiniopGetAwqMarlinGemmWorkspaceSize(void);
+
+lumina_status infiniopAwqMarlinGemm(void);
+
+lumina_status infiniopDestroyAwqMarlinGemmDescriptor(void);
+
+lumina_status infiniopCreateAwqMarlinRepackDescriptor(void);
+
+lumina_status infiniopGetAwqMarlinRepackWorkspaceSize(void);
+
+lumina_status infiniopAwqMarlinRepack(void);
+
+lumina_status infiniopDestroyAwqMarlinRepackDescriptor(void);
+
+lumina_status infiniopCreateAxpyDescriptor(void);
+
+lumina_status infiniopGetAxpyWorkspaceSize(void);
+
+lumina_status infiniopAxpy(void);
+
+lumina_status infiniopDestroyAxpyDescriptor(void);
+
+lumina_status infiniopCreateBCEWithLogitsDescriptor(void);
+
+lumina_status infiniopGetBCEWithLogitsWorkspaceSize(void);
+
+lumina_status infiniopBCEWithLogits(void);
+
+lumina_status infiniopDestroyBCEWithLogitsDescriptor(void);
+
+lumina_status infiniopCreateBlasAmaxDescriptor(void);
+
+lumina_status infiniopGetBlasAmaxWorkspaceSize(void);
+
+lumina_status infiniopBlasAmax(void);
+
+lumina_status infiniopDestroyBlasAmaxDescriptor(void);
+
+lumina_status infiniopCreateBlasAminDescriptor(void);
+
+lumina_status infiniopGetBlasAminWorkspaceSize(void);
+
+lumina_status infiniopBlasAmin(void);
+
+lumina_status infiniopDestroyBlasAminDescriptor(void);
+
+lumina_status infiniopCreateBlasCopyDescriptor(void);
+
+lumina_status infiniopGetBlasCopyWorkspaceSize(void);
+
+lumina_status infiniopBlasCopy(void);
+
+lumina_status infiniopDestroyBlasCopyDescriptor(void);
+
+lumina_status infiniopCreateBlasDotDescriptor(void);
+
+lumina_status infiniopGetBlasDotWorkspaceSize(void);
+
+lumina_status infiniopBlasDot(void);
+
+lumina_status infiniopDestroyBlasDotDescriptor(void);
+
+lumina_status infiniopCreateCdistDescriptor(void);
+
+lumina_status infiniopGetCdistWorkspaceSize(void);
+
+lumina_status infiniopCdist(void);
+
+lumina_status infiniopDestroyCdistDescriptor(void);
+
+lumina_status infiniopCreateChunkGatedDeltaRuleDescriptor(void);
+
+lumina_status infiniopGetChunkGatedDeltaRuleWorkspaceSize(void);
+
+lumina_status infiniopChunkGatedDeltaRule(void);
+
+lumina_status infiniopDestroyChunkGatedDeltaRuleDescriptor(void);
+
+lumina_status infiniopCreateCrossEntropyDescriptor(void);
+
+lumina_status infiniopGetCrossEntropyWorkspaceSize(void);
+
+lumina_status infiniopCrossEntropy(void);
+
+lumina_status infiniopDestroyCrossEntropyDescriptor(void);
+
+lumina_status infiniopCreateDeepseekMoeDescriptor(void);
+
+lumina_status infiniopGetDeepseekMoeWorkspaceSize(void);
+
+lumina_status infiniopDeepseekMoe(void);
+
+lumina_status infiniopDestroyDeepseekMoeDescriptor(void);
+
+lumina_status infiniopCreateDequantizeAWQDescriptor(void);
+
+lumina_status infiniopGetDequantizeAWQWorkspaceSize(void);
+
+lumina_status infiniopDequantizeAWQ(void);
+
+lumina_status infiniopDestroyDequantizeAWQDescriptor(void);
+
+lumina_status infiniopCreateDequantizeGPTQDescriptor(void);
+
+lumina_status infiniopGetDequantizeGPTQWorkspaceSize(void);
+
+lumina_status infiniopDequantizeGPTQ(void);
+
+lumina_status infiniopDestroyDequantizeGPTQDescriptor(void);
+
+lumina_status infiniopCreateDotDescriptor(void);
+
+lumina_status infiniopGetDotWorkspaceSize(void);
+
+lumina_status infiniopDot(void);
+
+lumina_status infiniopDestroyDotDescriptor(void);
+
+lumina_status infiniopCreateEqualDescriptor(void);
+
+lumina_status infiniopGetEqualWorkspaceSize(void);
+
+lumina_status infiniopEqual(void);
+
+lumina_status infiniopDestroyEqualDescriptor(void);
+
+lumina_status infiniopCreateErfDescriptor(void);
+
+lumina_status infiniopGetErfWorkspaceSize(void);
+
+lumina_status infiniopErf(void);
+
+lumina_status infiniopDestroyErfDescriptor(void);
+
+lumina_status infiniopCreateErfcDescriptor(void);
+
+lumina_status infiniopGetErfcWorkspaceSize(void);
+
+lumina_status infiniopErfc(void);
+
+lumina_status infiniopDestroyErfcDescriptor(void);
+
+lumina_status infiniopCreateErfinvDescriptor(void);
+
+lumina_status infiniopGetErfinvWorkspaceSize(void);
+
+lumina_status infiniopErfinv(void);
+
+lumina_status infiniopDestroyErfinvDescriptor(void);
+
+lumina_status infiniopCreateFusedFFNDescriptor(void);
+
+lumina_status infiniopGetFusedFFNWorkspaceSize(void);
+
+lumina_status infiniopFusedFFN(void);
+
+lumina_status infiniopDestroyFusedFFNDescriptor(void);
+
+lumina_status infiniopCreateFusedGatedDeltaNetGatingDescriptor(void);
+
+lumina_status infiniopGetFusedGatedDeltaNetGatingWorkspaceSize(void);
+
+lumina_status infiniopFusedGatedDeltaNetGating(void);
+
+lumina_status infiniopDestroyFusedGatedDeltaNetGatingDescriptor(void);
+
+lumina_status infiniopCreateFusedMoeDescriptor(void);
+
+lumina_status infiniopGetFusedMoeWorkspaceSize(void);
+
+lumina_status infiniopFusedMoe(void);
+
+lumina_status infiniopDestroyFusedMoeDescriptor(void);
+
+lumina_status infiniopCreateGptqMarlinGemmDescriptor(void);
+
+lumina_status infiniopGetGptqMarlinGemmWorkspaceSize(void);
+
+lumina_status infiniopGptqMarlinGemm(void);
+
+lumina_status infiniopDestroyGptqMarlinGemmDescriptor(void);
+
+lumina_status infiniopCreateGptqMarlinRepackDescriptor(void);
+
+lumina_status infiniopGetGptqMarlinRepackWorkspaceSize(void);
+
+lumina_status infiniopGptqMarlinRepack(void);
+
+lumina_status infiniopDestroyGptqMarlinRepackDescriptor(void);
+
+lumina_status infiniopCreateGptqQyblasGemmDescriptor(void);
+
+lumina_status infiniopGetGptqQyblasGemmWorkspaceSize(void);
+
+lumina_status infiniopGptqQyblasGemm(void);
+
+lumina_status infiniopDestroyGptqQyblasGemmDescriptor(void);
+
+lumina_status infiniopCreateHardSwishDescriptor(void);
+
+lumina_status infiniopGetHardSwishWorkspaceSize(void);
+
+lumina_status infiniopHardSwish(void);
+
+lumina_status infiniopDestroyHardSwishDescriptor(void);
+
+lumina_status infiniopCreateHardTanhDescriptor(void);
+
+lumina_status infiniopGetHardTanhWorkspaceSize(void);
+
+lumina_status infiniopHardTanh(void);
+
+lumina_status infiniopDestroyHardTanhDescriptor(void);
+
+lumina_status infiniopCreateHistcDescriptor(void);
+
+lumina_status infiniopGetHistcWorkspaceSize(void);
+
+lumina_status infiniopHistc(void);
+
+lumina_status infiniopDestroyHistcDescriptor(void);
+
+lumina_status infiniopCreateI8GemmDescriptor(void);
+
+lumina_status infiniopGetI8GemmWorkspaceSize(void);
+
+lumina_status infiniopI8Gemm(void);
+
+lumina_status infiniopDestroyI8GemmDescriptor(void);
+
+lumina_status infiniopCreateKVCachingDescriptor(void);
+
+lumina_status infiniopGetKVCachingWorkspaceSize(void);
+
+lumina_status infiniopKVCaching(void);
+
+lumina_status infiniopDestroyKVCachingDescriptor(void);
+
+lumina_status infiniopCreateLPNormDescriptor(void);
+
+lumina_status infiniopGetLPNormWorkspaceSize(void);
+
+lumina_status infiniopLPNorm(void);
+
+lumina_status infiniopDestroyLPNormDescriptor(void);
+
+lumina_status infiniopCreateLog10Descriptor(void);
+
+lumina_status infiniopGetLog10WorkspaceSize(void);
+
+lumina_status infiniopLog10(void);
+
+lumina_status infiniopDestroyLog10Descriptor(void);
+
+lumina_status infiniopCreateLog1pDescriptor(void);
+
+lumina_status infiniopGetLog1pWorkspaceSize(void);
+
+lumina_status infiniopLog1p(void);
+
+lumina_status infiniopDestroyLog1pDescriptor(void);
+
+lumina_status infiniopCreateMRoPEDescriptor(void);
+
+lumina_status infiniopGetMRoPEWorkspaceSize(void);
+
+lumina_status infiniopMRoPE(void);
+
+lumina_status infiniopDestroyMRoPEDescriptor(void);
+
+lumina_status infiniopCreateMatrixPowerDescriptor(void);
+
+lumina_status infiniopGetMatrixPowerWorkspaceSize(void);
+
+lumina_status infiniopMatrixPower(void);
+
+lumina_status infiniopDestroyMatrixPowerDescriptor(void);
+
+lumina_status infiniopCreateMxfp4DequantizeDescriptor(void);
+
+lumina_status infiniopGetMxfp4DequantizeWorkspaceSize(void);
+
+lumina_status infiniopMxfp4Dequantize(void);
+
+lumina_status infiniopDestroyMxfp4DequantizeDescriptor(void);
+
+lumina_status infiniopCreateNrm2Descriptor(void);
+
+lumina_status infiniopGetNrm2WorkspaceSize(void);
+
+lumina_status infiniopNrm2(void);
+
+lumina_status infiniopDestroyNrm2Descriptor(void);
+
+lumina_status infiniopCreateNsaCompressPagedCacheDescriptor(void);
+
+lumina_status infiniopGetNsaCompressPagedCacheWorkspaceSize(void);
+
+lumina_status infiniopNsaCompressPagedCache(void);
+
+lumina_status infiniopDestroyNsaCompressPagedCacheDescriptor(void);
+
+lumina_status infiniopCreateNsaPagedAttentionDescriptor(void);
+
+lumina_status infiniopGetNsaPagedAttentionWorkspaceSize(void);
+
+lumina_status infiniopNsaPagedAttention(void);
+
+lumina_status infiniopDestroyNsaPagedAttentionDescriptor(void);
+
+lumina_status infiniopCreatePagedAttentionDescriptor(void);
+
+lumina_status infiniopGetPagedAttentionWorkspaceSize(void);
+
+lumina_status infiniopPagedAttention(void);
+
+lumina_status infiniopDestroyPagedAttentionDescriptor(void);
+
+lumina_status infiniopCreatePagedAttentionPrefillDescriptor(void);
+
+lumina_status infiniopGetPagedAttentionPrefillWorkspaceSize(void);
+
+lumina_status infiniopPagedAttentionPrefill(void);
+
+lumina_status infiniopDestroyPagedAttentionPrefillDescriptor(void);
+
+lumina_status infiniopCreatePagedCachingDescriptor(void);
+
+lumina_status infiniopGetPagedCachingWorkspaceSize(void);
+
+lumina_status infiniopPagedCaching(void);
+
+lumina_status infiniopDestroyPagedCachingDescriptor(void);
+
+lumina_status infiniopCreatePerChannelQuantI8Descriptor(void);
+
+lumina_status infiniopGetPerChannelQuantI8WorkspaceSize(void);
+
+lumina_status infiniopPerChannelQuantI8(void);
+
+lumina_status infiniopDestroyPerChannelQuantI8Descriptor(void);
+
+lumina_status infiniopCreatePerTensorDequantI8Descriptor(void);
+
+lumina_status infiniopGetPerTensorDequantI8WorkspaceSize(void);
+
+lumina_status infiniopPerTensorDequantI8(void);
+
+lumina_status infiniopDestroyPerTensorDequantI8Descriptor(void);
+
+lumina_status infiniopCreatePerTensorQuantI8Descriptor(void);
+
+lumina_status infiniopGetPerTensorQuantI8WorkspaceSize(void);
+
+lumina_status infiniopPerTensorQuantI8(void);
+
+lumina_status infiniopDestroyPerTensorQuantI8Descriptor(void);
+
+lumina_status infiniopCreatePixelShuffleDescriptor(void);
+
+lumina_status infiniopGetPixelShuffleWorkspaceSize(void);
+
+lumina_status infiniopPixelShuffle(void);
+
+lumina_status infiniopDestroyPixelShuffleDescriptor(void);
+
+lumina_status infiniopCreateRandomSampleDescriptor(void);
+
+lumina_status infiniopGetRandomSampleWorkspaceSize(void);
+
+lumina_status infiniopRandomSample(void);
+
+lumina_status infiniopDestroyRandomSampleDescriptor(void);
+
+lumina_status infiniopCreateReciprocalDescriptor(void);
+
+lumina_status infiniopGetReciprocalWorkspaceSize(void);
+
+lumina_status infiniopReciprocal(void);
+
+lumina_status infiniopDestroyReciprocalDescriptor(void);
+
+lumina_status infiniopCreateRecurrentGatedDeltaRuleDescriptor(void);
+
+lumina_status infiniopGetRecurrentGatedDeltaRuleWorkspaceSize(void);
+
+lumina_status infiniopRecurrentGatedDeltaRule(void);
+
+lumina_status infiniopDestroyRecurrentGatedDeltaRuleDescriptor(void);
+
+lumina_status infiniopCreateRotDescriptor(void);
+
+lumina_status infiniopGetRotWorkspaceSize(void);
+
+lumina_status infiniopRot(void);
+
+lumina_status infiniopDestroyRotDescriptor(void);
+
+lumina_status infiniopCreateRotgDescriptor(void);
+
+lumina_status infiniopGetRotgWorkspaceSize(void);
+
+lumina_status infiniopRotg(void);
+
+lumina_status infiniopDestroyRotgDescriptor(void);
+
+lumina_status infiniopCreateRotmDescriptor(void);
+
+lumina_status infiniopGetRotmWorkspaceSize(void);
+
+lumina_status infiniopRotm(void);
+
+lumina_status infiniopDestroyRotmDescriptor(void);
+
+lumina_status infiniopCreateRotmgDescriptor(void);
+
+lumina_status infiniopGetRotmgWorkspaceSize(void);
+
+lumina_status infiniopRotmg(void);
+
+lumina_status infiniopDestroyRotmgDescriptor(void);
+
+lumina_status infiniopCreateScalDescriptor(void);
+
+lumina_status infiniopGetScalWorkspaceSize(void);
+
+lumina_status infiniopScal(void);
+
+lumina_status infiniopDestroyScalDescriptor(void);
+
+lumina_status infiniopCreateSiluAndMulDescriptor(void);
+
+lumina_status infiniopGetSiluAndMulWorkspaceSize(void);
+
+lumina_status infiniopSiluAndMul(void);
+
+lumina_status infiniopDestroySiluAndMulDescriptor(void);
+
+lumina_status infiniopCreateSwapDescriptor(void);
+
+lumina_status infiniopGetSwapWorkspaceSize(void);
+
+lumina_status infiniopSwap(void);
+
+lumina_status infiniopDestroySwapDescriptor(void);
+
+lumina_status infiniopCreateTopkrouterDescriptor(void);
+
+lumina_status infiniopGetTopkrouterWorkspaceSize(void);
+
+lumina_status infiniopTopkrouter(void);
+
+lumina_status infiniopDestroyTopkrouterDescriptor(void);
+
+lumina_status infiniopCreateTopksoftmaxDescriptor(void);
+
+lumina_status infiniopGetTopksoftmaxWorkspaceSize(void);
+
+lumina_status infiniopTopksoftmax(void);
+
+lumina_status infiniopDestroyTopksoftmaxDescriptor(void);
 
 /**
  * Fills `*options` with what is usual; `struct_size` is `sizeof *options`.

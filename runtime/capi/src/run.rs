@@ -381,7 +381,7 @@ impl Runner {
             );
         }
         let failed = |error| Failure::of(error, Status::BadParam);
-        let results = self.session.run_entry(self.entry, &views).map_err(failed)?;
+        let results = self.session.run_prepared(&views).map_err(failed)?;
         for (lent, result) in self.outputs.iter_mut().zip(&results) {
             let bytes = result.bytes().map_err(|error| failed(error.into()))?;
             lent.set(result.dtype(), result.shape(), Some(bytes));

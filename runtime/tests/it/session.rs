@@ -71,6 +71,22 @@ fn a_session_knows_its_outputs_before_it_runs() {
 }
 
 #[test]
+fn what_was_prepared_runs_on_inputs_of_its_facts_alone() {
+    let mut session = session(&layer(), 1);
+    let (x, other) = (rows(3), rows(2));
+    assert!(session.run_prepared(&[x.view()]).is_err());
+    session.prepare(&[x.view().fact()]).unwrap();
+    let got = session.run_prepared(&[x.view()]).unwrap()[0].data::<f32>().unwrap().to_vec();
+    assert_eq!(got, session.run(&[x.view()]).unwrap()[0].data::<f32>().unwrap());
+    for inputs in [&[][..], &[other.view()], &[x.view(), x.view()]] {
+        assert_eq!(
+            session.run_prepared(inputs).unwrap_err().to_string(),
+            "the inputs are not of the types and shapes that were prepared last"
+        );
+    }
+}
+
+#[test]
 fn prepared_buffers_stay() {
     let mut session = session(&layer(), 1);
     let x = rows(50);

@@ -100,29 +100,28 @@ fn a_run_that_is_refused_changes_no_state() {
 }
 
 #[test]
-fn a_run_that_is_cancelled_or_too_long_loses_the_states() {
+fn a_run_that_is_too_long_loses_the_states() {
     let model = from_memory(&endless().bytes());
     let run = session_of(&model, &SessionOptions { trip_limit: 1000, ..options() });
+    let text = "the loops of this run make more than 1000 trips together, the limit";
+    refused(run.run(&[], &mut []), Status::TripLimit, text);
     let lost = "the states were lost in a run that failed; reset the session, or begin a new one";
-    for (is_cancelled, status, text) in [
-        (
-            false,
-            Status::TripLimit,
-            "the loops of this run make more than 1000 trips together, the limit",
-        ),
-        (true, Status::Cancelled, "the run was cancelled"),
-    ] {
-        if is_cancelled {
-            // SAFETY: the session is there.
-            ok(unsafe { lumina_session_cancel(run.0) });
-        }
-        refused(run.run(&[], &mut []), status, text);
-        refused(run.run(&[], &mut []), Status::BadParam, lost);
-        refused(get(&run, "runs", &mut NONE.clone()), Status::BadParam, lost);
-        // SAFETY: the session is there.
-        ok(unsafe { lumina_session_reset(run.0) });
-        let mut view = NONE;
-        ok(get(&run, "runs", &mut view));
-        assert_eq!(elements::<i32>(&view), [0]);
-    }
+    refused(run.run(&[], &mut []), Status::BadParam, lost);
+    refused(get(&run, "runs", &mut NONE.clone()), Status::BadParam, lost);
+    // SAFETY: the session is there.
+    ok(unsafe { lumina_session_reset(run.0) });
+    let mut view = NONE;
+    ok(get(&run, "runs", &mut view));
+    assert_eq!(elements::<i32>(&view), [0]);
+}
+
+#[test]
+fn a_run_that_is_cancelled_before_it_begins_keeps_them() {
+    let run = session(&total());
+    let x = [tensor(&[2], &[1f32, 2.0])];
+    assert_eq!(run.output::<f32>(&x), [1.25, 2.25]);
+    // SAFETY: the session is there.
+    ok(unsafe { lumina_session_cancel(run.0) });
+    refused(run.run(&x, &mut []), Status::Cancelled, "the run was cancelled");
+    assert_eq!(run.output::<f32>(&x), [2.25, 4.25]);
 }

@@ -79,8 +79,12 @@ fn a_session_takes_one_call_at_a_time_and_can_be_cancelled() {
         let expected = (Status::Cancelled, "the run was cancelled".to_string());
         assert_eq!(running.join().unwrap(), expected);
     });
+    let lost = "the states were lost in a run that failed; reset the session, or begin a new one";
+    refused(run.run(&[], &mut []), Status::BadParam, lost);
     // SAFETY: the session is there.
     ok(unsafe { lumina_session_reset(run.0) });
+    shared.cancel();
+    refused(run.run(&[], &mut []), Status::Cancelled, "the run was cancelled");
 }
 
 #[test]
