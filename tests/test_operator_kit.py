@@ -422,6 +422,7 @@ def test_torch_tensors_share_memory_and_values() -> None:
         assert x.actual_tensor().stride() == (1, 4)
         assert x.actual_tensor().data_ptr() == x.data()
         np.testing.assert_array_equal(x.numpy(), x.actual_numpy())
+        x.torch_tensor().set_(x.torch_tensor().untyped_storage(), 0, (4, 3), (30, 1))
         x.torch_tensor().zero_()
         assert not x.numpy().any()
         assert x.actual_numpy().any()

@@ -155,7 +155,8 @@ class TestTensor(CTensor):
     def torch_tensor(self) -> torch.Tensor:
         """The values as a torch tensor, each time the same; `numpy` sees what is written there."""
         if self._torch is None:
-            self._torch = self._as_torch(self._logical)
+            # Memory of PyTorch's own: a reference may give the tensor a larger one.
+            self._torch = self._as_torch(self._logical).clone()
         return self._torch
 
     def actual_tensor(self) -> torch.Tensor:
