@@ -410,7 +410,10 @@ def _random(
         return _integers(generator, dt, extents, bounds)
     bits = _SIGNIFICANT[dt]
     is_complex = dt in (InfiniDtype.C32, InfiniDtype.C64)
-    drawn = generator.integers(0, 1 << bits, [*extents, 2] if is_complex else extents) * 2.0**-bits
+    # Tensors may be large, so neither the integers nor the floats are wider than they need to be.
+    word, real = (np.uint32, np.float32) if bits <= 24 else (np.uint64, np.float64)
+    drawn = generator.integers(0, 1 << bits, [*extents, 2] if is_complex else extents, word)
+    drawn = drawn.astype(real) * real(2.0**-bits)
     return drawn[..., 0] + 1j * drawn[..., 1] if is_complex else drawn
 
 
