@@ -1,23 +1,24 @@
 """What the machine is, and what it can do at most: operations per second, and reading memory.
 
-The limits are loops of the Rust module that compute nothing else: that of a matmul tile on
-factors in the nearest cache for the operations, on a buffer of a given size for reading. Every
-thread runs one of its own, at once.
+The limits are loops of the Rust module that compute nothing else, those of `lumina bench`: that of
+a matmul tile on factors in the nearest cache for the operations, on a buffer of a given size for
+reading. All threads run them together, and what counts is the time until the last one is done.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from lumina_jax._native import _lumina
 
 _PACKAGES = (
     "lumina-jax",
@@ -30,8 +31,6 @@ _PACKAGES = (
     "analogvnn",
     "aihwkit",
 )
-_SMALLEST_BUFFER = 1 << 16
-_LARGEST_BUFFER = 1 << 29
 
 
 def describe() -> dict[str, Any]:
@@ -68,7 +67,7 @@ class Limits:
     def __init__(self, threads: int, *, quick: bool) -> None:
         self.threads = threads
         self.notes: dict[str, str] = {}
-        """For each limit that is an estimate, what stands in for it."""
+        """For each limit that this CPU has not, why."""
         self._seconds = 0.1 if quick else 0.5
         self._known: dict[str, float | None] = {}
 
@@ -77,16 +76,17 @@ class Limits:
         return self._remember(f"peak {kind}", lambda: self._peak(kind))
 
     def bandwidth(self, size: float) -> float:
-        """Bytes per second of reading `size` bytes over and over, rounded up to a power of two.
+        """Bytes per second of reading `size` bytes over and over.
 
         Operands of a benchmark stay in whatever cache holds them, so that is what limits it.
         """
-        each = _SMALLEST_BUFFER
-        while each < min(size / self.threads, _LARGEST_BUFFER / self.threads):
-            each *= 2
-        value = self._remember(f"read {each}", lambda: self._bandwidth(each))
-        assert value is not None
-        return value
+        size = min(math.ceil(size), sys.maxsize)
+        rate = self._remember(
+            f"read {size}",
+            lambda: _lumina.read_bandwidth(size, self._seconds / 4, self.threads),
+        )
+        assert rate is not None
+        return rate
 
     def normal(self) -> float | None:
         """Seconds per normal number of our generator."""
@@ -118,46 +118,17 @@ class Limits:
         return self._known[name]
 
     def _peak(self, kind: str) -> float | None:
-        probe = _probe("machine_peak")
-        if probe is not None:
-            try:
-                return self._together(lambda: probe(kind, self._seconds))
-            except (RuntimeError, ValueError) as error:
-                self.notes[kind] = str(error)
-                return None
-        rate = _matmul_rate(kind)
-        self.notes[kind] = (
-            "no peak loop in this build: the best large matmul stands in for it"
-            if rate
-            else "no peak loop in this build, and no matmul to stand in for it"
-        )
-        return rate
-
-    def _bandwidth(self, size: int) -> float:
-        probe = _probe("read_bandwidth")
-        if probe is not None:
-            return self._together(lambda: probe(size, self._seconds / 4))
-        self.notes["read"] = "no read loop in this build: numpy.dot of a vector stands in for it"
-        return self._together(lambda: _dot_rate(size, self._seconds / 4))
-
-    def _together(self, measure: Callable[[], float]) -> float:
-        with ThreadPoolExecutor(self.threads) as pool:
-            runs = [pool.submit(measure) for _ in range(self.threads)]
-            return sum(run.result() for run in runs)
+        try:
+            return _lumina.machine_peak(kind, self._seconds, self.threads)
+        except ValueError as error:
+            self.notes[kind] = str(error)
+            return None
 
     def _normal(self) -> float | None:
         from .peers import _ours
 
         rows, columns = 512, 1024
         return _best(_ours.normals(rows, columns).bind(0)) / (rows * columns)
-
-
-def _probe(name: str) -> Callable[..., float] | None:
-    try:
-        from lumina_jax import _lumina
-    except ImportError:
-        return None
-    return getattr(_lumina, name, None)
 
 
 def _version(package: str) -> str | None:
@@ -175,47 +146,3 @@ def _best(call: Callable[[], Any], repeats: int = 7) -> float:
         call()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
-
-
-def _dot_rate(size: int, seconds: float) -> float:
-    vector = np.ones(size // 4, np.float32)
-    repeats = max(1, (1 << 22) // size)
-    rates, end = [], time.perf_counter() + seconds
-    while not rates or time.perf_counter() < end:
-        start = time.perf_counter()
-        for _ in range(repeats):
-            np.dot(vector, vector)
-        rates.append(size * repeats / (time.perf_counter() - start))
-    return max(rates)
-
-
-def _matmul_rate(kind: str) -> float | None:
-    """Operations per second of the fastest product of two square matrices."""
-    import jax
-    import jax.numpy as jnp
-
-    n = 1024
-    calls: list[Callable[[], Any]] = []
-    ones = np.ones((n, n), np.float32)
-    if kind == "float32":
-        calls.append(lambda: ones @ ones)
-    if kind != "int8":
-        a = jnp.asarray(ones, jnp.dtype(kind))
-        product = jax.jit(jnp.matmul)
-        calls.append(lambda: jax.block_until_ready(product(a, a)))
-    try:
-        import torch  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        torch = None
-    if torch is not None:
-        b = torch.ones((n, n), dtype=getattr(torch, kind))
-        if kind == "int8":
-            calls.append(lambda: torch._int_mm(b, b))  # pyright: ignore
-        else:
-            calls.append(lambda: torch.mm(b, b))
-    if kind == "int8":
-        from ._problem import ALL_BITS, make
-        from .peers import _ours
-
-        calls.append(_ours.forward(make(ALL_BITS, (n, n, n))).bind(0))
-    return 2 * n**3 / min(map(_best, calls)) if calls else None

@@ -61,7 +61,7 @@ def _machine(report: dict[str, Any], to: Console) -> None:
         ]
         sizes = sorted(int(name.split()[1]) for name in limits if name.startswith("read "))
         parts += [
-            f"read {size * limits['threads'] / 2**20:g} MiB {limits[f'read {size}'] / 1e9:.0f} GB/s"
+            f"read {size / 2**20:.3g} MiB {limits[f'read {size}'] / 1e9:.0f} GB/s"
             for size in dict.fromkeys([*sizes[:1], *sizes[-1:]])
         ]
         if limits.get("normal"):

@@ -250,18 +250,20 @@ def test_the_limit_adds_operations_and_takes_the_longer_of_them_and_reading() ->
     assert limits.seconds({"bfloat16": 1.0}, 1.0) is None
 
 
-def test_the_peak_is_that_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    def probe(kind: str, seconds: float) -> float:
-        if kind == "int8":
-            raise ValueError("this CPU has no such instructions")
-        return 2e9
-
-    monkeypatch.setattr(_machine, "_probe", lambda name: probe)
-    limits = _machine.Limits(3, quick=True)
-    assert limits.peak("float32") == 6e9
-    assert limits.peak("int8") is None
-    assert limits.notes == {"int8": "this CPU has no such instructions"}
-    assert limits.to_json()["peak float32"] == 6e9
+def test_limits_are_measured_once() -> None:
+    limits = _machine.Limits(2, quick=True)
+    peak, read = limits.peak("float32"), limits.bandwidth(1 << 20)
+    assert peak
+    assert read > 1e6
+    assert (limits.peak("float32"), limits.bandwidth(1 << 20)) == (peak, read)
+    assert limits.to_json() == {
+        "threads": 2,
+        "peak float32": peak,
+        "read 1048576": read,
+        "notes": {},
+    }
+    assert limits.peak("float16") is None
+    assert limits.notes == {"float16": "this CPU has no instructions for sums of float16 products"}
 
 
 def test_memory_is_the_peak_of_a_step_over_what_was_there(

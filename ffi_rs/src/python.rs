@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lumina_kernels::{
-    Attr, DType, Data, DataMut, Error, Fact, OPS, RayonPool, Serial, View, ViewMut, machine,
+    Attr, DType, Data, DataMut, Error, Fact, OPS, RayonPool, View, ViewMut, machine,
 };
+use lumina_runtime::bench::Bandwidth;
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -57,25 +58,32 @@ fn dtypes() -> Vec<(&'static str, &'static str, u32)> {
     DType::ALL.iter().map(row).collect()
 }
 
-/// Operations per second that the calling thread reaches at most; ValueError where it has none of
+/// Operations per second that so many threads reach together at most; ValueError where they have none of
 /// these numbers: "float32", "bfloat16" or "int8".
 #[pyfunction]
-fn machine_peak(py: Python<'_>, numbers: &str, seconds: f64) -> PyResult<f64> {
-    let duration = duration(seconds)?;
-    py.detach(|| machine::peak(&Serial, numbers, duration)).ok_or_else(|| {
+fn machine_peak(py: Python<'_>, numbers: &str, seconds: f64, threads: usize) -> PyResult<f64> {
+    let (duration, pool) = (duration(seconds)?, pool_of(threads)?);
+    py.detach(|| machine::peak(&pool, numbers, duration)).ok_or_else(|| {
         PyValueError::new_err(format!(
             "this CPU has no instructions for sums of {numbers} products"
         ))
     })
 }
 
-/// Bytes per second that the calling thread reads from a buffer of that size; MemoryError where there
-/// is no room for it.
+/// Bytes per second that so many threads together read from a buffer of that size, over and over; of no
+/// more than lies beyond the caches.
 #[pyfunction]
-fn read_bandwidth(py: Python<'_>, bytes: usize, seconds: f64) -> PyResult<f64> {
-    let duration = duration(seconds)?;
-    py.detach(|| machine::read_bandwidth(&Serial, bytes, duration)).map_err(|error| {
-        PyMemoryError::new_err(format!("a buffer of `bytes` {bytes} cannot be had: {error}"))
+fn read_bandwidth(py: Python<'_>, bytes: usize, seconds: f64, threads: usize) -> PyResult<f64> {
+    let (duration, pool) = (duration(seconds)?, pool_of(threads)?);
+    Ok(py.detach(|| {
+        let memory = Bandwidth::of_memory(&pool, duration);
+        Bandwidth::of_working_set(&pool, bytes, memory, duration).rate
+    }))
+}
+
+fn pool_of(threads: usize) -> PyResult<RayonPool> {
+    RayonPool::new(threads).map_err(|error| {
+        PyRuntimeError::new_err(format!("{threads} threads cannot be started: {error}"))
     })
 }
 

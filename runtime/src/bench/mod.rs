@@ -12,6 +12,7 @@
 //! # Ok::<(), lumina_runtime::Error>(())
 //! ```
 
+mod bandwidth;
 mod inputs;
 mod limits;
 mod nodes;
@@ -25,6 +26,7 @@ use lumina_kernels::{Fact, View};
 
 use crate::profile::Profile;
 use crate::{Error, Model, Options, Session};
+pub use bandwidth::Bandwidth;
 use inputs::Inputs;
 use limits::Limits;
 pub use nodes::{NodeCost, Numbers};
@@ -36,9 +38,9 @@ pub struct Request {
     /// Name of the entry point; None is the first one.
     pub entry: Option<String>,
     /// Value of the symbol that is axis 0 of the first input that has one there.
-    pub batch: Option<usize>,
-    /// Values of symbols by name.
-    pub symbols: Vec<(String, usize)>,
+    pub batch: Option<u64>,
+    /// Values of symbols by name; the others are those of the first test vector, or 1.
+    pub symbols: Vec<(String, u64)>,
     /// For how long runs are measured, in seconds; there are at least ten of them.
     pub seconds: f64,
     /// Whether nodes are timed, for half as long again.
@@ -91,8 +93,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 ///
-/// There is no such entry point or symbol, a symbol has no value or one that fits no shape, `seconds`
-/// is no time, or a run fails.
+/// There is no such entry point or symbol, a symbol has two values or one that fits no shape,
+/// `seconds` is no time, or a run fails.
 pub fn bench(
     model: &Arc<Model>,
     request: &Request,

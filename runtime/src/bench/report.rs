@@ -1,6 +1,7 @@
 //! What was measured, for programs.
 
 use std::fs;
+use std::ops::Add as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -15,9 +16,9 @@ pub struct Benchmark {
     /// Name of the entry point; empty where it has none.
     pub entry: String,
     /// Name and value of each symbol.
-    pub symbols: Vec<(String, usize)>,
+    pub symbols: Vec<(String, u64)>,
     /// That of them which is axis 0 of the first input that has one there.
-    pub batch: Option<(String, usize)>,
+    pub batch: Option<(String, u64)>,
     /// What the model ran on.
     pub inputs: Vec<InputUsed>,
     /// Number of states, which go from run to run, and begin anew after [`ROUND`](super::ROUND) runs.
@@ -194,7 +195,9 @@ impl Limit {
         steady: Option<&Latency>,
     ) -> Self {
         let sum = |of: &dyn Fn(&NodeCost) -> f64| {
-            nodes.iter().map(|node| of(node) * node.calls as f64).sum::<f64>() / runs as f64
+            // Of no numbers the sum would be -0.
+            let all = nodes.iter().map(|node| of(node) * node.calls as f64).fold(0.0, f64::add);
+            all / runs as f64
         };
         let seconds = sum(&|node| node.limit_seconds);
         Self {
@@ -203,8 +206,8 @@ impl Limit {
             bytes: sum(&|node| node.bytes as f64),
             float32: limits.float32,
             int8: limits.int8,
-            memory: limits.memory,
-            memory_buffer: limits.memory_buffer,
+            memory: limits.memory.rate,
+            memory_buffer: limits.memory.buffer,
             working_set: limits.working_set,
             bandwidth: limits.bandwidth,
             seconds,
