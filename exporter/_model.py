@@ -143,21 +143,20 @@ class Model:
         Args:
           entry: name of the entry point; None is the first one.
           batch: rows of the batch, the symbol that is axis 0 of the first input that has one there.
-          symbols: values of symbols by name; those of the first test vector where none is given.
+          symbols: values of symbols by name; the others are as in the first test vector, or 1.
           seconds: for how long runs are measured; there are ten at least.
           nodes: whether nodes are timed, for half as long again.
           threads: 0 is one per core.
 
         Raises:
           TypeError, ValueError: an argument is none, there is no such entry point or symbol, or a
-            symbol has no value, or one that fits no shape.
+            symbol has two values, or one that fits no shape.
         """
-        extents = {name: _extent(name, n) for name, n in (symbols or {}).items()}
         return bench(
             list(self._chunks()),
             entry=entry,
-            batch=None if batch is None else _extent("batch", batch),
-            symbols=list(extents.items()),
+            batch=None if batch is None else _extent("bench", "batch", batch),
+            symbols=_extents("bench", symbols),
             seconds=number("Model.bench", "seconds", seconds),
             nodes=bool(nodes),
             threads=integer("Model.bench", "threads", threads, at_least=0, at_most=1024),
@@ -176,13 +175,13 @@ class Model:
         ```
 
         Args:
-          symbols: sizes of the symbolic extents; 1 where they are not given.
+          symbols: values of symbols by name; the others are as in the first test vector, or 1.
 
         Raises:
           ValueError: the model was exported without a `profile`, a name is no symbol, or the graph
             does not take such sizes.
         """
-        return schedule(list(self._chunks()), symbols)
+        return schedule(list(self._chunks()), _extents("schedule", symbols))
 
     def _session(self, process: int) -> Session:
         """The model in the runtime. A child that was forked has no threads of its parent's."""
@@ -250,13 +249,7 @@ class Model:
           TypeError: an argument is of another type.
         """
         target = file_path("Model.report", "path", path)
-        extents = [
-            (
-                name,
-                integer("Model.report", f"symbols[{name!r}]", value, at_least=0, at_most=2**64 - 1),
-            )
-            for name, value in (symbols or {}).items()
-        ]
+        extents = _extents("report", symbols)
         pieces = list(self._chunks())
         measured = None if bench is None else bench.to_json()
         page = _lumina.report(
@@ -327,8 +320,12 @@ def _written(target: Path, chunks: Iterable[bytes | memoryview]) -> Path:
     return target
 
 
-def _extent(name: str, value: int) -> int:
-    return integer("Model.bench", name, value, at_least=0, at_most=2**63 - 1)
+def _extents(of: str, symbols: Mapping[str, int] | None) -> list[tuple[str, int]]:
+    return [(name, _extent(of, f"symbols[{name!r}]", n)) for name, n in (symbols or {}).items()]
+
+
+def _extent(of: str, name: str, value: int) -> int:
+    return integer(f"Model.{of}", name, value, at_least=0, at_most=2**64 - 1)
 
 
 def _port(port: Port) -> str:

@@ -37,8 +37,7 @@ class Schedule:
         return f"Schedule of {count} products on {name}: {self.totals['settings']} settings"
 
 
-def schedule(chunks: Sequence[bytes | memoryview], symbols: Mapping[str, int] | None) -> Schedule:
+def schedule(chunks: Sequence[bytes | memoryview], symbols: Sequence[tuple[str, int]]) -> Schedule:
     """The schedule of a file, which comes in pieces, for extents of these sizes."""
-    sizes = {} if symbols is None else symbols
-    data, text = _lumina.schedule(chunks, [(name, int(size)) for name, size in sizes.items()])
+    data, text = _lumina.schedule(chunks, symbols)
     return Schedule(json.loads(data), text)

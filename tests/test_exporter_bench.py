@@ -62,7 +62,7 @@ def test_nodes_are_left_out_unless_asked_for(model: Model) -> None:
 
 
 def test_wrong_arguments(model: Model) -> None:
-    with pytest.raises(ValueError, match="there is no symbol `time`; the inputs have `batch`"):
+    with pytest.raises(ValueError, match="there is no symbol `time`; the model has `batch`"):
         model.bench(symbols={"time": 3})
     with pytest.raises(ValueError, match="there is no entry point `decode`; the file has none"):
         model.bench(entry="decode")

@@ -75,7 +75,7 @@ pub(crate) fn bind(graph: &Graph, inputs: &[Fact]) -> Result<Symbols, Error> {
 }
 
 /// The symbols with those that follow from them.
-pub(crate) fn with_derived(graph: &Graph, mut symbols: Symbols) -> Result<Symbols, Error> {
+fn with_derived(graph: &Graph, mut symbols: Symbols) -> Result<Symbols, Error> {
     for (derived, words) in graph.derived.iter().zip(&graph.symbols[graph.bound()..]) {
         let value = derived.eval(&symbols).ok_or_else(|| {
             Error::Input(format!("{words}, an extent in the model, has no value for these shapes"))

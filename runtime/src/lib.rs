@@ -42,7 +42,6 @@ mod decode;
 mod diff;
 mod error;
 mod execute;
-#[cfg(feature = "report")]
 mod extents;
 mod infer;
 mod inspect;

@@ -1,16 +1,13 @@
 //! What a model is run on.
 
-use std::collections::BTreeMap;
-
 use lumina_kernels::{Fact, View};
 use num_complex::Complex64;
 
 use super::Request;
 use super::report::InputUsed;
-use crate::bind::bind;
 use crate::bytes::AlignedBytes;
 use crate::error::quoted;
-use crate::infer::check_size;
+use crate::extents::{check_given, shapes};
 use crate::ir::{Graph, TestVector};
 use crate::ops::{Convert, Number, element_arms, with_element};
 use crate::tensor::{Tensor, byte_size};
@@ -21,84 +18,49 @@ use crate::{Error, Model};
 pub(super) struct Inputs {
     tensors: Vec<Tensor>,
     /// Name and value of each symbol.
-    pub(super) symbols: Vec<(String, usize)>,
-    /// Name and value of that which is the batch, if one is.
-    pub(super) batch: Option<(String, usize)>,
+    pub(super) symbols: Vec<(String, u64)>,
+    /// That of them which is the batch, if one is.
+    pub(super) batch: Option<(String, u64)>,
     pub(super) used: Vec<InputUsed>,
 }
 
 impl Inputs {
     pub(super) fn new(model: &Model, entry: usize, request: &Request) -> Result<Self, Error> {
         let graph = model.graph(entry)?;
-        let names = &graph.symbols[..graph.bound()];
-        let mut values: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut vectors = model.module().tests.iter().enumerate();
-        let vector = vectors.find(|(_, test)| test.entry == entry);
-        if let Some((_, test)) = vector {
-            let facts: Vec<Fact> = test.inputs.iter().map(|stored| stored.fact.clone()).collect();
-            let known = bind(graph, &facts)?;
-            for (name, value) in names.iter().zip(known) {
-                values.extend(value.and_then(|v| usize::try_from(v).ok()).map(|v| (&**name, v)));
-            }
-        }
         let batch = batch(graph);
+        let mut given: Vec<(String, u64)> = Vec::new();
         if let Some(rows) = request.batch {
             let name = batch.ok_or_else(|| {
+                let names = graph.symbols[..graph.bound()].iter().map(String::as_str);
                 Error::Input(format!(
                     "there is no batch to set: no input has a symbol as axis 0; the symbols are {}",
-                    quoted(names.iter().map(String::as_str))
+                    quoted(names)
                 ))
             })?;
-            values.insert(name, rows);
+            given.push((name.into(), rows));
         }
-        for (name, value) in &request.symbols {
-            let Some(known) = names.iter().find(|known| *known == name) else {
-                let known = quoted(names.iter().map(String::as_str));
-                return Err(Error::Input(format!(
-                    "there is no symbol `{name}`; the inputs have {known}"
-                )));
-            };
-            let is_other = |rows: &usize| batch == Some(known) && rows != value;
-            if request.batch.as_ref().is_some_and(is_other) {
-                return Err(Error::Input(format!(
-                    "symbol `{name}` is the batch, which is given another value"
-                )));
-            }
-            values.insert(known, *value);
-        }
-        let symbols: Vec<(String, usize)> = names
-            .iter()
-            .map(|name| match values.get(&**name) {
-                Some(&value) => Ok((name.clone(), value)),
-                None => Err(Error::Input(format!(
-                    "symbol `{name}` has no value, as the file has no test vector that tells one: \
-                     give it one"
-                ))),
-            })
-            .collect::<Result<_, _>>()?;
-        let known: Vec<Option<i128>> =
-            symbols.iter().map(|(_, value)| Some(*value as i128)).collect();
+        given.extend_from_slice(&request.symbols);
+        check_given(std::iter::once(graph), &given)?;
+        let shapes = shapes(model, entry, &given)?;
+        let mut vectors = model.module().tests.iter().enumerate();
+        let vector = vectors.find(|(_, test)| test.entry == entry);
         let mut tensors = Vec::new();
         let mut used = Vec::new();
         let mut sizes = 0u128;
-        for (index, port) in graph.inputs.iter().enumerate() {
-            let place = |message| Error::Input(format!("input `{}`: {message}", port.name));
-            let fact = port.fact(&known).ok_or_else(|| {
-                let words = port.describe(&graph.symbols);
-                place(format!("{words} is no shape where the symbols have these values"))
-            })?;
-            check_size(&fact).map_err(place)?;
+        for (index, (port, fact)) in graph.inputs.iter().zip(&shapes.facts).enumerate() {
             // Inputs count as buffers do: a symbol that is too large is told, and not allocated.
-            sizes += byte_size(&fact).unwrap_or(usize::MAX) as u128;
+            sizes += byte_size(fact).unwrap_or(usize::MAX) as u128;
             let limit = request.options.memory_limit;
             if sizes > limit.into() {
                 return Err(Error::Memory { needed: sizes, limit });
             }
-            let (tensor, from) = input(model, &fact, index, vector)?;
-            let bytes = byte_size(&fact).unwrap_or(0);
+            let (tensor, from) = input(model, fact, index, vector)?;
+            let bytes = byte_size(fact).unwrap_or(0);
             used.push(InputUsed { name: port.name.clone(), fact: fact.to_string(), bytes, from });
             tensors.push(tensor);
         }
+        let symbols = shapes.extents.into_iter().map(|extent| (extent.name, extent.value));
+        let symbols: Vec<(String, u64)> = symbols.collect();
         let batch = batch.and_then(|name| symbols.iter().find(|(known, _)| known == name).cloned());
         Ok(Self { tensors, symbols, batch, used })
     }

@@ -33,15 +33,20 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     entry: Option<String>,
     /// Rows of the batch: the symbol that is axis 0 of the first input that has one there
-    #[arg(long, value_name = "N")]
-    batch: Option<u32>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    batch: Option<u64>,
     /// Value of a symbol of the inputs, as often as there are any
     ///
-    /// Symbols are those of the first test vector where nothing else is said.
-    #[arg(long, value_name = "NAME=N", value_parser = symbol::<usize>)]
-    symbol: Vec<(String, usize)>,
+    /// Those that are not said are as in the first test vector, or 1 where it has none.
+    #[arg(long, value_name = "NAME=N", value_parser = symbol)]
+    symbol: Vec<(String, u64)>,
     /// Measure for so many seconds, and ten runs at least
-    #[arg(long, value_name = "S", default_value_t = Request::default().seconds)]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = Request::default().seconds,
+        allow_negative_numbers = true
+    )]
     seconds: f64,
     /// Print the time of each node, which is measured for half as long again
     #[arg(long)]
@@ -59,7 +64,7 @@ impl Arguments {
         let model = Arc::new(self.model.load()?);
         let request = Request {
             entry: self.entry.clone(),
-            batch: self.batch.map(|rows| rows as usize),
+            batch: self.batch,
             symbols: self.symbol.clone(),
             seconds: self.seconds,
             nodes: self.nodes,

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     entry: Option<String>,
     /// Value of a symbolic extent, for shapes and memory; else that of the first test vector, or 1
-    #[arg(long, value_name = "NAME=N", value_parser = symbol::<u64>)]
+    #[arg(long, value_name = "NAME=N", value_parser = symbol)]
     symbol: Vec<(String, u64)>,
     /// What `lumina bench --nodes --json` printed of the model, for the time of each node
     #[arg(long, value_name = "JSON")]

@@ -20,8 +20,8 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelFile,
-    /// Take a symbolic extent for N; 1 by default
-    #[arg(long = "symbol", value_name = "NAME=N", value_parser = symbol::<u64>)]
+    /// Value of a symbolic extent; else that of the first test vector, or 1
+    #[arg(long = "symbol", value_name = "NAME=N", value_parser = symbol)]
     symbols: Vec<(String, u64)>,
     /// List each setting of a bank, too
     #[arg(long, conflicts_with = "json")]

@@ -24,7 +24,7 @@ use lumina_kernels::RayonPool;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::extents::{Extent, check_names, input_facts, told};
+use crate::extents::{Extent, Shapes, check_given, shapes, unfit};
 use crate::infer::infer;
 use crate::inspect::section_json;
 use crate::ir::{Graph, Node, Port, Stored, Tensor, TestVector};
@@ -101,12 +101,13 @@ pub fn report(model: &Model, options: &ReportOptions) -> Result<String, Error> {
 
 fn json(model: &Model, options: &ReportOptions) -> Result<String, Error> {
     let module = model.module();
+    model.check_condition_number()?;
     let numbers = match options.entry {
         Some(entry) => entry..entry + 1,
         None => 0..module.entries.len(),
     };
     let graphs = numbers.clone().map(|entry| model.graph(entry)).collect::<Result<Vec<_>, _>>()?;
-    check_names(graphs.iter().copied(), &options.symbols)?;
+    check_given(graphs.iter().copied(), &options.symbols)?;
     if graphs.len() > MAX_ENTRIES {
         return Err(Error::Input(format!(
             "a report shows at most {MAX_ENTRIES} entry points, and the file has {}: --entry takes one",
@@ -124,8 +125,7 @@ fn json(model: &Model, options: &ReportOptions) -> Result<String, Error> {
     }
     let mut entries = Vec::new();
     for (entry, graph) in numbers.zip(&graphs) {
-        let (facts, extents) = input_facts(model, entry, &options.symbols)?;
-        let symbols = crate::bind::bind(graph, &facts).map_err(|error| unfit(error, &extents))?;
+        let Shapes { facts, extents, symbols } = shapes(model, entry, &options.symbols)?;
         let inference = infer(graph, &symbols, &facts).map_err(|error| unfit(error, &extents))?;
         entries.push((entry, *graph, facts, extents, inference));
     }
@@ -172,14 +172,6 @@ fn json(model: &Model, options: &ReportOptions) -> Result<String, Error> {
              that is in it",
             MAX_BYTES >> 20
         ))),
-    }
-}
-
-/// The fault of shapes that someone chose.
-fn unfit(error: Error, extents: &[Extent]) -> Error {
-    match extents {
-        [] => error,
-        _ => Error::Input(format!("{}: {error}; other values may do: --symbol", told(extents))),
     }
 }
 

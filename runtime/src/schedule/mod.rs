@@ -14,9 +14,9 @@ use std::ops::Range;
 pub use cost::{Cost, Energy};
 pub use ranges::{Converter, FullScale};
 
-use crate::bind::with_derived;
+use crate::extents::{Shapes, check_given, shapes, unfit};
 use crate::infer::infer;
-use crate::ir::{Crosstalk, Device, Graph, Module, Order};
+use crate::ir::{Crosstalk, Device, Module, Order};
 use crate::validate::of_entry;
 use crate::{Error, Model};
 
@@ -203,28 +203,18 @@ impl EntrySchedule {
 }
 
 impl Model {
-    /// What the processor of the file does in a call, where the symbolic extents have these sizes; 1
-    /// where none is given.
+    /// What the processor of the file does in a call, where the symbolic extents have these sizes: as in
+    /// the first test vector where none is given, or 1.
     ///
-    /// The errors are a file that was written for no processor, a name that is no symbol, and sizes
-    /// that the graph does not take.
+    /// The errors are a file that was written for no processor or has a wrong condition number, a name
+    /// that is no symbol or has two sizes, and sizes that the graph does not take.
     pub fn schedule(&self, symbols: &[(String, u64)]) -> Result<Schedule, Error> {
         let module = self.module();
         let Some(device) = &module.device else { return Err(Error::NoSchedule) };
-        for (index, (name, _)) in symbols.iter().enumerate() {
-            let mut known = module.entries.iter().flat_map(|graph| &graph.symbols[..graph.bound()]);
-            if !known.any(|symbol| symbol == name) {
-                return Err(Error::Input(format!(
-                    "`{name}` is no symbol of the file: {}",
-                    list(module)
-                )));
-            }
-            if symbols[..index].iter().any(|(other, _)| other == name) {
-                return Err(Error::Input(format!("the symbol `{name}` is given twice")));
-            }
-        }
-        let entries = module.entries.iter().map(|graph| {
-            self.entry_schedule(device, graph, symbols)
+        self.check_condition_number()?;
+        check_given(module.entries.iter(), symbols)?;
+        let entries = module.entries.iter().enumerate().map(|(entry, graph)| {
+            self.entry_schedule(device, entry, symbols)
                 .map_err(|error| of_entry(module, graph, error))
         });
         Ok(scheduled(module, device, entries.collect::<Result<_, _>>()?))
@@ -239,38 +229,23 @@ impl Model {
     ) -> Result<Schedule, Error> {
         let module = self.module();
         let Some(device) = &module.device else { return Err(Error::NoSchedule) };
-        let entry = self.entry_schedule(device, self.graph(entry)?, symbols)?;
+        let entry = self.entry_schedule(device, entry, symbols)?;
         Ok(scheduled(module, device, vec![entry]))
     }
 
     fn entry_schedule(
         &self,
         device: &Device,
-        graph: &Graph,
+        entry: usize,
         given: &[(String, u64)],
     ) -> Result<EntrySchedule, Error> {
-        let size = |name: &String| {
-            given.iter().find(|(known, _)| known == name).map_or(1, |(_, size)| *size)
-        };
-        let symbols: Vec<(String, u64)> =
-            graph.symbols[..graph.bound()].iter().map(|name| (name.clone(), size(name))).collect();
-        let values = symbols.iter().map(|(_, size)| Some(i128::from(*size))).collect();
-        let values = with_derived(graph, values)?;
-        let inputs = graph.inputs.iter().map(|port| {
-            let fact = port.fact(&values);
-            fact.filter(|fact| crate::infer::check_size(fact).is_ok()).ok_or_else(|| {
-                let sizes: Vec<String> =
-                    symbols.iter().map(|(name, size)| format!("{name}={size}")).collect();
-                let (name, words) = (&port.name, port.describe(&graph.symbols));
-                let sizes = sizes.join(", ");
-                Error::Input(format!("input `{name}`: {words} is no shape where {sizes}"))
-            })
-        });
-        let inputs: Vec<_> = inputs.collect::<Result<_, _>>()?;
-        let inference = infer(graph, &values, &inputs)?;
-        let layers = walk::layers(self, device, graph, &values, &inference)?;
+        let graph = self.graph(entry)?;
+        let Shapes { facts, extents, symbols } = shapes(self, entry, given)?;
+        let inference = infer(graph, &symbols, &facts).map_err(|error| unfit(error, &extents))?;
+        let layers = walk::layers(self, device, graph, &symbols, &inference)?;
         let counted = layers.iter().filter(|layer| layer.is_counted);
         let totals = Cost::sum(counted.map(|layer| &layer.cost))?;
+        let symbols = extents.into_iter().map(|extent| (extent.name, extent.value)).collect();
         Ok(EntrySchedule { name: graph.name.clone(), symbols, layers, totals })
     }
 }
@@ -281,19 +256,5 @@ fn scheduled(module: &Module, device: &Device, entries: Vec<EntrySchedule>) -> S
         wavelengths_nm: module.wdm.as_ref().map_or(vec![], |wdm| wdm.wavelengths_nm.clone()),
         crosstalk: module.crosstalk.as_ref().map(BusCrosstalk::of),
         entries,
-    }
-}
-
-/// The names of all symbols, in words.
-fn list(module: &Module) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for name in module.entries.iter().flat_map(|graph| &graph.symbols[..graph.bound()]) {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
-    match &names[..] {
-        [] => "it has none".into(),
-        names => format!("it has {}", names.join(", ")),
     }
 }

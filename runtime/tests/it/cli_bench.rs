@@ -194,7 +194,7 @@ fn what_cannot_be_measured_is_refused() {
     };
     assert_eq!(
         refused(&["--symbol", "time=3"]),
-        "m.lmn: there is no symbol `time`; the inputs have `batch`"
+        "m.lmn: there is no symbol `time`; the model has `batch`"
     );
     assert_eq!(
         refused(&["--entry", "decode"]),
@@ -202,7 +202,7 @@ fn what_cannot_be_measured_is_refused() {
     );
     assert_eq!(
         refused(&["--batch", "2", "--symbol", "batch=3"]),
-        "m.lmn: symbol `batch` is the batch, which is given another value"
+        "m.lmn: symbol `batch` is given two values, 2 and 3"
     );
     assert_eq!(
         refused(&["--seconds", "inf"]),
@@ -212,19 +212,26 @@ fn what_cannot_be_measured_is_refused() {
         refused(&["--batch", "4000000000"]),
         "m.lmn: these input shapes need 64000000000 bytes of buffers, the limit is 4294967296"
     );
+    for (option, value) in [("--batch", "-1"), ("--seconds", "x")] {
+        let output = lumina(&["bench", &model, option, value]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            text.starts_with(&format!("error: invalid value '{value}' for '{option} ")),
+            "{text}"
+        );
+    }
+    assert_eq!(
+        refused(&["--seconds", "-1"]),
+        "m.lmn: the time to measure must be 0 to 86400 seconds, got -1"
+    );
+    assert_eq!(refusal(&["bench", "no.lmn"]).matches("no.lmn").count(), 1);
     let output = lumina(&["bench", &model, "--symbol", "batch=-1"]);
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("expected NAME=N, such as batch=8, got `batch=-1`"), "{text}");
     let mut bare = product();
     bare.graph.tests.clear();
     let model = folder.model(&bare);
-    assert_eq!(
-        refusal(&["bench", &model]),
-        format!(
-            "{model}: symbol `batch` has no value, as the file has no test vector that tells one: \
-             give it one"
-        )
-    );
+    assert_eq!(report(&[&model])["symbols"]["batch"], 1);
     let mut fixed_shapes = File::new();
     let x = fixed_shapes.input("x", DType::F32, &fixed(&[2]));
     fixed_shapes.output(x, "y", DType::F32, &fixed(&[2]));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lumina_runtime::{DType, FullScale, Layer, Pass, Schedule};
+use lumina_runtime::{DType, FullScale, Layer, Model, Pass, Schedule};
 use serde_json::Value;
 
 use crate::build::*;
@@ -284,10 +284,6 @@ fn faults_of_crosstalk() {
         );
     }
     assert_eq!(
-        crosstalk(|c| c.condition_number = 3.001),
-        "crosstalk: `condition_number` is 3.001, but that of `matrix` is 3.000000"
-    );
-    assert_eq!(
         crosstalk(|c| c.condition_number = f64::NAN),
         "crosstalk: `condition_number` must be from 1 to 1000000, got NaN"
     );
@@ -303,8 +299,33 @@ fn faults_of_crosstalk() {
         crosstalk(|c| (c.size, c.matrix) = (0, vec![])),
         "crosstalk: `condition_number` is that of a matrix of 1 to 256 rows, got 0"
     );
+}
+
+/// No run asks for the condition number, but whoever shows it does.
+#[test]
+fn a_condition_number_that_is_not_that_of_the_matrix() {
+    let refused = |change: fn(&mut crate::proto::Crosstalk)| {
+        let mut file = on_a_device();
+        change(file.graph.crosstalk.as_mut().unwrap());
+        let bytes = file.bytes();
+        let model = file.load().unwrap();
+        let report = lumina_runtime::report(&model, &lumina_runtime::ReportOptions::default());
+        let all = [
+            Model::check(&bytes).unwrap_err(),
+            model.check_condition_number().unwrap_err(),
+            model.schedule(&[]).unwrap_err(),
+            report.unwrap_err(),
+        ];
+        let [text, rest @ ..] = all.map(|error| error.to_string());
+        assert!(rest.iter().all(|other| *other == text), "{text}, {rest:?}");
+        text
+    };
     assert_eq!(
-        crosstalk(|c| c.matrix = vec![1.0; 4]),
+        refused(|c| c.condition_number = 3.001),
+        "crosstalk: `condition_number` is 3.001, but that of `matrix` is 3.000000"
+    );
+    assert_eq!(
+        refused(|c| c.matrix = vec![1.0; 4]),
         "crosstalk: `condition_number` is 3, but that of `matrix` is inf"
     );
 }
@@ -381,11 +402,15 @@ fn sizes_that_the_file_does_not_take() {
             symbols.iter().map(|(name, size)| (name.to_string(), *size)).collect();
         model.schedule(&symbols).unwrap_err().to_string()
     };
-    assert_eq!(refusal(&[("time", 3)]), "`time` is no symbol of the file: it has batch");
-    assert_eq!(refusal(&[("batch", 3), ("batch", 3)]), "the symbol `batch` is given twice");
+    assert_eq!(refusal(&[("time", 3)]), "there is no symbol `time`; the model has `batch`");
+    assert_eq!(
+        refusal(&[("batch", 3), ("batch", 4)]),
+        "symbol `batch` is given two values, 3 and 4"
+    );
     assert_eq!(
         refusal(&[("batch", u64::MAX)]),
-        "input `x`: f32[batch,6] is no shape where batch=18446744073709551615"
+        "input `x`, f32[batch,6]: a tensor of f32[18446744073709551615,6] is too large \
+         with batch = 18446744073709551615"
     );
     // Tensors that have addresses, but more than 2^64 products.
     let many = digits(1).load().unwrap().schedule(&[("batch".into(), 1 << 50)]);
@@ -485,7 +510,7 @@ passes of layer 0, Dense_0
         let model = folder.model(&on_a_device());
         assert_eq!(
             refusal(&["schedule", &model, "--symbol", "time=2"]),
-            format!("{model}: `time` is no symbol of the file: it has batch")
+            format!("{model}: there is no symbol `time`; the model has `batch`")
         );
         let output = lumina(&["schedule", &model, "--symbol", "batch"]);
         assert_eq!(output.status.code(), Some(2));
