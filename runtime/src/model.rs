@@ -13,6 +13,7 @@ use crate::control::CONTROL;
 use crate::decode::decode;
 use crate::error::quoted;
 use crate::ir::{Graph, Module, Port, State};
+use crate::schedule::check;
 use crate::upgrade::upgrade;
 use crate::validate::validate;
 
@@ -67,9 +68,16 @@ impl Model {
         Self::new(|| Container::in_place(Box::new(bytes), checksums))
     }
 
-    /// Checks the bytes of a file as [`Model::from_bytes`] does, without a copy of them.
+    /// Checks the bytes of a file as [`Model::from_bytes`] and [`Model::check_condition_number`] do,
+    /// without a copy of them.
     pub fn check(bytes: &[u8]) -> Result<(), Error> {
-        borrowed(bytes, module).map(drop)
+        check_condition_number(&borrowed(bytes, module)?)
+    }
+
+    /// Checks that the condition number of the crosstalk, if the file has one, is that of its matrix.
+    /// Loading leaves this out, as no run asks for the number: [`Model::schedule`] does it.
+    pub fn check_condition_number(&self) -> Result<(), Error> {
+        check_condition_number(&self.module)
     }
 
     fn new(read: impl FnOnce() -> Result<Container, Error>) -> Result<Self, Error> {
@@ -202,6 +210,10 @@ fn module(contents: Contents<'_>) -> Result<Module, Error> {
     upgrade(&mut module);
     validate(&module, contents)?;
     Ok(module)
+}
+
+fn check_condition_number(module: &Module) -> Result<(), Error> {
+    module.crosstalk.as_ref().map_or(Ok(()), check::check_condition_number)
 }
 
 /// The states of these entry points, each once.

@@ -23,6 +23,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn execute(&self) -> Result<ExitCode, Failure> {
         let model = self.model.load()?;
+        model.check_condition_number().map_err(Failure::of(&self.model.path))?;
         let text = if self.json { model.to_json() + "\n" } else { model.describe() };
         print(&text).map_err(Failure::Usage)?;
         Ok(ExitCode::SUCCESS)
