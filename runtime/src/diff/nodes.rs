@@ -1,6 +1,6 @@
 //! The nodes of two scopes, matched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 use super::{Change, Kind, fields};
 use crate::inspect::{attribute_json, product_json};
 use crate::ir::{Attribute, Graph, Node, Region, place_of};
-use crate::weights::weights;
+use crate::weights::{Weight, weights};
 
 /// Time after which no better match is looked for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -36,8 +36,13 @@ pub(super) fn matched(a: &Graph, b: &Graph) -> Matched {
         deadline: Instant::now() + PATIENCE,
         place: String::new(),
     };
-    fn names<'a>(ports: impl Iterator<Item = (&'a str, u32)>) -> BTreeMap<&'a str, u32> {
-        ports.filter(|(name, _)| !name.is_empty()).collect()
+    // Of equal names, the first of `a` is that of `b`.
+    fn names<'a>(ports: impl Iterator<Item = (&'a str, u32)>) -> BTreeMap<&'a str, VecDeque<u32>> {
+        let mut found: BTreeMap<&str, VecDeque<u32>> = BTreeMap::new();
+        for (name, id) in ports.filter(|(name, _)| !name.is_empty()) {
+            found.entry(name).or_default().push_back(id);
+        }
+        found
     }
     let inputs = |graph: &'_ Graph| -> Vec<(String, u32)> {
         graph
@@ -48,24 +53,29 @@ pub(super) fn matched(a: &Graph, b: &Graph) -> Matched {
             .collect()
     };
     let (inputs_a, inputs_b) = (inputs(a), inputs(b));
-    let of_b = names(inputs_b.iter().map(|(name, id)| (name.as_str(), *id)));
+    let mut of_b = names(inputs_b.iter().map(|(name, id)| (name.as_str(), *id)));
     for (name, id) in &inputs_a {
-        if let Some(&other) = of_b.get(name.as_str()) {
+        if let Some(other) = of_b.get_mut(name.as_str()).and_then(VecDeque::pop_front) {
             scope.pair(*id, other);
         }
     }
-    let of_b = names(weights_b.iter().map(|weight| (weight.name, weight.id)));
+    let mut of_b = names(weights_b.iter().map(|weight| (weight.name, weight.id)));
     for weight in &weights_a {
-        if let Some(&other) = of_b.get(weight.name) {
+        if let Some(other) = of_b.get_mut(weight.name).and_then(VecDeque::pop_front) {
             scope.pair(weight.id, other);
         }
     }
     scope.nodes(&a.nodes, &b.nodes);
-    let of_b = names(b.outputs.iter().map(|port| (port.name.as_str(), port.id)));
+    let mut of_b = names(b.outputs.iter().map(|port| (port.name.as_str(), port.id)));
     for port in &a.outputs {
-        let Some(&other) = of_b.get(port.name.as_str()) else { continue };
+        let Some(other) = of_b.get_mut(port.name.as_str()).and_then(VecDeque::pop_front) else {
+            continue;
+        };
         let details = scope.rewired("value", port.id, other).into_iter().collect();
         scope.changes.extend(Change::of(format!("output `{}`", port.name), details));
+    }
+    for (a, b) in scope.unread(a, &weights_a, 0).into_iter().zip(scope.unread(b, &weights_b, 1)) {
+        scope.pair(a, b);
     }
     Matched { values: scope.values, changes: scope.changes }
 }
@@ -90,6 +100,18 @@ impl Scope<'_> {
         if !self.values.contains_key(&a) && self.taken.insert(b) {
             self.values.insert(a, b);
         }
+    }
+
+    /// The constants without a name that no node reads, by which they could be known, in their order.
+    fn unread(&self, graph: &Graph, weights: &[Weight<'_>], side: usize) -> Vec<u32> {
+        let read: BTreeSet<u32> =
+            graph.nodes.iter().flat_map(|node| &node.inputs).copied().collect();
+        let is_paired = |id: u32| match side {
+            0 => self.values.contains_key(&id),
+            _ => self.taken.contains(&id),
+        };
+        let ids = weights.iter().filter(|weight| weight.name.is_empty()).map(|weight| weight.id);
+        ids.filter(|id| !read.contains(id) && !is_paired(*id)).collect()
     }
 
     fn nodes(&mut self, a: &[Node], b: &[Node]) {
@@ -180,7 +202,10 @@ impl Scope<'_> {
             deadline: self.deadline,
             place,
         };
-        let of_b: BTreeMap<u32, u32> = b.captures.iter().copied().zip(0..).collect();
+        let mut of_b: BTreeMap<u32, u32> = BTreeMap::new();
+        for (&id, own) in b.captures.iter().zip(0..) {
+            of_b.entry(id).or_insert(own);
+        }
         for (id, own) in a.captures.iter().zip(0..) {
             if let Some(&other) = self.values.get(id).and_then(|other| of_b.get(other)) {
                 scope.pair(own, other);

@@ -71,6 +71,24 @@ fn a_file_is_like_itself() {
     assert_eq!((found.is_empty(), found.to_json()), (true, expected));
 }
 
+/// Such as a weight that is there in two orders.
+#[test]
+fn constants_of_one_name_are_matched_in_their_order() {
+    let file = |second: f32| {
+        let mut file = File::new();
+        let x = file.input("x", DType::F32, &fixed(&[2]));
+        let constants = [1.0, second].map(|value| file.tensor("w", &f32s(&[2], &[value; 2])));
+        let sum = file.node("add", &[x, constants[0]], &[]);
+        let product = file.node("mul", &[sum, constants[1]], &[]);
+        file.output(product, "y", DType::F32, &fixed(&[2]));
+        file
+    };
+    assert_eq!(text(&file(2.0), &file(2.0)), "the files are the same");
+    let found = changes(&file(2.0), &file(3.0));
+    assert_eq!(found["weights"].as_array().unwrap().len(), 1, "{found:#}");
+    assert_eq!(found["weights"][0]["numbers"]["max_abs_diff"], 1.0);
+}
+
 #[test]
 fn lines_of_sources_are_no_difference() {
     let (a, mut b) = (net(&w()).file(), net(&w()).file());

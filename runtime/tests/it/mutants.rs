@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lumina_runtime::{DType, Model, Options, Tensor, verify};
+use lumina_runtime::{DType, Error, Model, Options, ReportOptions, Tensor, diff, report, verify};
 use prost::Message;
 
 use super::build::*;
@@ -155,8 +155,9 @@ pub(crate) fn files() -> [Vec<u8>; 5] {
 /// Little memory, so that a hostile shape cannot ask for much of either memory or time.
 const OPTIONS: Options = Options { threads: 1, memory_limit: 1 << 16, trip_limit: 1 << 12 };
 
-/// Whether the bytes load; all that can be asked of the model is asked then, whatever comes out.
-pub(crate) fn survives(bytes: &[u8]) -> bool {
+/// Whether the bytes load; all that can be asked of the model is asked then, whatever comes out. It is
+/// compared with `original`.
+pub(crate) fn survives(bytes: &[u8], original: &Model) -> bool {
     match Model::from_bytes(bytes) {
         Err(error) => {
             assert!(!error.to_string().is_empty());
@@ -164,13 +165,28 @@ pub(crate) fn survives(bytes: &[u8]) -> bool {
             false
         }
         Ok(model) => {
-            Model::check(bytes).unwrap();
+            let text = |result: Result<(), Error>| result.map_err(|error| error.to_string());
+            assert_eq!(text(Model::check(bytes)), text(model.check_condition_number()));
             for text in [model.describe(), model.to_json()] {
                 assert!(text.len() <= text_bound(bytes.len()), "{} bytes of text", text.len());
             }
             // An error is fine: the mutant may have no device, or extents that no symbol has.
             if let Ok(schedule) = model.schedule(&[]) {
                 assert!(!schedule.describe().is_empty() && schedule.to_json().is_object());
+            }
+            // An error is fine: nothing may fit the memory.
+            let options = ReportOptions { options: OPTIONS, ..ReportOptions::default() };
+            if let Ok(page) = report(&model, &options) {
+                assert!(page.len() <= page_bound(bytes.len()), "{} bytes of a page", page.len());
+            }
+            let itself = diff(&model, &model).unwrap();
+            assert!(itself.is_empty(), "{itself}");
+            for (a, b) in [(original, &model), (&model, original)] {
+                let found = diff(a, b).unwrap();
+                let bound = 2 * text_bound(a.file_len() + b.file_len());
+                for text in [found.to_string(), found.to_json().to_string()] {
+                    assert!(text.len() <= bound, "{} bytes of differences", text.len());
+                }
             }
             // An error is fine: the test vectors may be what was changed.
             let _ = verify(&Arc::new(model), OPTIONS);
@@ -182,6 +198,11 @@ pub(crate) fn survives(bytes: &[u8]) -> bool {
 /// Bytes of text that a file of that length may give.
 pub(crate) fn text_bound(length: usize) -> usize {
     4096 + 32 * length
+}
+
+/// Bytes of a page about a file of that length: the page itself, and what it shows.
+fn page_bound(length: usize) -> usize {
+    (256 << 10) + 64 * length
 }
 
 /// Some bytes of a file replaced, taken out or put in; the checksums are right.

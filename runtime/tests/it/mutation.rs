@@ -3,36 +3,48 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lumina_runtime::{DType, Fact, Options, Session, Tensor};
+use lumina_runtime::{DType, Fact, Model, Options, Session, Tensor};
 
 use crate::build::*;
 use crate::mutants::{self, Random, files, graph_changed, graph_edited, rich};
 
 /// [`mutants::survives`], or a panic that says which mutant it was.
-fn survives(bytes: &[u8], what: &str) -> bool {
-    let outcome = catch_unwind(AssertUnwindSafe(|| mutants::survives(bytes)));
+fn survives(bytes: &[u8], original: &Model, what: &str) -> bool {
+    let outcome = catch_unwind(AssertUnwindSafe(|| mutants::survives(bytes, original)));
     outcome.unwrap_or_else(|_| panic!("panicked on {what}"))
+}
+
+/// The files, each with its model.
+fn loaded() -> impl Iterator<Item = (Vec<u8>, Model)> {
+    files().into_iter().map(|file| {
+        let model = Model::from_bytes(&file).unwrap();
+        (file, model)
+    })
 }
 
 #[test]
 fn every_truncation_is_an_error() {
-    for file in files() {
+    for (file, model) in loaded() {
         for length in 0..file.len() {
-            assert!(!survives(&file[..length], &format!("the first {length} bytes")));
+            assert!(!survives(&file[..length], &model, &format!("the first {length} bytes")));
             let mut mutant = file[..length].to_vec();
             fix_checksums(&mut mutant);
-            assert!(!survives(&mutant, &format!("the first {length} bytes, checksums right")));
+            assert!(!survives(
+                &mutant,
+                &model,
+                &format!("the first {length} bytes, checksums right")
+            ));
         }
     }
 }
 
 #[test]
 fn every_flipped_bit_is_an_error() {
-    for file in files() {
+    for (file, model) in loaded() {
         for bit in 0..file.len() * 8 {
             let mut mutant = file.clone();
             mutant[bit / 8] ^= 1 << (bit % 8);
-            assert!(!survives(&mutant, &format!("bit {bit}")), "bit {bit} went unnoticed");
+            assert!(!survives(&mutant, &model, &format!("bit {bit}")), "bit {bit} went unnoticed");
         }
     }
 }
@@ -40,24 +52,25 @@ fn every_flipped_bit_is_an_error() {
 #[test]
 fn flipped_bits_behind_right_checksums_do_no_harm() {
     let file = rich();
-    let mut loaded = 0;
+    let model = Model::from_bytes(&file).unwrap();
+    let mut survived = 0;
     for bit in 0..file.len() * 8 {
         let mut mutant = file.clone();
         mutant[bit / 8] ^= 1 << (bit % 8);
         fix_checksums(&mut mutant);
-        loaded += usize::from(survives(&mutant, &format!("bit {bit}, checksums right")));
+        survived += usize::from(survives(&mutant, &model, &format!("bit {bit}, checksums right")));
     }
     // Weights, test vectors and names may be anything.
-    assert!(loaded > 100, "{loaded} mutants got as far as running");
+    assert!(survived > 100, "{survived} mutants got as far as running");
 }
 
 #[test]
 fn random_edits_behind_right_checksums_do_no_harm() {
     let mut random = Random(1);
-    for file in files() {
+    for (file, model) in loaded() {
         for number in 0..2000 {
             let mutant = mutants::edited(&mut random, &file);
-            survives(&mutant, &format!("random edit {number}"));
+            survives(&mutant, &model, &format!("random edit {number}"));
         }
     }
 }
@@ -65,10 +78,10 @@ fn random_edits_behind_right_checksums_do_no_harm() {
 #[test]
 fn random_edits_of_the_graph_do_no_harm() {
     let mut random = Random(2);
-    for file in files() {
+    for (file, model) in loaded() {
         for number in 0..2000 {
             let mutant = graph_edited(&mut random, &file);
-            survives(&mutant, &format!("graph edit {number}"));
+            survives(&mutant, &model, &format!("graph edit {number}"));
         }
     }
 }
@@ -77,14 +90,14 @@ fn random_edits_of_the_graph_do_no_harm() {
 #[test]
 fn random_changes_of_the_graph_do_no_harm() {
     let mut random = Random(3);
-    let mut loaded = 0;
-    for file in files() {
+    let mut survived = 0;
+    for (file, model) in loaded() {
         for number in 0..2000 {
             let mutant = graph_changed(&mut random, &file);
-            loaded += usize::from(survives(&mutant, &format!("graph change {number}")));
+            survived += usize::from(survives(&mutant, &model, &format!("graph change {number}")));
         }
     }
-    assert!(loaded > 100, "{loaded} mutants got as far as running");
+    assert!(survived > 100, "{survived} mutants got as far as running");
 }
 
 /// Little memory, so that a hostile shape cannot ask for much of either memory or time.
