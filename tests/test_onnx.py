@@ -382,6 +382,47 @@ def test_ops(convert: Callable[..., Converted], name: str) -> None:
     same(convert, fn, *args)
 
 
+CODES: Mapping[str, Any] = {
+    **{f"{bits} bits": bits for bits in range(1, 9)},
+    "3 bits in groups": (3, 5),
+    "5 bits, one scale": (lj.WeightQuantizer(method="absmax", axis=None), 5),
+    "4 bits, scales by row": (lj.WeightQuantizer(method="absmax", axis=0, affine=False), 4),
+    "4 bits, zero points": (lj.WeightQuantizer(method="absmax", axis=1, affine=True), 4),
+    "3 bits, tables of columns": (lj.WeightQuantizer(method="lut", axis=1), 3),
+    "2 bits, one table": (lj.WeightQuantizer(method="lut", axis=None), 2),
+}
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("name", CODES)
+def test_weights_of_codes(convert: Callable[..., Converted], name: str, transpose: bool) -> None:
+    """The numbers that they stand for are in the file to the bit."""
+    form = CODES[name]
+
+    def fn(w: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.einsum("bd,nd->bn" if transpose else "bd,dn->bn", x, w)
+
+    w, x = normal(*((6, 13) if transpose else (13, 6))), normal(3, 13)
+    model = exporter.export(fn, x, params=w, weights={"params": form}, batch="batch")
+    assert model.ops["dequantize"] == 1
+    converted = convert(model)
+    vectors_hold(model, converted)
+    # One number of each sum is not zero.
+    (stored,) = converted(x=np.eye(13, dtype=np.float32)).values()
+    np.testing.assert_array_equal(stored.T if transpose else stored, model.weights["params"])
+
+
+def test_columns_in_another_order(convert: Callable[..., Converted]) -> None:
+    """Along an axis that is not the batch, whose extent is a symbol."""
+
+    def fn(x: jax.Array, y: jax.Array) -> Any:
+        order = jnp.asarray([3, 0, 4, 1])
+        clipped = [jnp.take(a, order, axis=1, mode="clip") for a in (x, y)]
+        return clipped, jnp.take(x, order, axis=1), jnp.take(y, order + 9, axis=1)
+
+    same(convert, fn, normal(2, 5), normal(2, 5, 3), batch="batch")
+
+
 def windows(x: jax.Array) -> list[jax.Array]:
     def pooled(initial: float, combine: Any, padding: str) -> jax.Array:
         return jax.lax.reduce_window(x, initial, combine, (1, 3, 2, 1), (1, 2, 1, 1), padding)

@@ -5,6 +5,7 @@ use lumina_kernels::DType;
 use super::builder::Builder;
 use super::call::{Call, Value, one};
 use super::proto::{Attribute, element};
+use crate::ir::Dim;
 
 pub(super) fn emit(b: &mut Builder<'_>, call: &Call<'_>) -> Result<Option<Vec<Value>>, String> {
     match call.node.op.as_str() {
@@ -75,20 +76,18 @@ fn updated(
     Ok(b.choose(&mask, &padded, x))
 }
 
-/// Whole slices along one axis, as those of an embedding: one number for each index.
+/// Slices along one axis, as those of an embedding: one number for each index.
 fn gather(b: &mut Builder<'_>, call: &Call<'_>) -> Result<Option<Vec<Value>>, String> {
     let [x, indices, fill] = [&call.inputs[0], &call.inputs[1], &call.inputs[2]];
-    let refused = || "ONNX gathers along one axis, and whole slices along the others".to_string();
+    let refused =
+        || "ONNX gathers along one axis, in whose place it puts those of the indices".to_string();
     let [axis] = call.ints("start_index_map")?[..] else { return Err(refused()) };
     let has_batch = !call.ints("operand_batching_dims")?.is_empty();
     let is_dropped = call.ints("collapsed_slice_dims")? == [axis];
     let sizes = call.shape("slice_sizes")?;
-    let is_whole =
-        |other: usize| other as i64 == axis || sizes[other].eval(&[]) == Some(x.fact.shape[other]);
-    if has_batch || !is_dropped || !x.is_exact || !(0..x.rank()).all(is_whole) {
+    if has_batch || !is_dropped {
         return Err(refused());
     }
-    // ONNX puts the axes of the indices in the place of the axis.
     let lines = indices.rank() as i64 - 1;
     let offsets = call.ints("offset_dims")?;
     let rest = x.rank() as i64 - 1;
@@ -99,11 +98,12 @@ fn gather(b: &mut Builder<'_>, call: &Call<'_>) -> Result<Option<Vec<Value>>, St
     let last = b.i64s(&[-1]);
     let numbers = b.op("Squeeze", &[&indices.name, &last], vec![]);
     let numbers = b.cast(&numbers, element::INT64);
-    let (zero, most) = (b.i64(0), b.i64(x.fact.shape[axis as usize] as i64 - 1));
+    let (zero, most) = (b.i64(0), last_place(b, x, axis as usize));
     let least = b.op("Max", &[&numbers, &zero], vec![]);
     let clipped = b.op("Min", &[&least, &most], vec![]);
     let attributes = vec![Attribute::int("axis", axis)];
-    let found = b.op("Gather", &[&x.name, &clipped], attributes);
+    let slices = beginnings(b, x, axis as usize, &sizes)?;
+    let found = b.op("Gather", &[&slices, &clipped], attributes);
     if call.text("mode")? == "clip" {
         return one(found);
     }
@@ -114,4 +114,34 @@ fn gather(b: &mut Builder<'_>, call: &Call<'_>) -> Result<Option<Vec<Value>>, St
         b.unsqueeze(&is_inside, &behind.iter().map(|out| out - axis).collect::<Vec<_>>());
     let found = Value { name: found, ..x.clone() };
     one(b.choose(&is_inside, &found, fill))
+}
+
+/// The last number along an axis, i64\[\].
+fn last_place(b: &mut Builder<'_>, x: &Value, axis: usize) -> String {
+    if x.is_exact {
+        return b.i64(x.fact.shape[axis] as i64 - 1);
+    }
+    let extent = b.extent_of(x, axis);
+    let (extent, one) = (b.op("Squeeze", &[&extent], vec![]), b.i64(1));
+    b.op("Sub", &[&extent, &one], vec![])
+}
+
+/// As much of x from its start on as slices have of it along all axes but one.
+fn beginnings(
+    b: &mut Builder<'_>,
+    x: &Value,
+    axis: usize,
+    sizes: &[Dim],
+) -> Result<String, String> {
+    let is_whole =
+        |&other: &usize| x.is_exact && sizes[other].eval(&[]) == Some(x.fact.shape[other]);
+    let axes: Vec<usize> =
+        (0..x.rank()).filter(|&other| other != axis).filter(|other| !is_whole(other)).collect();
+    if axes.is_empty() {
+        return Ok(x.name.clone());
+    }
+    let ends: Vec<Dim> = axes.iter().map(|&axis| sizes[axis].clone()).collect();
+    let (starts, ends) = (b.i64s(&vec![0; axes.len()]), b.dims(&ends)?);
+    let axes = b.i64s(&axes.iter().map(|&axis| axis as i64).collect::<Vec<_>>());
+    Ok(b.op("Slice", &[&x.name, &starts, &ends, &axes], vec![]))
 }
