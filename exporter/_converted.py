@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lumina_jax._progress import Bar
 from lumina_jax.ops.quantize import largest_code
 
 from ._codes import BITS, Codes, Floats, of_matrix
@@ -46,7 +47,9 @@ class _Converted:
     full_scale: Floats
 
 
-def with_codes(graphs: Sequence[Graph], shared: Shared, kept: Iterable[str]) -> list[Graph]:
+def with_codes(
+    graphs: Sequence[Graph], shared: Shared, kept: Iterable[str], bar: Bar
+) -> list[Graph]:
     """The graphs with codes in place of weights that only enter converters, all of the same kind.
 
     Those whose names are in `kept` stay as they are.
@@ -62,12 +65,17 @@ def with_codes(graphs: Sequence[Graph], shared: Shared, kept: Iterable[str]) -> 
         _read_otherwise(ends, constants, readings)
     made: dict[tuple[str, int], _Converted] = {}
     stay = set(kept)
-    for key, found in readings.items():
-        (reading, *others) = found
-        if reading is not None and not others and key[0] not in stay:
+    wanted = {
+        key: reading
+        for key, (reading, *others) in readings.items()
+        if reading is not None and not others and key[0] not in stay
+    }
+    with bar("export: codes", "weight", len(wanted)) as advance:
+        for key, reading in wanted.items():
             converted = _converted(tensors[key].data, reading)
             if converted is not None:
                 made[key] = converted
+            advance(1)
     return [_with(graph, shared, made) for graph in graphs] if made else list(graphs)
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from lumina_jax._jaxpr import ClosedJaxpr
+from lumina_jax._progress import Bar
 
 from ._arguments import Argument, BatchAxes, arguments, as_jax, traced
 from ._by_slot import BySlot
@@ -43,6 +44,7 @@ class Options:
     while_limit: int
     storage: Storage
     by_slot: BySlot | None
+    bar: Bar
 
 
 @dataclass(frozen=True)
@@ -169,31 +171,40 @@ def _program(
 
     program, found = walked()
     reads, rounded = set(program.free()), dict[str, Any]()
-    for name, array in arrays.items():
+
+    def decide(name: str, array: Any) -> None:
+        """Makes a constant of what only enters converters, or stays as it is."""
         variable = held[name]
         assert isinstance(variable, Variable)
         if variable not in reads:
-            continue
+            return
         entering, axes = converters(program, variable), contracted(program, variable)
         if entering is None:
             if storage.leaves(name, has_product=axes is not None):
                 held[name] = Constant.of(array, name)
-            continue
+            return
         bits = storage.bits(name)
         if not storage.is_narrow(name):
             if entering.is_direct and bits is not None and bits < entering.bits:
-                continue  # fewer than the codes of the converter
+                return  # fewer than the codes of the converter
             rounded[name] = storage.stored(name, array, axes).array
         held[name] = Constant.of(rounded.get(name, array), name)
-    if not all(isinstance(operand, Variable) for operand in held.values()):
-        program, found = walked()
-    reads, made = set(program.free()), list[Equation]()
-    for name, variable in held.items():
-        if isinstance(variable, Variable) and variable in reads:
-            array = arrays[name]
-            stored = storage.stored(name, array, contracted(program, variable))
-            rounded[name] = stored.array
-            made += stored.equations(variable)
+
+    with options.bar("export: weights", "weight", len(arrays)) as advance:
+        for name, array in arrays.items():
+            decide(name, array)
+            advance(isinstance(held[name], Constant))
+        if not all(isinstance(operand, Variable) for operand in held.values()):
+            program, found = walked()
+        reads, made = set(program.free()), list[Equation]()
+        for name, variable in held.items():
+            if not isinstance(variable, Variable):
+                continue
+            if variable in reads:
+                stored = storage.stored(name, arrays[name], contracted(program, variable))
+                rounded[name] = stored.array
+                made += stored.equations(variable)
+            advance(1)
     for variable, (levels, name) in found.calls.items():
         if variable in reads:
             axes = contracted(program, variable)

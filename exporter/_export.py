@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import jax
 
+from lumina_jax import _progress
 from lumina_jax._arguments import instance, integer
 
 from ._arguments import BatchAxes
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from lumina_jax import EnergyAssumptions, HardwareProfile
     from lumina_jax.hardware.compensation import Mode
     from lumina_jax.planner import Plan
+
+_BAR_S = 1.0
+"""Seconds that a part of an export takes before there is a bar of it."""
 
 Functions = Callable[..., Any] | jax.export.Exported | Mapping[str, tuple[Any, ...]]
 
@@ -50,6 +55,7 @@ def export(
     compensation: Mode | None = None,
     assumptions: EnergyAssumptions | None = None,
     by_slot: bool = False,
+    progress: bool | None = None,
 ) -> Model:
     """The computation of `fn` as a model that `save`s to one `.lmn` file.
 
@@ -129,6 +135,8 @@ def export(
       by_slot: puts the inputs of each layer of `plan` in the order of their slots: weights are
         stored so, and what comes in is put so when the model runs. The test vectors are those of
         the sums in that order, which for products of codes are the same to the bit.
+      progress: whether to show bars of what takes longer than a second: weights that are stored as
+        fewer bits, and test vectors; None: where someone watches.
 
     Raises:
       ExportError: an argument is no array, or `fn` has operations with no counterpart in the file;
@@ -144,8 +152,12 @@ def export(
     integer("export", "while_limit", while_limit, at_least=0, at_most=2**31)
     storage = Storage(weights)
     given, initial = arrays("params", params), arrays("state", state)
+    instance("export", "progress", progress, bool | None, "a bool or None")
     order = _order(plan) if by_slot else None
-    options = Options(given, initial, params, state, batch, batch_axes, while_limit, storage, order)
+    bar = partial(_progress.bar, progress=progress, delay=_BAR_S)
+    options = Options(
+        given, initial, params, state, batch, batch_axes, while_limit, storage, order, bar
+    )
     shared: Shared = {}
     entries = []
     for name, (function, arguments) in _functions(fn, example_args).items():
@@ -155,12 +167,12 @@ def export(
             warning = UncalibratedRangesWarning.of(made.title, made.uncalibrated)
             warnings.warn(warning, stacklevel=2)
     storage.check()
-    tests = test_vectors(entries, list(initial.values()), atol, rtol)
+    tests = test_vectors(entries, list(initial.values()), atol, rtol, bar)
     graphs = [made.graph for made in entries]
     if fuse:
         graphs = [fused(graph, shared) for graph in graphs]
     if not storage.keeps_all:
-        graphs = with_codes(graphs, shared, storage.kept)
+        graphs = with_codes(graphs, shared, storage.kept, bar)
     device = None
     if profile is not None:
         from ._on_device import on_device  # which most exports do without

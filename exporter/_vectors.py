@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from lumina_jax._jaxpr import Interpreter, Site, evaluate
+from lumina_jax._progress import Bar
 
 from ._arguments import test_inputs
 from ._by_slot import BySlot
@@ -70,7 +71,11 @@ class Reference:
 
 
 def test_vectors(
-    entries: Sequence[Entry], states: Sequence[Any], atol: float | None, rtol: float | None
+    entries: Sequence[Entry],
+    states: Sequence[Any],
+    atol: float | None,
+    rtol: float | None,
+    bar: Bar,
 ) -> tuple[TestVector, ...]:
     """Vectors of all entry points.
 
@@ -88,20 +93,22 @@ def test_vectors(
         plan[1:1] = [(number, inputs[number][0], True) for number in followers]
     references = [Reference(entry) for entry in entries]
     tests, now = [], states
-    for number, given, continues in plan:
-        outputs, now = references[number].run(now if continues else states, given)
-        stored = tuple(_stored(array) for array in outputs)
-        relative = tolerance(entries[number].graph) if rtol is None else rtol
-        tests.append(
-            TestVector(
-                inputs=tuple(_stored(array) for array in given),
-                outputs=stored,
-                absolute_tolerance=relative * scale(stored) if atol is None else atol,
-                relative_tolerance=relative,
-                entry=number,
-                continues=continues,
+    with bar("export: test vectors", "vector", len(plan)) as advance:
+        for number, given, continues in plan:
+            outputs, now = references[number].run(now if continues else states, given)
+            stored = tuple(_stored(array) for array in outputs)
+            relative = tolerance(entries[number].graph) if rtol is None else rtol
+            tests.append(
+                TestVector(
+                    inputs=tuple(_stored(array) for array in given),
+                    outputs=stored,
+                    absolute_tolerance=relative * scale(stored) if atol is None else atol,
+                    relative_tolerance=relative,
+                    entry=number,
+                    continues=continues,
+                )
             )
-        )
+            advance(1)
     return tuple(tests)
 
 

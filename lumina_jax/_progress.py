@@ -5,16 +5,25 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 QUIET_S = 10.0
 """Between two lines that nobody has asked for."""
 
+Bar = Callable[[str, str, int], AbstractContextManager[Callable[[int], Any]]]
+"""`bar` of an op, a unit and a total."""
+
 
 @contextmanager
 def bar(
-    op: str, unit: str, total: int, *, progress: bool | None, done: int = 0
+    op: str,
+    unit: str,
+    total: int,
+    *,
+    progress: bool | None,
+    done: int = 0,
+    delay: float = 0.0,
 ) -> Iterator[Callable[[int], Any]]:
     """A function that is told of every so many `unit`s that are done.
 
@@ -24,6 +33,7 @@ def bar(
         total: how many there are.
         progress: True, False, or None: by a bar where someone watches, else by few lines.
         done: how many were done before.
+        delay: seconds after which the bar is there, of what may be over at once.
     """
     if progress is False:
         yield lambda units: None
@@ -35,7 +45,7 @@ def bar(
     if tqdm is None:
         yield _lines(op, unit, total, done, 0.0 if progress else QUIET_S)
     else:
-        with tqdm(total=total, initial=done, unit=unit, desc=op) as shown:
+        with tqdm(total=total, initial=done, unit=unit, desc=op, delay=delay) as shown:
             yield shown.update
 
 

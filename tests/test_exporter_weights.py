@@ -337,6 +337,26 @@ def test_wrong_weights_are_refused(gpt, weights: Any, said: str) -> None:
         exporter.export(net.apply, TOKENS, params=variables, weights=weights)
 
 
+def test_progress_counts_what_takes_long(
+    gpt, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, variables = gpt
+    weights = {"Dense_0": 4, "Dense_1": 8}
+
+    def written(**options: Any) -> str:
+        exporter.export(net.apply, TOKENS, params=variables, weights=weights, **options)
+        return capsys.readouterr().err
+
+    assert written() == written(progress=False) == ""
+    monkeypatch.setattr("exporter._export._BAR_S", 0.0)
+    text = written(progress=True)
+    assert "export: weights: 100%" in text
+    assert "2/2" in text
+    assert "export: test vectors: 100%" in text
+    with pytest.raises(TypeError, match="export: `progress`"):
+        written(progress=2)
+
+
 def test_weights_that_no_quantizer_takes_are_refused() -> None:
     w = np.full((4, 4), np.nan, np.float32)
     with pytest.raises(exporter.ExportError, match=r"cannot store `params`: .* finite"):
