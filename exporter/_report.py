@@ -25,7 +25,7 @@ class StoredWeight:
     bits: float
     """Of an element: those of its code or of its number."""
     scale: str
-    """What has a scale of its own: "tensor", "column", "group of 64"; "" without codes."""
+    """What has a scale of its own: "tensor", "column", "row", "group of 64"; "" without codes."""
     nbytes: int
     """Bytes in the file: of codes with scales, zero points and tables."""
 
@@ -141,7 +141,7 @@ def _of_codes(name: str, coded: _Coded) -> StoredWeight:
     rows, columns = scale.shape
     what = "tensor" if columns == 1 else "column"
     if rows > 1:
-        what = f"group of {group}"
+        what = "row" if columns == group == 1 else f"group of {group}"
     if coded.operands[3].data.size:
         what = f"{what}, with a table"
     nbytes = sum(tensor.data.nbytes for tensor in coded.operands)

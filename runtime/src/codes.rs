@@ -25,7 +25,7 @@ pub(crate) fn captured<'a>(region: &Region, around: &Constants<'a>) -> Constants
 /// What a weight of codes takes.
 pub(crate) struct Coded {
     pub(crate) bits: i64,
-    /// What has a scale of its own: "tensor", "column", "group of 64".
+    /// What has a scale of its own: "tensor", "column", "row", "group of 64".
     pub(crate) scale: String,
     /// Whether the levels of the codes are those of a table.
     pub(crate) has_table: bool,
@@ -50,6 +50,7 @@ impl Coded {
         let scale = match *scale.stored.fact.shape {
             [1, 1] => "tensor".into(),
             [1, _] => "column".into(),
+            [_, 1] if *group == 1 => "row".into(),
             _ => format!("group of {group}"),
         };
         let numbers = shape.iter().fold(4u64, |all, &n| all.saturating_mul(n.max(0) as u64));

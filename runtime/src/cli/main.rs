@@ -108,7 +108,7 @@ impl Resources {
 /// What ends a command early.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{}: {error}", path.display())]
+    #[error("{}", told(path, error))]
     Model { path: PathBuf, error: Error },
     #[error("{0}")]
     Usage(String),
@@ -118,6 +118,14 @@ impl Failure {
     /// A fault of the file at `path`, or of running it.
     fn of(path: &std::path::Path) -> impl Fn(Error) -> Self {
         move |error| Self::Model { path: path.to_owned(), error }
+    }
+}
+
+/// The fault after the name of the file, unless it says that itself.
+fn told(path: &std::path::Path, error: &Error) -> String {
+    match error {
+        Error::Read { .. } => error.to_string(),
+        _ => format!("{}: {error}", path.display()),
     }
 }
 

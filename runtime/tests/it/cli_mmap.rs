@@ -122,7 +122,7 @@ fn every_byte_of_a_large_file_is_checked_unless_it_is_left_out() {
 fn what_is_no_file_cannot_be_mapped() {
     assert_eq!(
         refusal(&["inspect", "/dev/null", "--mmap"]),
-        "/dev/null: cannot read `/dev/null`: it is no regular file, so leave --mmap out"
+        "cannot read `/dev/null`: it is no regular file, so leave --mmap out"
     );
     let folder = Folder::new();
     let empty = folder.string("empty");

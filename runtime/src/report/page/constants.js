@@ -55,8 +55,10 @@ function constantElement(tensor) {
     element("span", { class: "type" }, tensor.type, bitsOf(tensor) === null ? "" : `, ${plural(bitsOf(tensor), "bit")}`),
     element("span", { class: "quiet" }, bytes(tensor.bytes)),
     statistics.bins.length > 1 ? histogram(statistics.bins, statistics.min, statistics.max, label, false)
-      : element("span", { class: "quiet" }, statistics.bins.length === 1 ? `all ${digits(statistics.min)}` : ""),
-    statistics.nonfinite === 0 ? null
+      : element("span", { class: "quiet" }, statistics.bins.length === 1 ? `all ${digits(statistics.min)}`
+        : statistics.count === 1 ? "not finite" : ""),
+    // A single one is meant to be none, such as what stands where nothing is.
+    statistics.nonfinite === 0 || statistics.count === 1 ? null
       : element("span", { class: "warning" }, `${digits(statistics.nonfinite)} not finite`),
   ], () => constantContents(tensor));
   constants.made.set(tensor.id, made);

@@ -109,7 +109,7 @@ function nodeElement(node, withModule) {
     element("span", { class: raw.optical ? "op optical" : "op" }, raw.op), " ",
     element("span", { class: "type" }, raw.types.join(", ")), " ",
     element("span", { class: "quiet" },
-      [withModule ? raw.module : "", raw.file, time === null ? "" : percent(time)]
+      [weightOf(node), withModule ? raw.module : "", raw.file, time === null ? "" : percent(time)]
         .filter((part) => part !== "").join(" · ")),
   ], () => nodeContents(node));
   graph.nodes.set(node.path, made);

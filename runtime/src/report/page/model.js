@@ -52,12 +52,17 @@ class Entry {
     const names = user.raw.op === "dequantize" ? ["codes", "scale", "zero point", "table"]
       : user.raw.optical?.operands;
     const role = names?.[user.raw.inputs.indexOf(tensor.id)] ?? "constant";
-    return `${role} of ${user.raw.module || user.raw.op}`;
+    return `${role} of ${weightOf(user) || user.raw.module || user.raw.op}`;
   }
 }
 
 const entries = data.entries.map((raw) => new Entry(raw));
 let entry = entries[0];
+
+// The name of the weight that the node makes of its codes; "" of any other node.
+function weightOf(node) {
+  return node.raw.op === "dequantize" ? node.values.get(node.raw.inputs[0])?.tensor?.name ?? "" : "";
+}
 
 // The result of the node, as its id: "%18".
 function idOf(node) {

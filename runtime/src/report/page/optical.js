@@ -15,7 +15,7 @@ function opticalSection() {
 function opticalContents(node) {
   const { converters, noisy, noise, weights } = node.raw.optical;
   const rows = converters.map(({ what, bits, full_scale: scale }) =>
-    [what, bits === 0 ? "none" : digits(bits), fullScale(scale)]);
+    [what, ...(bits === 0 ? ["none", "–"] : [digits(bits), fullScale(scale)])]);
   return [
     table(["converter", "#bits", "full scale"], rows),
     weights === null ? null : weightCodes(weights),

@@ -25,7 +25,7 @@ function scheduleSection() {
       ["of that, setting weights", quantity(totals.reprogramming_j, "J")],
     ]),
     element("h3", {}, "Products"),
-    table(["product", "#rows", "#inputs", "#outputs", "tiles", "#settings", "#used", "#latency", "#energy"],
+    table(["product", "#rows", "#inputs", "#outputs", "#tiles", "#settings", "#used", "#latency", "#energy"],
       layers.map(layerRow)),
     element("h3", {}, "Energy"),
     table(["part", "#energy", "of all"], Object.entries(totals.energy_j).map(([part, joule]) =>
@@ -104,12 +104,10 @@ function wavelengthLine(wavelengths) {
     { x1: place(nm), x2: place(nm), y1: 4, y2: 34, class: "wave" },
     drawing("title", {}, `slot ${slot}: ${nm.toFixed(3)} nm`)));
   return [
-    drawing("svg", { viewBox: "0 0 720 52", class: "chart", role: "img",
-      "aria-label": `${wavelengths.length} wavelengths from ${low.toFixed(2)} to ${high.toFixed(2)} nm` },
-    lines,
-    drawing("text", { x: 0, y: 48 }, `${low.toFixed(3)} nm`),
-    drawing("text", { x: 720, y: 48, "text-anchor": "end" }, `${high.toFixed(3)} nm`)),
-    note(`${plural(wavelengths.length, "slot")}; the first is at ${wavelengths[0].toFixed(3)} nm.`),
+    drawing("svg", { viewBox: "0 0 720 38", class: "chart", role: "img",
+      "aria-label": `${wavelengths.length} wavelengths from ${low.toFixed(2)} to ${high.toFixed(2)} nm` }, lines),
+    note(`${plural(wavelengths.length, "slot")} from ${low.toFixed(3)} to ${high.toFixed(3)} nm; `,
+      `the first is at ${wavelengths[0].toFixed(3)} nm.`),
   ];
 }
 

@@ -28,7 +28,7 @@ function timeWords(node) {
   const known = times.get(node.path);
   if (known === undefined) return null;
   const own = known.rows.reduce((sum, row) => sum + row.ms_per_run, 0);
-  return `${digits(own)} ms for each run, ${percent(known.share)} of all${node.raw.regions ? " with its regions" : ""}`;
+  return `${quantity(own / 1e3, "s")} for each run, ${percent(known.share)} of all${node.raw.regions ? " with its regions" : ""}`;
 }
 
 function timeSection() {
@@ -48,9 +48,9 @@ function timeSection() {
       ["symbols", symbols.length === 0 ? null : symbols.join(", ")],
       ["threads", bench.threads === undefined ? null : digits(bench.threads)],
       ["runs", steady ? digits(steady.runs) : null],
-      ["median", steady ? `${digits(steady.p50_ms)} ms` : null],
-      ["p90", steady ? `${digits(steady.p90_ms)} ms` : null],
-      ["p99", steady ? `${digits(steady.p99_ms)} ms` : null],
+      ["median", steady ? quantity(steady.p50_ms / 1e3, "s") : null],
+      ["p90", steady ? quantity(steady.p90_ms / 1e3, "s") : null],
+      ["p99", steady ? quantity(steady.p99_ms / 1e3, "s") : null],
       ["of the limit of the machine", bench.limit ? percent(bench.limit.share) : null],
     ]),
     rows.length === 0
@@ -64,7 +64,7 @@ function timeRow(row) {
   return element("div", { class: "time" },
     shareBar(row.share),
     element("span", { class: "number" }, percent(row.share)),
-    element("span", { class: "number" }, `${digits(row.ms_per_run)} ms`),
+    element("span", { class: "number" }, quantity(row.ms_per_run / 1e3, "s")),
     node === undefined ? element("span", {}, row.op)
       : link(`${idOf(node)} ${row.op}`, () => revealNode(node)),
     element("span", { class: "quiet" }, [
