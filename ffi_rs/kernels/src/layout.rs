@@ -153,7 +153,7 @@ impl Layout {
 impl<T> Strided<'_, T> {
     /// Where the elements lie in the buffer.
     pub fn layout(&self) -> Layout {
-        Layout { shape: self.shape.to_vec(), strides: self.strides.clone(), start: self.start }
+        Layout { shape: self.shape.to_vec(), strides: self.strides.to_vec(), start: self.start }
     }
 }
 

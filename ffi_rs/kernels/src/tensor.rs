@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::Error;
 use crate::dtype::{DType, Data, DataMut, Element};
 
@@ -140,8 +142,8 @@ impl<'a> View<'a> {
     /// The elements in whatever layout they have.
     pub fn strided_data<T: Element>(&self) -> Result<Strided<'a, T>, Error> {
         let (strides, start) = match self.layout {
-            None => (row_major_strides(self.shape), 0),
-            Some(Layout { strides, start }) => (strides.to_vec(), start),
+            None => (row_major(self.shape), 0),
+            Some(Layout { strides, start }) => (Strides::from_slice(strides), start),
         };
         Ok(Strided { data: self.buffer()?, start, shape: self.shape, strides })
     }
@@ -160,6 +162,9 @@ impl<'a> View<'a> {
     }
 }
 
+/// Elements of a buffer from one index of each axis to the next, without an allocation for few axes.
+pub type Strides = SmallVec<[isize; 8]>;
+
 /// The elements of a view in any layout: that at `index` is
 /// `data[start + Σ index[i]·strides[i]]`, which is never out of bounds.
 #[derive(Clone, Debug)]
@@ -171,7 +176,7 @@ pub struct Strided<'a, T> {
     /// Extent of each axis.
     pub shape: &'a [usize],
     /// Elements of the buffer from one index of each axis to the next.
-    pub strides: Vec<isize>,
+    pub strides: Strides,
 }
 
 impl<T: Element> Strided<'_, T> {
@@ -240,7 +245,11 @@ impl<'a> ViewMut<'a> {
 
 /// Elements from one index of each axis to the next, row-major.
 pub fn row_major_strides(shape: &[usize]) -> Vec<isize> {
-    let mut strides = vec![1; shape.len()];
+    row_major(shape).into_vec()
+}
+
+fn row_major(shape: &[usize]) -> Strides {
+    let mut strides = smallvec![1; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis].max(1) as isize;
     }

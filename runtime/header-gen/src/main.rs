@@ -55,6 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
+    let types = operator_types(&String::from_utf8_lossy(&output.stdout));
     let mut source = tempfile::NamedTempFile::with_suffix(".rs")?;
     source.write_all(&output.stdout)?;
     let rename: HashMap<String, String> =
@@ -63,6 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         header: Some(HEADER.into()),
         include_guard: Some("LUMINA_H".into()),
         cpp_compat: true,
+        trailer: Some(types),
         language: Language::C,
         style: Style::Type,
         usize_is_size_t: true,
@@ -107,4 +109,18 @@ fn without_safety(header: &str) -> String {
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// A name for the descriptors of each operator, as programs for infiniop have it.
+fn operator_types(source: &str) -> String {
+    let created = source.split("\"infiniopCreate").skip(1);
+    let names = created.filter_map(|rest| rest.split_once("Descriptor\""));
+    let mut types = String::from("/* Descriptors of operators by their names. */");
+    for (name, behind) in names {
+        // Functions of operators that are not there stand in no header.
+        if behind.trim_start().trim_start_matches([')', ']']).trim_start().starts_with("pub ") {
+            types += &format!("\ntypedef InfiniopDescriptor *infiniop{name}Descriptor_t;");
+        }
+    }
+    types
 }

@@ -2,6 +2,7 @@
 //! slicing and reversing are all `out[i, j, ...] = x[start + i*stride_0 + j*stride_1 + ...]`.
 
 use lumina_kernels::{Element, Error, Layout, ParFor, View, ViewMut};
+use smallvec::SmallVec;
 
 use super::common::{CHUNK, chunked, element_arms, with_element};
 use crate::tensor::MAX_RANK;
@@ -11,7 +12,7 @@ use crate::tensor::MAX_RANK;
 pub(crate) struct Walk<const N: usize> {
     starts: [isize; N],
     /// Extent, and elements of each buffer from one index to the next. Never empty.
-    axes: Vec<(usize, [isize; N])>,
+    axes: SmallVec<[(usize, [isize; N]); 4]>,
 }
 
 impl<const N: usize> Walk<N> {
@@ -20,7 +21,7 @@ impl<const N: usize> Walk<N> {
         starts: [usize; N],
         axes: impl IntoIterator<Item = (usize, [isize; N])>,
     ) -> Self {
-        let mut merged: Vec<(usize, [isize; N])> = Vec::new();
+        let mut merged: SmallVec<[(usize, [isize; N]); 4]> = SmallVec::new();
         for (extent, steps) in axes {
             match merged.last_mut() {
                 _ if extent == 1 => {}

@@ -8,7 +8,7 @@ use lumina_runtime::operator::{Arrangement, Operand};
 use smallvec::SmallVec;
 
 use super::define::Source;
-use super::descriptor::{Body, InfiniopDescriptor, Planned, Signature, body};
+use super::descriptor::{InfiniopDescriptor, InfiniopPrograms, Planned, Signature, body};
 use super::device::pool;
 use crate::Status;
 use crate::status::{Failure, answer};
@@ -205,7 +205,7 @@ fn locate(pointer: *mut c_void, operand: &Operand, name: &str) -> Result<Memory,
 fn locate_workspace(
     workspace: *mut c_void,
     size: usize,
-    body: &Body,
+    body: &InfiniopPrograms,
     tensors: &[Memory],
 ) -> Result<Memory, Failure> {
     let needed = body.workspace();

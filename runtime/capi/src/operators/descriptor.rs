@@ -20,11 +20,12 @@ pub struct InfiniopDescriptor {
     device: c_int,
     device_id: c_int,
     magic: u64,
-    pub(super) body: Box<Body>,
+    body: Box<InfiniopPrograms>,
 }
 
-/// What C does not see.
-pub(super) struct Body {
+/// What a call of the operator runs.
+#[expect(unreachable_pub, reason = "the header names what is public")]
+pub struct InfiniopPrograms {
     pub(super) signature: &'static Signature,
     pub(super) programs: Vec<Planned>,
     pub(super) choose: fn(&[f32]) -> usize,
@@ -135,7 +136,7 @@ pub(super) unsafe fn release<T>(pointer: *mut T, mark: impl FnOnce(&mut T)) {
 pub(super) unsafe fn body<'a>(
     desc: *const InfiniopDescriptor,
     signature: &Signature,
-) -> Result<&'a Body, Failure> {
+) -> Result<&'a InfiniopPrograms, Failure> {
     let is_valid = |descriptor: &InfiniopDescriptor| descriptor.magic == MAGIC;
     // SAFETY: the caller says so.
     let descriptor = unsafe { require(desc, "desc", is_valid) }?;
@@ -187,7 +188,7 @@ pub(super) unsafe fn create(
         }
         let operands = operands.into_iter().map(|operand| operand.cloned()).collect();
         let repeated = repeated()?;
-        let body = Box::new(Body {
+        let body = Box::new(InfiniopPrograms {
             signature,
             programs: planned,
             choose,
@@ -209,7 +210,7 @@ impl Failure {
     }
 }
 
-impl Body {
+impl InfiniopPrograms {
     /// Bytes of workspace that a call takes.
     pub(super) fn workspace(&self) -> usize {
         self.workspace
