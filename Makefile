@@ -120,8 +120,10 @@ N ?= 1000000
 SEED ?= 0
 
 .PHONY: attack
-attack: requirements ## a million wrong .lmn files against the loader, or as many as N=... says
+attack: requirements ## a million wrong .lmn files, and as many wrong calls of operators, or N=...
 	cargo test --release --locked -p lumina-runtime --test attack -- $(N) $(SEED)
+	LUMINA_CALLS=$(N) LUMINA_SEED=$(SEED) \
+	  cargo test --release --locked -p lumina-capi --test operators random_calls
 
 # A checkout of data-apis/array-api-tests with its submodule, devices, and the version of the standard.
 SUITE ?=

@@ -21,6 +21,11 @@ def _silu(x: Value, beta: float) -> Fact:
     return x.dtype, x.shape
 
 
+@gives("softplus")
+def _softplus(x: Value, beta: float, threshold: float) -> Fact:
+    return x.dtype, x.shape
+
+
 @gives("softmax")
 def _softmax(x: Value, axis: int) -> Fact:
     return x.dtype, x.shape

@@ -218,6 +218,16 @@ pub unsafe extern "C" fn infinirtGetMemInfo(
     })
 }
 
+/// Nothing more is measured of the device.
+#[unsafe(no_mangle)]
+pub extern "C" fn infinirtGetDeviceResourceSnapshot(
+    _device: c_int,
+    _device_id: c_int,
+    _snapshot: *mut c_void,
+) -> Status {
+    answer(|| Err(Failure::new(Status::NotImplemented, "resources are not measured")))
+}
+
 /// As Linux tells it; other systems are not asked.
 fn memory_of_machine() -> Result<(usize, usize), Failure> {
     let unknown = || Failure::new(Status::NotImplemented, "this system does not tell its memory");
