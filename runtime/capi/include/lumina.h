@@ -197,9 +197,9 @@ typedef enum {
 } lumina_role;
 
 /**
- * What C does not see.
+ * What a call of the operator runs.
  */
-typedef struct Body Body;
+typedef struct InfiniopPrograms InfiniopPrograms;
 
 /**
  * Element type, shape and strides of a tensor.
@@ -269,7 +269,7 @@ typedef struct {
   int device;
   int device_id;
   uint64_t magic;
-  Body *body;
+  InfiniopPrograms *body;
 } InfiniopDescriptor;
 
 /**
@@ -1701,6 +1701,11 @@ lumina_status infinirtGetMemInfo(int device,
                                  size_t *total_bytes);
 
 /**
+ * Nothing more is measured of the device.
+ */
+lumina_status infinirtGetDeviceResourceSnapshot(int _device, int _device_id, void *_snapshot);
+
+/**
  * Describes a tensor of `ndim` axes, at most 8. Strides count elements and may be 0 or negative; without
  * them the tensor is row-major. A pointer to its memory is one to the element of index 0.
  */
@@ -2377,3 +2382,37 @@ size_t lumina_dtype_size(int32_t dtype);
 #endif  // __cplusplus
 
 #endif  /* LUMINA_H */
+
+/* Descriptors of operators by their names. */
+typedef InfiniopDescriptor *infiniopAddDescriptor_t;
+typedef InfiniopDescriptor *infiniopSubDescriptor_t;
+typedef InfiniopDescriptor *infiniopMulDescriptor_t;
+typedef InfiniopDescriptor *infiniopReluDescriptor_t;
+typedef InfiniopDescriptor *infiniopGeluDescriptor_t;
+typedef InfiniopDescriptor *infiniopGeluTanhDescriptor_t;
+typedef InfiniopDescriptor *infiniopQuickGeluDescriptor_t;
+typedef InfiniopDescriptor *infiniopSiluDescriptor_t;
+typedef InfiniopDescriptor *infiniopSigmoidDescriptor_t;
+typedef InfiniopDescriptor *infiniopTanhDescriptor_t;
+typedef InfiniopDescriptor *infiniopSoftplusDescriptor_t;
+typedef InfiniopDescriptor *infiniopClipDescriptor_t;
+typedef InfiniopDescriptor *infiniopSwiGLUDescriptor_t;
+typedef InfiniopDescriptor *infiniopSoftmaxDescriptor_t;
+typedef InfiniopDescriptor *infiniopLogSoftmaxDescriptor_t;
+typedef InfiniopDescriptor *infiniopCausalSoftmaxDescriptor_t;
+typedef InfiniopDescriptor *infiniopLayerNormDescriptor_t;
+typedef InfiniopDescriptor *infiniopRMSNormDescriptor_t;
+typedef InfiniopDescriptor *infiniopAddRMSNormDescriptor_t;
+typedef InfiniopDescriptor *infiniopSumDescriptor_t;
+typedef InfiniopDescriptor *infiniopTopKDescriptor_t;
+typedef InfiniopDescriptor *infiniopGemmDescriptor_t;
+typedef InfiniopDescriptor *infiniopConvDescriptor_t;
+typedef InfiniopDescriptor *infiniopComplexMatmulDescriptor_t;
+typedef InfiniopDescriptor *infiniopRearrangeDescriptor_t;
+typedef InfiniopDescriptor *infiniopEmbeddingDescriptor_t;
+typedef InfiniopDescriptor *infiniopZerosDescriptor_t;
+typedef InfiniopDescriptor *infiniopOnesDescriptor_t;
+typedef InfiniopDescriptor *infiniopRoPEDescriptor_t;
+typedef InfiniopDescriptor *infiniopOpticalMatmulDescriptor_t;
+typedef InfiniopDescriptor *infiniopOpticalConvDescriptor_t;
+typedef InfiniopDescriptor *infiniopCausalAttentionDescriptor_t;

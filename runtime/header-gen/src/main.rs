@@ -117,8 +117,12 @@ fn operator_types(source: &str) -> String {
     let names = created.filter_map(|rest| rest.split_once("Descriptor\""));
     let mut types = String::from("/* Descriptors of operators by their names. */");
     for (name, behind) in names {
-        // Functions of operators that are not there stand in no header.
-        if behind.trim_start().trim_start_matches([')', ']']).trim_start().starts_with("pub ") {
+        // The macro that writes the names stands there too, and functions of operators that are not there
+        // stand in no header.
+        let is_name = name.chars().all(|letter| letter.is_ascii_alphanumeric());
+        if is_name
+            && behind.trim_start().trim_start_matches([')', ']']).trim_start().starts_with("pub ")
+        {
             types += &format!("\ntypedef InfiniopDescriptor *infiniop{name}Descriptor_t;");
         }
     }
