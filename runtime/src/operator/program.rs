@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lumina_kernels::{Attr, DType, Element, Fact};
 
-use super::{Operand, Operator};
+use super::Operand;
 use crate::Error;
 use crate::infer::{Action, Inference, Made, check_size, make};
 use crate::ir::{Attribute, Attributes, Node};
@@ -14,8 +14,8 @@ use crate::plan::{Place, Root};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value(usize);
 
-/// Ops on operands, put together one by one and checked each time, of which [`Operator::new`] makes an
-/// operator.
+/// Ops on operands, put together one by one and checked each time, of which [`Operator::new`](super::Operator::new)
+/// makes an operator.
 #[derive(Debug, Default)]
 pub struct Program {
     facts: Vec<Fact>,
@@ -140,11 +140,6 @@ impl Program {
         }
         self.outputs.push((target.clone(), value.0));
         Ok(())
-    }
-
-    /// The operator that computes this.
-    pub fn finish(self, pool: &lumina_kernels::CallingPool) -> Result<Operator, Error> {
-        Operator::new(self, pool)
     }
 
     /// Where the values lie that are no results of ops.

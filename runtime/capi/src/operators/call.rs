@@ -144,7 +144,7 @@ unsafe fn run(
         Arrangement::Apart | Arrangement::Overlapping => None,
     };
     let input = |(number, source): (usize, &Source)| match *source {
-        Source::Scalar(index) => bytes_of(&scalars[index]),
+        Source::Scalar(index) => bytemuck::bytes_of(&scalars[index]),
         Source::Tensor(_) if over.is_some_and(|[_, input]| input == number) => &[],
         // SAFETY: the memory is there, and is not written as long as this is used: no output overlaps
         // it, or outputs are written once nothing is read any more.
@@ -174,10 +174,6 @@ unsafe fn run(
 
 fn of_run(error: lumina_runtime::Error) -> Failure {
     Failure::new(Status::InternalError, error.to_string())
-}
-
-fn bytes_of(scalar: &f32) -> &[u8] {
-    bytemuck::bytes_of(scalar)
 }
 
 /// The memory from the first element of a tensor on, of which `pointer` leads to that of index 0.

@@ -182,7 +182,7 @@ pub(super) unsafe fn create(
         let mut workspace = 0;
         let mut planned = Vec::with_capacity(programs.len());
         for (program, sources) in programs {
-            let operator = program.finish(pool()?).map_err(Failure::of_program)?;
+            let operator = Operator::new(program, pool()?).map_err(Failure::of_program)?;
             workspace = workspace.max(operator.workspace());
             planned.push(Planned { operator, sources });
         }

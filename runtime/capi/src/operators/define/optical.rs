@@ -10,10 +10,10 @@ use crate::Status;
 use crate::status::Failure;
 
 /// Bits of the converters, 0 to leave one out, and inputs of an array, 0 for as many as there are.
-pub(super) struct Chain {
-    pub(super) bits: [c_int; 3],
-    pub(super) array_rows: usize,
-    pub(super) noisy: bool,
+struct Chain {
+    bits: [c_int; 3],
+    array_rows: usize,
+    noisy: bool,
 }
 
 impl Chain {

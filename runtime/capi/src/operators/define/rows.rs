@@ -85,7 +85,7 @@ pub(super) fn seen(
     Ok(builder.constant(&[queries], &seen))
 }
 
-/// Adds up `mean of x²`, or of another function, along the last axis, which stays with an extent of 1.
+/// The mean along the last axis, which stays with an extent of 1.
 fn mean(builder: &mut Builder, x: Value) -> Result<Value, Failure> {
     let shape = builder.shape(x);
     let last = shape.len() - 1;
