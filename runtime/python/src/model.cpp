@@ -3,8 +3,7 @@
 #include "errors.h"
 #include "session.h"
 
-#include <cerrno>
-#include <cstdio>
+#include <unistd.h>
 
 namespace lumina {
 
@@ -35,13 +34,11 @@ std::optional<std::string> path_of(nb::handle source) {
 
 /// Raises what Python's `open` raises where a file is not there or not to be read.
 void check_readable(const std::string &path, nb::handle source) {
-    errno = 0;
-    std::FILE *file = std::fopen(path.c_str(), "rb");
-    if (file == nullptr) {
+    // A pipe must not be opened twice.
+    if (access(path.c_str(), R_OK) != 0) {
         PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, source.ptr());
         throw nb::python_error();
     }
-    std::fclose(file);
 }
 
 Port port_of(const lumina_tensor_info &info) {
