@@ -34,6 +34,7 @@ pub(crate) enum Origin {
     Default,
 }
 
+#[cfg(feature = "report")]
 impl Origin {
     /// In words.
     pub(crate) fn words(self) -> &'static str {

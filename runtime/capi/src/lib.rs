@@ -10,6 +10,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod handle;
+mod lent;
 mod listener;
 mod model;
 mod operators;
