@@ -186,14 +186,17 @@ lumina: requirements
 # The package lumina_runtime, whose tests are skipped without it. What builds it is in the extra test.
 .PHONY: lumina-python
 lumina-python: $(STAMP)-dev-test
-	@if command -v c++ >/dev/null; then \
+	@if command -v c++ >/dev/null && $(VENV_PYTHON) -c "$(HAS_HEADERS)"; then \
 	  echo '==> Building lumina_runtime'; \
 	  $(VENV_PYTHON) -m pip install --quiet --no-build-isolation --no-deps --force-reinstall \
 	    --config-settings=cmake.define.LUMINA_PROFILE=dev \
 	    --config-settings='cmake.define.LUMINA_SELECTION=--workspace;--lib' ./runtime/python; \
 	else \
-	  echo 'Without a C++ compiler, `c++`, the tests of lumina_runtime are skipped.'; \
+	  echo 'Without a C++ compiler, `c++`, and the headers of Python, the tests of lumina_runtime are skipped.'; \
 	fi
+
+HAS_HEADERS := import pathlib, sys, sysconfig; \
+  sys.exit(not pathlib.Path(sysconfig.get_path('include'), 'Python.h').exists())
 
 # What each extra installs besides itself.
 lint_HAS := test benchmarks examples

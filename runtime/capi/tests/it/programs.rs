@@ -94,6 +94,16 @@ impl Prefix {
         paths
     }
 
+    /// The program of a document.
+    fn program_of(&self, document: &str) -> PathBuf {
+        let page = std::fs::read_to_string(root().join(document)).unwrap();
+        let begin = page.find("```c\n#include").unwrap() + "```c\n".len();
+        let program = page[begin..].split("```").next().unwrap();
+        let source = self.path("page.c");
+        std::fs::write(&source, program).unwrap();
+        source
+    }
+
     /// Compiles a program with every warning as an error.
     fn compile(&self, compiler: &str, source: &Path, name: &str, options: &[&str]) -> PathBuf {
         let program = self.path(name);
@@ -186,16 +196,26 @@ fn the_program_of_the_page_runs_without_a_fault() {
     if !has("cc") {
         return eprintln!("cc is missing");
     }
-    let page = std::fs::read_to_string(root().join("docs/c.md")).unwrap();
-    let program = page.split("```c\n").nth(1).unwrap().split("```").next().unwrap();
     let prefix = Prefix::new();
-    let source = prefix.path("page.c");
-    std::fs::write(&source, program).unwrap();
+    let source = prefix.program_of("docs/c.md");
     let told = check(&prefix, "cc", &source, &[corpus()], &[]);
     assert_eq!(told.matches("scores of shape (2, 3): ").count(), 3);
     // Each seed has noise of its own.
     let lines: std::collections::BTreeSet<&str> = told.lines().collect();
     assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn the_program_of_the_page_about_operators_runs_without_a_fault() {
+    if !has("cc") {
+        return eprintln!("cc is missing");
+    }
+    let prefix = Prefix::new();
+    let source = prefix.program_of("docs/operators.md");
+    let told = check(&prefix, "cc", &source, &[], &[]);
+    let silu = |x: f64| format!("{:.4}\n", x / (1.0 + (-x).exp()));
+    let expected: String = [0.0, 2.0, 4.0, 1.0, 3.0, 5.0].map(silu).concat();
+    assert_eq!(told, expected);
 }
 
 #[test]
