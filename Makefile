@@ -53,7 +53,9 @@ install: ## the C library under PREFIX=/usr/local; build/prefix where none is na
 embed: $(STAMP)-release-examples install ## models in programs of C and C++, by cc, c++ and CMake
 	@test -f build/demo/model.lmn || $(MAKE) demo
 	$(VENV_PYTHON) examples/embed/images.py build/demo
-	@sh tools/embed.sh $(abspath $(PREFIX)) build/demo/model.lmn build/demo/images.f32 build/demo/labels.u8
+	@command -v cmake >/dev/null || $(VENV_PYTHON) -m pip install --quiet 'cmake>=3.26,<5'
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" \
+	  sh tools/embed.sh $(abspath $(PREFIX)) build/demo/model.lmn build/demo/images.f32 build/demo/labels.u8
 
 # Each writes its files into build/examples, or a folder of it.
 EXAMPLES := convert_flax_model cnn_digits gpt_nat complex_mlp sklearn_on_a_chip chip_to_file
