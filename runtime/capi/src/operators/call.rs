@@ -88,17 +88,21 @@ pub(super) unsafe fn call(
                 check_indices(signature, index, operand, bytes, limit)?;
             }
         }
+        let arrangement = planned.arrangement(&memory, signature.outputs);
         let mut room = Vec::new();
         let workspace = match signature.has_workspace {
             true => locate_workspace(workspace, size, body, &memory)?,
             false => {
                 // Most calls take none.
-                room.resize(planned.needed(&memory, signature), 0u8);
+                room.resize(planned.operator.workspace_of(arrangement), 0u8);
                 Memory { start: room.as_mut_ptr(), bytes: room.len() }
             }
         };
         // SAFETY: the caller says so; the workspace is apart from all else.
-        unsafe { run(planned, &memory, signature.outputs, workspace, scalars, pool()?) }
+        unsafe {
+            let outputs = (signature.outputs, arrangement);
+            run(planned, &memory, outputs, workspace, scalars, pool()?)
+        }
     })
 }
 
@@ -107,38 +111,32 @@ impl Planned {
         index < signature.outputs || self.sources.contains(&Source::Tensor(index))
     }
 
-    /// Addresses of inputs and outputs.
-    fn addresses(&self, memory: &[Memory], outputs: usize) -> [SmallVec<[Range<usize>; 8]>; 2] {
+    /// How the memory of inputs and outputs overlaps.
+    fn arrangement(&self, memory: &[Memory], outputs: usize) -> Arrangement {
         let of = |source: &Source| match *source {
             Source::Tensor(index) => memory[index].addresses(),
             // It is on the stack of this call.
             Source::Scalar(_) => 0..0,
         };
-        let written = memory[..outputs].iter().map(|memory| memory.addresses());
-        [self.sources.iter().map(of).collect(), written.collect()]
-    }
-
-    /// Bytes of workspace for memory that lies so.
-    fn needed(&self, memory: &[Memory], signature: &Signature) -> usize {
-        let [inputs, outputs] = self.addresses(memory, signature.outputs);
-        self.operator.workspace_of(self.operator.arrangement(&inputs, &outputs))
+        let read: SmallVec<[Range<usize>; 8]> = self.sources.iter().map(of).collect();
+        let written: SmallVec<[Range<usize>; 4]> =
+            memory[..outputs].iter().map(|memory| memory.addresses()).collect();
+        self.operator.arrangement(&read, &written)
     }
 }
 
 /// # Safety
 ///
-/// All memory is there, and `workspace` overlaps nothing else.
+/// All memory is there and overlaps as `arrangement` says, `workspace` nothing else.
 unsafe fn run(
     planned: &Planned,
     memory: &[Memory],
-    outputs: usize,
+    (outputs, arrangement): (usize, Arrangement),
     workspace: Memory,
     scalars: &[f32],
     pool: &CallingPool,
 ) -> Result<(), Failure> {
     let Planned { operator, sources } = planned;
-    let [read, written] = planned.addresses(memory, outputs);
-    let arrangement = operator.arrangement(&read, &written);
     let over = match arrangement {
         Arrangement::Over { output, input } => Some([output, input]),
         Arrangement::Apart | Arrangement::Overlapping => None,
