@@ -87,5 +87,5 @@ pub use schedule::{
     BusCrosstalk, Converter, Cost, Energy, EntrySchedule, FullScale, Layer, Pass, Schedule,
 };
 pub use session::{CancelHandle, Options, Session};
-pub use tensor::Tensor;
+pub use tensor::{MAX_RANK, Tensor};
 pub use verify::{Comparison, verify};

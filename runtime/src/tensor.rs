@@ -5,8 +5,8 @@ use lumina_kernels::{Data, DataMut, Element, Error as KernelError, Fact, View, V
 use crate::Error;
 use crate::bytes::AlignedBytes;
 
-/// Largest number of axes.
-pub(crate) const MAX_RANK: usize = 8;
+/// Largest number of axes of a tensor.
+pub const MAX_RANK: usize = 8;
 
 /// A tensor that owns its data.
 #[derive(Debug)]

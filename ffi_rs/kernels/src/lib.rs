@@ -36,7 +36,9 @@ pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
 pub use par::{CallingPool, ParFor, RayonPool, Serial, spin_until, take};
 pub use rows::{normalize_rows, softmax_rows};
-pub use tensor::{Fact, Strided, Strides, View, ViewMut, row_major_strides};
+pub use tensor::{
+    Fact, Strided, Strides, View, ViewMut, is_nested, is_row_major, reach, row_major_strides,
+};
 pub use vector::FlushDenormals;
 
 /// Calls `$callback!` with the type of every op: the one list of ops.

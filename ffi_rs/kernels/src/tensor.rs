@@ -88,15 +88,9 @@ impl<'a> View<'a> {
         if shape.contains(&0) {
             return Ok(Self { shape, data: data.part(0, 0), layout: None });
         }
-        let (mut first, mut last) = (start, start);
-        for (&extent, &stride) in shape.iter().zip(strides) {
-            let reach = stride.unsigned_abs().checked_mul(extent - 1).ok_or_else(outside)?;
-            if stride < 0 {
-                first = first.checked_sub(reach).ok_or_else(outside)?;
-            } else {
-                last = last.checked_add(reach).ok_or_else(outside)?;
-            }
-        }
+        let (before, behind) = reach(shape, strides).ok_or_else(outside)?;
+        let first = start.checked_sub(before).ok_or_else(outside)?;
+        let last = start.checked_add(behind).ok_or_else(outside)?;
         if last >= data.len() {
             return Err(outside());
         }
@@ -256,8 +250,35 @@ fn row_major(shape: &[usize]) -> Strides {
     strides
 }
 
+/// Elements from that of index 0 down to the first one in memory, and up to the last, in a tensor that
+/// is not empty; None where there are too many to count.
+pub fn reach(shape: &[usize], strides: &[isize]) -> Option<(usize, usize)> {
+    let (mut before, mut behind) = (0usize, 0usize);
+    for (&extent, &stride) in shape.iter().zip(strides) {
+        let steps = stride.unsigned_abs().checked_mul(extent - 1)?;
+        let side = if stride < 0 { &mut before } else { &mut behind };
+        *side = side.checked_add(steps)?;
+    }
+    Some((before, behind))
+}
+
+/// Whether every step along an axis leads beyond all that smaller steps reach, so that no two elements
+/// of a tensor, which is not empty and lies in memory, share a place.
+pub fn is_nested(shape: &[usize], strides: &[isize]) -> bool {
+    let axes = shape.iter().zip(strides).filter(|&(&extent, _)| extent > 1);
+    let mut axes: SmallVec<[(usize, usize); 8]> =
+        axes.map(|(&extent, &stride)| (stride.unsigned_abs(), extent - 1)).collect();
+    axes.sort_unstable();
+    let mut inside = 0;
+    axes.into_iter().all(|(stride, steps)| {
+        let fits = stride > inside;
+        inside += stride * steps;
+        fits
+    })
+}
+
 /// Whether these strides of a tensor that is not empty are those of row-major elements.
-pub(crate) fn is_row_major(shape: &[usize], strides: &[isize]) -> bool {
+pub fn is_row_major(shape: &[usize], strides: &[isize]) -> bool {
     let mut expected = 1;
     for (&extent, &stride) in shape.iter().zip(strides).rev() {
         // The stride of an axis of one element is never used.

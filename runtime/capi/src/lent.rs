@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::ptr;
 use std::slice;
 
-use lumina_runtime::{DType, Fact, Role};
+use lumina_runtime::{DType, Fact, MAX_RANK, Role};
 
 use crate::status::{Failure, Status};
-use crate::strided::{self, MAX_RANK};
+use crate::strided;
 use crate::tensor::{Checked, Tensor};
 
 /// What stands for no tensor.

@@ -3,8 +3,7 @@
 
 use std::ptr;
 
-/// Largest number of axes.
-pub(crate) const MAX_RANK: usize = 8;
+use lumina_runtime::MAX_RANK;
 
 /// An axis: its extent, and bytes from one index to the next in both tensors.
 #[derive(Clone, Copy, Default)]

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::ptr;
 use std::slice;
 
-use lumina_kernels::for_each_dtype;
+use lumina_kernels::{for_each_dtype, is_nested, is_row_major, reach};
+use lumina_runtime::MAX_RANK;
 
 use crate::status::{Failure, Status};
-use crate::strided::MAX_RANK;
 
 macro_rules! dtypes {
     ($($variant:ident: $ty:ty, $name:literal, $xla:literal, $file:literal, $c:literal,
@@ -134,18 +134,18 @@ impl<'a> Checked<'a> {
         if tensor.data.is_null() && len > 0 && !may_lack_data {
             return Err(Failure::null(format_args!("{name}: `data`")));
         }
-        let strides = strides.filter(|strides| !is_row_major(shape, strides));
+        let strides = strides.filter(|strides| len > 0 && !is_row_major(shape, strides));
         let data = tensor.data.cast::<u8>();
         let (before, after) = match strides {
-            Some(strides) if len > 0 => reach(shape, strides, size).ok_or_else(too_large)?,
-            _ => (0, bytes),
+            Some(strides) => span(shape, strides, size).ok_or_else(too_large)?,
+            None => (0, bytes),
         };
         let start = data.addr().wrapping_sub(before);
         let end = data.addr().wrapping_add(after);
         if !data.is_null() && len > 0 && (before > data.addr() || end < data.addr()) {
             return Err(too_large());
         }
-        Ok(Self { data, dtype, shape, strides: strides.filter(|_| len > 0), len, start, end })
+        Ok(Self { data, dtype, shape, strides, len, start, end })
     }
 
     /// Whether kernels can read it where it lies.
@@ -167,51 +167,22 @@ impl<'a> Checked<'a> {
     /// other, so that this cannot be told.
     pub(crate) fn check_writable(&self, name: &dyn std::fmt::Display) -> Result<(), Failure> {
         let Some(strides) = self.strides else { return Ok(()) };
-        let mut axes = [(0, 0); MAX_RANK];
-        let axes = &mut axes[..strides.len()];
-        for (axis, (&extent, &stride)) in axes.iter_mut().zip(self.shape.iter().zip(strides)) {
-            // An axis of one element takes no step.
-            *axis = (if extent == 1 { 0 } else { stride.unsigned_abs() }, extent);
+        if is_nested(self.shape, strides) {
+            return Ok(());
         }
-        axes.sort_unstable();
-        let mut inside = 0;
-        for &mut (stride, extent) in axes {
-            if extent > 1 && stride <= inside {
-                let message = format!(
-                    "{name}: elements of shape {:?} with strides {strides:?} may share a place, and \
-                     are to be written",
-                    self.shape
-                );
-                return Err(Failure::new(Status::BadTensorStrides, message));
-            }
-            inside += stride * (extent - 1);
-        }
-        Ok(())
+        let message = format!(
+            "{name}: elements of shape {:?} with strides {strides:?} may share a place, and are to be \
+             written",
+            self.shape
+        );
+        Err(Failure::new(Status::BadTensorStrides, message))
     }
 }
 
 /// Bytes from the start of the element of index 0 down to the first byte, and up to the last.
-fn reach(shape: &[usize], strides: &[isize], size: usize) -> Option<(usize, usize)> {
-    let (mut before, mut after) = (0usize, 1usize);
-    for (&extent, &stride) in shape.iter().zip(strides) {
-        let reach = stride.unsigned_abs().checked_mul(extent - 1)?;
-        let side = if stride < 0 { &mut before } else { &mut after };
-        *side = side.checked_add(reach)?;
-    }
-    let (before, after) = (before.checked_mul(size)?, after.checked_mul(size)?);
+fn span(shape: &[usize], strides: &[isize], size: usize) -> Option<(usize, usize)> {
+    let (before, behind) = reach(shape, strides)?;
+    let (before, after) = (before.checked_mul(size)?, behind.checked_add(1)?.checked_mul(size)?);
     let whole = before.checked_add(after)?;
     isize::try_from(whole).is_ok().then_some((before, after))
-}
-
-/// Whether these strides are those of row-major elements.
-fn is_row_major(shape: &[usize], strides: &[isize]) -> bool {
-    let mut dense = 1isize;
-    for (&extent, &stride) in shape.iter().zip(strides).rev() {
-        // The stride of an axis of one element is never used.
-        if extent != 1 && stride != dense {
-            return false;
-        }
-        dense = dense.wrapping_mul(extent as isize);
-    }
-    true
 }

@@ -1,6 +1,6 @@
 //! Tensors in memory of the caller.
 
-use lumina_kernels::{DType, Fact, Layout};
+use lumina_kernels::{DType, Fact, Layout, is_nested, reach};
 
 use crate::Error;
 use crate::infer::check_size;
@@ -31,13 +31,8 @@ impl Operand {
             return Ok(Self { fact, layout, stored });
         };
         // In memory, the element of index 0 comes behind those that negative strides lead to.
-        let (mut before, mut behind) = (0usize, 0usize);
-        for (&extent, &stride) in shape.iter().zip(strides) {
-            let side = if stride < 0 { &mut before } else { &mut behind };
-            let reach = stride.unsigned_abs().checked_mul(extent - 1);
-            let sum = reach.and_then(|reach| side.checked_add(reach));
-            *side = sum.ok_or_else(|| refuse(format!("cannot have strides {strides:?}")))?;
-        }
+        let (before, behind) = reach(shape, strides)
+            .ok_or_else(|| refuse(format!("cannot have strides {strides:?}")))?;
         let span = before.checked_add(behind).and_then(|reach| reach.checked_add(1));
         let bytes = span.and_then(|span| span.checked_mul(dtype.size()));
         match (span, bytes.map(isize::try_from)) {
@@ -77,15 +72,7 @@ impl Operand {
     /// Whether every step along an axis leads beyond all that smaller steps reach, so that no two
     /// elements share memory.
     pub fn is_nested(&self) -> bool {
-        let mut axes = self.axes();
-        axes.reverse();
-        let mut reach = 0;
-        self.fact.is_empty()
-            || axes.into_iter().all(|(_, extent, stride)| {
-                let fits = stride.unsigned_abs() > reach;
-                reach += stride.unsigned_abs() * (extent - 1);
-                fits
-            })
+        self.fact.is_empty() || is_nested(self.layout.shape(), self.layout.strides())
     }
 
     /// The axes with more than one index, extents and strides, from the widest stride on.
