@@ -76,7 +76,10 @@ class BySlot:
             )
 
     def moved(
-        self, site: Site, operands: Sequence[T], run: Callable[[ClosedJaxpr, list[T]], list[T]]
+        self,
+        site: Site,
+        operands: Sequence[T],
+        run: Callable[[ClosedJaxpr, list[T], Site], list[T]],
     ) -> list[T]:
         """The operands of a product in the order of its plan; `run` runs a jaxpr on operands."""
         order = self.order(site)
@@ -89,7 +92,7 @@ class BySlot:
             taken = jax.make_jaxpr(
                 lambda v, axis=axis: v.take(order.astype(np.int32), axis=axis, mode="clip")
             )
-            (moved[place],) = run(taken(struct), [operands[place]])
+            (moved[place],) = run(taken(struct), [operands[place]], site)
         return moved
 
     def after(self) -> Plan:

@@ -23,6 +23,7 @@ from ._errors import ExportError
 from ._fuse import fused
 from ._lower import Shared
 from ._model import Model
+from ._settle import settled
 from ._storage import Storage, Weights
 from ._vectors import test_vectors
 
@@ -89,9 +90,10 @@ def export(
         the names of their entry points, each in a tuple with its example arguments; the first one
         is what runs where none is named.
       example_args: arguments for `fn`. Shapes and types are taken from them, and the outputs that
-        JAX computes for them go into the file as test vectors. A `jax.ShapeDtypeStruct` stands
-        for an array with normal deviates; its extents may be symbols of
-        `jax.export.symbolic_shape`.
+        JAX computes for them go into the file as test vectors; where the last bit decides about
+        a code of a converter, as docs/export.md explains, those of the runtime, once it agrees with
+        JAX in every piece of the graph. A `jax.ShapeDtypeStruct` stands for an array with normal
+        deviates; its extents may be symbols of `jax.export.symbolic_shape`.
       params: where given, `fn(params, *example_args)` is exported, with the arrays in `params` as
         constants that are named by their path: "params['Dense_0']['kernel']". Functions and Python
         numbers in it are bound as they are.
@@ -182,7 +184,8 @@ def export(
         raise ExportError(
             f"export: `{named[0]}` is given without a `profile`, the device it is for"
         )
-    return Model(tuple(graphs), tests, _producer(), device)
+    model = Model(tuple(graphs), tests, _producer(), device)
+    return settled(model, entries, list(initial.values()), atol, bar)
 
 
 def _order(plan: Plan | None) -> BySlot:

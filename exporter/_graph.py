@@ -143,6 +143,8 @@ class Node:
     """What it was put together from, for people: "exp, div at model.py:12 (Net)"."""
     execution: tuple[Product, ...] = ()
     """How the device of the model runs its products; () without one."""
+    place: tuple[int, ...] | None = field(default=None, compare=False)
+    """Where JAX has the equation of the same operands; None where it has none, and in files."""
 
     @property
     def regions(self) -> list[Region]:
@@ -387,6 +389,9 @@ def states_of(graphs: Iterable[Graph]) -> dict[str, State]:
 @dataclass(frozen=True)
 class TestVector:
     """Inputs, and the outputs that the exported function computed for them with JAX.
+
+    Where codes of converters are in doubt, and all pieces of the graph are as in JAX, the outputs
+    are those of the runtime.
 
     A runtime passes where |got - want| <= absolute_tolerance + relative_tolerance * |want|.
     """

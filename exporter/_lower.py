@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -243,11 +244,23 @@ class _Builder:
         """The nodes of an equation; raises Unsupported where there are none."""
         rule = self._rule_of(equation.primitive)
         expected = [fact(variable.shape, variable.dtype) for variable in equation.outputs]
+        first = len(self.nodes)
         results = rule(Context(self, equation))
+        self._place(equation, first)
         got = [(value.dtype, value.shape) for value in results]
         if got != expected:
             raise ValueError(f"`{equation.primitive}` gives {expected}, its nodes give {got}")
         self._values.update(zip(equation.outputs, results, strict=True))
+
+    def _place(self, equation: Equation, first: int) -> None:
+        """Notes the place of the equation in its nodes, from number `first` on.
+
+        These are nodes that read what it reads, and no more.
+        """
+        reads = tuple(map(self._values.get, equation.inputs))
+        for at in range(first, len(self.nodes)):
+            if self.nodes[at].inputs == reads:
+                self.nodes[at] = replace(self.nodes[at], place=equation.place)
 
     def result(
         self, variable: Variable, where: str, scope: str = "", silent: bool = False

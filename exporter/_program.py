@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lumina_jax._jaxpr import Site
+from lumina_jax._jaxpr import Place, Site
 
 from ._types import is_key
 
@@ -112,6 +112,8 @@ class Equation:
     source: Source | None
     bodies: tuple[Program, ...] = ()
     """What it repeats or chooses; these read variables of the program around them too."""
+    place: Place | None = None
+    """Where JAX has the equation of these operands; None where it has none, or in a loop."""
 
     @property
     def reads(self) -> list[Operand]:

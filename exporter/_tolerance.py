@@ -19,7 +19,7 @@ _NARROW = {"bf16": 2.0**-6, "f16": 2.0**-9}
 # Extents of symbols that are not known yet; a loop over one is this long.
 _EXTENT = 16
 
-_EXACT = {
+MOVES = {
     "broadcast_in_dim",
     "concatenate",
     "copy",
@@ -37,6 +37,7 @@ _EXACT = {
     "squeeze",
     "transpose",
 }
+"""Ops that round nothing."""
 
 
 def tolerance(graph: Graph) -> float:
@@ -74,7 +75,7 @@ def _roundings(node: Node) -> int:
         inner = max(_longest(region.nodes, region.outputs) for region in node.regions)
         return inner * _trips(node)
     rounds = any(value.dtype.numpy.kind in "fcV" for value in node.outputs)
-    return int(rounds and node.op not in _EXACT)
+    return int(rounds and node.op not in MOVES)
 
 
 def _trips(node: Node) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 
-from lumina_jax._jaxpr import Interpreter, Site, evaluate
+from lumina_jax._jaxpr import Interpreter, Place, Site, evaluate
 from lumina_jax._progress import Bar
 
 from ._arguments import test_inputs
@@ -23,6 +24,24 @@ from ._types import is_key
 _PLACES = {"device_put", "sharding_constraint"}
 
 
+Tap = tuple[Place, int]
+"""A value that an equation reads: where the equation is, and the number of the operand."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What JAX computes in one run of an entry point."""
+
+    entry: int
+    """Number of the entry point."""
+    continues: bool
+    """Whether it begins with the states that the run before it has left."""
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]
+    tapped: tuple[np.ndarray | None, ...]
+    """The value of each tap; None where JAX has no such equation for these inputs."""
+
+
 class Reference:
     """What JAX computes on the CPU with the whole of an entry point under one jit.
 
@@ -30,13 +49,15 @@ class Reference:
     would fold them, copy them and print them, which takes minutes for a large network.
     """
 
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
+    def __init__(self, entry: Entry, taps: Sequence[Tap] = ()) -> None:
+        self.entry, self.taps = entry, taps
         self.cpu = jax.devices("cpu")[0]
         self._compiled: dict[Any, tuple[Any, list[Any]]] = {}
 
-    def run(self, states: Sequence[Any], inputs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """The outputs and the states after the run, both flat."""
+    def run(
+        self, states: Sequence[Any], inputs: Sequence[Any]
+    ) -> tuple[list[Any], list[Any], list[Any]]:
+        """The outputs, the states after the run, and the values of the taps, all flat."""
         arguments = jax.device_put((*self.entry.weights, *states, *inputs), self.cpu)
         key = tuple((array.shape, array.dtype) for array in arguments)
         with jax.default_device(self.cpu):
@@ -44,7 +65,7 @@ class Reference:
                 if key not in self._compiled:
                     self._compiled[key] = self._compile(arguments)
                 run, constants = self._compiled[key]
-                results = run(constants, arguments)
+                results, tapped = run(constants, arguments)
             except Exception as fault:
                 # It has been traced, but with symbols, which are no number that it may look at.
                 is_other = any(argument.is_symbolic for argument in self.entry.found)
@@ -54,7 +75,7 @@ class Reference:
                     raise
                 raise told from fault
         split = len(results) - len(states)
-        return results[:split], results[split:]
+        return results[:split], results[split:], tapped
 
     def _compile(self, arguments: Sequence[Any]) -> tuple[Any, list[Any]]:
         jaxpr = self.entry.jaxpr or jax.make_jaxpr(self.entry.flat)(*arguments)
@@ -64,8 +85,10 @@ class Reference:
         constants = [self.entry.rounded.get(id(constant), constant) for constant in constants]
 
         @jax.jit
-        def run(constants: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-            return _Replaced(places, constants, self.entry.by_slot).run(jaxpr, arguments)
+        def run(constants: Sequence[Any], arguments: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+            replaced = _Replaced(places, constants, self.entry.by_slot, self.taps)
+            results = replaced.run(jaxpr, arguments)
+            return results, [replaced.tapped.get(tap) for tap in self.taps]
 
         return run, jax.device_put(constants, self.cpu)
 
@@ -85,40 +108,56 @@ def test_vectors(
     Without `rtol` the relative tolerance is that of the graph, and without `atol` the absolute one
     is the relative one of numbers as large as the outputs.
     """
+    tests = []
+    for run in runs([Reference(entry) for entry in entries], states, bar):
+        relative = tolerance(entries[run.entry].graph) if rtol is None else rtol
+        tests.append(
+            TestVector(
+                inputs=run.inputs,
+                outputs=run.outputs,
+                absolute_tolerance=relative * scale(run.outputs) if atol is None else atol,
+                relative_tolerance=relative,
+                entry=run.entry,
+                continues=run.continues,
+            )
+        )
+    return tuple(tests)
+
+
+def runs(references: Sequence[Reference], states: Sequence[Any], bar: Bar) -> Iterator[Run]:
+    """The runs of all entry points, in the order of the test vectors."""
     with jax.default_device(jax.devices("cpu")[0]):
-        inputs = [test_inputs(entry.found) for entry in entries]
+        inputs = [test_inputs(reference.entry.found) for reference in references]
     plan = [(number, one, False) for number, all_ in enumerate(inputs) for one in all_]
     if states:
-        followers = [*range(1, len(entries)), len(entries) - 1]
+        followers = [*range(1, len(references)), len(references) - 1]
         plan[1:1] = [(number, inputs[number][0], True) for number in followers]
-    references = [Reference(entry) for entry in entries]
-    tests, now = [], states
+    now = states
     with bar("export: test vectors", "vector", len(plan)) as advance:
         for number, given, continues in plan:
-            outputs, now = references[number].run(now if continues else states, given)
-            stored = tuple(_stored(array) for array in outputs)
-            relative = tolerance(entries[number].graph) if rtol is None else rtol
-            tests.append(
-                TestVector(
-                    inputs=tuple(_stored(array) for array in given),
-                    outputs=stored,
-                    absolute_tolerance=relative * scale(stored) if atol is None else atol,
-                    relative_tolerance=relative,
-                    entry=number,
-                    continues=continues,
-                )
+            outputs, now, tapped = references[number].run(now if continues else states, given)
+            yield Run(
+                entry=number,
+                continues=continues,
+                inputs=tuple(map(_stored, given)),
+                outputs=tuple(map(_stored, outputs)),
+                tapped=tuple(None if array is None else _stored(array) for array in tapped),
             )
             advance(1)
-    return tuple(tests)
 
 
 class _Replaced(Interpreter[Any]):
     """Runs a jaxpr on arrays, with other arrays in place of its constants, on one device."""
 
     def __init__(
-        self, places: dict[int, int], arrays: Sequence[Any], by_slot: BySlot | None
+        self,
+        places: dict[int, int],
+        arrays: Sequence[Any],
+        by_slot: BySlot | None,
+        taps: Sequence[Tap],
     ) -> None:
-        self.places, self.arrays, self.by_slot = places, arrays, by_slot
+        self.places, self.arrays, self.by_slot, self.taps = places, arrays, by_slot, taps
+        self.tapped: dict[Tap, Any] = {}
 
     def constant(self, array: Any) -> Any:
         place = self.places.get(id(array))
@@ -127,6 +166,15 @@ class _Replaced(Interpreter[Any]):
     def equation(self, site: Site, operands: list[Any]) -> Sequence[Any]:
         if self.by_slot is not None:
             operands = self.by_slot.moved(site, operands, self.run)
+        place = site.place
+        if place is not None and site.name == "cond":
+            inside = (tap for tap, _ in self.taps if tap[: len(place)] == place)
+            branch = next((tap[len(place)] for tap in inside), None)
+            if branch is not None:  # the one that is taken, as there is a tap in it
+                taken = site.params["branches"][branch]
+                return self.run(taken, operands[1:], replace(site, branch=branch))
+        elif place is not None:
+            self.tapped.update({(place, n): operand for n, operand in enumerate(operands)})
         return operands if site.name in _PLACES else evaluate(site.eqn, operands)
 
 

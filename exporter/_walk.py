@@ -8,7 +8,7 @@ branch not taken. Only what survives has to have a rule, and to be computed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ class _Walker(Interpreter[Operand]):
         if site.name == "cond" and isinstance(first, Constant):
             branches = site.params["branches"]
             index = min(max(int(first.data), 0), len(branches) - 1)
-            return self.run(branches[index], operands[1:], site)
+            return self.run(branches[index], operands[1:], replace(site, branch=index))
         constants = [operand for operand in operands if isinstance(operand, Constant)]
         if not self.enters(site):
             coded = self._coded(site, constants) if len(constants) == len(operands) else None
@@ -116,13 +116,15 @@ class _Walker(Interpreter[Operand]):
         outputs = tuple(Variable(*array_type(var)) for var in site.eqn.outvars)
         source = Source.of(site)
         self.equations.append(
-            Equation(site.name, dict(site.params), tuple(inputs), outputs, source, bodies)
+            Equation(
+                site.name, dict(site.params), tuple(inputs), outputs, source, bodies, site.place
+            )
         )
         return outputs
 
-    def _moved(self, taken: ClosedJaxpr, operands: list[Operand]) -> list[Operand]:
+    def _moved(self, taken: ClosedJaxpr, operands: list[Operand], site: Site) -> list[Operand]:
         """Lines in another order: parameters keep their names."""
-        (moved,) = self.run(taken, operands)
+        (moved,) = self.run(taken, operands, site)
         if isinstance(moved, Constant) and isinstance(operands[0], Constant):
             moved.name = operands[0].name
         return [moved]

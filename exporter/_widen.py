@@ -105,7 +105,7 @@ def _wide(equation: Equation) -> Iterator[Equation]:
         for variable in equation.outputs
     ]
     params = _wide_params(equation.params, outputs[0].dtype if to else None)
-    yield replace(equation, params=params, inputs=tuple(inputs), outputs=tuple(outputs))
+    yield replace(equation, params=params, inputs=tuple(inputs), outputs=tuple(outputs), place=None)
     for variable, wide in zip(equation.outputs, outputs, strict=True):
         if variable is not wide:
             bounded = _bounded(wide, variable, equation)

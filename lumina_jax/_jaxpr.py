@@ -29,6 +29,7 @@ __all__ = [
     "Frame",
     "InconclusiveDimensionOperation",
     "Interpreter",
+    "Place",
     "Site",
     "array_type",
     "binary_operation",
@@ -38,6 +39,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+Place = tuple[int, ...]
+"""The numbers of the calls around an equation, the outer one first, and its own.
+
+Behind the number of a `cond` is that of its branch.
+"""
 
 # Primitives that only call a jaxpr with their own operands, and the parameter that holds it.
 _CALLS = {
@@ -76,6 +83,10 @@ class Site:
 
     eqn: JaxprEqn
     caller: Site | None = None
+    index: int = 0
+    """Its number in the jaxpr that it is in."""
+    branch: int | None = None
+    """Of a `cond` the number of the branch that is taken, where that is known."""
 
     @property
     def name(self) -> str:
@@ -96,6 +107,21 @@ class Site:
     def bodies(self) -> list[ClosedJaxpr]:
         """The jaxprs in its parameters: what it calls, its branches, the body of a loop."""
         return list(_bodies(tuple(self.params.values())))
+
+    @cached_property
+    def place(self) -> Place | None:
+        """Where it is in the whole jaxpr.
+
+        None in what may run another number of times than once: loops, and branches that may not be
+        taken.
+        """
+        around = self.caller
+        if around is None:
+            return (self.index,)
+        if around.place is None or (around.name not in _CALLS and around.branch is None):
+            return None
+        taken = () if around.branch is None else (around.branch,)
+        return *around.place, *taken, self.index
 
     @cached_property
     def scope(self) -> str:
@@ -134,8 +160,8 @@ def sites(
     The body of a loop comes once. Of the branches of a `cond` come all, or those sites that
     `choose` makes of the sites of each.
     """
-    for eqn in jaxpr.jaxpr.eqns:
-        site = Site(eqn, caller)
+    for index, eqn in enumerate(jaxpr.jaxpr.eqns):
+        site = Site(eqn, caller, index)
         yield site
         inner = (sites(body, choose, site) for body in site.bodies)
         if choose is not None and site.name == "cond":
@@ -175,8 +201,8 @@ class Interpreter(abc.ABC, Generic[T]):
                 return self.constant(np.asarray(atom.val, array_type(atom)[1]))
             return values[atom]
 
-        for eqn in whole.jaxpr.eqns:
-            site, inputs = Site(eqn, caller), [read(atom) for atom in eqn.invars]
+        for index, eqn in enumerate(whole.jaxpr.eqns):
+            site, inputs = Site(eqn, caller, index), [read(atom) for atom in eqn.invars]
             parameter = _CALLS.get(site.name)
             if parameter is None or not self.enters(site):
                 results = self.equation(site, inputs)
