@@ -162,9 +162,10 @@ dist: $(STAMP)-release-examples ## sdist and wheel in dist/
 	$(VENV_PYTHON) -m maturin build --release --sdist --out dist
 
 .PHONY: dist-python
-dist-python: requirements ## the wheel of lumina_runtime in dist/
+dist-python: requirements ## sdist of lumina_runtime in dist/, and the wheel that is built of it
 	@$(VENV_PYTHON) -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
-	$(VENV_PYTHON) -m pip wheel --no-deps --wheel-dir dist ./runtime/python
+	$(VENV_PYTHON) -m pip install --quiet 'build>=1.2,<2'
+	$(VENV_PYTHON) -m build --outdir dist ./runtime/python
 
 .PHONY: clean
 clean: ## remove everything that make made
@@ -191,6 +192,7 @@ lumina-python: $(STAMP)-dev-test
 	@if command -v c++ >/dev/null && $(VENV_PYTHON) -c "$(HAS_HEADERS)"; then \
 	  echo '==> Building lumina_runtime'; \
 	  $(VENV_PYTHON) -m pip install --quiet --no-build-isolation --no-deps --force-reinstall \
+	    --config-settings=cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=ON \
 	    --config-settings=cmake.define.LUMINA_PROFILE=dev \
 	    --config-settings='cmake.define.LUMINA_SELECTION=--workspace;--lib' ./runtime/python; \
 	else \

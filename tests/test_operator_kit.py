@@ -361,6 +361,10 @@ def test_operators_have_argument_types() -> None:
     lib = kit.LIBINFINIOP
     assert lib.infiniopGemm.argtypes[-3:] == [ctypes.c_float, ctypes.c_float, ctypes.c_void_p]
     assert lib.infiniopRearrange.argtypes[1:] == [ctypes.c_void_p] * 3
+    by_host, by_device = lib.infiniopDeepseekMoe, lib.infiniopDeepseekMoeWithDevicePtrs
+    assert by_device.argtypes == by_host.argtypes[:7] + [ctypes.c_void_p] * 4
+    with pytest.raises(kit.InfiniError, match=r"status 2, .* DeepseekMoeWithDevicePtrs"):
+        kit.check_error(by_device(*[None] * 2, 0, *[None] * 8))
     seen = []
 
     @kit.OpRegister.operator
@@ -448,6 +452,9 @@ def test_torch_tensors_are_rearranged_and_compared() -> None:
         assert torch.equal(y.to(torch.complex128), x.to(torch.complex128))
     with pytest.raises(ValueError, match="PyTorch has no negative strides"):
         kit.rearrange_tensor(torch.zeros(2), (-1,))
+    waiting = torch.tensor([1 + 2j, 3 - 4j]).conj()
+    np.testing.assert_array_equal(kit.rearrange_tensor(waiting, (2,)).numpy(), [1 - 2j, 3 + 4j])
+    kit.debug(waiting, np.array([1 - 2j, 3 + 4j]), rtol=0)
     half = torch.tensor([1.0, 2.0], dtype=torch.bfloat16)
     kit.debug(half, np.array([1.0, 2.0]))
     assert len(kit.print_discrepancy(half, half + 1, verbose=False)) == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
+import tarfile
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -74,6 +76,27 @@ def test_only_packages_have_an_init() -> None:
 def test_what_builds_the_runtime_package_is_in_the_extra_of_tests() -> None:
     test = toml("pyproject.toml")["project"]["optional-dependencies"]["test"]
     assert set(toml("runtime/python/pyproject.toml")["build-system"]["requires"]) <= set(test)
+
+
+def test_the_sdist_of_the_runtime_package_builds_without_a_checkout(tmp_path: Path) -> None:
+    pytest.importorskip("scikit_build_core")
+    code = "import sys; from scikit_build_core.build import build_sdist; build_sdist(sys.argv[1])"
+    run = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(run, cwd=ROOT / "runtime/python", capture_output=True, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path, filter="data")
+    rust = tmp_path / archive.name.removesuffix(".tar.gz") / "rust"
+    members = toml("Cargo.toml")["workspace"]["members"]
+    sources = [name for name in tracked() if name.startswith(tuple(f"{m}/src/" for m in members))]
+    assert len(sources) > 100
+    for name in [*sources, "runtime/capi/build.rs", "runtime/capi/include/lumina.h", "Cargo.lock"]:
+        assert (rust / name).read_bytes() == (ROOT / name).read_bytes(), name
+    assert (rust.parent / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    # Cargo takes the workspace as it is there, with the lock file unchanged.
+    cargo = ["cargo", "metadata", "--locked", "--offline", "--format-version", "1"]
+    asked = subprocess.run(cargo, cwd=rust, capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stderr
 
 
 def test_no_machine_path_is_tracked() -> None:

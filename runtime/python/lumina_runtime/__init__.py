@@ -11,11 +11,8 @@ y = model(x)
 C ABI. NumPy is imported by the first call that makes an array.
 """
 
-from ._native import (  # pyright: ignore[reportMissingImports]  # made by the build
-    Model,
-    Session,
-    TensorInfo,
-    __version__,
-)
+# The build makes the module.
+from ._native import Model, Session, TensorInfo  # pyright: ignore[reportMissingImports]
+from ._native import version as __version__  # pyright: ignore[reportMissingImports]
 
 __all__ = ["Model", "Session", "TensorInfo", "__version__"]

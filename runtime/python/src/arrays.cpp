@@ -9,7 +9,7 @@ namespace lumina {
 namespace {
 
 /// The number of the type that a format of the buffer protocol stands for, or 0.
-int32_t dtype_of_format(const char *format, Py_ssize_t size) {
+int32_t dtype_of_format(const char *format, size_t size) {
     if (format == nullptr) return LUMINA_DTYPE_U8;
     // All of these are little endian where this runs.
     if (*format == '<' || *format == '=' || *format == '@' || *format == '|') ++format;
@@ -89,6 +89,12 @@ nb::handle imported(nb::handle &cache, const char *module, const char *name) {
     return cache;
 }
 
+/// Whether it is a tensor of PyTorch. It may still be to be conjugated or negated, of which its memory knows
+/// nothing, and have a history for gradients, which ends here.
+bool is_torch(nb::handle value) {
+    return !PyObject_CheckBuffer(value.ptr()) && nb::hasattr(value, "resolve_conj");
+}
+
 nb::handle converted, writable, memory_type, as_bfloat16, empty;
 constexpr const char *ARRAYS = "lumina_runtime._arrays";
 
@@ -101,24 +107,27 @@ Lent::~Lent() {
 }
 
 void Lent::read(const Port &port, nb::handle value) {
-    if (borrow(value, port.dtype, false)) return;
+    nb::object plain = nb::borrow(value);
+    if (is_torch(value)) plain = value.attr("detach")().attr("resolve_conj")().attr("resolve_neg")();
+    if (borrow(plain, port.dtype, false)) return;
     const nb::handle convert = imported(converted, ARRAYS, "converted");
-    nb::object array = convert(port.name, port.dtype_name(), port.is_seed, value);
-    // Memory of BF16 is lent as that of 16-bit integers.
-    const int32_t lent = port.dtype == LUMINA_DTYPE_BF16 ? LUMINA_DTYPE_I16 : port.dtype;
-    if (!borrow_buffer(array, lent, false)) {
-        raise(PyExc_RuntimeError, "`" + port.name + "` was not converted");
-    }
-    tensor_.dtype = port.dtype;
+    borrow_bits(port, convert(port.name, port.dtype_name(), port.is_seed, plain), false);
 }
 
 void Lent::write(const Port &port, nb::handle value) {
-    if (borrow(value, port.dtype, true)) return;
+    const bool is_plain = !is_torch(value) || (!nb::cast<bool>(value.attr("requires_grad")) &&
+                                               !nb::cast<bool>(value.attr("is_conj")()) &&
+                                               !nb::cast<bool>(value.attr("is_neg")()));
+    if (is_plain && borrow(value, port.dtype, true)) return;
     const nb::handle check = imported(writable, ARRAYS, "writable");
-    nb::object array = check(port.name, port.dtype_name(), value);
-    const int32_t lent = port.dtype == LUMINA_DTYPE_BF16 ? LUMINA_DTYPE_I16 : port.dtype;
-    if (!borrow_buffer(array, lent, true)) {
-        raise(PyExc_ValueError, "`out` for `" + port.name + "` cannot be written");
+    borrow_bits(port, check(port.name, port.dtype_name(), value), true);
+}
+
+void Lent::borrow_bits(const Port &port, nb::handle array, bool writable) {
+    // Memory of BF16 is lent as that of 16-bit integers.
+    const int32_t bits = port.dtype == LUMINA_DTYPE_BF16 ? LUMINA_DTYPE_I16 : port.dtype;
+    if (!borrow_buffer(array, bits, writable)) {
+        raise(PyExc_ValueError, "`" + port.name + "`: NumPy does not lend the memory of its array");
     }
     tensor_.dtype = port.dtype;
 }
@@ -132,6 +141,7 @@ bool Lent::borrow(nb::handle value, int32_t dtype, bool writable) {
 bool Lent::borrow_buffer(nb::handle value, int32_t dtype, bool writable) {
     if (PyObject_GetBuffer(value.ptr(), &buffer_, writable ? PyBUF_FULL : PyBUF_FULL_RO) != 0) {
         // Types that the protocol lacks, and memory that is read-only; what is asked next says why.
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) throw nb::python_error();
         PyErr_Clear();
         buffer_.obj = nullptr;
         return false;
@@ -141,17 +151,22 @@ bool Lent::borrow_buffer(nb::handle value, int32_t dtype, bool writable) {
         return false;
     };
     const Py_ssize_t size = buffer_.itemsize;
-    if (dtype_of_format(buffer_.format, size) != dtype || buffer_.suboffsets != nullptr) {
+    // The format alone does not tell the size: whoever implements the protocol gives both.
+    if (dtype_of_format(buffer_.format, static_cast<size_t>(size)) != dtype ||
+        static_cast<size_t>(size) != lumina_dtype_size(dtype) || buffer_.suboffsets != nullptr) {
         return refuse();
     }
     const size_t rank = static_cast<size_t>(buffer_.ndim);
     if (rank > MAX_RANK) return refuse();
+    // Arrays of ctypes have no strides, and are row-major.
+    const ptrdiff_t *strides = buffer_.strides != nullptr ? strides_ : nullptr;
     for (size_t axis = 0; axis < rank; ++axis) {
-        if (buffer_.strides[axis] % size != 0) return refuse();
         shape_[axis] = static_cast<size_t>(buffer_.shape[axis]);
+        if (strides == nullptr) continue;
+        if (buffer_.strides[axis] % size != 0) return refuse();
         strides_[axis] = buffer_.strides[axis] / size;
     }
-    tensor_ = {buffer_.buf, rank, shape_, strides_, dtype};
+    tensor_ = {buffer_.buf, rank, shape_, strides, dtype};
     return true;
 }
 

@@ -48,6 +48,8 @@ public:
 
 private:
     bool borrow(nb::handle value, int32_t dtype, bool writable);
+    /// Of an array that is made for the port, in which BF16 is its bits.
+    void borrow_bits(const Port &port, nb::handle array, bool writable);
     bool borrow_buffer(nb::handle value, int32_t dtype, bool writable);
     template <typename Array> bool borrow_dlpack(nb::handle value, int32_t dtype, Array &array);
 

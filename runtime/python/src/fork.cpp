@@ -14,7 +14,7 @@ unsigned count = 0;
 void in_child() {
     ++count;
     // For Python, too, the thread that forks is the main thread of the new process.
-    Interruptible::is_main_thread();
+    Interruptible::set_main_thread(pthread_self());
 }
 
 } // namespace

@@ -2,7 +2,7 @@
 
 #include <atomic>
 #include <csignal>
-#include <pthread.h>
+#include <sched.h>
 
 namespace lumina {
 
@@ -10,16 +10,18 @@ namespace {
 
 // Signal handlers may read what is atomic without locks.
 std::atomic<lumina_session *> running{nullptr};
-std::atomic<bool> signaled{false};
+// Threads that are in the handler, which may be any.
+std::atomic<unsigned> handling{0};
 static_assert(std::atomic<lumina_session *>::is_always_lock_free);
-static_assert(std::atomic<bool>::is_always_lock_free);
+static_assert(std::atomic<unsigned>::is_always_lock_free);
 
 struct sigaction previous;
 pthread_t main_thread;
 
 void on_interrupt(int signal, siginfo_t *info, void *context) {
-    signaled.store(true);
+    ++handling;
     if (lumina_session *session = running.load()) lumina_session_cancel(session);
+    --handling;
     // Python's own handler notes that the signal has come.
     if (previous.sa_flags & SA_SIGINFO) {
         previous.sa_sigaction(signal, info, context);
@@ -30,7 +32,7 @@ void on_interrupt(int signal, siginfo_t *info, void *context) {
 
 } // namespace
 
-void Interruptible::is_main_thread() { main_thread = pthread_self(); }
+void Interruptible::set_main_thread(pthread_t thread) { main_thread = thread; }
 
 Interruptible::Interruptible(lumina_session *session) {
     if (!pthread_equal(pthread_self(), main_thread)) return;
@@ -40,7 +42,6 @@ Interruptible::Interruptible(lumina_session *session) {
     const bool handles = (previous.sa_flags & SA_SIGINFO) ||
                          (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN);
     if (!handles) return;
-    signaled.store(false);
     running.store(session);
     action.sa_sigaction = on_interrupt;
     action.sa_flags = SA_SIGINFO | (previous.sa_flags & (SA_ONSTACK | SA_RESTART));
@@ -48,12 +49,12 @@ Interruptible::Interruptible(lumina_session *session) {
     installed_ = sigaction(SIGINT, &action, nullptr) == 0;
 }
 
-bool Interruptible::has_come() const { return installed_ && signaled.load(); }
-
 Interruptible::~Interruptible() {
     if (!installed_) return;
     sigaction(SIGINT, &previous, nullptr);
     running.store(nullptr);
+    // The session may end with this call.
+    while (handling.load() != 0) sched_yield();
 }
 
 } // namespace lumina

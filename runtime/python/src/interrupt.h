@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lumina.h>
+#include <pthread.h>
 
 namespace lumina {
 
@@ -14,11 +15,8 @@ public:
     Interruptible(const Interruptible &) = delete;
     Interruptible &operator=(const Interruptible &) = delete;
 
-    /// Whether the signal has come.
-    bool has_come() const;
-
-    /// Takes the calling thread for the main thread from now on.
-    static void is_main_thread();
+    /// Takes that thread for the main thread from now on.
+    static void set_main_thread(pthread_t thread);
 
 private:
     bool installed_ = false;

@@ -1,8 +1,11 @@
 #include "model.h"
 
 #include "errors.h"
+#include "gil.h"
 #include "session.h"
 
+#include <cerrno>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace lumina {
@@ -14,6 +17,7 @@ std::optional<std::string> path_of(nb::handle source) {
     if (PyObject_CheckBuffer(source.ptr())) return std::nullopt;
     nb::object text = nb::steal(PyOS_FSPath(source.ptr()));
     if (!text.is_valid()) {
+        if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw nb::python_error();
         PyErr_Clear();
         std::string type = nb::cast<std::string>(nb::handle(source.type()).attr("__name__"));
         raise(PyExc_TypeError, "Model: expected a path or the bytes of a file, got " + type);
@@ -35,10 +39,13 @@ std::optional<std::string> path_of(nb::handle source) {
 /// Raises what Python's `open` raises where a file is not there or not to be read.
 void check_readable(const std::string &path, nb::handle source) {
     // A pipe must not be opened twice.
-    if (access(path.c_str(), R_OK) != 0) {
-        PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, source.ptr());
-        throw nb::python_error();
+    struct stat found;
+    if (access(path.c_str(), R_OK) == 0 && stat(path.c_str(), &found) == 0) {
+        if (!S_ISDIR(found.st_mode)) return;
+        errno = EISDIR;
     }
+    PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, source.ptr());
+    throw nb::python_error();
 }
 
 Port port_of(const lumina_tensor_info &info) {
@@ -81,7 +88,7 @@ Model::Model(nb::object source, bool mapped) {
     std::string text;
     if (path) {
         check_readable(*path, source);
-        nb::gil_scoped_release release;
+        const WithoutGil without_gil;
         status = mapped ? lumina_model_map(path->c_str(), 0, &handle_)
                         : lumina_model_load(path->c_str(), &handle_);
         if (status != LUMINA_STATUS_SUCCESS) text = lumina_last_error();
@@ -90,7 +97,7 @@ Model::Model(nb::object source, bool mapped) {
         Py_buffer buffer;
         if (PyObject_GetBuffer(source.ptr(), &buffer, PyBUF_SIMPLE) != 0) throw nb::python_error();
         {
-            nb::gil_scoped_release release;
+            const WithoutGil without_gil;
             const size_t size = static_cast<size_t>(buffer.len);
             status = lumina_model_from_memory(buffer.buf, size, &handle_);
             if (status != LUMINA_STATUS_SUCCESS) text = lumina_last_error();

@@ -5,7 +5,6 @@
 #include "interrupt.h"
 #include "session.h"
 
-
 namespace nb = nanobind;
 using namespace nb::literals;
 using lumina::Entry;
@@ -57,12 +56,30 @@ std::string model_repr(const Model &model) {
     return "<Model " + text + ">";
 }
 
+/// Tells the garbage collector of the model that a session keeps, which may be of a subclass that keeps
+/// the session.
+int visit_session(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (nb::inst_ready(self)) {
+        const nb::object model = nb::find(nb::inst_ptr<Session>(self)->model());
+        Py_VISIT(model.ptr());
+    }
+    return 0;
+}
+
+PyType_Slot session_slots[] = {{Py_tp_traverse, (void *)visit_session}, {0, nullptr}};
+
 } // namespace
 
 NB_MODULE(_native, m) {
     m.doc() = "The runtime of `.lmn` files.";
-    m.attr("__version__") = lumina_version();
-    lumina::Interruptible::is_main_thread();
+    m.attr("version") = lumina_version();
+    // Threads that still run a model when Python ends keep it.
+    nb::set_leak_warnings(false);
+    // Whichever thread imports this, signals are handled by that one.
+    const nb::object main_thread = nb::module_::import_("threading").attr("main_thread")();
+    lumina::Interruptible::set_main_thread(
+        (pthread_t)nb::cast<unsigned long>(main_thread.attr("ident")));
     lumina::watch_forks();
 
     nb::class_<Port>(m, "TensorInfo", "Name and type of an input, an output or a state.")
@@ -71,23 +88,23 @@ NB_MODULE(_native, m) {
         .def_prop_ro(
             "shape", [](const Port &port) { return port.shape; },
             nb::sig("def shape(self) -> tuple[int | str, ...]"),
-            "Extents; a text, such as 'batch', is an extent that the inputs of a run decide.")
+            "Extents; a text, such as 'batch', is one that the inputs of a run decide.")
         .def_ro("is_noise_seed", &Port::is_seed,
-                "Whether it is the seed of the analog noise: an int, or two words of 32 bits, the "
-                "high one first.")
+                "Whether it is the seed of the analog noise: an int, or two words of 32 bits,\n"
+                "the high one first.")
         .def("__repr__",
              [](const Port &port) { return "<" + port.name + ": " + type_of(port) + ">"; });
 
     const char *call_doc =
-        "Outputs of the first entry point: an array, or a tuple of them in the order of "
+        "Outputs of the first entry point: an array, or a tuple of them in the order of\n"
         "`model.outputs`.\n\n"
-        "Inputs are given in the order of `model.inputs` or by their names: NumPy arrays and what "
-        "has the buffer protocol or DLPack, used where they lie, or lists and numbers. An int is "
-        "a noise seed. Other element types are converted where no number is lost that the type "
-        "has. Results are new arrays; with `out`, an array or a tuple of as many as there are "
-        "outputs, the elements are written there, and the same objects are returned.\n\n"
-        "The GIL is released meanwhile, and Ctrl-C ends a run of the main thread between two of "
-        "its steps.\n\n"
+        "Inputs are given in the order of `model.inputs` or by their names: NumPy arrays and what\n"
+        "has the buffer protocol or DLPack, used where they lie, or lists and numbers. An int is a\n"
+        "noise seed. Other element types are converted where no number is lost that the type has.\n"
+        "Results are new arrays; with `out`, an array or a tuple of as many as there are outputs,\n"
+        "the elements are written there, and the same objects are returned.\n\n"
+        "The GIL is released meanwhile, and Ctrl-C ends a run of the main thread between two of its\n"
+        "steps.\n\n"
         "Raises:\n"
         "  TypeError: inputs are missing or unknown, or have other element types.\n"
         "  ValueError: shapes do not fit, or a state was lost in a run that failed.\n"
@@ -97,9 +114,9 @@ NB_MODULE(_native, m) {
     nb::class_<Model>(
         m, "Model",
         "A `.lmn` file, all of which has been checked.\n\n"
-        "`source` is a path, or an object with the bytes of a file, which are copied. With `mapped` "
-        "a file stays on the disk, and weights come from there as they are needed; nothing may "
-        "change or shorten it meanwhile.\n\n"
+        "`source` is a path, or an object with the bytes of a file, which are copied. With\n"
+        "`mapped` a file stays on the disk, and weights come from there as they are needed;\n"
+        "nothing may change or shorten it meanwhile.\n\n"
         "Raises:\n"
         "  OSError: the file cannot be read.\n"
         "  ValueError: it is no file that this runtime runs; the text says why.")
@@ -144,13 +161,13 @@ NB_MODULE(_native, m) {
         .def("__repr__", &model_repr);
 
     nb::class_<Session>(
-        m, "Session",
+        m, "Session", nb::type_slots(session_slots),
         "A model with states, buffers and threads of its own.\n\n"
-        "Sessions of one model share its weights. Calls from several threads wait for each other; "
+        "Sessions of one model share its weights. Calls from several threads wait for each other;\n"
         "sessions of their own run beside each other.\n\n"
-        "`threads` 0 is one per core. `memory_limit` is the most bytes that buffers, states and "
-        "weights in another form may take, 4 GiB unless given; `trip_limit` the most trips that "
-        "all loops of a run may make.")
+        "There are at most 1024 `threads`; 0 is one per core. `memory_limit` is the most bytes that\n"
+        "buffers, states and weights in another form may take, 4 GiB unless given; `trip_limit` the\n"
+        "most trips that all loops of a run may make.")
         .def(
             "__init__",
             [](Session *self, Model &model, size_t threads, std::optional<uint64_t> memory_limit,

@@ -2,6 +2,7 @@
 
 #include "errors.h"
 #include "fork.h"
+#include "gil.h"
 #include "interrupt.h"
 
 #include <cstring>
@@ -34,6 +35,14 @@ std::optional<size_t> find(const std::vector<Port> &ports, std::string_view name
     return std::nullopt;
 }
 
+/// A text of Python. Raises UnicodeEncodeError if it has parts of characters.
+std::string text_of(nb::handle text) {
+    Py_ssize_t size;
+    const char *data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+    if (data == nullptr) throw nb::python_error();
+    return {data, static_cast<size_t>(size)};
+}
+
 /// The inputs of an entry point, by their number, of the arguments of a call; takes `out` apart.
 std::vector<nb::handle> arguments(const Entry &entry, const nb::args &args, const nb::kwargs &named,
                                   nb::object &out) {
@@ -45,7 +54,7 @@ std::vector<nb::handle> arguments(const Entry &entry, const nb::args &args, cons
     std::vector<nb::handle> values(ports.size());
     for (size_t index = 0; index < args.size(); ++index) values[index] = args[index];
     for (auto [key, value] : named) {
-        const auto name = nb::cast<std::string>(key);
+        const std::string name = text_of(key);
         const std::optional<size_t> index = find(ports, name);
         if (name == "out" && !index) {
             out = nb::borrow(value);
@@ -64,6 +73,12 @@ std::vector<nb::handle> arguments(const Entry &entry, const nb::args &args, cons
     }
     if (!missing.empty()) raise(PyExc_TypeError, quoted(missing) + " is missing");
     return values;
+}
+
+/// Whether no handler of a signal that has come raises.
+bool is_to_go_on() {
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    return true;
 }
 
 /// The arrays of `out`: one, or a tuple or list of as many as there are outputs.
@@ -101,26 +116,22 @@ Session::~Session() {
 
 bool Session::is_of_parent() const { return forks_ != forks(); }
 
-template <typename Body> void Session::alone(Body body, bool interruptible) {
+template <typename Body> void Session::alone(Body body) {
     if (is_of_parent()) {
         raise(PyExc_RuntimeError,
               "the session was made before a fork, which has no threads of it: make a new one");
     }
     lumina_status status;
     std::string text;
-    {
-        nb::gil_scoped_release release;
+    do {
+        const WithoutGil without_gil;
         std::lock_guard lock(mutex_);
-        std::optional<Interruptible> interrupt;
-        if (interruptible) interrupt.emplace(handle_);
+        Interruptible interruptible(handle_);
         status = body();
-        // What a signal has asked for that came when a run was over is done for before the next
-        // one begins, and leaves it as it was.
-        const bool has_come = interrupt && interrupt->has_come();
-        if (status == LUMINA_STATUS_CANCELLED && !has_come) status = body();
         if (status != LUMINA_STATUS_SUCCESS) text = lumina_last_error();
-    }
-    if (status == LUMINA_STATUS_CANCELLED && PyErr_CheckSignals() != 0) throw nb::python_error();
+        // Where the signal's handler raises nothing, the call begins again, as system calls do. So it
+        // does where a signal came when the call before was over.
+    } while (status == LUMINA_STATUS_CANCELLED && is_to_go_on());
     if (status != LUMINA_STATUS_SUCCESS) raise_status(status, text);
 }
 
@@ -164,8 +175,7 @@ nb::object Session::run(size_t number, const nb::args &args, const nb::kwargs &n
             if (status != LUMINA_STATUS_SUCCESS) return status;
             return lumina_session_run(handle_, inputs.data(), inputs.size(), outputs.data(),
                                       outputs.size());
-        },
-        true);
+        });
 
     if (results.size() == 1) return results[0];
     nb::list all;
@@ -193,8 +203,7 @@ Session::prepare(size_t number, const std::vector<lumina_tensor> &inputs) {
             if (status != LUMINA_STATUS_SUCCESS) return status;
             for (const lumina_tensor &output : outputs) now->outputs.push_back(shape_of(output));
             return status;
-        },
-        false);
+        });
     return seen_[number] = now;
 }
 
@@ -212,7 +221,7 @@ nb::dict Session::states() {
         for (nb::handle extent : port.shape) shape.push_back(nb::cast<size_t>(extent));
         Made made = make_array(port.dtype, shape.data(), shape.size());
         lumina_tensor tensor = {made.data, shape.size(), shape.data(), nullptr, port.dtype};
-        alone([&] { return lumina_session_get_state(handle_, port.name.c_str(), &tensor); }, false);
+        alone([&] { return lumina_session_get_state(handle_, port.name.c_str(), &tensor); });
         states[port.name.c_str()] = made.array;
     }
     return states;
@@ -223,7 +232,7 @@ void Session::set_states(const nb::kwargs &values) {
     std::vector<Lent> lent(values.size());
     std::vector<const Port *> set;
     for (auto [key, value] : values) {
-        const auto name = nb::cast<std::string>(key);
+        const std::string name = text_of(key);
         const std::optional<size_t> index = find(ports, name);
         if (!index) {
             raise(PyExc_ValueError, "there is no state `" + name + "`; the model has " +
@@ -234,13 +243,12 @@ void Session::set_states(const nb::kwargs &values) {
     }
     for (size_t index = 0; index < set.size(); ++index) {
         const char *name = set[index]->name.c_str();
-        alone([&] { return lumina_session_set_state(handle_, name, &lent[index].tensor()); },
-              false);
+        alone([&] { return lumina_session_set_state(handle_, name, &lent[index].tensor()); });
     }
 }
 
 void Session::reset() {
-    alone([&] { return lumina_session_reset(handle_); }, false);
+    alone([&] { return lumina_session_reset(handle_); });
 }
 
 } // namespace lumina

@@ -46,7 +46,7 @@ private:
     };
 
     /// Calls the library without the GIL, and alone.
-    template <typename Body> void alone(Body body, bool interruptible);
+    template <typename Body> void alone(Body body);
     lumina_status set_entry(size_t number);
     std::shared_ptr<const Seen> prepare(size_t entry, const std::vector<lumina_tensor> &inputs);
 

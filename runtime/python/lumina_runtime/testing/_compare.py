@@ -68,7 +68,7 @@ def debug_all(
         raise ValueError(
             f"debug_all: {len(actual_vals)} `actual_vals`, {len(desired_vals)} `desired_vals`"
         )
-    wrong = []
+    wrong: list[int] = []
     for number, pair in enumerate(zip(actual_vals, desired_vals, strict=True), 1):
         if verbose:
             print(f" {_colored(f'pair {number}', 36)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,9 @@ from ._register import OpRegister
 INFINI_ROOT = os.environ.get("INFINI_ROOT") or str(Path.home() / ".infini")
 """The folder whose `lib` has `libinfiniop.so` and `libinfinirt.so`, where it is there."""
 
-_FILES = ("libinfiniop.so", "libinfinirt.so")
-_OWN = Path(__file__).parent.parent / "liblumina.so.1"
+_IS_MAC = sys.platform == "darwin"
+_FILES = [f"lib{name}.{'dylib' if _IS_MAC else 'so'}" for name in ("infiniop", "infinirt")]
+_OWN = Path(__file__).parent.parent / ("liblumina.1.dylib" if _IS_MAC else "liblumina.so.1")
 
 
 class InfiniStatus(IntEnum):

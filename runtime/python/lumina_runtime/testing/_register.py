@@ -122,6 +122,8 @@ def _operators(lib: Any) -> None:
                     f"infiniopDestroy{name}Descriptor": [descriptor],
                 },
             )
+    # A second call of one operator, whose weights are told by addresses in memory of the device.
+    declare(lib, {"infiniopDeepseekMoeWithDevicePtrs": [descriptor, *_of("pnpppppppp")]})
 
 
 @OpRegister.operator

@@ -45,10 +45,8 @@ def get_test_devices(args: argparse.Namespace) -> list[InfiniDeviceEnum]:
     """The devices that the command line names; the CPU where it names none."""
     devices = [device for device in InfiniDeviceEnum if getattr(args, device.name.lower(), False)]
     if InfiniDeviceEnum.ASCEND in devices:
-        import torch  # pyright: ignore[reportMissingImports]
-
         # Its backend has no device until one is chosen.
-        torch.npu.set_device(0)
+        _backend(torch_device_map[InfiniDeviceEnum.ASCEND]).set_device(0)
     return devices or [InfiniDeviceEnum.CPU]
 
 

@@ -53,7 +53,9 @@ class CTensor:
     created with it no longer needs it.
     """
 
-    def __init__(self, dt: int, shape: Sequence[int], strides: Sequence[int] | None) -> None:
+    def __init__(
+        self, dt: InfiniDtype, shape: Sequence[int], strides: Sequence[int] | None
+    ) -> None:
         self.dt = dt
         self.ndim = len(shape)
         strides = _row_major(shape) if strides is None else strides
@@ -122,12 +124,10 @@ class TestTensor(CTensor):
         *,
         seed: int | None = None,
     ) -> None:
-        self.dt = InfiniDtype(dt)
+        super().__init__(InfiniDtype(dt), shape, strides)
         self.device = InfiniDeviceEnum(device)
         self.shape = shape
         self.strides = strides
-        if strides is not None and len(strides) != len(shape):
-            raise ValueError(f"TestTensor: {len(strides)} `strides` for {len(shape)} axes")
         generator = _generator if seed is None else np.random.default_rng(seed)
         extents = self._extents()
         if mode == "random":
@@ -150,7 +150,6 @@ class TestTensor(CTensor):
             if number is not None:
                 values = step(self._rounded(values), number)
         self._put(values)
-        super().__init__(self.dt, shape, strides)
 
     def torch_tensor(self) -> torch.Tensor:
         """The values as a torch tensor, each time the same; `numpy` sees what is written there."""
@@ -347,7 +346,7 @@ def rearrange_tensor(tensor: Any, new_strides: Sequence[int]) -> Any:
 
     # Integers of the same size stand for types that NumPy lacks.
     words = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    bits = tensor.detach().cpu().contiguous()
+    bits = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     bits = bits.view(words.get(bits.element_size(), bits.dtype))
     base, _ = _placed(bits.numpy(), new_strides)
     copy = torch.from_numpy(base).view(tensor.dtype).to(tensor.device)
@@ -358,14 +357,13 @@ def values_of(tensor: Any) -> np.ndarray:
     """The values of an array or torch tensor as an array; 8-bit floats and bfloat16 as float32."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(tensor, torch.Tensor):
-        tensor = tensor.detach()
         if tensor.dtype.is_floating_point and tensor.dtype not in (
             torch.float16,
             torch.float32,
             torch.float64,
         ):
             tensor = tensor.to(torch.float32)
-        return tensor.cpu().numpy()
+        return tensor.numpy(force=True)
     array = np.asarray(tensor)
     # Types of ml_dtypes are `void` to NumPy.
     return array.astype(np.float32) if array.dtype.kind == "V" else array
