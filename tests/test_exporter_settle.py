@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import exporter
 import exporter._vectors
 from exported import Program
 from exporter import VerifyError
+from exporter._graph import Graph
 from exporter._settle import cut
 from flax_layers import OpticalConv, OpticalDense
 from lumina_jax import OpticalSpec, optical_matmul, quantize
@@ -132,6 +134,55 @@ def test_what_is_wrong_is_refused_all_the_same(name: str, in_jax: Any, tmp_path:
     model = exporter.export(lambda x: (ties(x), jnp.round(x / 2)), X)
     with pytest.raises(VerifyError, match="does not compute what JAX did"):
         model.save(tmp_path / "m.lmn")
+
+
+def of_node(op: str, **attrs: Any) -> Callable[[Graph], Graph]:
+    """A fault of the graph: other attributes of all nodes of an op."""
+
+    def changed(graph: Graph) -> Graph:
+        nodes = (
+            replace(node, attrs={**node.attrs, **attrs}) if node.op == op else node
+            for node in graph.nodes
+        )
+        return replace(graph, nodes=tuple(nodes))
+
+    return changed
+
+
+def of_weight(graph: Graph) -> Graph:
+    """A fault of one element of a weight, by a step of its codes."""
+    step = np.abs(W).max(axis=0)[0] / 7
+    at_first = np.zeros_like(W)
+    at_first[0, 0] = -np.sign(W[0, 0]) * step
+    tensors = (
+        replace(tensor, data=tensor.data + at_first) if tensor.data.shape == W.shape else tensor
+        for tensor in graph.tensors
+    )
+    return replace(graph, tensors=tuple(tensors))
+
+
+FAULTS = {
+    "a weight": of_weight,
+    "an axis": of_node("transpose", permutation=(0, 1)),
+    "bits of a converter": of_node("optical_matmul", adc_bits=5),
+    "the array of a product": of_node("optical_matmul", array_rows=2),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_wrong_graph_is_refused_all_the_same(
+    name: str, in_jax: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fn(x: Any) -> jax.Array:
+        return chain(x.T / 2)
+
+    in_jax(div=up)
+    square = np.resize(X, (7, 7))
+    exporter.export(fn, square).save(tmp_path / "m.lmn")
+    fault = FAULTS[name]
+    monkeypatch.setattr("exporter._export.fused", lambda graph, shared: fault(graph))
+    with pytest.raises(VerifyError, match="does not compute what JAX did"):
+        exporter.export(fn, square).save(tmp_path / "m.lmn")
 
 
 def test_tolerances_that_are_given_count(in_jax: Any, tmp_path: Path) -> None:
