@@ -42,8 +42,6 @@ _STEPS = _BLOCK // 2 // _LANES
 _GAMMA = 0x9E37_79B9_7F4A_7C15
 _SEED_STEP = 0xD134_2543_DE82_EF95
 
-_State = tuple[UInt64, UInt64, UInt64, UInt64]
-
 
 def seed_of_part(seed: jax.Array, part: int) -> jax.Array:
     """The seed u32[..., 2] of a part of an op that draws on its own; `seed` of the first."""
@@ -54,11 +52,13 @@ def seed_of_part(seed: jax.Array, part: int) -> jax.Array:
     return jnp.stack((high, low), axis=-1)
 
 
+@jax.jit
 def normals(seed: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """ε f32[m, n] of seed u32[1|m, 2], rows u32[m] and consecutive columns u32[n]."""
     return _by_column(seed, rows, columns, np.dtype(np.float32), _box_muller)
 
 
+@jax.jit
 def words(seed: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """Uniform random words u32[m, n], as `normals` has them but for what it makes of them."""
     return _by_column(seed, rows, columns, np.dtype(np.uint32), lambda u: (u.high, u.low))
@@ -105,29 +105,33 @@ def _of_id(value: jax.Array) -> UInt64:
     return UInt64(jnp.zeros_like(value), value)
 
 
-def _seeded(base: UInt64) -> _State:
-    """Four state words of every lane, u64[m, blocks, lanes] each."""
+def _seeded(base: UInt64) -> UInt64:
+    """The state of every lane, u64[4, m, blocks, lanes].
 
-    def word(index: int) -> UInt64:
-        count = np.uint32(4) * jax.lax.iota(np.uint32, _LANES) + np.uint32(index)
-        offset = UInt64.of(_GAMMA).multiply(_of_id(count[None, None, :]))
-        return _mix(UInt64(base.high[..., None], base.low[..., None]).add(offset))
+    Its four words stay one array, also from step to step: XLA would compile what leads to them
+    again for each array.
+    """
+    count = jnp.arange(4 * _LANES, dtype=np.uint32).reshape(_LANES, 4).T
+    offset = UInt64.of(_GAMMA).multiply(_of_id(count[:, None, None, :]))
+    return _mix(UInt64(*(half[None, :, :, None] for half in base)).add(offset))
 
-    return word(0), word(1), word(2), word(3)
 
-
-def _outputs(state: _State) -> UInt64:
+def _outputs(state: UInt64) -> UInt64:
     """The first outputs of every lane, u64[steps, m, blocks, lanes]."""
 
-    def xoshiro256_plus_plus(state: _State, _: None) -> tuple[_State, UInt64]:
-        a, b, c, d = state
+    def xoshiro256_plus_plus(state: UInt64, _: None) -> tuple[UInt64, UInt64]:
+        a, b, c, d = (
+            UInt64(*(jax.lax.index_in_dim(half, i, keepdims=False) for half in state))
+            for i in range(4)
+        )
         output = a.add(d).rotate_left(23).add(a)
         t = b.shift_left(17)
         c = c.xor(a)
         d = d.xor(b)
         b = b.xor(c)
         a = a.xor(d)
-        return (a, b, c.xor(t), d.rotate_left(45)), output
+        words = (a, b, c.xor(t), d.rotate_left(45))
+        return UInt64(*map(jnp.stack, zip(*words, strict=True))), output
 
     return jax.lax.scan(xoshiro256_plus_plus, state, None, length=_STEPS)[1]
 
