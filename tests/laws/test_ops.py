@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,6 @@ from cases import CASES, REPRESENTATIVES, Case
 from lumina_jax.ops import OPS
 from operands import bind, call, reference
 
-all_cases = pytest.mark.parametrize("case", CASES, ids=str)
 representatives = pytest.mark.parametrize("case", REPRESENTATIVES, ids=str)
 
 
@@ -35,25 +35,41 @@ def assert_same_bits(got: object, expected: object) -> None:
         np.testing.assert_array_equal(a.view(f"u{a.itemsize}"), b.view(f"u{b.itemsize}"))
 
 
-@all_cases
-def test_numpy_is_xla_and_both_are_the_reference(case: Case) -> None:
-    operands = case.operands()
-    kernel = in_numpy(case, operands)
-    assert_same_bits(run(case, *map(jnp.asarray, operands)), kernel)
-    compiled = jax.jit(lambda *operands: reference(case.op, *operands, **case.attrs))
-    assert_close(kernel, compiled(*operands), case.tolerance)
-    broken = poisoned(operands)
-    if broken is not None:
-        assert_close(in_numpy(case, broken), compiled(*broken), case.tolerance)
+def by_operands(cases: Sequence[Case]) -> list[list[Case]]:
+    """Cases in groups that are given the same operands."""
+    groups: dict[Any, list[Case]] = {}
+    for case in cases:
+        key = tuple((o.shape, o.dtype, o.tobytes()) for o in case.operands())
+        groups.setdefault(key, []).append(case)
+    return list(groups.values())
 
 
-def assert_close(got: Sequence[np.ndarray], expected: Sequence[jax.Array], tol: float) -> None:
+@pytest.mark.parametrize("cases", by_operands(CASES), ids=lambda cases: "; ".join(map(str, cases)))
+def test_numpy_is_xla_and_both_are_the_reference(cases: list[Case]) -> None:
+    """Cases with the same operands share a program: XLA compiles once what they have in common."""
+
+    @jax.jit
+    def program(*operands: jax.Array) -> list[object]:
+        return [
+            (run(case, *operands), reference(case.op, *operands, **case.attrs)) for case in cases
+        ]
+
+    operands = cases[0].operands()
+    for given in filter(None, (operands, poisoned(operands))):
+        for case, (kernel, expected) in zip(cases, program(*given), strict=True):
+            got = in_numpy(case, given)
+            assert_same_bits(kernel, got)
+            assert_close(case, got, expected)
+
+
+def assert_close(case: Case, got: Sequence[np.ndarray], expected: Sequence[jax.Array]) -> None:
+    """Within the tolerance of the case, which a failure names among those of its group."""
     for g, e in zip(got, map(np.asarray, expected), strict=True):
-        assert (g.shape, g.dtype) == (e.shape, e.dtype)
+        assert (g.shape, g.dtype) == (e.shape, e.dtype), str(case)
         finite = np.isfinite(e)
-        np.testing.assert_array_equal(np.isfinite(g), finite)
-        atol = tol * max(float(np.abs(e[finite]).max(initial=0)), 1)
-        np.testing.assert_allclose(g[finite], e[finite], rtol=0, atol=atol)
+        np.testing.assert_array_equal(np.isfinite(g), finite, str(case))
+        atol = case.tolerance * max(float(np.abs(e[finite]).max(initial=0)), 1)
+        np.testing.assert_allclose(g[finite], e[finite], 0, atol, err_msg=str(case))
 
 
 def poisoned(operands: Sequence[np.ndarray]) -> list[np.ndarray] | None:
@@ -100,7 +116,8 @@ def test_jit_is_eager_and_vmap_is_stacking(case: Case) -> None:
         return results
 
     jitted, *stacked = jax.jit(program)(operands, columns)
-    assert_same_bits(jitted, in_numpy(case, operands))
+    for got in (jitted, run(case, *map(jnp.asarray, operands))):
+        assert_same_bits(got, in_numpy(case, operands))
     for which, got in zip(mapped, stacked, strict=True):
         alone = [
             in_numpy(case, [e if m else o for m, e, o in zip(which, one, operands, strict=True)])
