@@ -33,8 +33,11 @@ W, B, GAIN = normal(16, 16), normal(16), 1 + normal(16) / 4
 
 def module(layer: nn.Module, *args: Any, **options: Any) -> Callable[..., Any]:
     """The layer with parameters that are none of the special ones that it begins with."""
-    variables = layer.init(jax.random.key(0), *args)
-    moved = jax.tree.map(lambda leaf: leaf + 0.1 + normal(*leaf.shape) ** 2 / 10, variables)
+    # Whoever collects tests comes here: one compilation for each layer, and NumPy for the rest.
+    variables = jax.device_get(jax.jit(layer.init)(jax.random.key(0), *args))
+    moved = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf + 0.1 + normal(*leaf.shape) ** 2 / 10), variables
+    )
     return lambda *inputs: layer.apply(moved, *inputs, **options)
 
 
