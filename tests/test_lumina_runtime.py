@@ -214,6 +214,9 @@ def test_limits(plain: Any) -> None:
         rt.Session(model, trip_limit=10)(SQUARE)
     with pytest.raises(TypeError, match="incompatible function arguments"):
         rt.Session(plain[1], threads=-1)
+    for threads in (1025, 1 << 40):
+        with pytest.raises(ValueError, match=f"`threads` is {threads}, at most 1024"):
+            rt.Session(plain[1], threads=threads)
     for threads in (1, 2, 3):
         np.testing.assert_array_equal(rt.Session(plain[1], threads=threads)(X), plain[1](X))
 

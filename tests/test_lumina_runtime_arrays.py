@@ -100,6 +100,18 @@ def test_outputs_are_the_callers(plain: Any) -> None:
     np.testing.assert_array_equal(x[:, 2:6], kept)
 
 
+def test_two_outputs_need_two_places() -> None:
+    model = exported(lambda x: (x + 1, x * 2), X)[1]
+    out = np.zeros((5, 12), np.float32)
+    with pytest.raises(ValueError, match="are to be written to the same memory"):
+        model(X, out=(out[:, :6], out[:, :6]))
+    assert not out.any()
+    # Memory of both may lie between each other.
+    model(X, out=(out[:, ::2], out[:, 1::2]))
+    np.testing.assert_array_equal(out[:, ::2], X + 1)
+    np.testing.assert_array_equal(out[:, 1::2], X * 2)
+
+
 def test_all_element_types() -> None:
     types = "float32 float64 float16 complex64 complex128 int8 uint8 int16 int32 int64 uint32 bool"
     with jax.enable_x64(True):

@@ -19,9 +19,12 @@ abi=$(sed -n 's/^#define LUMINA_ABI_VERSION \([0-9]*\)/\1/p' runtime/capi/includ
 # What a static library of Rust asks of the system: `rustc --print native-static-libs`.
 if [ "$(uname)" = Darwin ]; then
     shared=liblumina.$abi.dylib link=liblumina.dylib end=dylib
+    # With this CMake adds the folder to what programs search.
+    soname=@rpath/$shared
     libs='-lSystem -lc -lm'
 else
     shared=liblumina.so.$abi link=liblumina.so end=so
+    soname=$shared
     libs='-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc'
 fi
 
@@ -38,7 +41,7 @@ ln -sf "$shared" "$prefix/lib/libinfinirt.$end"
 cmake_libs=$(printf '%s' "$libs" | sed 's/-l//g; s/ /;/g')
 fill() {
     sed -e "s/@VERSION@/$version/g; s/@MAJOR@/$major/g; s/@MINOR@/$minor/g" \
-        -e "s/@SHARED@/$shared/g; s/@SONAME@/$shared/g; s/@LIBS@/$libs/g" \
+        -e "s/@SHARED@/$shared/g; s|@SONAME@|$soname|g; s/@LIBS@/$libs/g" \
         -e "s/@CMAKE_LIBS@/$cmake_libs/g" "runtime/capi/install/$1.in" >"$2/$1"
 }
 fill lumina.pc "$prefix/lib/pkgconfig"

@@ -86,6 +86,6 @@ pub use report::{ReportOptions, report};
 pub use schedule::{
     BusCrosstalk, Converter, Cost, Energy, EntrySchedule, FullScale, Layer, Pass, Schedule,
 };
-pub use session::{CancelHandle, Options, Session};
+pub use session::{CancelHandle, MAX_THREADS, Options, Session};
 pub use tensor::{MAX_RANK, Tensor};
 pub use verify::{Comparison, verify};

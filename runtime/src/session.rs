@@ -19,10 +19,13 @@ use crate::{Error, Model};
 /// Plans that are kept, the latest last: a batch size for training data, one for its last batch.
 const MAX_PLANS: usize = 4;
 
+/// Most threads of a session: more would take memory and help nobody.
+pub const MAX_THREADS: usize = 1024;
+
 /// How a session runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Threads; 0 is one per core.
+    /// Threads, at most [`MAX_THREADS`]; 0 is one per core.
     pub threads: usize,
     /// Most bytes that the buffers may take, and what is kept of the weights beside the file: copies
     /// in another order, and what ops prepare once.
@@ -35,6 +38,18 @@ impl Default for Options {
     /// One thread per core, 4 GiB, 2^32 trips.
     fn default() -> Self {
         Self { threads: 0, memory_limit: 4 << 30, trip_limit: 1 << 32 }
+    }
+}
+
+impl Options {
+    /// As many threads as these options ask for.
+    pub(crate) fn pool(&self) -> Result<RayonPool, Error> {
+        let threads = self.threads;
+        if threads > MAX_THREADS {
+            return Err(Error::Input(format!("`threads` is {threads}, at most {MAX_THREADS}")));
+        }
+        RayonPool::new(threads)
+            .map_err(|error| Error::Threads { threads, message: error.to_string() })
     }
 }
 
@@ -90,14 +105,11 @@ enum Condition {
 impl Session {
     /// A session of `model` with its own threads.
     pub fn new(model: Arc<Model>, options: Options) -> Result<Self, Error> {
-        let Options { threads, memory_limit, trip_limit } = options;
-        let pool = RayonPool::new(threads)
-            .map_err(|error| Error::Threads { threads, message: error.to_string() })?;
         Ok(Self {
             model,
-            pool,
-            memory_limit,
-            trips: Trips::at_most(trip_limit),
+            pool: options.pool()?,
+            memory_limit: options.memory_limit,
+            trips: Trips::at_most(options.trip_limit),
             plans: Vec::new(),
             kept: Kept::default(),
             buffers: Vec::new(),

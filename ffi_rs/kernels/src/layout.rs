@@ -14,7 +14,7 @@ pub struct Layout {
 impl Layout {
     /// Row-major elements from the start of the buffer on.
     pub fn row_major(shape: &[usize]) -> Self {
-        Self { shape: shape.to_vec(), strides: row_major_strides(shape), start: 0 }
+        Self { shape: shape.to_vec(), strides: row_major_strides(shape).into_vec(), start: 0 }
     }
 
     /// Elements from `start` on, so many apart along each axis; of as many strides as axes.

@@ -136,7 +136,7 @@ impl<'a> View<'a> {
     /// The elements in whatever layout they have.
     pub fn strided_data<T: Element>(&self) -> Result<Strided<'a, T>, Error> {
         let (strides, start) = match self.layout {
-            None => (row_major(self.shape), 0),
+            None => (row_major_strides(self.shape), 0),
             Some(Layout { strides, start }) => (Strides::from_slice(strides), start),
         };
         Ok(Strided { data: self.buffer()?, start, shape: self.shape, strides })
@@ -238,14 +238,11 @@ impl<'a> ViewMut<'a> {
 }
 
 /// Elements from one index of each axis to the next, row-major.
-pub fn row_major_strides(shape: &[usize]) -> Vec<isize> {
-    row_major(shape).into_vec()
-}
-
-fn row_major(shape: &[usize]) -> Strides {
-    let mut strides = smallvec![1; shape.len()];
+pub fn row_major_strides(shape: &[usize]) -> Strides {
+    let mut strides: Strides = smallvec![1; shape.len()];
     for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis].max(1) as isize;
+        // Where there are no elements, other extents may be any.
+        strides[axis - 1] = strides[axis].wrapping_mul(shape[axis].max(1) as isize);
     }
     strides
 }

@@ -310,7 +310,7 @@ typedef struct {
    */
   size_t struct_size;
   /**
-   * Threads; 0 is one per core, and usual.
+   * Threads, at most 1024; 0 is one per core, and usual.
    */
   size_t threads;
   /**
@@ -538,17 +538,17 @@ lumina_status infinirtStreamCreate(infinirtStream_t *stream_ptr);
 /**
  * Does nothing.
  */
-lumina_status infinirtStreamDestroy(infinirtStream_t _stream);
+lumina_status infinirtStreamDestroy(infinirtStream_t stream);
 
 /**
  * Returns at once.
  */
-lumina_status infinirtStreamSynchronize(infinirtStream_t _stream);
+lumina_status infinirtStreamSynchronize(infinirtStream_t stream);
 
 /**
  * Returns at once: what an event was recorded after is done.
  */
-lumina_status infinirtStreamWaitEvent(infinirtStream_t _stream, infinirtEvent_t event);
+lumina_status infinirtStreamWaitEvent(infinirtStream_t stream, infinirtEvent_t event);
 
 /**
  * Makes an event.
@@ -558,12 +558,12 @@ lumina_status infinirtEventCreate(infinirtEvent_t *event_ptr);
 /**
  * Makes an event; flags change nothing.
  */
-lumina_status infinirtEventCreateWithFlags(infinirtEvent_t *event_ptr, uint32_t _flags);
+lumina_status infinirtEventCreateWithFlags(infinirtEvent_t *event_ptr, uint32_t flags);
 
 /**
  * Records the time.
  */
-lumina_status infinirtEventRecord(infinirtEvent_t event, infinirtStream_t _stream);
+lumina_status infinirtEventRecord(infinirtEvent_t event, infinirtStream_t stream);
 
 /**
  * Writes 0: what the event was recorded after is done.
@@ -588,36 +588,36 @@ lumina_status infinirtEventElapsedTime(float *ms_ptr, infinirtEvent_t start, inf
 /**
  * Streams are not recorded.
  */
-lumina_status infinirtStreamBeginCapture(infinirtStream_t _stream, int _mode);
+lumina_status infinirtStreamBeginCapture(infinirtStream_t stream, int mode);
 
 /**
  * Streams are not recorded.
  */
-lumina_status infinirtStreamEndCapture(infinirtStream_t _stream, void **_graph_ptr);
+lumina_status infinirtStreamEndCapture(infinirtStream_t stream, void **graph_ptr);
 
 /**
  * There are no graphs.
  */
-lumina_status infinirtGraphDestroy(void *_graph);
+lumina_status infinirtGraphDestroy(void *graph);
 
 /**
  * There are no graphs.
  */
-lumina_status infinirtGraphInstantiate(void **_graph_exec_ptr,
-                                       void *_graph,
-                                       void **_node_ptr,
-                                       char *_log_buffer,
-                                       size_t _buffer_size);
+lumina_status infinirtGraphInstantiate(void **graph_exec_ptr,
+                                       void *graph,
+                                       void **node_ptr,
+                                       char *log_buffer,
+                                       size_t buffer_size);
 
 /**
  * There are no graphs.
  */
-lumina_status infinirtGraphExecDestroy(void *_graph_exec);
+lumina_status infinirtGraphExecDestroy(void *graph_exec);
 
 /**
  * There are no graphs. The interface spells the name so.
  */
-lumina_status infinirtGraphLuanch(void *_graph_exec, infinirtStream_t _stream);
+lumina_status infinirtGraphLuanch(void *graph_exec, infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -647,7 +647,7 @@ lumina_status infiniopAdd(InfiniopDescriptor *desc,
                           void *c,
                           const void *a,
                           const void *b,
-                          infinirtStream_t _stream);
+                          infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -677,7 +677,7 @@ lumina_status infiniopSub(InfiniopDescriptor *desc,
                           void *c,
                           const void *a,
                           const void *b,
-                          infinirtStream_t _stream);
+                          infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -707,7 +707,7 @@ lumina_status infiniopMul(InfiniopDescriptor *desc,
                           void *c,
                           const void *a,
                           const void *b,
-                          infinirtStream_t _stream);
+                          infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -735,7 +735,7 @@ lumina_status infiniopRelu(InfiniopDescriptor *desc,
                            size_t workspace_size,
                            void *y,
                            const void *x,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -763,7 +763,7 @@ lumina_status infiniopGelu(InfiniopDescriptor *desc,
                            size_t workspace_size,
                            void *y,
                            const void *x,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -791,7 +791,7 @@ lumina_status infiniopGeluTanh(InfiniopDescriptor *desc,
                                size_t workspace_size,
                                void *y,
                                const void *x,
-                               infinirtStream_t _stream);
+                               infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -819,7 +819,7 @@ lumina_status infiniopQuickGelu(InfiniopDescriptor *desc,
                                 size_t workspace_size,
                                 void *y,
                                 const void *x,
-                                infinirtStream_t _stream);
+                                infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -847,7 +847,7 @@ lumina_status infiniopSilu(InfiniopDescriptor *desc,
                            size_t workspace_size,
                            void *y,
                            const void *x,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -875,7 +875,7 @@ lumina_status infiniopSigmoid(InfiniopDescriptor *desc,
                               size_t workspace_size,
                               void *y,
                               const void *x,
-                              infinirtStream_t _stream);
+                              infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -903,7 +903,7 @@ lumina_status infiniopTanh(InfiniopDescriptor *desc,
                            size_t workspace_size,
                            void *y,
                            const void *x,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -933,7 +933,7 @@ lumina_status infiniopSoftplus(InfiniopDescriptor *desc,
                                size_t workspace_size,
                                void *y,
                                const void *x,
-                               infinirtStream_t _stream);
+                               infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -965,7 +965,7 @@ lumina_status infiniopClip(InfiniopDescriptor *desc,
                            const void *x,
                            const void *min,
                            const void *max,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -995,7 +995,7 @@ lumina_status infiniopSwiGLU(InfiniopDescriptor *desc,
                              void *c,
                              const void *a,
                              const void *b,
-                             infinirtStream_t _stream);
+                             infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1024,7 +1024,7 @@ lumina_status infiniopSoftmax(InfiniopDescriptor *desc,
                               size_t workspace_size,
                               void *y,
                               const void *x,
-                              infinirtStream_t _stream);
+                              infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1053,7 +1053,7 @@ lumina_status infiniopLogSoftmax(InfiniopDescriptor *desc,
                                  size_t workspace_size,
                                  void *y,
                                  const void *x,
-                                 infinirtStream_t _stream);
+                                 infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1081,7 +1081,7 @@ lumina_status infiniopCausalSoftmax(InfiniopDescriptor *desc,
                                     size_t workspace_size,
                                     void *y,
                                     const void *x,
-                                    infinirtStream_t _stream);
+                                    infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1118,7 +1118,7 @@ lumina_status infiniopLayerNorm(InfiniopDescriptor *desc,
                                 const void *x,
                                 const void *weight,
                                 const void *bias,
-                                infinirtStream_t _stream);
+                                infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1149,7 +1149,7 @@ lumina_status infiniopRMSNorm(InfiniopDescriptor *desc,
                               void *y,
                               const void *x,
                               const void *w,
-                              infinirtStream_t _stream);
+                              infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1184,7 +1184,7 @@ lumina_status infiniopAddRMSNorm(InfiniopDescriptor *desc,
                                  const void *a,
                                  const void *b,
                                  const void *weight,
-                                 infinirtStream_t _stream);
+                                 infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1218,7 +1218,7 @@ lumina_status infiniopSum(InfiniopDescriptor *desc,
                           const size_t *dims,
                           size_t count,
                           bool keepdim,
-                          infinirtStream_t _stream);
+                          infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1256,7 +1256,7 @@ lumina_status infiniopTopK(InfiniopDescriptor *desc,
                            size_t dim,
                            bool largest,
                            bool sorted,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1288,7 +1288,7 @@ lumina_status infiniopGemm(InfiniopDescriptor *desc,
                            const void *b,
                            float alpha,
                            float beta,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1324,7 +1324,7 @@ lumina_status infiniopConv(InfiniopDescriptor *desc,
                            const void *x,
                            const void *w,
                            const void *bias,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1354,7 +1354,7 @@ lumina_status infiniopComplexMatmul(InfiniopDescriptor *desc,
                                     void *c,
                                     const void *a,
                                     const void *b,
-                                    infinirtStream_t _stream);
+                                    infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1375,7 +1375,7 @@ lumina_status infiniopDestroyRearrangeDescriptor(InfiniopDescriptor *desc);
 lumina_status infiniopRearrange(InfiniopDescriptor *desc,
                                 void *y,
                                 const void *x,
-                                infinirtStream_t _stream);
+                                infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1398,7 +1398,7 @@ lumina_status infiniopEmbedding(InfiniopDescriptor *desc,
                                 void *output,
                                 const void *indices,
                                 const void *weight,
-                                infinirtStream_t _stream);
+                                infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1426,7 +1426,7 @@ lumina_status infiniopZeros(InfiniopDescriptor *desc,
                             size_t workspace_size,
                             void *y,
                             const void *x,
-                            infinirtStream_t _stream);
+                            infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1454,7 +1454,7 @@ lumina_status infiniopOnes(InfiniopDescriptor *desc,
                            size_t workspace_size,
                            void *y,
                            const void *x,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1489,7 +1489,7 @@ lumina_status infiniopRoPE(InfiniopDescriptor *desc,
                            const void *pos_ids,
                            const void *sin_table,
                            const void *cos_table,
-                           infinirtStream_t _stream);
+                           infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1535,7 +1535,7 @@ lumina_status infiniopOpticalMatmul(InfiniopDescriptor *desc,
                                     const void *y_full_scale,
                                     const void *noise,
                                     const void *seed,
-                                    infinirtStream_t _stream);
+                                    infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1585,7 +1585,7 @@ lumina_status infiniopOpticalConv(InfiniopDescriptor *desc,
                                   const void *y_full_scale,
                                   const void *noise,
                                   const void *seed,
-                                  infinirtStream_t _stream);
+                                  infinirtStream_t stream);
 
 /**
  * Creates the operator for tensors of these layouts.
@@ -1636,7 +1636,7 @@ lumina_status infiniopCausalAttention(InfiniopDescriptor *desc,
                                       const void *out_full_scale,
                                       const void *noise,
                                       const void *seed,
-                                      infinirtStream_t _stream);
+                                      infinirtStream_t stream);
 
 /**
  * Allocates `size` bytes at a multiple of 64; of no bytes, null.
@@ -1651,7 +1651,7 @@ lumina_status infinirtMallocHost(void **p_ptr, size_t size);
 /**
  * As `infinirtMalloc`.
  */
-lumina_status infinirtMallocAsync(void **p_ptr, size_t size, infinirtStream_t _stream);
+lumina_status infinirtMallocAsync(void **p_ptr, size_t size, infinirtStream_t stream);
 
 /**
  * Frees what these functions have allocated; of null, nothing.
@@ -1666,7 +1666,7 @@ lumina_status infinirtFreeHost(void *ptr);
 /**
  * As `infinirtFree`.
  */
-lumina_status infinirtFreeAsync(void *ptr, infinirtStream_t _stream);
+lumina_status infinirtFreeAsync(void *ptr, infinirtStream_t stream);
 
 /**
  * Copies `size` bytes, which may overlap; the kind, from 0 to 3, changes nothing.
@@ -1680,7 +1680,7 @@ lumina_status infinirtMemcpyAsync(void *dst,
                                   const void *src,
                                   size_t size,
                                   int kind,
-                                  infinirtStream_t _stream);
+                                  infinirtStream_t stream);
 
 /**
  * Sets `count` bytes to the low byte of `value`.
@@ -1690,7 +1690,7 @@ lumina_status infinirtMemset(void *ptr, int value, size_t count);
 /**
  * As `infinirtMemset`; it is done when it returns.
  */
-lumina_status infinirtMemsetAsync(void *ptr, int value, size_t count, infinirtStream_t _stream);
+lumina_status infinirtMemsetAsync(void *ptr, int value, size_t count, infinirtStream_t stream);
 
 /**
  * Writes how much memory the machine has free, and in all. Either may be null.
@@ -1703,7 +1703,7 @@ lumina_status infinirtGetMemInfo(int device,
 /**
  * Nothing more is measured of the device.
  */
-lumina_status infinirtGetDeviceResourceSnapshot(int _device, int _device_id, void *_snapshot);
+lumina_status infinirtGetDeviceResourceSnapshot(int device, int device_id, void *snapshot);
 
 /**
  * Describes a tensor of `ndim` axes, at most 8. Strides count elements and may be 0 or negative; without

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::ptr;
 use std::slice;
 
+use lumina_kernels::{Strides, row_major_strides};
 use lumina_runtime::{DType, Fact, MAX_RANK, Role};
 
 use crate::status::{Failure, Status};
@@ -42,7 +43,7 @@ pub(crate) struct Lent {
     pub(crate) is_ours: bool,
     pub(crate) dtype: DType,
     pub(crate) shape: Vec<usize>,
-    pub(crate) strides: Vec<isize>,
+    pub(crate) strides: Strides,
 }
 
 impl Lent {
@@ -54,7 +55,7 @@ impl Lent {
             is_ours: false,
             dtype: DType::F32,
             shape: Vec::with_capacity(MAX_RANK),
-            strides: Vec::with_capacity(MAX_RANK),
+            strides: Strides::new(),
         }
     }
 
@@ -64,13 +65,7 @@ impl Lent {
         self.dtype = dtype;
         self.shape.clear();
         self.shape.extend_from_slice(shape);
-        self.strides.clear();
-        self.strides.resize(shape.len(), 1);
-        for axis in (1..shape.len()).rev() {
-            // Where there are no elements, other extents may be any.
-            let extent = shape[axis].max(1) as isize;
-            self.strides[axis - 1] = self.strides[axis].wrapping_mul(extent);
-        }
+        self.strides = row_major_strides(shape);
     }
 
     /// Forgets where elements lie, as they may be others from now on.
@@ -163,4 +158,22 @@ pub(crate) fn check_place(
     };
     let (got, fact) = (Fact::new(place.dtype, place.shape), Fact::new(dtype, shape));
     Err(Failure::new(status, format!("{name} is {fact}, got memory for {got}")))
+}
+
+/// Refuses two results in one place, of which one would be lost.
+pub(crate) fn check_apart<'a>(
+    places: &[Option<Checked<'_>>],
+    name: impl Fn(usize) -> &'a str,
+) -> Result<(), Failure> {
+    let elements =
+        |place: &Option<Checked<'_>>| place.filter(|place| place.len > 0).map(|p| p.data);
+    for (index, place) in places.iter().enumerate() {
+        let Some(data) = elements(place) else { continue };
+        if let Some(other) = places[..index].iter().position(|p| elements(p) == Some(data)) {
+            let (one, other) = (Name("output", name(other)), Name("output", name(index)));
+            let message = format!("{one} and {other} are to be written to the same memory");
+            return Err(Failure::new(Status::BadParam, message));
+        }
+    }
+    Ok(())
 }

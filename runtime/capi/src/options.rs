@@ -11,7 +11,7 @@ use crate::status::{Failure, Status, answer};
 pub struct SessionOptions {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// Threads; 0 is one per core, and usual.
+    /// Threads, at most 1024; 0 is one per core, and usual.
     pub threads: usize,
     /// Most bytes that the buffers of the session may take, what it keeps of the weights in another
     /// form, and, apart from those, its copies of inputs. Usual are 4 GiB.

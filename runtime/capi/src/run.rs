@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lumina_runtime::{CancelHandle, DType, Data, Fact, Options, Role, Session, View};
 
-use crate::lent::{ABSENT, Lent, Name, Owned, check_count, check_place, not_given};
+use crate::lent::{ABSENT, Lent, Name, Owned, check_apart, check_count, check_place, not_given};
 use crate::model::Loaded;
 use crate::status::{Failure, Status};
 use crate::strided;
@@ -238,12 +238,13 @@ impl Runner {
         drop(retired);
         let mut places = Vec::with_capacity(output_count);
         for index in 0..output_count {
-            let name = Name("output", self.output_name(index));
             // SAFETY: the caller vouches for as many tensors.
-            let tensor = unsafe { outputs.add(index).read() };
+            let (name, tensor) = (self.output_name(index), unsafe { outputs.add(index).read() });
+            let name = Name("output", name);
             // SAFETY: as above.
             places.push(unsafe { self.place(&name, &self.outputs[index], &tensor) }?);
         }
+        check_apart(&places, |index| self.output_name(index))?;
         self.plan(&given)?;
         let facts = self.session.output_facts();
         let facts = facts.map_err(|error| Failure::of(error, Status::InternalError))?;

@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(path.parent().expect("a folder"))?;
     let mut header = Vec::new();
     Builder::new().with_config(config).with_src(source.path()).generate()?.write(&mut header);
-    std::fs::write(path, without_safety(&String::from_utf8(header)?))?;
+    std::fs::write(path, plain_names(&without_safety(&String::from_utf8(header)?)))?;
     Ok(())
 }
 
@@ -109,6 +109,20 @@ fn without_safety(header: &str) -> String {
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// The header without the underscore that Rust has before a parameter which a function makes no use of.
+fn plain_names(header: &str) -> String {
+    let mut plain = String::with_capacity(header.len());
+    let mut last = ' ';
+    for (index, letter) in header.char_indices() {
+        let begins_a_name = matches!(last, ' ' | '*') && letter == '_';
+        if !begins_a_name || !header[index + 1..].starts_with(|next: char| next.is_ascii_lowercase()) {
+            plain.push(letter);
+        }
+        last = letter;
+    }
+    plain
 }
 
 /// A name for the descriptors of each operator, as programs for infiniop have it.

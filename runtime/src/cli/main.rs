@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use lumina_runtime::{Error, Options, printable};
+use lumina_runtime::{Error, MAX_THREADS, Options, printable};
 
 #[derive(Parser)]
 #[command(
@@ -84,7 +84,7 @@ struct Resources {
         long,
         value_name = "N",
         default_value_t = 0,
-        value_parser = clap::value_parser!(u16).range(0..=1024)
+        value_parser = clap::value_parser!(u16).range(0..=MAX_THREADS as i64)
     )]
     threads: u16,
     /// Most memory that the buffers may take, in MiB

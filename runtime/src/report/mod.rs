@@ -20,7 +20,6 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lumina_kernels::RayonPool;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -129,10 +128,7 @@ fn json(model: &Model, options: &ReportOptions) -> Result<String, Error> {
         let inference = infer(graph, &symbols, &facts).map_err(|error| unfit(error, &extents))?;
         entries.push((entry, *graph, facts, extents, inference));
     }
-    let pool = RayonPool::new(options.options.threads).map_err(|error| Error::Threads {
-        threads: options.options.threads,
-        message: error.to_string(),
-    })?;
+    let pool = options.options.pool()?;
     let mut memories = Vec::new();
     for (entry, _, facts, extents, _) in &entries {
         let limit = options.options.memory_limit;

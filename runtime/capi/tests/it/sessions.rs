@@ -236,3 +236,23 @@ fn null_options_are_the_usual_ones() {
     ok(run.run(&[tensor(&[1, 6], &x), tensor(&[2], &KEY)], &mut view));
     assert_eq!(elements::<f32>(&view[0]), expected(1, &x).0);
 }
+
+#[test]
+fn threads_without_end_and_two_outputs_in_one_place_are_refused() {
+    let model = load(&corpus());
+    let mut session = ptr::null_mut();
+    let many = SessionOptions { threads: 1025, ..options() };
+    // SAFETY: all pointers are valid.
+    let status = unsafe { lumina_session_create(model.0, &many, &mut session) };
+    refused(status, Status::BadParam, "`threads` is 1025, at most 1024");
+    let run = session_of(&model, &options());
+    let x = numbers(6);
+    let inputs = [tensor(&[1, 6], &x), tensor(&[2], &KEY)];
+    let mut memory = vec![0f32; 64];
+    let data = memory.as_mut_ptr().cast();
+    let mut outputs = [NONE; 2];
+    ok(run.run(&inputs, &mut outputs));
+    outputs.iter_mut().for_each(|output| output.data = data);
+    let expected = "output `output[0]` and output `output[1]` are to be written to the same memory";
+    refused(run.run(&inputs, &mut outputs), Status::BadParam, expected);
+}
