@@ -32,8 +32,8 @@ def step(x: jax.Array) -> tuple[Any, ...]:
         y = matmul(x, w) + optical_noise(KEY, (6, 3))
         return jnp.sum(quantize(y, bits=3, full_scale=2.0) ** 2) + jnp.sum(jnp.sin(y))
 
-    value, gradient = jax.value_and_grad(loss)(W)
-    return value, gradient, jax.jvp(jax.grad(loss), (W,), (W,))[1]
+    (value, gradient), (_, second) = jax.jvp(jax.value_and_grad(loss), (W,), (W,))
+    return value, gradient, second
 
 
 compiled = jax.jit(step)
