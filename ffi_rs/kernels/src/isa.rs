@@ -13,7 +13,7 @@ pub(crate) enum Isa {
     NeonDotprod,
     /// The same, and i8mm of AArch64: products of matrices of 8-bit integers.
     NeonI8mm,
-    /// AVX2 and FMA.
+    /// AVX2, FMA and F16C.
     Avx2,
     /// The same, and AVX-VNNI: sums of 8-bit products.
     Avx2Vnni,
@@ -72,7 +72,11 @@ impl Isa {
         match self {
             Self::Baseline => true,
             Self::NeonDotprod | Self::NeonI8mm => false,
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
             Self::Avx2Vnni => Self::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
             Self::Avx512 => {
                 Self::Avx2.is_available()

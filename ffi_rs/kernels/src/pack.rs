@@ -15,11 +15,11 @@ pub(crate) enum Side {
 
 /// The nearest bfloat16, half to even, as the upper half of an f32.
 #[inline(always)]
-fn bf16_bits(value: f32) -> u32 {
+pub(crate) fn bf16_bits(value: f32) -> u32 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000;
     // Rounding could carry the mantissa of a NaN into the sign.
-    if value.is_nan() { 0x7FC0_0000 } else { rounded }
+    if value.is_nan() { bits & 0xFFFF_0000 | 0x40_0000 } else { rounded }
 }
 
 #[inline(always)]

@@ -1,8 +1,7 @@
 //! Conversion of the element type.
 
-use half::slice::HalfFloatSliceExt;
 use lumina_kernels::{
-    Attrs, Bool, Complex32, Complex64, DType, Element, Entry, Error, Fact, Op, ParFor, View,
+    Attrs, Bool, Complex32, Complex64, DType, Element, Entry, Error, Fact, Half, Op, ParFor, View,
     ViewMut, bf16, f16,
 };
 
@@ -54,40 +53,19 @@ impl Op for ConvertElementType {
 
 /// `out[i] = x[i]`, where `x` are the bytes of elements of type T.
 fn convert<T: Convert, U: Convert>(x: &[u8], out: &mut [U]) {
-    let is_done = match (T::DTYPE, U::DTYPE) {
-        (DType::F16, DType::F32) => widen(slice::<f16>(x), bytemuck::cast_slice_mut(out)),
-        (DType::BF16, DType::F32) => widen(slice::<bf16>(x), bytemuck::cast_slice_mut(out)),
-        (DType::F32, DType::F16) => narrow(x, bytemuck::cast_slice_mut::<U, f16>(out)),
-        (DType::F32, DType::BF16) => narrow(x, bytemuck::cast_slice_mut::<U, bf16>(out)),
-        _ => false,
-    };
-    if is_done {
-        return;
+    use bytemuck::{cast_slice, cast_slice_mut};
+
+    match (T::DTYPE, U::DTYPE) {
+        (DType::F16, DType::F32) => f16::widen(cast_slice(x), cast_slice_mut(out)),
+        (DType::BF16, DType::F32) => bf16::widen(cast_slice(x), cast_slice_mut(out)),
+        (DType::F32, DType::F16) => f16::narrow(cast_slice(x), cast_slice_mut(out)),
+        (DType::F32, DType::BF16) => bf16::narrow(cast_slice(x), cast_slice_mut(out)),
+        _ => {
+            for (out, &x) in out.iter_mut().zip(cast_slice::<u8, T>(x)) {
+                *out = U::from_number(x.number());
+            }
+        }
     }
-    for (out, &x) in out.iter_mut().zip(bytemuck::cast_slice::<u8, T>(x)) {
-        *out = U::from_number(x.number());
-    }
-}
-
-fn slice<T: Element>(bytes: &[u8]) -> &[T] {
-    bytemuck::cast_slice(bytes)
-}
-
-/// As one by one, by the instructions that the CPU has for it.
-fn widen<T>(x: &[T], out: &mut [f32]) -> bool
-where
-    [T]: HalfFloatSliceExt,
-{
-    x.convert_to_f32_slice(out);
-    true
-}
-
-fn narrow<U>(x: &[u8], out: &mut [U]) -> bool
-where
-    [U]: HalfFloatSliceExt,
-{
-    out.convert_from_f32_slice(slice(x));
-    true
 }
 
 /// An element on its way from one type to another, which holds it exactly.

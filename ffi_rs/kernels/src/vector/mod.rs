@@ -4,6 +4,7 @@
 mod code_isa;
 mod denormals;
 mod dot_isa;
+mod halves;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod level_isa;
 #[cfg(target_arch = "aarch64")]
@@ -28,6 +29,7 @@ mod xoshiro;
 pub(crate) use code_isa::CodeIsa;
 pub use denormals::FlushDenormals;
 pub(crate) use dot_isa::DotIsa;
+pub(crate) use halves::{narrow_f16, widen_f16};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use level_isa::{ENTRIES, LevelIsa};
 pub(crate) use prefetch::{prefetch, prefetch_all};
