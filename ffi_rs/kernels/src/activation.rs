@@ -14,7 +14,7 @@ pub enum Activation {
     /// x / (1 + e^-βx)
     Silu {
         /// The slope.
-        beta: f32,
+        beta: f64,
     },
     /// 1 / (1 + e^-x)
     Logistic,
@@ -40,7 +40,7 @@ fn activate_body(values: &mut [f32], activation: Activation) {
         Activation::Relu => values.iter_mut().for_each(|x| *x = if *x <= 0.0 { 0.0 } else { *x }),
         Activation::Gelu => each(values, gelu),
         Activation::GeluTanh => each(values, gelu_tanh),
-        Activation::Silu { beta } => each(values, |x| gated(x, f64::from(beta) * x)),
+        Activation::Silu { beta } => each(values, |x| gated(x, beta * x)),
         Activation::Logistic => each(values, |x| 1.0 / (1.0 + exp(-x))),
     }
 }

@@ -6,7 +6,7 @@ use lumina_kernels::{
 
 use super::common::{CHUNK, chunked, operands, refuse, unsupported};
 use super::strided::Walk;
-use super::unary::{map, map_in_place, mapped};
+use super::unary::{map, map_in_place, mapped, wide};
 
 pub(super) static OPS: &[Entry] =
     &[Entry::of::<Gelu>(), Entry::of::<Silu>(), Entry::of::<Softplus>()];
@@ -102,7 +102,8 @@ activations! {
         false => Activation::Gelu,
     }, f64 by exact_gelu;
     /// x / (1 + e^-βx)
-    "silu" Silu(attrs) = Activation::Silu { beta: attrs.float(Self::NAME, "beta")? as f32 };
+    "silu" Silu(attrs) = Activation::Silu { beta: attrs.float(Self::NAME, "beta")? },
+        f64 by exact_silu;
 }
 
 /// To the last places of f64.
@@ -117,6 +118,12 @@ fn exact_gelu(activation: Activation) -> impl Fn(f64) -> f64 {
     }
 }
 
+/// To the last places of f64.
+fn exact_silu(activation: Activation) -> impl Fn(f64) -> f64 {
+    let beta = if let Activation::Silu { beta } = activation { beta } else { 1.0 };
+    move |x| x / (1.0 + libm::exp(-beta * x))
+}
+
 /// `log(1 + e^(beta·x)) / beta`, and x where `beta·x > threshold`. In f64, so that little but the last
 /// rounding is left.
 struct Softplus {
@@ -125,16 +132,12 @@ struct Softplus {
 }
 
 impl Softplus {
-    fn of(&self) -> impl Fn(f32) -> f32 + Sync + use<> {
+    fn of(&self) -> impl Fn(f64) -> f64 + Sync + use<> {
         let Self { beta, threshold } = *self;
         move |x| {
-            let z = beta * f64::from(x);
+            let z = beta * x;
             // log(1 + e^z) = max(z, 0) + log(1 + e^-|z|)
-            if z > threshold {
-                x
-            } else {
-                ((z.max(0.0) + libm::log1p(libm::exp(-z.abs()))) / beta) as f32
-            }
+            if z > threshold { x } else { (z.max(0.0) + libm::log1p(libm::exp(-z.abs()))) / beta }
         }
     }
 }
@@ -150,7 +153,10 @@ impl Op for Softplus {
         Ok(Self { beta, threshold: attrs.float(Self::NAME, "threshold")? })
     }
 
-    mapped! { f32 => f32: |softplus: &Self| softplus.of(); }
+    mapped! {
+        f32 => f32: |softplus: &Self| wide(softplus.of());
+        f64 => f64: Self::of;
+    }
 }
 
 #[cfg(test)]

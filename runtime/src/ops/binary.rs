@@ -1,5 +1,7 @@
 //! Ops of two operands, element by element. Shapes are equal, or one operand has rank 0.
 
+use std::ops;
+
 use lumina_kernels::{
     Attrs, Bool, Complex32, Element, Entry, Error, Fact, Op, ParFor, View, ViewMut,
 };
@@ -243,6 +245,7 @@ binary! {
     /// NaN where either is; 0 is above -0.
     "max" Max {
         f32, f32 => f32: max;
+        f64, f64 => f64: max;
         u32, u32 => u32: Ord::max;
         i32, i32 => i32: Ord::max;
         i8, i8 => i8: Ord::max;
@@ -251,6 +254,7 @@ binary! {
     /// NaN where either is; -0 is below 0.
     "min" Min {
         f32, f32 => f32: min;
+        f64, f64 => f64: min;
         u32, u32 => u32: Ord::min;
         i32, i32 => i32: Ord::min;
         i8, i8 => i8: Ord::min;
@@ -346,13 +350,22 @@ binary! {
     }
 }
 
+/// f32 or f64.
+pub(super) trait Float:
+    Copy + PartialOrd + From<f32> + ops::Add<Output = Self> + ops::Neg<Output = Self>
+{
+}
+
+impl Float for f32 {}
+impl Float for f64 {}
+
 /// The larger, or NaN where either is; 0 is above -0.
-pub(super) fn max(a: f32, b: f32) -> f32 {
-    if a.is_nan() || b.is_nan() {
-        f32::NAN
+pub(super) fn max<T: Float>(a: T, b: T) -> T {
+    if a.partial_cmp(&b).is_none() {
+        T::from(f32::NAN)
     } else if a == b {
         // Equal numbers have equal bits, but for zeros: the sum of 0 and -0 is 0.
-        if a == 0.0 { a + b } else { a }
+        if a == T::from(0.0) { a + b } else { a }
     } else if a > b {
         a
     } else {
@@ -361,6 +374,6 @@ pub(super) fn max(a: f32, b: f32) -> f32 {
 }
 
 /// The smaller, or NaN where either is; -0 is below 0.
-pub(super) fn min(a: f32, b: f32) -> f32 {
+pub(super) fn min<T: Float>(a: T, b: T) -> T {
     -max(-a, -b)
 }

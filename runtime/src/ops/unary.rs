@@ -123,7 +123,7 @@ macro_rules! unary {
 }
 
 /// A function of f64 as one of f32, exact but for the last rounding.
-fn wide(f: impl Fn(f64) -> f64) -> impl Fn(f32) -> f32 {
+pub(super) fn wide(f: impl Fn(f64) -> f64) -> impl Fn(f32) -> f32 {
     move |x| f(x.into()) as f32
 }
 
@@ -136,6 +136,7 @@ unary! {
     /// 1 / (1 + e^-x)
     "logistic" Logistic {
         f32 => f32: |x: f32| 1.0 / (1.0 + exp_of_any(-x));
+        f64 => f64: |x: f64| 1.0 / (1.0 + libm::exp(-x));
         Complex32 => Complex32: complex::logistic;
     }
     "erf" Erf { f32 => f32: float::erf; }
@@ -153,7 +154,11 @@ unary! {
     "atan" Atan { f32 => f32: wide(libm::atan); Complex32 => Complex32: complex::atan; }
     "sinh" Sinh { f32 => f32: wide(libm::sinh); Complex32 => Complex32: complex::sinh; }
     "cosh" Cosh { f32 => f32: wide(libm::cosh); Complex32 => Complex32: complex::cosh; }
-    "tanh" Tanh { f32 => f32: float::tanh; Complex32 => Complex32: complex::tanh; }
+    "tanh" Tanh {
+        f32 => f32: float::tanh;
+        f64 => f64: libm::tanh;
+        Complex32 => Complex32: complex::tanh;
+    }
     "asinh" Asinh { f32 => f32: wide(libm::asinh); Complex32 => Complex32: complex::asinh; }
     "acosh" Acosh { f32 => f32: wide(libm::acosh); Complex32 => Complex32: complex::acosh; }
     "atanh" Atanh { f32 => f32: wide(libm::atanh); Complex32 => Complex32: complex::atanh; }

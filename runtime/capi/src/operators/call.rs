@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::ops::Range;
 
-use lumina_kernels::{CallingPool, DType};
+use lumina_kernels::{CallingPool, Data};
 use lumina_runtime::operator::{Arrangement, Operand};
 use smallvec::SmallVec;
 
@@ -237,10 +237,13 @@ fn check_indices(
     bytes: &[u8],
     limit: usize,
 ) -> Result<(), Failure> {
-    let wrong = match operand.fact().dtype {
-        DType::I32 => first_outside::<i32>(operand, bytes, limit),
-        DType::I64 => first_outside::<i64>(operand, bytes, limit),
-        DType::U32 => first_outside::<u32>(operand, bytes, limit),
+    let wrong = match Data::from_bytes(operand.fact().dtype, bytes) {
+        Some(Data::I8(elements)) => first_outside(operand, elements, limit),
+        Some(Data::U8(elements)) => first_outside(operand, elements, limit),
+        Some(Data::I16(elements)) => first_outside(operand, elements, limit),
+        Some(Data::I32(elements)) => first_outside(operand, elements, limit),
+        Some(Data::I64(elements)) => first_outside(operand, elements, limit),
+        Some(Data::U32(elements)) => first_outside(operand, elements, limit),
         _ => None,
     };
     match wrong {
@@ -253,12 +256,11 @@ fn check_indices(
     }
 }
 
-fn first_outside<T: bytemuck::Pod + Into<i64>>(
+fn first_outside<T: Copy + Into<i64>>(
     operand: &Operand,
-    bytes: &[u8],
+    elements: &[T],
     limit: usize,
 ) -> Option<i64> {
-    let elements: &[T] = bytemuck::cast_slice(bytes);
     let is_inside = |index: i64| usize::try_from(index).is_ok_and(|index| index < limit);
     operand.positions().map(|at| elements[at].into()).find(|&index| !is_inside(index))
 }

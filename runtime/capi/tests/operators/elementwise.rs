@@ -2,7 +2,7 @@
 
 use lumina_kernels::DType;
 
-use super::support::{FLOATS, ORDERS, Order, Random, Tensor, check};
+use super::support::{ORDERS, Order, REALS, Random, Tensor, check};
 
 const SHAPES: [&[usize]; 5] = [&[], &[7], &[5, 9], &[2, 3, 4], &[3, 0, 2]];
 
@@ -33,27 +33,27 @@ macro_rules! law {
     };
 }
 
-law! { add: Add(a, b) = |[a, b]: [f64; 2]| a + b, FLOATS, 1.0 }
-law! { sub: Sub(a, b) = |[a, b]: [f64; 2]| a - b, FLOATS, 1.0 }
-law! { mul: Mul(a, b) = |[a, b]: [f64; 2]| a * b, FLOATS, 1.0 }
-law! { relu: Relu(x) = |[x]: [f64; 1]| x.max(0.0), FLOATS, 0.0 }
-law! { silu: Silu(x) = |[x]: [f64; 1]| x / (1.0 + (-x).exp()), FLOATS, 1.0 }
-law! { quick_gelu: QuickGelu(x) = |[x]: [f64; 1]| x / (1.0 + (-1.702 * x).exp()), FLOATS, 1.0 }
-law! { sigmoid: Sigmoid(x) = |[x]: [f64; 1]| 1.0 / (1.0 + (-x).exp()), FLOATS, 3.0 }
-law! { tanh: Tanh(x) = |[x]: [f64; 1]| x.tanh(), FLOATS, 3.0 }
-law! { gelu: Gelu(x) = |[x]: [f64; 1]| x * phi(x), [DType::F32, DType::F16, DType::BF16, DType::F64], 1.0 }
+law! { add: Add(a, b) = |[a, b]: [f64; 2]| a + b, REALS, 1.0 }
+law! { sub: Sub(a, b) = |[a, b]: [f64; 2]| a - b, REALS, 1.0 }
+law! { mul: Mul(a, b) = |[a, b]: [f64; 2]| a * b, REALS, 1.0 }
+law! { relu: Relu(x) = |[x]: [f64; 1]| x.max(0.0), REALS, 0.0 }
+law! { silu: Silu(x) = |[x]: [f64; 1]| x / (1.0 + (-x).exp()), REALS, 1.0 }
+law! { quick_gelu: QuickGelu(x) = |[x]: [f64; 1]| x / (1.0 + (-1.702 * x).exp()), REALS, 1.0 }
+law! { sigmoid: Sigmoid(x) = |[x]: [f64; 1]| 1.0 / (1.0 + (-x).exp()), REALS, 3.0 }
+law! { tanh: Tanh(x) = |[x]: [f64; 1]| x.tanh(), REALS, 3.0 }
+law! { gelu: Gelu(x) = |[x]: [f64; 1]| x * phi(x), REALS, 1.0 }
 law! {
     gelu_tanh: GeluTanh(x) = |[x]: [f64; 1]| {
         let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
         x * 0.5 * (1.0 + u.tanh())
-    }, [DType::F32, DType::F16, DType::BF16, DType::F64], 1.0
+    }, REALS, 1.0
 }
 law! {
     softplus: Softplus(x)[0.5, 0.75] =
-        |[x]: [f64; 1]| if 0.5 * x > 0.75 { x } else { (0.5 * x).exp().ln_1p() / 0.5 }, FLOATS, 1.0
+        |[x]: [f64; 1]| if 0.5 * x > 0.75 { x } else { (0.5 * x).exp().ln_1p() / 0.5 }, REALS, 1.0
 }
-law! { clip: Clip(x, low, high) = |[x, low, high]: [f64; 3]| x.max(low).min(high), FLOATS, 0.0 }
-law! { swiglu: SwiGLU(a, b) = |[a, b]: [f64; 2]| a * b / (1.0 + (-b).exp()), FLOATS, 3.0 }
+law! { clip: Clip(x, low, high) = |[x, low, high]: [f64; 3]| x.max(low).min(high), REALS, 0.0 }
+law! { swiglu: SwiGLU(a, b) = |[a, b]: [f64; 2]| a * b / (1.0 + (-b).exp()), REALS, 3.0 }
 
 /// Φ by its series.
 fn phi(x: f64) -> f64 {
@@ -144,17 +144,35 @@ fn sums_and_products_of_integers_wrap() {
 #[test]
 fn nan_and_infinity_stay() {
     let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.0];
-    for dtype in FLOATS {
+    for dtype in REALS {
         let mut x = Tensor::new(dtype, &[5], Order::RowMajor).filled(|index| values[index]);
         let mut y = Tensor::new(dtype, &[5], Order::Reversed);
         run!(Relu, [y, x]);
         check(&y, &[f64::NAN, f64::INFINITY, 0.0, 0.0, 0.0], 0.0, 0.0);
         run!(Silu, [y, x]);
         check(&y, &[f64::NAN, f64::INFINITY, f64::NAN, 0.0, -0.268_941_421_369_995_1], 1.0, 1.0);
+        run!(Sigmoid, [y, x]);
+        check(&y, &[f64::NAN, 1.0, 0.0, 0.5, 0.268_941_421_369_995_1], 2.0, 1.0);
+        run!(Tanh, [y, x]);
+        check(&y, &[f64::NAN, 1.0, -1.0, 0.0, -0.761_594_155_955_764_9], 2.0, 1.0);
+        let mut low = Tensor::new(dtype, &[5], Order::RowMajor).filled(|_| -0.5);
+        run!(Clip, [y, x, low, x]);
+        check(&y, &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.0], 0.0, 0.0);
         run!(Softplus, [y, x], 1.0, 20.0);
         let at_zero = std::f64::consts::LN_2;
         check(&y, &[f64::NAN, f64::INFINITY, 0.0, at_zero, 0.313_261_687_518_222_8], 1.0, 1.0);
     }
+}
+
+#[test]
+fn f64_keeps_the_slope_of_quick_gelu() {
+    // Where e^(1.702·x) is small, a slope that was rounded to f32 shows.
+    let mut x = Tensor::new(DType::F64, &[1], Order::RowMajor).filled(|_| -16.0);
+    let mut y = x.clone();
+    run!(QuickGelu, [y, x]);
+    let want = -16.0 / (1.0 + (1.702f64 * 16.0).exp());
+    // The exponent is rounded to 2^-53 of 27.
+    assert!((y.values()[0] / want - 1.0).abs() < 1e-14, "{:?} {want}", y.values());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use lumina_kernels::DType;
 
-use super::support::{ORDERS, Order, Random, Tensor, check};
+use super::support::{Absent, ORDERS, Order, Random, Tensor, check};
 
 /// The value of the code, and the code itself; ties to even.
 fn convert(x: f64, bits: u32, full_scale: f64) -> f64 {
@@ -13,19 +13,6 @@ fn convert(x: f64, bits: u32, full_scale: f64) -> f64 {
 
 fn peak<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
     values.fold(0.0, |peak, x| x.abs().max(peak))
-}
-
-/// A tensor that is left out.
-struct Absent;
-
-impl Absent {
-    fn describe(&self) -> *mut lumina::InfiniopTensorDescriptor {
-        std::ptr::null_mut()
-    }
-
-    fn pointer(&mut self) -> *mut std::ffi::c_void {
-        std::ptr::null_mut()
-    }
 }
 
 fn f32s(shape: &[usize], values: &[f64]) -> Tensor {

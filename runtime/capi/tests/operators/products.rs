@@ -2,7 +2,7 @@
 
 use lumina_kernels::DType;
 
-use super::support::{FLOATS, ORDERS, Order, Random, Tensor, check};
+use super::support::{Absent, FLOATS, ORDERS, Order, Random, Tensor, check};
 
 /// `Σ a[m, k]·b[k, n]`, and the same of magnitudes, which bounds what roundings may change.
 fn product(a: &[f64], b: &[f64], [rows, depth, columns]: [usize; 3]) -> [Vec<f64>; 2] {
@@ -117,32 +117,8 @@ fn convolution_of_one_to_three_axes() {
                     if has_bias {
                         run!(Conv, [y, x, w, b], lists.0, lists.1, lists.2, n);
                     } else {
-                        let mut none = Tensor::new(dtype, &[0], Order::RowMajor);
-                        let descriptors = [&y, &x, &w].map(Tensor::describe);
-                        let [of_y, of_x, of_w] = descriptors;
-                        let absent = std::ptr::null_mut();
-                        let (status, desc) =
-                            create!(Conv, [of_y, of_x, of_w, absent], lists.0, lists.1, lists.2, n);
-                        assert_eq!(status, lumina::Status::Success);
-                        descriptors.into_iter().for_each(super::support::destroy);
-                        let mut size = 0;
-                        // SAFETY: the operator was made, and tensors have memory as described.
-                        unsafe {
-                            lumina::Conv::get_workspace_size(desc, &mut size);
-                            let mut workspace = super::support::Workspace::new(size);
-                            let status = lumina::Conv::run(
-                                desc,
-                                workspace.pointer(),
-                                size,
-                                y.pointer(),
-                                x.pointer(),
-                                w.pointer(),
-                                none.pointer(),
-                                std::ptr::null_mut(),
-                            );
-                            assert_eq!(status, lumina::Status::Success);
-                            lumina::Conv::destroy_descriptor(desc);
-                        }
+                        let mut b = Absent;
+                        run!(Conv, [y, x, w, b], lists.0, lists.1, lists.2, n);
                     }
                     let bias = if has_bias { b.values() } else { vec![0.0; w_shape[0]] };
                     let want = convolution(
@@ -155,6 +131,24 @@ fn convolution_of_one_to_three_axes() {
             }
         }
     }
+}
+
+#[test]
+fn a_convolution_without_lists_takes_every_place_once() {
+    let mut random = Random::new(12);
+    let (x_shape, w_shape, y_shape) = ([1, 2, 5, 4], [3, 2, 2, 3], [1, 3, 4, 2]);
+    let mut x = Tensor::new(DType::F32, &x_shape, Order::RowMajor).random(&mut random);
+    let mut w = Tensor::new(DType::F32, &w_shape, Order::RowMajor).random(&mut random);
+    let mut b = Tensor::new(DType::F32, &w_shape[..1], Order::RowMajor).random(&mut random);
+    let mut y = Tensor::new(DType::F32, &y_shape, Order::RowMajor);
+    let none = std::ptr::null();
+    run!(Conv, [y, x, w, b], none, none, none, 2);
+    let want = convolution(
+        [&x.values(), &w.values(), &b.values()],
+        [&x_shape, &w_shape, &y_shape],
+        [&[0, 0], &[1, 1], &[1, 1]],
+    );
+    check(&y, &want, 12.0, 4.0);
 }
 
 /// The definition, an output at a time.

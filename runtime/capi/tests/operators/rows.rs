@@ -2,7 +2,7 @@
 
 use lumina_kernels::DType;
 
-use super::support::{FLOATS, ORDERS, Order, Random, Tensor, check};
+use super::support::{Absent, FLOATS, INDICES, ORDERS, Order, REALS, Random, Tensor, check};
 
 /// Along the middle axis of \[outer, extent, inner\], f of each line.
 fn lines(
@@ -121,19 +121,6 @@ fn layer_norm_standardizes_rows() {
     }
 }
 
-/// A tensor that is left out.
-struct Absent;
-
-impl Absent {
-    fn describe(&self) -> *mut lumina::InfiniopTensorDescriptor {
-        std::ptr::null_mut()
-    }
-
-    fn pointer(&mut self) -> *mut std::ffi::c_void {
-        std::ptr::null_mut()
-    }
-}
-
 #[test]
 fn rms_norm_divides_rows_by_their_size() {
     let (mut random, eps) = (Random::new(5), 1e-3f32);
@@ -170,8 +157,8 @@ fn rms_norm_divides_rows_by_their_size() {
 #[test]
 fn rotary_embedding_turns_pairs() {
     let mut random = Random::new(6);
-    for dtype in FLOATS {
-        for ids in [DType::I32, DType::I64, DType::U32] {
+    for dtype in REALS {
+        for ids in INDICES {
             for (shape, of_ids) in
                 [(&[3, 2, 6][..], &[3][..]), (&[2, 3, 2, 6], &[3]), (&[2, 3, 2, 6], &[2, 3])]
             {

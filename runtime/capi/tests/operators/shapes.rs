@@ -2,7 +2,7 @@
 
 use lumina_kernels::DType;
 
-use super::support::{FLOATS, ORDERS, Order, Random, Tensor, check};
+use super::support::{FLOATS, INDICES, ORDERS, Order, Random, Tensor, check};
 
 const TYPES: [DType; 8] =
     [DType::F32, DType::F16, DType::BF16, DType::F64, DType::I8, DType::U8, DType::I16, DType::I64];
@@ -55,7 +55,7 @@ fn rearranging_in_place_transposes() {
 fn embedding_takes_rows() {
     let mut random = Random::new(15);
     for dtype in TYPES {
-        for ids in [DType::I32, DType::I64, DType::U32] {
+        for ids in INDICES {
             for order in ORDERS {
                 let mut weight = Tensor::new(dtype, &[9, 4], order).filled(|_| small(&mut random));
                 let mut indices =
@@ -67,6 +67,18 @@ fn embedding_takes_rows() {
                 let want: Vec<f64> = indices.values().iter().flat_map(row).collect();
                 check(&y, &want, 0.0, 0.0);
             }
+        }
+    }
+}
+
+#[test]
+fn no_index_takes_no_row() {
+    for ids in INDICES {
+        for rows in [0, 9] {
+            let mut weight = Tensor::new(DType::F32, &[rows, 4], Order::RowMajor);
+            let mut indices = Tensor::new(ids, &[2, 0], Order::RowMajor);
+            let mut y = Tensor::new(DType::F32, &[2, 0, 4], Order::RowMajor);
+            run_directly!(Embedding, [y, indices, weight]);
         }
     }
 }

@@ -383,3 +383,21 @@ pub(crate) fn check(got: &Tensor, want: &[f64], steps: f64, size: f64) {
 }
 
 pub(crate) const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+pub(crate) const REALS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
+
+/// Every type of positions and indices.
+pub(crate) const INDICES: [DType; 6] =
+    [DType::I32, DType::I64, DType::U32, DType::I8, DType::U8, DType::I16];
+
+/// The tensor that is null.
+pub(crate) struct Absent;
+
+impl Absent {
+    pub(crate) fn describe(&self) -> *mut InfiniopTensorDescriptor {
+        std::ptr::null_mut()
+    }
+
+    pub(crate) fn pointer(&mut self) -> *mut c_void {
+        std::ptr::null_mut()
+    }
+}

@@ -4,7 +4,7 @@
 use lumina_kernels::{Attr, DType};
 use lumina_runtime::operator::Value;
 
-use super::{Builder, Definition, FLOATS, Tensors};
+use super::{Builder, Definition, REALS, Tensors};
 use crate::status::Failure;
 
 /// What sums and products are there for.
@@ -21,7 +21,6 @@ const NUMBERS: &[DType] = &[
     DType::U32,
     DType::C64,
 ];
-const FLOATS_AND_F64: &[DType] = &[DType::F32, DType::F16, DType::BF16, DType::F64];
 
 /// `y = f(inputs)` for tensors of these types.
 fn map<const N: usize>(
@@ -69,40 +68,40 @@ pub(in super::super) fn mul(tensors: &Tensors<'_>) -> Result<Definition, Failure
 
 /// `y = max(x, 0)`, NaN of NaN
 pub(in super::super) fn relu(tensors: &Tensors<'_>) -> Result<Definition, Failure> {
-    map(tensors, FLOATS, |builder, [x]| {
-        let zero = builder.number(0.0);
+    map(tensors, REALS, |builder, [x]| {
+        let zero = builder.zero(builder.dtype(x))?;
         builder.op("max", &[x, zero], &[])
     })
 }
 
 /// `y = x·Φ(x)`
 pub(in super::super) fn gelu(tensors: &Tensors<'_>) -> Result<Definition, Failure> {
-    op::<1>(tensors, FLOATS_AND_F64, "gelu", &[("approximate", Attr::Bool(false))])
+    op::<1>(tensors, REALS, "gelu", &[("approximate", Attr::Bool(false))])
 }
 
 /// `y = x·½(1 + tanh(√(2/π)·(x + 0.044715·x³)))`
 pub(in super::super) fn gelu_tanh(tensors: &Tensors<'_>) -> Result<Definition, Failure> {
-    op::<1>(tensors, FLOATS_AND_F64, "gelu", &[("approximate", Attr::Bool(true))])
+    op::<1>(tensors, REALS, "gelu", &[("approximate", Attr::Bool(true))])
 }
 
 /// `y = x·σ(1.702·x)`
 pub(in super::super) fn quick_gelu(tensors: &Tensors<'_>) -> Result<Definition, Failure> {
-    op::<1>(tensors, FLOATS, "silu", &[("beta", Attr::Float(1.702))])
+    op::<1>(tensors, REALS, "silu", &[("beta", Attr::Float(1.702))])
 }
 
 /// `y = x·σ(x)`
 pub(in super::super) fn silu(tensors: &Tensors<'_>) -> Result<Definition, Failure> {
-    op::<1>(tensors, FLOATS, "silu", &[("beta", Attr::Float(1.0))])
+    op::<1>(tensors, REALS, "silu", &[("beta", Attr::Float(1.0))])
 }
 
 /// `y = 1 / (1 + e^-x)`
 pub(in super::super) fn sigmoid(tensors: &Tensors<'_>) -> Result<Definition, Failure> {
-    op::<1>(tensors, FLOATS, "logistic", &[])
+    op::<1>(tensors, REALS, "logistic", &[])
 }
 
 /// `y = tanh(x)`
 pub(in super::super) fn tanh(tensors: &Tensors<'_>) -> Result<Definition, Failure> {
-    op::<1>(tensors, FLOATS, "tanh", &[])
+    op::<1>(tensors, REALS, "tanh", &[])
 }
 
 /// `y = log(1 + e^(beta·x)) / beta`, and x where `beta·x > threshold`
@@ -117,12 +116,12 @@ pub(in super::super) fn softplus(
     }
     let attributes =
         [("beta", Attr::Float(beta.into())), ("threshold", Attr::Float(threshold.into()))];
-    op::<1>(tensors, FLOATS, "softplus", &attributes)
+    op::<1>(tensors, REALS, "softplus", &attributes)
 }
 
 /// `y = min(max(x, min), max)`, NaN where any is
 pub(in super::super) fn clip(tensors: &Tensors<'_>) -> Result<Definition, Failure> {
-    map(tensors, FLOATS, |builder, [x, low, high]| {
+    map(tensors, REALS, |builder, [x, low, high]| {
         let raised = builder.op("max", &[x, low], &[])?;
         builder.op("min", &[raised, high], &[])
     })
@@ -130,7 +129,7 @@ pub(in super::super) fn clip(tensors: &Tensors<'_>) -> Result<Definition, Failur
 
 /// `c = a · b·σ(b)`
 pub(in super::super) fn swiglu(tensors: &Tensors<'_>) -> Result<Definition, Failure> {
-    map(tensors, FLOATS, |builder, [a, b]| {
+    map(tensors, REALS, |builder, [a, b]| {
         let gate = builder.op("silu", &[b], &[("beta", Attr::Float(1.0))])?;
         builder.op("mul", &[a, gate], &[])
     })

@@ -17,6 +17,9 @@ use crate::status::Failure;
 /// Types that are computed in f32 and rounded once.
 pub(super) const FLOATS: &[DType] = &[DType::F32, DType::F16, DType::BF16];
 
+/// The same, and f64, which is computed in f64.
+pub(super) const REALS: &[DType] = &[DType::F32, DType::F16, DType::BF16, DType::F64];
+
 /// What a creation makes.
 pub(super) struct Definition {
     pub(super) programs: Vec<(Program, Vec<Source>)>,
@@ -174,7 +177,7 @@ impl Builder {
     /// Tensor number `index` in f32, or in f64 where it is of that.
     pub(super) fn float(&mut self, tensors: &Tensors<'_>, index: usize) -> Result<Value, Failure> {
         let value = self.tensor(tensors, index)?;
-        match self.shape_and_type(value).1 {
+        match self.dtype(value) {
             DType::F16 | DType::BF16 => self.convert(value, DType::F32),
             _ => Ok(value),
         }
@@ -200,9 +203,14 @@ impl Builder {
         self.program.constant(shape, data)
     }
 
-    fn shape_and_type(&self, value: Value) -> (&[usize], DType) {
-        let fact = self.program.fact(value);
-        (&fact.shape, fact.dtype)
+    /// Zero of that type, a scalar.
+    pub(super) fn zero(&mut self, dtype: DType) -> Result<Value, Failure> {
+        let zero = self.number(0.0);
+        self.convert(zero, dtype)
+    }
+
+    pub(super) fn dtype(&self, value: Value) -> DType {
+        self.program.fact(value).dtype
     }
 
     pub(super) fn shape(&self, value: Value) -> Vec<usize> {
@@ -294,13 +302,16 @@ impl Builder {
 
     /// The rows of a matrix that indices name: \[indices…, columns\].
     pub(super) fn rows(&mut self, matrix: Value, indices: Value) -> Result<Value, Failure> {
-        let (columns, dtype) = (self.shape(matrix)[1], self.shape_and_type(matrix).1);
+        let columns = self.shape(matrix)[1];
         let mut shape = self.shape(indices);
         let lines = shape.len() as i64;
         shape.push(1);
+        let indices = match self.dtype(indices) {
+            DType::I8 | DType::U8 | DType::I16 => self.convert(indices, DType::I32)?,
+            _ => indices,
+        };
         let indices = self.reshape(indices, &shape)?;
-        let zero = self.number(0.0);
-        let fill = self.convert(zero, dtype)?;
+        let fill = self.zero(self.dtype(matrix))?;
         self.op(
             "gather",
             &[matrix, indices, fill],
@@ -349,16 +360,26 @@ pub(super) fn integers(numbers: &[usize]) -> Vec<i64> {
     numbers.iter().map(|&number| number as i64).collect()
 }
 
-/// A list of numbers of the caller.
+/// Pads, strides and dilations of a convolution of `n` axes, each of which may be null for what
+/// changes nothing.
 ///
 /// # Safety
 ///
-/// `start` is null or has `len` numbers.
-pub(super) unsafe fn numbers(
-    start: *const i64,
-    len: usize,
-    name: &str,
-) -> Result<Vec<i64>, Failure> {
-    // SAFETY: the caller says so.
-    unsafe { super::descriptor::list(start, len, name) }.map(<[i64]>::to_vec)
+/// Lists are null or have `n` numbers.
+pub(super) unsafe fn windows(
+    pads: *const i64,
+    strides: *const i64,
+    dilations: *const i64,
+    n: usize,
+) -> Result<[Vec<i64>; 3], Failure> {
+    let numbers = |start: *const i64, name: &str, otherwise: i64| match start.is_null() {
+        true => Ok(vec![otherwise; n]),
+        // SAFETY: the caller says so.
+        false => unsafe { super::descriptor::list(start, n, name) }.map(<[i64]>::to_vec),
+    };
+    Ok([
+        numbers(pads, "pads", 0)?,
+        numbers(strides, "strides", 1)?,
+        numbers(dilations, "dilations", 1)?,
+    ])
 }

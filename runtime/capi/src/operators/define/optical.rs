@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use lumina_kernels::{Attr, DType};
 use lumina_runtime::operator::Value;
 
-use super::{Builder, Definition, Tensors, integers, numbers};
+use super::{Builder, Definition, Tensors, integers, windows};
 use crate::Status;
 use crate::status::Failure;
 
@@ -213,13 +213,7 @@ pub(in super::super) fn conv(
         return Err(tensors.bad_shape(message));
     };
     // SAFETY: the creation says that there are two numbers of each.
-    let [pads, strides, dilations] = unsafe {
-        [
-            numbers(pads, 2, "pads")?,
-            numbers(strides, 2, "strides")?,
-            numbers(dilations, 2, "dilations")?,
-        ]
-    };
+    let [pads, strides, dilations] = unsafe { windows(pads, strides, dilations, 2) }?;
     let padding = [pads[0], pads[0], pads[1], pads[1]];
     let groups = i64::try_from(groups)
         .map_err(|_| tensors.bad_parameter(format!("`groups` is too large: {groups}")))?;

@@ -3,7 +3,7 @@
 use lumina_kernels::{Attr, DType};
 use lumina_runtime::operator::{Operand, Value};
 
-use super::{Builder, Definition, FLOATS, Tensors, numbers};
+use super::{Builder, Definition, FLOATS, Tensors, windows};
 use crate::status::Failure;
 
 /// `c = alpha · a·b + beta · c`, where c is not looked at if beta is 0
@@ -67,20 +67,18 @@ fn product(
     batch: usize,
     rank: usize,
 ) -> Result<Value, Failure> {
-    let mut sides = [1, 2].map(|index| builder.float(tensors, index));
     let is_plain = batch == 1;
-    for side in &mut sides {
-        let value = std::mem::replace(side, Err(tensors.bad_parameter(String::new())))?;
+    let mut side = |index: usize| {
+        let value = builder.float(tensors, index)?;
         let shape = builder.shape(value);
         let [rows, columns] = [shape[shape.len() - 2], shape[shape.len() - 1]];
-        *side = match is_plain {
+        match is_plain {
             true => builder.reshape(value, &[rows, columns]),
             false if shape.len() == 3 => builder.expand(value, &[batch, rows, columns]),
             false => builder.broadcast(value, &[batch, rows, columns], &[1, 2]),
-        };
-    }
-    let [a, b] = sides;
-    let (a, b) = (a?, b?);
+        }
+    };
+    let (a, b) = (side(1)?, side(2)?);
     let axes: &[i64] = if is_plain { &[] } else { &[0] };
     let first = axes.len() as i64;
     let y = builder.op(
@@ -123,13 +121,7 @@ pub(in super::super) fn conv(
         return Err(tensors.bad_shape(message));
     }
     // SAFETY: the creation says that there are `n` numbers.
-    let [pads, strides, dilations] = unsafe {
-        [
-            numbers(pads, n, "pads")?,
-            numbers(strides, n, "strides")?,
-            numbers(dilations, n, "dilations")?,
-        ]
-    };
+    let [pads, strides, dilations] = unsafe { windows(pads, strides, dilations, n) }?;
     for (name, list, least) in
         [("pads", &pads, 0), ("strides", &strides, 1), ("dilations", &dilations, 1)]
     {

@@ -5,11 +5,12 @@ use std::ffi::c_int;
 use lumina_kernels::{Attr, DType};
 use lumina_runtime::operator::Value;
 
-use super::{Builder, Definition, FLOATS, Tensors, integers};
+use super::{Builder, Definition, FLOATS, REALS, Tensors, integers};
 use crate::status::Failure;
 
 /// Types of positions and indices.
-pub(super) const INDICES: &[DType] = &[DType::I32, DType::I64, DType::U32];
+pub(super) const INDICES: &[DType] =
+    &[DType::I32, DType::I64, DType::U32, DType::I8, DType::U8, DType::I16];
 
 /// Checks that y and x are floats of one shape, and returns it.
 fn alike<'a>(tensors: &Tensors<'a>) -> Result<&'a [usize], Failure> {
@@ -225,11 +226,11 @@ pub(in super::super) fn add_rms_norm(
 /// `(x₁·cos - x₂·sin, x₁·sin + x₂·cos)`
 pub(in super::super) fn rope(tensors: &Tensors<'_>, algo: c_int) -> Result<Definition, Failure> {
     let [y, x, positions, sin, _] = tensors.all()?;
-    tensors.check_type(1, FLOATS)?;
+    tensors.check_type(1, REALS)?;
     tensors.check_types_of(1, &[0])?;
     tensors.check_type(2, INDICES)?;
-    tensors.check_type(3, FLOATS)?;
-    tensors.check_type(4, FLOATS)?;
+    tensors.check_type(3, REALS)?;
+    tensors.check_type(4, REALS)?;
     if !(0..=1).contains(&algo) {
         let message = format!("`algo` must be 0 (pairs of neighbors) or 1 (halves), got {algo}");
         return Err(tensors.bad_parameter(message));
@@ -270,7 +271,7 @@ pub(in super::super) fn rope(tensors: &Tensors<'_>, algo: c_int) -> Result<Defin
     let angle = |builder: &mut Builder, index: usize| {
         let table = builder.tensor(tensors, index)?;
         let rows = builder.rows(table, ids_value)?;
-        let rows = builder.convert(rows, DType::F32)?;
+        let rows = builder.convert(rows, builder.dtype(x))?;
         builder.broadcast(rows, &turned, &axes)
     };
     let (sin, cos) = (angle(&mut builder, 3)?, angle(&mut builder, 4)?);

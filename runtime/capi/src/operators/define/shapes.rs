@@ -35,8 +35,7 @@ pub(in super::super) fn embedding(tensors: &Tensors<'_>) -> Result<Definition, F
     let mut definition = match rows {
         // No index is below 0, so there are none.
         0 => {
-            let zero = builder.number(0.0);
-            let zero = builder.convert(zero, tensors.get(0)?.fact().dtype)?;
+            let zero = builder.zero(tensors.get(0)?.fact().dtype)?;
             let none = builder.broadcast(zero, &shape, &[])?;
             builder.finish(tensors, none)?
         }
@@ -157,7 +156,7 @@ pub(in super::super) fn top_k(
     tensors.check_type(1, &[DType::I32, DType::I64])?;
     if matches!(fact.dtype, DType::C64 | DType::C128) {
         let message = format!("`input` must have an order, got {fact}");
-        return Err(Failure::new(Status::BadTensorDtype, message));
+        return Err(tensors.refuse(Status::BadTensorDtype, message));
     }
     let axis = tensors.axis("dim", i64::try_from(dim).unwrap_or(i64::MAX), fact.shape.len())?;
     if k > fact.shape[axis] {
