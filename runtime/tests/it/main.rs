@@ -9,6 +9,7 @@ mod cli_convert;
 mod cli_inputs;
 mod cli_mmap;
 mod cli_outputs;
+mod cli_schedule;
 mod cli_state;
 mod cli_steps;
 mod codes;
