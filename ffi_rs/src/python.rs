@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lumina_kernels::{
-    Attr, DType, Data, DataMut, Error, Fact, OPS, RayonPool, View, ViewMut, machine,
+    Attr, DType, Data, DataMut, Error, Fact, FlushDenormals, OPS, ThreadPool, View, ViewMut,
+    machine,
 };
 use lumina_runtime::bench::Bandwidth;
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
@@ -81,8 +82,8 @@ fn read_bandwidth(py: Python<'_>, bytes: usize, seconds: f64, threads: usize) ->
     }))
 }
 
-fn pool_of(threads: usize) -> PyResult<RayonPool> {
-    RayonPool::new(threads).map_err(|error| {
+fn pool_of(threads: usize) -> PyResult<ThreadPool> {
+    ThreadPool::new(threads).map_err(|error| {
         PyRuntimeError::new_err(format!("{threads} threads cannot be started: {error}"))
     })
 }
@@ -176,7 +177,8 @@ fn run<'py>(
         .collect::<PyResult<_>>()?;
 
     let pool = pool(py)?;
-    py.detach(|| pool.install(|| op.run(&views, &mut views_mut, &*pool))).map_err(to_python)?;
+    py.detach(|| FlushDenormals::during(|| op.run(&views, &mut views_mut, &*pool)))
+        .map_err(to_python)?;
     Ok(outputs.into_iter().map(|output| output.array.into_any()).collect())
 }
 
@@ -242,8 +244,8 @@ fn to_python(error: Error) -> PyErr {
 ///
 /// Threads do not survive a fork, so a child process makes a pool of its own. The lock is held
 /// only with the GIL, as a fork is: no child inherits it locked.
-fn pool(_py: Python<'_>) -> PyResult<Arc<RayonPool>> {
-    static POOL: Mutex<Option<(u32, Arc<RayonPool>)>> = Mutex::new(None);
+fn pool(_py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
+    static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
     let process = std::process::id();
     let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((owner, pool)) = &*slot
@@ -251,7 +253,7 @@ fn pool(_py: Python<'_>) -> PyResult<Arc<RayonPool>> {
     {
         return Ok(Arc::clone(pool));
     }
-    let pool = RayonPool::new(0)
+    let pool = ThreadPool::new(0)
         .map_err(|error| PyRuntimeError::new_err(format!("cannot start the threads: {error}")))?;
     // With the GIL, so that no child is forked before they are there.
     pool.wait_until_started();

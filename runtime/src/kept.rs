@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lumina_kernels::{DynOp, Error as KernelError, RayonPool};
+use lumina_kernels::{DynOp, Error as KernelError, FlushDenormals, ParFor};
 
 use crate::Error;
 use crate::bytes::AlignedBytes;
@@ -58,8 +58,10 @@ impl Kept {
         block: &mut Block,
         made: Vec<Made>,
         (buffers, limit): (u128, u64),
-        pool: &RayonPool,
+        pool: &dyn ParFor,
     ) -> Result<Vec<Arc<AlignedBytes>>, Error> {
+        // With the arithmetic of a run.
+        let _flush = FlushDenormals::new();
         let mut is_read = vec![false; made.len()];
         mark(block, &mut is_read);
         let mut is_needed = is_read.clone();
@@ -124,7 +126,7 @@ fn make(
     one: &Made,
     weights: &[u8],
     constants: &[Arc<AlignedBytes>],
-    pool: &RayonPool,
+    pool: &dyn ParFor,
 ) -> Result<AlignedBytes, Error> {
     let mut bytes = AlignedBytes::zeroed(byte_size(&one.fact).unwrap_or(usize::MAX))?;
     let operands = one.recipe.operands();
@@ -133,13 +135,12 @@ fn make(
         .map(|place| place.constant(weights, constants))
         .collect::<Result<_, KernelError>>()?;
     let mut out = view_mut(&one.fact, &mut bytes)?;
-    // On threads whose arithmetic is that of a run.
-    pool.install(|| match &one.recipe {
-        Recipe::Copy(_) => Ok(copy(&inputs[0], &mut out, pool)?),
+    match &one.recipe {
+        Recipe::Copy(_) => copy(&inputs[0], &mut out, pool)?,
         Recipe::Result { op, node, .. } => op
             .run(&inputs, std::slice::from_mut(&mut out), pool)
-            .map_err(|source| Error::Op { place: node.clone(), source }),
-    })?;
+            .map_err(|source| Error::Op { place: node.clone(), source })?,
+    }
     Ok(bytes)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use lumina_kernels::{DType, Fact, RayonPool, View};
+use lumina_kernels::{DType, Fact, FlushDenormals, ThreadPool, View};
 
 use crate::bytes::AlignedBytes;
 use crate::error::quoted;
@@ -43,12 +43,12 @@ impl Default for Options {
 
 impl Options {
     /// As many threads as these options ask for.
-    pub(crate) fn pool(&self) -> Result<RayonPool, Error> {
+    pub(crate) fn pool(&self) -> Result<ThreadPool, Error> {
         let threads = self.threads;
         if threads > MAX_THREADS {
             return Err(Error::Input(format!("`threads` is {threads}, at most {MAX_THREADS}")));
         }
-        RayonPool::new(threads)
+        ThreadPool::new(threads)
             .map_err(|error| Error::Threads { threads, message: error.to_string() })
     }
 }
@@ -59,7 +59,7 @@ impl Options {
 /// them half written: the next one is refused until [`Session::reset`].
 pub struct Session {
     model: Arc<Model>,
-    pool: RayonPool,
+    pool: ThreadPool,
     memory_limit: u64,
     trips: Trips,
     plans: Vec<Plan>,
@@ -282,7 +282,7 @@ impl Session {
         self.plans.last().ok_or_else(none)
     }
 
-    pub(crate) fn pool(&self) -> &RayonPool {
+    pub(crate) fn pool(&self) -> &ThreadPool {
         &self.pool
     }
 
@@ -371,7 +371,9 @@ impl Session {
         if graph.states.iter().any(|state| state.next.is_some()) {
             *states = Condition::Lost;
         }
-        let done = pool.install(|| machine.execute(block, &graph.nodes, inputs, buffers, profile));
+        let done = FlushDenormals::during(|| {
+            machine.execute(block, &graph.nodes, inputs, buffers, profile)
+        });
         // Whoever cancels means this run, also where it was over before it looked.
         cancelled.store(false, Ordering::Relaxed);
         done?;

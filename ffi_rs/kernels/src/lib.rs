@@ -36,7 +36,7 @@ pub use gemm::{Columns, Matrix, matmul, multiply_columnwise};
 pub use halves::Half;
 pub use layout::Layout;
 pub use op::{Attr, Attrs, DynOp, Entry, Make, Op, Work};
-pub use par::{CallingPool, ParFor, RayonPool, Serial, spin_until, take};
+pub use par::{Job, ParFor, Serial, ThreadPool};
 pub use rows::{normalize_rows, softmax_rows};
 pub use tensor::{
     Fact, Strided, Strides, View, ViewMut, is_nested, is_row_major, reach, row_major_strides,

@@ -98,12 +98,12 @@ for_each_isa! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::par::{RayonPool, Serial};
+    use crate::par::{Serial, ThreadPool};
 
     #[test]
     fn rates_are_those_of_a_computer() {
         let short = Duration::from_millis(1);
-        for pool in [&Serial as &dyn ParFor, &RayonPool::new(3).unwrap()] {
+        for pool in [&Serial as &dyn ParFor, &ThreadPool::new(3).unwrap()] {
             for numbers in ["float32", "int8"] {
                 let rate = peak(pool, numbers, short).unwrap();
                 assert!(rate > 1e6 && rate < 1e16, "{rate}");

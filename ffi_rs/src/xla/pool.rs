@@ -3,18 +3,14 @@
 //! Handlers run *on* the threads of that pool, so a handler that schedules work and blocks until
 //! it has run would wait for a thread that is itself. Here the caller works through the chunks
 //! itself and the scheduled helpers take chunks from the same counter when, and if, they get a
-//! thread. The caller waits only for chunks that a helper has already started.
+//! thread.
 
-use std::any::Any;
 use std::ffi::c_void;
-use std::mem::{offset_of, size_of, transmute};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::mem::{offset_of, size_of};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, Thread};
+use std::sync::Arc;
 
-use lumina_kernels::{FlushDenormals, ParFor, Serial, spin_until, take};
+use lumina_kernels::{FlushDenormals, Job, ParFor, Serial};
 
 use super::abi;
 
@@ -77,91 +73,7 @@ impl ParFor for XlaPool {
         if helpers == 0 {
             return Serial.run(chunks, task);
         }
-        let job = Arc::new(Job::new(chunks, task));
-        for _ in 0..helpers {
-            if !self.schedule(&job) {
-                break;
-            }
-        }
-        job.work(0);
-        job.wait();
-    }
-}
-
-/// One loop, shared by the caller and its helpers. A helper may find it long after the loop.
-struct Job {
-    chunks: usize,
-    /// The next chunk that nobody has started.
-    next: AtomicUsize,
-    /// Chunks that are done.
-    finished: AtomicUsize,
-    /// The last worker number that was given away. The caller has 0.
-    workers: AtomicUsize,
-    /// Dangling once the loop is over: only for the owner of an unfinished chunk.
-    task: *const (dyn Fn(usize, usize) + Sync),
-    /// The first panic of a chunk.
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
-    caller: Thread,
-}
-
-// SAFETY: `task` is `Sync`, and is called only while the loop that borrows it waits.
-unsafe impl Send for Job {}
-// SAFETY: as above.
-unsafe impl Sync for Job {}
-
-impl Job {
-    fn new(chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) -> Self {
-        // SAFETY: forgets the lifetime alone; `work` says why the pointer is good when followed.
-        let task = unsafe {
-            transmute::<&(dyn Fn(usize, usize) + Sync), *const (dyn Fn(usize, usize) + Sync)>(task)
-        };
-        Self {
-            chunks,
-            next: AtomicUsize::new(0),
-            finished: AtomicUsize::new(0),
-            workers: AtomicUsize::new(0),
-            task,
-            panic: Mutex::new(None),
-            caller: thread::current(),
-        }
-    }
-
-    /// Works as a helper.
-    fn help(&self) {
-        let worker = self.workers.fetch_add(1, Ordering::Relaxed) + 1;
-        self.work(worker);
-    }
-
-    /// Takes chunks until there are none. A panic ends one chunk; the caller raises it later.
-    fn work(&self, worker: usize) {
-        let mut done = 0;
-        while let Some(chunk) = take(&self.next, self.chunks) {
-            // SAFETY: the loop that borrows `task` waits until `chunk` too is finished.
-            let task = unsafe { &*self.task };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(chunk, worker))) {
-                let mut panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-                panic.get_or_insert(payload);
-            }
-            done += 1;
-        }
-        if done > 0 && self.finished.fetch_add(done, Ordering::Release) + done == self.chunks {
-            self.caller.unpark();
-        }
-    }
-
-    /// Waits until every chunk is finished, then raises the first panic.
-    fn wait(&self) {
-        let is_done = || self.finished.load(Ordering::Acquire) == self.chunks;
-        // What is left is one chunk of each helper: shorter, mostly, than it takes to wake up.
-        if !spin_until(is_done) {
-            while !is_done() {
-                thread::park();
-            }
-        }
-        let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(payload) = panic {
-            resume_unwind(payload);
-        }
+        Job::run(chunks, task, helpers, |job| self.schedule(job));
     }
 }
 

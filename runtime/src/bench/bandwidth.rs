@@ -77,14 +77,14 @@ fn beyond_caches() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use lumina_kernels::{RayonPool, Serial};
+    use lumina_kernels::{Serial, ThreadPool};
 
     use super::*;
 
     #[test]
     fn buffers_are_of_the_size_that_is_asked_for_or_beyond_the_caches() {
         let short = Duration::from_millis(1);
-        for pool in [&Serial as &dyn ParFor, &RayonPool::new(3).unwrap()] {
+        for pool in [&Serial as &dyn ParFor, &ThreadPool::new(3).unwrap()] {
             let memory = Bandwidth::of_memory(pool, short);
             assert!((MIN_BUFFER..=MAX_BUFFER).contains(&memory.buffer), "{memory:?}");
             assert!(memory.rate > 1e6 && memory.rate < 1e16, "{memory:?}");

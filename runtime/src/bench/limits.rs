@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lumina_kernels::{ParFor, RayonPool, machine};
+use lumina_kernels::{ParFor, ThreadPool, machine};
 
 use super::bandwidth::Bandwidth;
 use super::nodes::{NodeCost, Numbers};
@@ -22,7 +22,7 @@ pub(super) struct Limits {
 
 impl Limits {
     /// What the threads of `pool` reach, each rate measured for so long.
-    pub(super) fn measure(pool: &RayonPool, working_set: usize, each: Duration) -> Self {
+    pub(super) fn measure(pool: &ThreadPool, working_set: usize, each: Duration) -> Self {
         let peak = |numbers| machine::peak(pool, numbers, each).unwrap_or(0.0);
         let memory = Bandwidth::of_memory(pool, each);
         Self {

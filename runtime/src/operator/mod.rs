@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use lumina_kernels::{
-    self as kernels, CallingPool, Data, Fact, FlushDenormals, ParFor, Serial, View,
+    self as kernels, Data, Fact, FlushDenormals, ParFor, Serial, ThreadPool, View,
 };
 use smallvec::SmallVec;
 
@@ -73,12 +73,11 @@ impl Variant {
         program: &Program,
         constants: &[u8],
         targets: Vec<Target>,
-        pool: &CallingPool,
+        pool: &ThreadPool,
     ) -> Result<Self, Error> {
         let outputs: Vec<(usize, Target)> =
             program.outputs.iter().map(|&(_, id)| id).zip(targets.iter().copied()).collect();
         let (inference, given) = (program.inference()?, program.given());
-        let pool = pool.helpers();
         let plan = Plan::of_operator(&program.nodes, inference, given, &outputs, constants, pool)?;
         let own = &plan.block.buffers[targets.len()..];
         let bytes = own.iter().map(|&bytes| bytes.checked_next_multiple_of(ALIGN));
@@ -125,7 +124,7 @@ impl Variant {
 
 impl Operator {
     /// The operator that computes `program`, which loops of `pool` prepare.
-    pub fn new(mut program: Program, pool: &CallingPool) -> Result<Self, Error> {
+    pub fn new(mut program: Program, pool: &ThreadPool) -> Result<Self, Error> {
         let constants = AlignedBytes::copy_of(&std::mem::take(&mut program.constants))?;
         let count = program.outputs.len();
         let direct: Vec<Target> = program
@@ -219,7 +218,7 @@ impl Operator {
         inputs: &[&[u8]],
         outputs: &mut [&'a mut [u8]],
         workspace: &'a mut [u8],
-        pool: &CallingPool,
+        pool: &ThreadPool,
     ) -> Result<(), Error> {
         let known = |pair| self.over.iter().find(|(known, _)| *known == pair);
         let variant = match over {
@@ -250,7 +249,7 @@ impl Operator {
         &self,
         inputs: &[&[u8]],
         workspace: &mut [u8],
-        pool: &CallingPool,
+        pool: &ThreadPool,
     ) -> Result<(), Error> {
         let _flush = FlushDenormals::new();
         let given = self.given(inputs, None)?;
@@ -266,7 +265,7 @@ impl Operator {
         output: usize,
         memory: &mut [u8],
         workspace: &mut [u8],
-        pool: &CallingPool,
+        pool: &ThreadPool,
     ) -> Result<(), Error> {
         let buffers = self.overlapping.buffers(&mut [], workspace)?;
         let trips = Trips::at_most(u64::MAX);
@@ -299,7 +298,7 @@ impl Operator {
         &'a self,
         variant: &'a Variant,
         trips: &'a Trips,
-        pool: &'a CallingPool,
+        pool: &'a ThreadPool,
     ) -> Machine<'a> {
         let pool: &dyn ParFor = if self.is_little { &Serial } else { pool };
         Machine {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lumina_kernels::{
-    Data, DataMut, DynOp, Error as KernelError, Fact, Layout, RayonPool, View, ViewMut,
+    Data, DataMut, DynOp, Error as KernelError, Fact, Layout, ParFor, View, ViewMut,
 };
 
 use crate::bind::bind;
@@ -109,7 +109,7 @@ impl Plan {
         inputs: &[Fact],
         limit: u64,
         kept: &mut Kept,
-        pool: &RayonPool,
+        pool: &dyn ParFor,
     ) -> Result<Self, Error> {
         let mut plan =
             |computes| Self::planned(model, (entry, inputs), limit, kept, pool, computes);
@@ -125,7 +125,7 @@ impl Plan {
         (entry, inputs): (usize, &[Fact]),
         limit: u64,
         kept: &mut Kept,
-        pool: &RayonPool,
+        pool: &dyn ParFor,
         computes: bool,
     ) -> Result<Self, Error> {
         kept.forget_unused();

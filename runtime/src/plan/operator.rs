@@ -34,7 +34,7 @@ impl Plan {
         given: BTreeMap<usize, Place>,
         outputs: &[(usize, Target)],
         weights: &[u8],
-        pool: &lumina_kernels::RayonPool,
+        pool: &dyn lumina_kernels::ParFor,
     ) -> Result<Self, Error> {
         let mut kept = Kept::default();
         let constants = Constants::new(&mut kept.identities, true);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lumina_kernels::{Fact, RayonPool};
+use lumina_kernels::{Fact, ParFor};
 use serde_json::{Value, json};
 
 use crate::ir::Graph;
@@ -39,7 +39,7 @@ pub(super) fn memory(
     entry: usize,
     inputs: &[Fact],
     limit: u64,
-    pool: &RayonPool,
+    pool: &dyn ParFor,
 ) -> Result<Value, Error> {
     let mut kept = Kept::default();
     let plan = match Plan::new(model, entry, inputs, limit, &mut kept, pool) {

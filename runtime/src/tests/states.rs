@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lumina_kernels::RayonPool;
+use lumina_kernels::ThreadPool;
 use proptest::prelude::*;
 
 use super::build::*;
@@ -60,7 +60,7 @@ fn a_state_is_written_in_place() {
     let model = cache().load().unwrap();
     let input = f32s(&[1, 2], &[1.0, 2.0]);
     let facts = [input.view().fact()];
-    let (mut kept, pool) = (crate::kept::Kept::default(), RayonPool::new(1).unwrap());
+    let (mut kept, pool) = (crate::kept::Kept::default(), ThreadPool::new(1).unwrap());
     let plan = Plan::new(&model, 0, &facts, 1 << 20, &mut kept, &pool).unwrap();
     assert!(plan.block.steps.iter().all(|step| !matches!(step.work, Work::Copy)));
     assert_eq!(plan.block.buffers, [32, 4, 8]);

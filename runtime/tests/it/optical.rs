@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lumina_kernels::{OPS, RayonPool, ViewMut};
+use lumina_kernels::{OPS, ThreadPool, ViewMut};
 use lumina_runtime::{DType, Fact, Options, Session, Tensor, View};
 
 use crate::build::*;
@@ -68,8 +68,8 @@ fn a_node_is_the_kernel_bit_for_bit() {
     let mut expected = vec![0f32; ROWS * COLUMNS];
     let shape = [ROWS, COLUMNS];
     let out = ViewMut::new(&shape, lumina_kernels::DataMut::F32(&mut expected)).unwrap();
-    let pool = RayonPool::new(1).unwrap();
-    pool.install(|| kernel.run(&views, &mut [out], &pool)).unwrap();
+    let pool = ThreadPool::new(1).unwrap();
+    kernel.run(&views, &mut [out], &pool).unwrap();
 
     let attrs = eight_bits(true);
     let operands: Vec<&Tensor> = operands.iter().collect();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{ByGroup, Coded, Codes, Levels, coded_matmul, planes, rows_of_words};
 use crate::gemm::{Columns, Matrix, matmul};
-use crate::{Data, RayonPool, Serial, View};
+use crate::{Data, Serial, ThreadPool, View};
 
 /// Numbers that look random and are always the same.
 fn random(count: usize, salt: u64) -> impl Iterator<Item = u32> {
@@ -155,7 +155,7 @@ fn bits_of(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| if v.is_nan() { f32::NAN } else { *v }.to_bits()).collect()
 }
 
-fn product(pool: &RayonPool, sample: &Sample, [rows, from]: [usize; 2], add: bool) {
+fn product(pool: &ThreadPool, sample: &Sample, [rows, from]: [usize; 2], add: bool) {
     let Sample { depth, columns, .. } = *sample;
     let range = from.min(depth)..depth;
     let numbers = &sample.numbers()[range.start * columns..];
@@ -215,14 +215,14 @@ proptest! {
         kind in kinds(),
         add: bool,
     ) {
-        let pool = RayonPool::new(3).unwrap();
-        pool.install(|| product(&pool, &Sample::new(bits, extents, kind), [rows, from], add));
+        let pool = ThreadPool::new(3).unwrap();
+        product(&pool, &Sample::new(bits, extents, kind), [rows, from], add);
     }
 }
 
 #[test]
 fn products_of_few_rows_have_them_whatever_registers_hold() {
-    let pool = RayonPool::new(2).unwrap();
+    let pool = ThreadPool::new(2).unwrap();
     for bits in 1..9 {
         for (tables, by_column) in [(0, false), (0, true), (1, false), (1, true)] {
             for (group, whole_zero_points) in [(32, true), (1 << 40, false)] {
@@ -236,7 +236,7 @@ fn products_of_few_rows_have_them_whatever_registers_hold() {
                 };
                 let sample = Sample::new(bits, [70, 150], kind);
                 for rows in [1, 3, 6] {
-                    pool.install(|| product(&pool, &sample, [rows, 0], rows == 3));
+                    product(&pool, &sample, [rows, 0], rows == 3);
                 }
             }
         }

@@ -214,7 +214,7 @@ fn pack_columns(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{RayonPool, Serial};
+    use crate::{Serial, ThreadPool};
 
     #[test]
     fn every_layout_and_split_gives_the_same_chain_of_sums() {
@@ -223,7 +223,7 @@ mod tests {
         let numbers = |count: usize| -> Vec<f32> {
             (0..count).map(|i| ((i * 7919) % 1013) as f32 / 500.0 - 1.0).collect()
         };
-        let pool = RayonPool::new(3).unwrap();
+        let pool = ThreadPool::new(3).unwrap();
         for [rows, depth, columns] in [
             [1, 300, 1],
             [1, 270, 150],
@@ -248,7 +248,7 @@ mod tests {
                             c
                         };
                         let got = run(&Serial);
-                        assert_eq!(got, pool.install(|| run(&pool)));
+                        assert_eq!(got, run(&pool));
                         for (index, (&got, &before)) in got.iter().zip(&before).enumerate() {
                             // One column before, and one behind the product.
                             let (i, j) = (index / stride, (index % stride).wrapping_sub(1));

@@ -14,6 +14,12 @@ impl FlushDenormals {
         write(saved | FLUSH);
         Self { saved }
     }
+
+    /// Runs `work` while this thread flushes.
+    pub fn during<R>(work: impl FnOnce() -> R) -> R {
+        let _flush = Self::new();
+        work()
+    }
 }
 
 impl Drop for FlushDenormals {

@@ -1,6 +1,6 @@
 //! The convolution is the product with its patches, whoever computes how many of them at a time.
 
-use lumina_kernels::{Attr, RayonPool, Serial};
+use lumina_kernels::{Attr, Serial, ThreadPool};
 
 use crate::support::{
     Attributes, FORWARD, GRADIENT, NOISE, Tensor, attrs, bits_of, numbers, run, run_prepared, with,
@@ -196,7 +196,7 @@ const BITS: [[i64; 3]; 4] = [[0, 0, 0], [8, 8, 8], [12, 9, 6], [1, 0, 4]];
 
 #[test]
 fn is_the_product_with_its_patches_for_any_number_of_threads() {
-    let pools = [1, 2, 7].map(|threads| RayonPool::new(threads).unwrap());
+    let pools = [1, 2, 7].map(|threads| ThreadPool::new(threads).unwrap());
     for geometry in GEOMETRIES {
         for (operands, bits) in BITS.into_iter().flat_map(|bits| {
             [geometry.operands(), geometry.operands_by_output()].map(|operands| (operands, bits))
@@ -239,7 +239,7 @@ fn finds_the_ranges_of_its_patches() {
     (operands[3], operands[4]) = (found.clone(), found);
     let peaks = ["with_peak", "with_x_peak", "with_w_peak"].map(|name| (name, Attr::Bool(true)));
     let attrs = with(geometry.attrs([6, 6, 8], true, "pre_noise"), &peaks);
-    let got = run(CONV_FORWARD, &attrs, &operands, &RayonPool::new(2).unwrap()).unwrap();
+    let got = run(CONV_FORWARD, &attrs, &operands, &ThreadPool::new(2).unwrap()).unwrap();
 
     let x = operands[0].f32();
     let mut of_x = vec![0.0f32; 3];
@@ -283,7 +283,7 @@ fn what_is_not_finite_stays_in_its_rows_and_its_group() {
         for bad in [f32::NAN, f32::INFINITY] {
             let Tensor::F32(_, x) = &mut operands[0] else { unreachable!() };
             x[at] = bad;
-            let got = run(CONV, &attrs, &operands, &RayonPool::new(2).unwrap()).unwrap();
+            let got = run(CONV, &attrs, &operands, &ThreadPool::new(2).unwrap()).unwrap();
             let sources = geometry.sources(1);
             let met: Vec<bool> = sources.iter().map(|patch| patch.contains(&Some(at))).collect();
             assert_eq!(met.iter().filter(|met| **met).count(), 3);
@@ -321,7 +321,7 @@ fn prepared_weights_give_the_same_bits() {
 
 #[test]
 fn its_gradient_is_that_of_the_product_for_any_number_of_threads() {
-    let pools = [1, 2, 7].map(|threads| RayonPool::new(threads).unwrap());
+    let pools = [1, 2, 7].map(|threads| ThreadPool::new(threads).unwrap());
     for geometry in GEOMETRIES {
         for (bits, residual, precision, operands) in [
             ([8, 8, 8], "pre_noise", "float32", geometry.operands()),

@@ -1,6 +1,6 @@
 //! The peak of the chain, and what it refuses.
 
-use lumina_kernels::{RayonPool, Serial};
+use lumina_kernels::{Serial, ThreadPool};
 
 use crate::support::{
     DEPLOYED, FORWARD, NOISE, SIZES, Tensor, attrs, bits_of, operands, run, run_prepared, with_peak,
@@ -32,7 +32,7 @@ fn the_peak_is_the_largest_finite_y_of_the_row() {
                     let mut want = run(FORWARD, &alone, &inputs, &Serial).unwrap();
                     want.push(Tensor::F32(vec![rows], expected.clone()));
                     for threads in [1, 2, 7] {
-                        let pool = RayonPool::new(threads).unwrap();
+                        let pool = ThreadPool::new(threads).unwrap();
                         let attrs = with_peak(alone.clone());
                         let got = run(FORWARD, &attrs, &inputs, &pool).unwrap();
                         assert_eq!(got.last().unwrap().shape(), [rows]);

@@ -1,6 +1,6 @@
 //! Which gradients there are, from which residual, and what is refused.
 
-use lumina_kernels::{Attr, ParFor, RayonPool, Serial};
+use lumina_kernels::{Attr, ParFor, Serial, ThreadPool};
 
 use crate::support::{
     Attributes, DBIAS, DW, DX, FORWARD, GRADIENT, NOISE, PRECISIONS, QUIET, SIZES, Tensor, asking,
@@ -133,7 +133,7 @@ fn signs_and_relative_noise_are_the_slope_to_the_bit() {
                 let expected = gradient("slope", false, &Serial);
                 let label = format!("{noise:?} {bits:?} {bad} {precision}");
                 for threads in [1, 7] {
-                    let pool = RayonPool::new(threads).unwrap();
+                    let pool = ThreadPool::new(threads).unwrap();
                     assert_eq!(gradient("signs", noisy, &pool), expected, "{label} {threads}");
                 }
             }

@@ -1,6 +1,6 @@
 //! Ranges that are left out, and the peaks that they are.
 
-use lumina_kernels::{Attr, RayonPool, Serial};
+use lumina_kernels::{Attr, Serial, ThreadPool};
 
 use crate::support::{
     DEPLOYED, FORWARD, NOISE, SIZES, Tensor, attrs, bits_of, operands, run, run_prepared, with,
@@ -62,7 +62,7 @@ fn ranges_that_are_left_out_are_the_peaks() {
                     inputs[range] = vector(vec![]);
                 }
                 for threads in [1, 2, 7] {
-                    let pool = RayonPool::new(threads).unwrap();
+                    let pool = ThreadPool::new(threads).unwrap();
                     let got = run(FORWARD, &of_both, &inputs, &pool).unwrap();
                     assert_eq!(bits_of(&got), bits_of(&want), "{label} {threads}");
                 }

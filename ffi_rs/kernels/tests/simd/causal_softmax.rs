@@ -1,6 +1,6 @@
 //! Causal softmax and its gradient against the slow loops that define them.
 
-use lumina_kernels::{RayonPool, Serial};
+use lumina_kernels::{Serial, ThreadPool};
 
 use crate::support::{Tensor, bits_of, numbers, run};
 
@@ -71,7 +71,7 @@ fn both_ops_are_their_loops_on_any_number_of_threads() {
                 }
             }
             for threads in [1, 2, 7] {
-                let pool = RayonPool::new(threads).unwrap();
+                let pool = ThreadPool::new(threads).unwrap();
                 let of_softmax = run("causal_softmax", &[], &inputs, &pool).unwrap();
                 let of_grad = run("causal_softmax_grad", &[], &inputs_of_grad, &pool).unwrap();
                 assert_eq!(bits_of(&of_softmax), bits_of(&forward), "{label} {threads}");

@@ -1,6 +1,6 @@
 //! Ops that take packed codes in place of weights, against the same ops on the weights.
 
-use lumina_kernels::{Attr, RayonPool, Serial};
+use lumina_kernels::{Attr, FlushDenormals, Serial, ThreadPool};
 use proptest::prelude::*;
 
 use crate::support::coded::{Coded, packed};
@@ -34,12 +34,12 @@ fn compare(name: &str, attrs: &Attributes, inputs: &[Tensor], coded: &Coded, lab
     let (op, operands) =
         coded.replace(name, attrs, inputs, &[FULL_SCALE]).expect("an op that takes codes");
     assert!(op.prepare(&vec![None; operands.len()]).unwrap().is_none());
-    let pool = RayonPool::new(2).unwrap();
+    let pool = ThreadPool::new(2).unwrap();
     // Threads of a pool flush denormals, and this one does not.
-    let want = bits_of(&pool.install(|| run(name, attrs, inputs, &Serial).unwrap()));
-    let got = pool.install(|| run_op(&*op, &operands, &Serial).unwrap());
+    let want = bits_of(&FlushDenormals::during(|| run(name, attrs, inputs, &Serial).unwrap()));
+    let got = FlushDenormals::during(|| run_op(&*op, &operands, &Serial).unwrap());
     assert_eq!(bits_of(&got), want, "{label}");
-    let got = pool.install(|| run_op(&*op, &operands, &pool).unwrap());
+    let got = FlushDenormals::during(|| run_op(&*op, &operands, &pool).unwrap());
     assert_eq!(bits_of(&got), want, "{label}");
 }
 
@@ -79,7 +79,7 @@ fn numbers_are_the_same_along_rows_and_columns_on_any_number_of_threads() {
             coded.transposed = true;
             coded.shape = vec![columns, depth];
             for threads in [1, 2] {
-                let pool = RayonPool::new(threads).unwrap();
+                let pool = ThreadPool::new(threads).unwrap();
                 let across = coded.numbers(&pool);
                 for (index, got) in across.f32().iter().enumerate() {
                     let want = numbers.f32()[index % depth * columns + index / depth];

@@ -1,6 +1,6 @@
 //! Products of complex matrices: the plain one against its loops, and the chain against that of reals.
 
-use lumina_kernels::{Attr, Complex32, ParFor, RayonPool, Serial};
+use lumina_kernels::{Attr, Complex32, ParFor, Serial, ThreadPool};
 
 use crate::support::{Tensor, attrs, bits_of, grad_operands, numbers, operands, run};
 
@@ -66,7 +66,7 @@ fn a_product_is_its_loops_in_any_layout_on_any_number_of_threads() {
             }
         }
         for threads in [1, 2, 5] {
-            let pool = RayonPool::new(threads).unwrap();
+            let pool = ThreadPool::new(threads).unwrap();
             for (x_t, w_t) in [(false, false), (true, false), (false, true), (true, true)] {
                 assert_eq!(bits_of(&product(x_t, w_t, &pool)), bits_of(&expected));
             }
@@ -162,7 +162,7 @@ fn neither_threads_nor_layouts_change_a_bit_of_the_noisy_chain_and_its_gradient(
             };
             let gradient = backward(false, &Serial);
             for threads in [1, 3] {
-                let pool = RayonPool::new(threads).unwrap();
+                let pool = ThreadPool::new(threads).unwrap();
                 for w_t in [false, true] {
                     assert_eq!(bits_of(&forward(w_t, &pool)), bits_of(&expected), "{size:?}");
                     let got = backward(w_t, &pool);

@@ -1,6 +1,6 @@
 //! The chain against its definition, and what must not change its bits.
 
-use lumina_kernels::{RayonPool, Serial};
+use lumina_kernels::{Serial, ThreadPool};
 use proptest::prelude::*;
 
 use crate::support::{
@@ -106,7 +106,7 @@ proptest! {
         let attrs = with_peak(attrs(bits, transposed, true, residual));
         let whole = run(FORWARD, &attrs, &inputs, &Serial).unwrap();
         for threads in [1, 2, 7] {
-            let pool = RayonPool::new(threads).unwrap();
+            let pool = ThreadPool::new(threads).unwrap();
             let again = run(FORWARD, &attrs, &inputs, &pool).unwrap();
             prop_assert_eq!(bits_of(&whole), bits_of(&again));
         }

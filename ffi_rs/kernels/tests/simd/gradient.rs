@@ -1,6 +1,6 @@
 //! The gradient of the chain against its definition, and what must not change its bits.
 
-use lumina_kernels::{RayonPool, Serial};
+use lumina_kernels::{Serial, ThreadPool};
 use proptest::prelude::*;
 
 use crate::support::oracle::gradient;
@@ -65,7 +65,7 @@ proptest! {
         let attrs = asking(precise(attrs, precision), flags);
         let alone = run(GRADIENT, &attrs, &inputs, &Serial).unwrap();
         for threads in [1, 2, 7] {
-            let pool = RayonPool::new(threads).unwrap();
+            let pool = ThreadPool::new(threads).unwrap();
             let again = run(GRADIENT, &attrs, &inputs, &pool).unwrap();
             for (index, (one, other)) in alone.iter().zip(&again).enumerate() {
                 prop_assert_eq!(one.bits(), other.bits(), "result {} of {} threads", index, threads);

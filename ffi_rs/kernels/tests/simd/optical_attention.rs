@@ -1,6 +1,6 @@
 //! Attention and its gradient against the ops that they are made of, head by head.
 
-use lumina_kernels::{Attr, RayonPool, Serial};
+use lumina_kernels::{Attr, Serial, ThreadPool};
 
 use crate::support::{
     Attributes, FORWARD, GRADIENT, NOISE, QUIET, Tensor, attrs, bits_of, numbers, run, with,
@@ -198,7 +198,7 @@ fn attention_is_made_of_the_other_ops_on_any_number_of_threads() {
                 }
             }
             for threads in [2, 7] {
-                let pool = RayonPool::new(threads).unwrap();
+                let pool = ThreadPool::new(threads).unwrap();
                 let again = run(ATTENTION, &call.attrs, &call.inputs, &pool).unwrap();
                 assert_eq!(bits_of(&again), bits_of(&out), "{label} {threads}");
                 let again = run(ATTENTION_GRADIENT, &call.attrs, &inputs, &pool).unwrap();
@@ -216,7 +216,7 @@ fn sums_of_many_queries_do_not_depend_on_threads_nor_on_other_heads() {
     let g = Tensor::F32(shape, numbers(BATCH * 1100 * HEADS * 2, 9));
     let inputs = [&[g.clone()][..], &call.inputs].concat();
     let back = run(ATTENTION_GRADIENT, &call.attrs, &inputs, &Serial).unwrap();
-    let pool = RayonPool::new(3).unwrap();
+    let pool = ThreadPool::new(3).unwrap();
     let again = run(ATTENTION_GRADIENT, &call.attrs, &inputs, &pool).unwrap();
     assert_eq!(bits_of(&again), bits_of(&back));
     let first = |tensor: &Tensor| match tensor {

@@ -1,7 +1,7 @@
 //! Array tiles: a call whose arrays have a limited number of inputs is its tiles, each a call of its
 //! own with its own seed, added up.
 
-use lumina_kernels::{Attr, RayonPool, Serial};
+use lumina_kernels::{Attr, Serial, ThreadPool};
 
 use crate::support::{
     Attributes, DBIAS, DEPLOYED, DW, DX, FORWARD, GRADIENT, NOISE, PRECISIONS, QUIET, Tensor,
@@ -123,7 +123,7 @@ fn outputs_are_those_of_the_tiles_added_up() {
                         assert_eq!(got[0].bits(), bits_of_floats(&out), "{label}");
                         assert_eq!(got[2].f32(), peak, "{label}");
                         for threads in [1, 3] {
-                            let pool = RayonPool::new(threads).unwrap();
+                            let pool = ThreadPool::new(threads).unwrap();
                             let again = run(FORWARD, &attrs, &inputs, &pool).unwrap();
                             assert_eq!(bits_of(&again), bits_of(&got), "{label}");
                         }
@@ -201,7 +201,7 @@ fn gradients_are_those_of_the_tiles() {
                         for (sum, got) in sums.iter().zip(&got[3..]) {
                             assert_eq!(got.bits(), bits_of_floats(sum), "{label}");
                         }
-                        let pool = RayonPool::new(3).unwrap();
+                        let pool = ThreadPool::new(3).unwrap();
                         let again = run(GRADIENT, &attrs, &inputs, &pool).unwrap();
                         assert_eq!(bits_of(&again), bits_of(&got), "{label}");
                     }

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::ops::Range;
 
-use lumina_kernels::{CallingPool, Data};
+use lumina_kernels::{Data, ThreadPool};
 use lumina_runtime::operator::{Arrangement, Operand};
 use smallvec::SmallVec;
 
@@ -134,7 +134,7 @@ unsafe fn run(
     (outputs, arrangement): (usize, Arrangement),
     workspace: Memory,
     scalars: &[f32],
-    pool: &CallingPool,
+    pool: &ThreadPool,
 ) -> Result<(), Failure> {
     let Planned { operator, sources } = planned;
     let over = match arrangement {

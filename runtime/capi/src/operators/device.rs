@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use lumina_kernels::CallingPool;
+use lumina_kernels::ThreadPool;
 
 use super::descriptor::{GONE, check_pointer, release, require, write};
 use crate::Status;
@@ -38,9 +38,9 @@ pub type infinirtStream_t = *mut c_void;
 pub type infinirtEvent_t = *mut c_void;
 
 /// The threads of all operators, one for each core, the calling one among them.
-pub(super) fn pool() -> Result<&'static CallingPool, Failure> {
-    static POOL: OnceLock<Result<CallingPool, String>> = OnceLock::new();
-    let pool = POOL.get_or_init(|| CallingPool::new(0).map_err(|error| error.to_string()));
+pub(super) fn pool() -> Result<&'static ThreadPool, Failure> {
+    static POOL: OnceLock<Result<ThreadPool, String>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| ThreadPool::new(0).map_err(|error| error.to_string()));
     pool.as_ref().map_err(|error| {
         Failure::new(Status::InternalError, format!("cannot start threads: {error}"))
     })

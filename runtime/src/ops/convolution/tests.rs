@@ -1,6 +1,6 @@
 //! Every convolution is the slow one.
 
-use lumina_kernels::{Attr, Attrs, Data, RayonPool};
+use lumina_kernels::{Attr, Attrs, Data, ThreadPool};
 use proptest::prelude::*;
 
 use super::*;
@@ -200,9 +200,9 @@ proptest! {
         let (x, kernel, expected) = (floats(&x), floats(&kernel), floats(&expected));
         let of_x = View::new(&x_shape, Data::F32(&x)).unwrap();
         let of_kernel = View::new(&kernel_shape, Data::F32(&kernel)).unwrap();
-        let pool = RayonPool::new(3).unwrap();
+        let pool = ThreadPool::new(3).unwrap();
         prop_assert_eq!(&run(&op, [of_x, of_kernel], &out_shape, &Serial), &expected);
-        let parallel = pool.install(|| run(&op, [of_x, of_kernel], &out_shape, &pool));
+        let parallel = run(&op, [of_x, of_kernel], &out_shape, &pool);
         prop_assert_eq!(&parallel, &expected);
         if let Some(prepared) = Op::prepare(&op, &[None, Some(of_kernel)]).unwrap() {
             prop_assert!(prepared.held_bytes() >= 4 * kernel.len());

@@ -1,8 +1,12 @@
 //! Parallel loops over chunks, whichever thread pool runs them.
 
+mod job;
+
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use self::job::Job;
 use crate::tuning::{SPINS, WAKING};
 use crate::vector::FlushDenormals;
 
@@ -35,103 +39,65 @@ impl ParFor for Serial {
     }
 }
 
-/// A rayon pool of its own, whose threads flush denormals as XLA's do, so that both backends give
-/// the same bits.
-pub struct RayonPool {
-    pool: rayon::ThreadPool,
+/// The calling thread, helped by threads of the pool: a loop starts at once where it is called, on any
+/// thread, and on several of them at a time.
+pub struct ThreadPool {
+    helpers: Option<rayon::ThreadPool>,
+    threads: usize,
 }
 
-impl RayonPool {
-    /// A pool of `threads` threads; 0 asks rayon (`RAYON_NUM_THREADS`, else one per core).
+impl ThreadPool {
+    /// So many threads, the calling one among them; 0 is what `RAYON_NUM_THREADS` says, else one per
+    /// core.
     pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
+        let threads = if threads == 0 { default_threads() } else { threads };
+        let helpers = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads - 1)
             .thread_name(|index| format!("lumina-{index}"))
             // For as long as the thread lives.
-            .start_handler(|_| std::mem::forget(FlushDenormals::new()))
-            .build()?;
-        Ok(Self { pool })
+            .start_handler(|_| std::mem::forget(FlushDenormals::new()));
+        let helpers = if threads > 1 { Some(helpers.build()?) } else { None };
+        // Rayon has a most number of its own.
+        let threads = helpers.as_ref().map_or(1, |helpers| helpers.current_num_threads() + 1);
+        Ok(Self { helpers, threads })
     }
 
     /// Returns when every thread runs and has set up what threads share. What is set up only once
     /// is set up under a lock, and nobody is to fork meanwhile.
     pub fn wait_until_started(&self) {
-        self.pool.broadcast(|_| ());
-    }
-
-    /// Runs `work` on a thread of the pool: what is computed between the parallel loops needs the
-    /// same float environment as what is computed in them.
-    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
+        if let Some(helpers) = &self.helpers {
+            helpers.broadcast(|_| ());
+        }
     }
 }
 
-impl ParFor for RayonPool {
-    fn width(&self) -> usize {
-        self.pool.current_num_threads()
-    }
-
-    fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        let next = &AtomicUsize::new(0);
-        let work = &|| {
-            let worker = rayon::current_thread_index().expect("a thread of the pool");
-            while let Some(chunk) = take(next, chunks) {
-                task(chunk, worker);
-            }
-        };
-        self.pool.scope(|scope| {
-            for _ in 1..self.width().min(chunks) {
-                scope.spawn(|_| work());
-            }
-            work();
-        });
-    }
+/// How many threads a pool has that nobody has given a number.
+fn default_threads() -> usize {
+    let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|count| count.parse().ok());
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.filter(|&count| count > 0).unwrap_or_else(cores)
 }
 
-/// The calling thread, helped by threads of its own: a loop starts at once where it is called, on any
-/// thread, and on several of them at a time.
-pub struct CallingPool {
-    helpers: RayonPool,
-    threads: usize,
-}
-
-impl CallingPool {
-    /// So many threads, the calling one among them; 0 is one per core.
-    pub fn new(threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 { cores() } else { threads };
-        Ok(Self { helpers: RayonPool::new((threads - 1).max(1))?, threads })
-    }
-
-    /// The threads that help, of which there is one at least.
-    pub fn helpers(&self) -> &RayonPool {
-        &self.helpers
-    }
-}
-
-impl ParFor for CallingPool {
+impl ParFor for ThreadPool {
     fn width(&self) -> usize {
         self.threads
     }
 
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        let next = &AtomicUsize::new(0);
-        let work = &|worker| {
-            while let Some(chunk) = take(next, chunks) {
-                task(chunk, worker);
-            }
-        };
-        self.helpers.pool.in_place_scope(|scope| {
-            for _ in 1..self.width().min(chunks) {
-                scope.spawn(|_| work(rayon::current_thread_index().expect("a thread of the pool")));
-            }
-            work(self.threads - 1);
-        });
+        let others = self.threads.min(chunks).saturating_sub(1);
+        match &self.helpers {
+            Some(helpers) if others > 0 => Job::run(chunks, task, others, |job| {
+                let job = Arc::clone(job);
+                helpers.spawn(move || job.help());
+                true
+            }),
+            _ => Serial.run(chunks, task),
+        }
     }
 }
 
 /// The next chunk that nobody has taken, if there is one.
-pub fn take(next: &AtomicUsize, chunks: usize) -> Option<usize> {
+fn take(next: &AtomicUsize, chunks: usize) -> Option<usize> {
     let chunk = next.fetch_add(1, Ordering::Relaxed);
     (chunk < chunks).then_some(chunk)
 }
@@ -238,7 +204,7 @@ impl Drop for Finish<'_> {
 
 /// Waits awake for what another thread is about to do, about as long as a thread takes to wake up,
 /// and returns whether it is done.
-pub fn spin_until(mut done: impl FnMut() -> bool) -> bool {
+fn spin_until(mut done: impl FnMut() -> bool) -> bool {
     for _ in 0..SPINS {
         if done() {
             return true;
@@ -257,9 +223,9 @@ mod tests {
     const STAGES: [usize; 5] = [3, 0, 40, 0, 7];
 
     #[test]
-    fn a_calling_pool_runs_every_chunk_once_with_workers_of_its_own() {
+    fn a_pool_runs_every_chunk_once_on_one_worker_at_a_time() {
         for threads in [1, 2, 3] {
-            let pool = &CallingPool::new(threads).unwrap();
+            let pool = &ThreadPool::new(threads).unwrap();
             assert_eq!(pool.width(), threads);
             std::thread::scope(|scope| {
                 for chunks in [0, 1, 2, 50] {
@@ -294,7 +260,7 @@ mod tests {
                     done[stage].fetch_add(1, Ordering::Relaxed);
                 });
             }
-            schedule.run(&RayonPool::new(threads).unwrap());
+            schedule.run(&ThreadPool::new(threads).unwrap());
             drop(schedule);
             assert_eq!(done.map(AtomicUsize::into_inner), STAGES);
         }
@@ -312,7 +278,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_chunk_that_panicked() {
         for threads in [1, 7] {
-            let pool = RayonPool::new(threads).unwrap();
+            let pool = ThreadPool::new(threads).unwrap();
             let mut schedule = Schedule::default();
             for (stage, chunks) in STAGES.into_iter().enumerate() {
                 schedule.stage("", chunks, move |chunk| assert!((stage, chunk) != (0, 1)));
@@ -324,7 +290,7 @@ mod tests {
     #[test]
     fn both_ends_give_every_chunk_once() {
         for threads in [1, 2, 7] {
-            let (pool, ends) = (RayonPool::new(threads).unwrap(), BothEnds::new(40));
+            let (pool, ends) = (ThreadPool::new(threads).unwrap(), BothEnds::new(40));
             let times = [(); 40].map(|()| AtomicUsize::new(0));
             pool.run(40, &|_, worker| {
                 times[ends.take(worker)].fetch_add(1, Ordering::Relaxed);
