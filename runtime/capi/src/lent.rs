@@ -63,9 +63,12 @@ impl Lent {
         self.data = bytes.map_or(ptr::null(), <[u8]>::as_ptr);
         self.bytes = self.data.addr()..self.data.addr() + bytes.map_or(0, <[u8]>::len);
         self.dtype = dtype;
-        self.shape.clear();
-        self.shape.extend_from_slice(shape);
-        self.strides = row_major_strides(shape);
+        // Mostly it is that of the run before.
+        if self.shape != shape {
+            self.shape.clear();
+            self.shape.extend_from_slice(shape);
+            self.strides = row_major_strides(shape);
+        }
     }
 
     /// Forgets where elements lie, as they may be others from now on.

@@ -4,6 +4,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use lumina_runtime::{CancelHandle, DType, Data, Fact, Options, Role, Session, View};
+use smallvec::SmallVec;
 
 use crate::lent::{ABSENT, Lent, Name, Owned, check_apart, check_count, check_place, not_given};
 use crate::model::Loaded;
@@ -14,6 +15,9 @@ use crate::tensor::{Checked, Tensor};
 /// Tensors of the caller, and how many there are.
 type Tensors = (*const Tensor, usize);
 type TensorsMut = (*mut Tensor, usize);
+
+/// What there is for each input or output of a call, in most models without an allocation.
+type Few<T> = SmallVec<[T; 4]>;
 
 /// A session, and what is known of the memory of its caller.
 pub(crate) struct Runner {
@@ -138,13 +142,13 @@ impl Runner {
         &self,
         (inputs, count): Tensors,
         may_lack_data: bool,
-    ) -> Result<Vec<Checked<'a>>, Failure> {
+    ) -> Result<Few<Checked<'a>>, Failure> {
         let ports = self.loaded.inputs(self.entry);
         check_count("input", ports.iter().map(|port| &*port.name), count)?;
         if count > 0 && inputs.is_null() {
             return Err(Failure::null("`inputs`"));
         }
-        let mut given = Vec::with_capacity(ports.len());
+        let mut given = Few::with_capacity(ports.len());
         for (index, port) in ports.iter().enumerate() {
             let mut tensor = match index < count {
                 // SAFETY: the caller vouches for as many tensors.
@@ -236,7 +240,7 @@ impl Runner {
             }
         }
         drop(retired);
-        let mut places = Vec::with_capacity(output_count);
+        let mut places = Few::with_capacity(output_count);
         for index in 0..output_count {
             // SAFETY: the caller vouches for as many tensors.
             let (name, tensor) = (self.output_name(index), unsafe { outputs.add(index).read() });
@@ -259,7 +263,7 @@ impl Runner {
                 unsafe { self.copy_input(index, given, &mut copied) }?;
             }
         }
-        let mut views = Vec::with_capacity(given.len());
+        let mut views = Few::with_capacity(given.len());
         for given in &given {
             // SAFETY: the elements are row-major, aligned, and nobody's to write during the run.
             let data = unsafe { Data::from_raw_parts(given.dtype, given.data, given.len) };
