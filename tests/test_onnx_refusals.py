@@ -14,6 +14,7 @@ import pytest
 import exporter
 from exported import Program
 
+
 def refusal(program: Program, path: Path, *options: object) -> str:
     target = program.folder / "refused.onnx"
     done = subprocess.run(
