@@ -42,7 +42,10 @@ def pair(family: str, **options: Any) -> tuple[Any, Any, Any]:
 def test_without_converters_it_is_that_of_flax(family: str) -> None:
     plain, optical, _ = pair(family, profile=None)
     np.testing.assert_array_equal(optical("__call__", TOKENS), plain("__call__", TOKENS))
-    np.testing.assert_allclose(optical("attend", QUERY), plain("attend", QUERY), rtol=1e-5)
+    # Sums of a few products that cancel keep the roundings of the products.
+    np.testing.assert_allclose(
+        optical("attend", QUERY), plain("attend", QUERY), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("family", ["linen", "nnx"])
