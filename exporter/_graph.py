@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
@@ -66,6 +66,11 @@ class Value:
 
     def __str__(self) -> str:
         return f"{self.dtype}{self.shape}"
+
+    @property
+    def is_float(self) -> bool:
+        """Whether its elements are real or complex numbers, which arithmetic rounds."""
+        return self.dtype.numpy.kind in "fcV"
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,16 @@ class Node:
     """How the device of the model runs its products; () without one."""
     place: tuple[int, ...] | None = field(default=None, compare=False)
     """Where JAX has the equation of the same operands; None where it has none, and in files."""
+
+    def reading(self, instead: Callable[[Value], Value]) -> Node:
+        """This node with other values in place of those that it reads."""
+        attrs = {
+            name: replace(attr, captures=tuple(map(instead, attr.captures)))
+            if isinstance(attr, Region)
+            else attr
+            for name, attr in self.attrs.items()
+        }
+        return replace(self, inputs=tuple(map(instead, self.inputs)), attrs=attrs)
 
     @property
     def regions(self) -> list[Region]:
@@ -361,15 +376,8 @@ def _defined(value: Value, new: dict[int, Value], fresh: Iterator[int]) -> Value
 
 def _with_values(node: Node, new: dict[int, Value], fresh: Iterator[int]) -> Node:
     """The node of values that are in `new`, or are defined in it."""
-    attrs = {
-        name: replace(attr, captures=tuple(new[value.id] for value in attr.captures))
-        if isinstance(attr, Region)
-        else attr
-        for name, attr in node.attrs.items()
-    }
-    inputs = tuple(new[value.id] for value in node.inputs)
-    outputs = tuple(_defined(value, new, fresh) for value in node.outputs)
-    return replace(node, inputs=inputs, outputs=outputs, attrs=attrs)
+    node = node.reading(lambda value: new[value.id])
+    return replace(node, outputs=tuple(_defined(value, new, fresh) for value in node.outputs))
 
 
 def constants_of(graphs: Iterable[Graph]) -> dict[tuple[str, int], Tensor]:

@@ -28,8 +28,8 @@ from lumina_jax._progress import Bar
 from lumina_jax.ops import OPS
 
 from ._entry import Entry
-from ._graph import Graph, Node, Port, Region, TestVector, Value
-from ._tolerance import MOVES, scale
+from ._graph import Graph, Node, Port, TestVector, Value
+from ._tolerance import MOVES, absolute_tolerance
 from ._vectors import Reference, Run, Tap, runs
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def cut(graph: Graph) -> Cut:
                     begins[value.id] = replace(value, id=next(fresh))
                     ends.append(value)
                     taps.append((node.place, number))
-        node = _with(node, begins)
+        node = node.reading(lambda value: begins.get(value.id, value))
         nodes.append(node)
         reads, made = {value.id for value in node.reads}, {value.id for value in node.outputs}
         if reads <= constant:
@@ -140,29 +140,12 @@ def _jumps(node: Node) -> bool:
 
 
 def _rounds(node: Node) -> bool:
-    return node.op not in _EXACT and any(map(_is_float, node.outputs))
-
-
-def _is_float(value: Value) -> bool:
-    return value.dtype.numpy.kind in "fcV"
+    return node.op not in _EXACT and any(value.is_float for value in node.outputs)
 
 
 def _is_cut(value: Value) -> bool:
     """Whether a graph may have an input in place of the value."""
-    return _is_float(value) and not any(list(dim.derived()) for dim in value.shape)
-
-
-def _with(node: Node, begins: dict[int, Value]) -> Node:
-    """The node, which reads pieces from their beginnings on."""
-
-    def given(values: Sequence[Value]) -> tuple[Value, ...]:
-        return tuple(begins.get(value.id, value) for value in values)
-
-    attrs = {
-        name: replace(attr, captures=given(attr.captures)) if isinstance(attr, Region) else attr
-        for name, attr in node.attrs.items()
-    }
-    return replace(node, inputs=given(node.inputs), attrs=attrs)
+    return value.is_float and not any(list(dim.derived()) for dim in value.shape)
 
 
 def _is_alike(session: Any, test: TestVector, run: Run, atol: float | None) -> bool:
@@ -177,7 +160,7 @@ def _is_alike(session: Any, test: TestVector, run: Run, atol: float | None) -> b
             one,
             other,
             rtol=relative,
-            atol=relative * scale([other]) if atol is None else atol,
+            atol=absolute_tolerance([other], relative, atol),
             equal_nan=True,
         )
         for one, other in zip(got, (*run.outputs, *tapped), strict=True)

@@ -52,7 +52,14 @@ def tolerance(graph: Graph) -> float:
     return max(_TOLERANCE, narrow) * math.sqrt(max(1.0, longest / _ROUNDINGS))
 
 
-def scale(outputs: Sequence[np.ndarray]) -> float:
+def absolute_tolerance(
+    outputs: Sequence[np.ndarray], relative: float, given: float | None
+) -> float:
+    """The one that is given, or else the relative one of numbers as large as the outputs."""
+    return relative * _scale(outputs) if given is None else given
+
+
+def _scale(outputs: Sequence[np.ndarray]) -> float:
     """The size of the smallest of the outputs, and at least 1."""
     floats = [array for array in outputs if array.size and array.dtype.kind not in "biu"]
     finite = [np.abs(array[np.isfinite(array)].astype(np.complex128)) for array in floats]
@@ -74,8 +81,7 @@ def _roundings(node: Node) -> int:
     if node.regions:
         inner = max(_longest(region.nodes, region.outputs) for region in node.regions)
         return inner * _trips(node)
-    rounds = any(value.dtype.numpy.kind in "fcV" for value in node.outputs)
-    return int(rounds and node.op not in MOVES)
+    return int(node.op not in MOVES and any(value.is_float for value in node.outputs))
 
 
 def _trips(node: Node) -> int:

@@ -16,7 +16,7 @@ from ._arguments import test_inputs
 from ._by_slot import BySlot
 from ._entry import Entry
 from ._graph import DType, TestVector
-from ._tolerance import scale, tolerance
+from ._tolerance import absolute_tolerance, tolerance
 from ._tracing import check_constants, constants_of_jaxpr, refused
 from ._types import is_key
 
@@ -115,7 +115,7 @@ def test_vectors(
             TestVector(
                 inputs=run.inputs,
                 outputs=run.outputs,
-                absolute_tolerance=relative * scale(run.outputs) if atol is None else atol,
+                absolute_tolerance=absolute_tolerance(run.outputs, relative, atol),
                 relative_tolerance=relative,
                 entry=run.entry,
                 continues=run.continues,
