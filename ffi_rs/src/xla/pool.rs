@@ -10,7 +10,7 @@ use std::mem::{offset_of, size_of};
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-use lumina_kernels::{FlushDenormals, Job, ParFor, Serial};
+use lumina_kernels::{FlushDenormals, Job, ParFor};
 
 use super::abi;
 
@@ -69,11 +69,7 @@ impl ParFor for XlaPool {
     }
 
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        let helpers = self.width.min(chunks).saturating_sub(1);
-        if helpers == 0 {
-            return Serial.run(chunks, task);
-        }
-        Job::run(chunks, task, helpers, |job| self.schedule(job));
+        Job::run(chunks, task, self.width, |job| self.schedule(job));
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-use super::{spin_until, take};
+use super::{ParFor, Serial, spin_until, take};
 
 type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
@@ -35,14 +35,18 @@ unsafe impl Send for Job {}
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// Runs `task` as [`super::ParFor::run`] says. Before it does, it asks `schedule` so many times
-    /// for a thread that calls [`Job::help`] once, unless that answers false.
+    /// Runs `task` as [`super::ParFor::run`] says, on up to `width` threads. Before it does, it asks
+    /// `schedule` for each of the others, which is to call [`Job::help`] once, until that answers false.
     pub fn run(
         chunks: usize,
         task: &Task<'_>,
-        helpers: usize,
+        width: usize,
         mut schedule: impl FnMut(&Arc<Self>) -> bool,
     ) {
+        let helpers = width.min(chunks).saturating_sub(1);
+        if helpers == 0 {
+            return Serial.run(chunks, task);
+        }
         // SAFETY: forgets the lifetime alone; `work` says why the pointer is good when followed.
         let task = unsafe { transmute::<&Task<'_>, *const Task<'static>>(task) };
         let job = Arc::new(Self {

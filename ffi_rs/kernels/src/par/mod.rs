@@ -84,15 +84,12 @@ impl ParFor for ThreadPool {
     }
 
     fn run(&self, chunks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        let others = self.threads.min(chunks).saturating_sub(1);
-        match &self.helpers {
-            Some(helpers) if others > 0 => Job::run(chunks, task, others, |job| {
-                let job = Arc::clone(job);
-                helpers.spawn(move || job.help());
-                true
-            }),
-            _ => Serial.run(chunks, task),
-        }
+        Job::run(chunks, task, self.threads, |job| {
+            let Some(helpers) = &self.helpers else { return false };
+            let job = Arc::clone(job);
+            helpers.spawn(move || job.help());
+            true
+        });
     }
 }
 
