@@ -120,18 +120,25 @@ pub(crate) struct Aligned<T>(pub(crate) T);
 /// Lanes of sums over a row, whatever the instruction set.
 pub(crate) const LANES: usize = 16;
 
-/// Σ term(index) for `index < count`, summed in lanes.
+/// Σ term of an element of each slice, over the shortest of them, summed in lanes.
+///
+/// Lanes are taken from arrays of their number, as sums by index would not be compiled to vectors.
 #[inline(always)]
-pub(crate) fn lane_sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
+pub(crate) fn lane_sum<T: Copy, const N: usize>(
+    slices: [&[T]; N],
+    term: impl Fn([T; N]) -> f32,
+) -> f32 {
+    let count = slices.iter().map(|slice| slice.len()).min().unwrap_or(0);
+    let parts = slices.map(|slice| slice[..count].as_chunks::<LANES>());
     let mut lanes = [0.0; LANES];
-    let whole = count / LANES * LANES;
-    for first in (0..whole).step_by(LANES) {
+    for group in 0..count / LANES {
+        let groups = parts.map(|(groups, _)| &groups[group]);
         for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(first + lane);
+            *sum += term(groups.map(|group| group[lane]));
         }
     }
-    for index in whole..count {
-        lanes[index - whole] += term(index);
+    for (lane, sum) in lanes.iter_mut().enumerate().take(count % LANES) {
+        *sum += term(parts.map(|(_, rest)| rest[lane]));
     }
     lanes.iter().sum()
 }

@@ -1,7 +1,7 @@
 //! Functions of rows of numbers.
 
 use crate::exp::exp;
-use crate::isa::{Isa, LANES, for_each_isa};
+use crate::isa::{Isa, LANES, for_each_isa, lane_sum};
 
 /// Replaces each row of so many numbers by `e^(x - max) / Σ e^(x - max)`; a row with NaN or infinity in
 /// it, and one of -infinity alone, is NaN.
@@ -91,17 +91,7 @@ fn mean_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut sum = 0.0;
     // A loop, as what an iterator calls is not compiled for the instruction set.
     for part in row.chunks(PART) {
-        let (groups, rest) = part.as_chunks::<LANES>();
-        let mut lanes = [0.0; LANES];
-        for group in groups {
-            for lane in 0..LANES {
-                lanes[lane] += term(group[lane]);
-            }
-        }
-        for (lane, x) in lanes.iter_mut().zip(rest) {
-            *lane += term(*x);
-        }
-        sum += f64::from(lanes.iter().sum::<f32>());
+        sum += f64::from(lane_sum([part], |[x]| term(x)));
     }
     (sum / row.len() as f64) as f32
 }

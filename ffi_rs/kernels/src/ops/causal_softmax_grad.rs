@@ -72,7 +72,7 @@ fn rows_body(out: &mut [f32], g: &[f32], p: &[f32], rows: SeenRows<'_>, range: R
         let (g, p) = (&g[rows.range(row)], &p[rows.range(row)]);
         let (seen, unseen) = out.split_at_mut(g.len());
         let scale = rows.scale(row);
-        let mean = lane_sum(g.len(), |column| g[column] * p[column]);
+        let mean = lane_sum([g, p], |[g, p]| g * p);
         for ((out, g), p) in seen.iter_mut().zip(g).zip(p) {
             *out = scale * (p * (g - mean));
         }

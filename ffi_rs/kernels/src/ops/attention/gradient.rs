@@ -338,10 +338,10 @@ impl Backward<'_, '_, '_> {
         }
         let ranges = [&x_full_scale, &w_full_scale, &y_full_scale];
         for (place, parts) in RANGES_OF[index].into_iter().zip(ranges) {
-            sums.per_head[place] += lane_sum(parts.len(), |at| parts[at]);
+            sums.per_head[place] += lane_sum([&parts[..]], |[part]| part);
         }
         for (parameter, sum) in sums.per_head[NOISE + 4 * index..][..4].iter_mut().enumerate() {
-            *sum += lane_sum(rows, |row| noise[4 * row + parameter]);
+            *sum += lane_sum([noise.as_chunks::<4>().0], |[row]| row[parameter]);
         }
         Ok(())
     }
@@ -378,9 +378,9 @@ impl Backward<'_, '_, '_> {
             .zip(p.chunks_exact(block.count).zip(seen))
         {
             // Probability 0 has what is not seen, and what is bad.
-            by_scale += lane_sum(usize::try_from(*seen).unwrap_or(0), |at| {
-                if p[at] == 0.0 { 0.0 } else { ds[at] * scores[at] }
-            });
+            let term = |[p, ds, scores]: [f32; 3]| if p == 0.0 { 0.0 } else { ds * scores };
+            let seen = usize::try_from(*seen).unwrap_or(0);
+            by_scale += lane_sum([&p[..seen], ds, scores], term);
             ds.iter_mut().for_each(|ds| *ds *= scale[0]);
         }
         sums.per_head[0] += by_scale;

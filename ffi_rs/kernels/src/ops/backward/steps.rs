@@ -177,7 +177,7 @@ fn through_inputs_body(
     for (piece, (dx, x)) in dx.chunks_mut(PIECE).zip(x.chunks(PIECE)).enumerate() {
         let mut by_full_scale = [0.0; PIECE];
         through(dx, &mut by_full_scale, x, &converter.part(piece * PIECE, x.len()));
-        *dx_full_scale += lane_sum(x.len(), |index| by_full_scale[index]);
+        *dx_full_scale += lane_sum([&by_full_scale[..x.len()]], |[step]| step);
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn poisoned(step: f32, poison: f32) -> f32 {
 
 #[inline(always)]
 fn add_poison_body(values: &[f32], sum: &mut f32) {
-    *sum += lane_sum(values.len(), |index| values[index] * 0.0);
+    *sum += lane_sum([values], |[value]| value * 0.0);
 }
 
 for_each_isa! {

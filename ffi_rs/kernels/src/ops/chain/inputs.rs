@@ -139,7 +139,7 @@ fn squares_of_codes(isa: Isa, x: &[f32], dac: &Converter<'_>) -> f32 {
 
 #[inline(always)]
 fn add_squares_body(values: &[f32], sum: &mut f32) {
-    *sum += lane_sum(values.len(), |index| values[index] * values[index]);
+    *sum += lane_sum([values], |[value]| value * value);
 }
 
 for_each_isa! {
